@@ -1,0 +1,130 @@
+// Package group lets many callers share one transaction: what arrives while a
+// group is being settled goes into the next one (group commit). Nothing waits
+// for a timer, so an idle caller pays for no company.
+package group
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// ErrFull means that the queue is full: the item was not taken and nothing
+// will be done about it.
+var ErrFull = errors.New("group: queue is full")
+
+// ErrClosed means that the group takes no more items.
+var ErrClosed = errors.New("group: closed")
+
+// Config bounds a Group.
+type Config struct {
+	Max      int // items in one group
+	Queue    int // items that wait for a group
+	InFlight int // groups that are settled at the same time
+}
+
+// Settle settles a group of items in order of arrival and returns one result
+// for each, in the same order.
+type Settle[T, R any] func(items []T) []R
+
+// Group collects items and has them settled together.
+type Group[T, R any] struct {
+	cfg    Config
+	settle Settle[T, R]
+	queue  chan entry[T, R]
+	done   sync.WaitGroup
+
+	mu     sync.RWMutex // held for reading while an entry goes into the queue
+	closed bool
+}
+
+type entry[T, R any] struct {
+	item T
+	done func(R)
+}
+
+// New starts a Group; Close ends it.
+func New[T, R any](cfg Config, settle Settle[T, R]) *Group[T, R] {
+	g := &Group[T, R]{cfg: cfg, settle: settle, queue: make(chan entry[T, R], cfg.Queue)}
+	for range cfg.InFlight {
+		g.done.Go(g.work)
+	}
+	return g
+}
+
+// Add puts an item in the queue; done is called once with its result, from the
+// group's own goroutine, and must not block. It never waits: a full queue is
+// ErrFull, a closed group ErrClosed, and then done is never called.
+func (g *Group[T, R]) Add(item T, done func(R)) error {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.closed {
+		return ErrClosed
+	}
+	select {
+	case g.queue <- entry[T, R]{item, done}:
+		return nil
+	default:
+		return ErrFull
+	}
+}
+
+// Do adds an item and waits for its result. When ctx ends first, the item is
+// settled all the same and its result is lost: the outcome is unknown.
+func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
+	result := make(chan R, 1)
+	var none R
+	if err := g.Add(item, func(r R) { result <- r }); err != nil {
+		return none, err
+	}
+	select {
+	case r := <-result:
+		return r, nil
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+// Waiting is the number of items in the queue.
+func (g *Group[T, R]) Waiting() int { return len(g.queue) }
+
+// Close takes no more items, settles those it has, and returns when all of
+// their results have been handed over.
+func (g *Group[T, R]) Close() {
+	g.mu.Lock()
+	if !g.closed {
+		g.closed = true
+		close(g.queue)
+	}
+	g.mu.Unlock()
+	g.done.Wait()
+}
+
+func (g *Group[T, R]) work() {
+	for first := range g.queue {
+		entries := g.fill([]entry[T, R]{first})
+		items := make([]T, len(entries))
+		for i, e := range entries {
+			items[i] = e.item
+		}
+		for i, r := range g.settle(items) {
+			entries[i].done(r)
+		}
+	}
+}
+
+// fill takes what is waiting already, and waits for nothing.
+func (g *Group[T, R]) fill(entries []entry[T, R]) []entry[T, R] {
+	for len(entries) < g.cfg.Max {
+		select {
+		case e, ok := <-g.queue:
+			if !ok {
+				return entries
+			}
+			entries = append(entries, e)
+		default:
+			return entries
+		}
+	}
+	return entries
+}

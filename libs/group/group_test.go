@@ -1,0 +1,134 @@
+package group_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"lavka/libs/group"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestWhatArrivesWhileAGroupIsSettledGoesIntoTheNext(t *testing.T) {
+	t.Parallel()
+	started, release := make(chan int, 10), make(chan struct{})
+	g := group.New(group.Config{Max: 100, Queue: 100, InFlight: 1}, func(items []int) []int {
+		started <- len(items)
+		<-release
+		return items
+	})
+	results := make(chan int, 10)
+	add := func(i int) {
+		if err := g.Add(i, func(r int) { results <- r }); err != nil {
+			t.Error(err)
+		}
+	}
+	add(0)
+	if n := <-started; n != 1 {
+		t.Fatalf("the first group has %d items", n)
+	}
+	for i := 1; i <= 5; i++ {
+		add(i)
+	}
+	release <- struct{}{}
+	if n := <-started; n != 5 {
+		t.Errorf("the second group has %d items, want all 5 that waited", n)
+	}
+	release <- struct{}{}
+	for want := range 6 {
+		if got := <-results; got != want {
+			t.Errorf("result %d, want %d: order of arrival", got, want)
+		}
+	}
+	g.Close()
+}
+
+func TestEveryItemIsSettledOnceAndGroupsAreBounded(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	seen := map[int]int{}
+	g := group.New(group.Config{Max: 7, Queue: 1000, InFlight: 3}, func(items []int) []int {
+		if len(items) > 7 {
+			t.Errorf("a group of %d", len(items))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, i := range items {
+			seen[i]++
+		}
+		return items
+	})
+	var all sync.WaitGroup
+	for i := range 1000 {
+		all.Go(func() {
+			if r, err := g.Do(context.Background(), i); err != nil || r != i {
+				t.Errorf("item %d: %d, %v", i, r, err)
+			}
+		})
+	}
+	all.Wait()
+	g.Close()
+	for i := range 1000 {
+		if seen[i] != 1 {
+			t.Errorf("item %d was settled %d times", i, seen[i])
+		}
+	}
+}
+
+func TestAFullQueueRefusesAtOnceAndCloseSettlesTheRest(t *testing.T) {
+	t.Parallel()
+	started, release := make(chan struct{}, 10), make(chan struct{})
+	g := group.New(group.Config{Max: 10, Queue: 2, InFlight: 1}, func(items []int) []int {
+		started <- struct{}{}
+		<-release
+		return items
+	})
+	settled := make(chan int, 10)
+	keep := func(r int) { settled <- r }
+	if err := g.Add(1, keep); err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	for i := 2; i <= 3; i++ {
+		if err := g.Add(i, keep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.Add(4, keep); !errors.Is(err, group.ErrFull) {
+		t.Fatalf("a full queue: %v", err)
+	}
+	close(release)
+	g.Close()
+	if len(settled) != 3 {
+		t.Errorf("%d settled after Close, want 3", len(settled))
+	}
+	if err := g.Add(5, keep); !errors.Is(err, group.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	g.Close()
+}
+
+func TestACallerThatLeavesLosesOnlyItsResult(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	settled := make(chan int, 1)
+	g := group.New(group.Config{Max: 1, Queue: 1, InFlight: 1}, func(items []int) []int {
+		<-release
+		settled <- items[0]
+		return items
+	})
+	ctx, leave := context.WithCancel(context.Background())
+	leave()
+	if _, err := g.Do(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Do: %v", err)
+	}
+	close(release)
+	if got := <-settled; got != 1 {
+		t.Errorf("settled %d", got)
+	}
+	g.Close()
+}

@@ -1,0 +1,148 @@
+// Package wire is what the services say to each other over NATS: flat,
+// versioned JSON. A reader ignores members that it does not know, so a release
+// may add some; a change of meaning takes a new version.
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Version is the "v" of every message in this package.
+const Version = 1
+
+// Subjects and streams. PURCHASES and its consumer belong to billing, USERS
+// belongs to auth.
+const (
+	StreamPurchases   = "PURCHASES"
+	ConsumerPurchases = "billing"
+	SubjectRequested  = "purchases.requested"
+	SubjectAnswered   = "purchases.answered" // + "." + the asking replica's id
+
+	StreamUsers    = "USERS"
+	SubjectChanged = "users.changed" // + "." + the user's id
+)
+
+// HeaderReply names the subject on which a purchase request is answered.
+// JetStream uses a message's own reply subject for its acknowledgements.
+const HeaderReply = "Lavka-Reply"
+
+// Outcomes and reasons of a purchase. A decline is an answer, not an error.
+const (
+	Settled  = "settled"
+	Declined = "declined"
+
+	InsufficientFunds = "insufficient_funds"
+	BillNotFound      = "bill_not_found" // none, or not the buyer's
+	BuyerDisabled     = "buyer_disabled"
+	Expired           = "expired"
+)
+
+// PurchaseRequested asks billing to charge a purchase. The purchase id is the
+// charge's id: asking again gives the first answer.
+type PurchaseRequested struct {
+	V          int       `json:"v"`
+	PurchaseID uuid.UUID `json:"purchase_id"`
+	UserID     int64     `json:"user_id"`
+	BillID     int64     `json:"bill_id"`
+	Amount     int64     `json:"amount"` // minor units
+	ExpiresAt  time.Time `json:"expires_at"`
+}
+
+// PurchaseAnswered is billing's decision.
+type PurchaseAnswered struct {
+	V             int       `json:"v"`
+	PurchaseID    uuid.UUID `json:"purchase_id"`
+	Outcome       string    `json:"outcome"`
+	Reason        string    `json:"reason,omitempty"`         // of a decline
+	Balance       *int64    `json:"balance,omitempty"`        // minor units, after the decision; of settled and insufficient_funds
+	TransactionID *int64    `json:"transaction_id,omitempty"` // of settled
+}
+
+// UserChanged is the whole public state of a user.
+type UserChanged struct {
+	V            int       `json:"v"`
+	ID           int64     `json:"id"`
+	Login        string    `json:"login"`
+	Role         string    `json:"role"`
+	Status       string    `json:"status"`
+	Version      int64     `json:"version"`       // rises with every change; the newer one wins
+	TokenVersion int64     `json:"token_version"` // a token with a lower one is refused
+	CreatedAt    time.Time `json:"created_at"`
+}
+
+// Encode writes a message.
+func Encode(m any) ([]byte, error) { return json.Marshal(m) }
+
+// DecodePurchaseRequested reads a request and refuses one that billing can't
+// act on.
+func DecodePurchaseRequested(data []byte) (PurchaseRequested, error) {
+	var m PurchaseRequested
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("read purchase request: %w", err)
+	}
+	switch {
+	case m.V != Version:
+		return m, fmt.Errorf("read purchase request: version %d is not %d", m.V, Version)
+	case m.PurchaseID == uuid.Nil:
+		return m, fmt.Errorf("read purchase request: no purchase_id")
+	case m.UserID <= 0 || m.BillID <= 0 || m.Amount <= 0:
+		return m, fmt.Errorf("read purchase request: user_id, bill_id and amount must be above zero")
+	case m.ExpiresAt.IsZero():
+		return m, fmt.Errorf("read purchase request: no expires_at")
+	}
+	return m, nil
+}
+
+// PurchaseID finds the purchase id of a request that could not be read, and
+// whether there is one.
+func PurchaseID(data []byte) (uuid.UUID, bool) {
+	var m struct {
+		PurchaseID uuid.UUID `json:"purchase_id"`
+	}
+	// A message with another bad member still has its id filled in.
+	_ = json.Unmarshal(data, &m)
+	return m.PurchaseID, m.PurchaseID != uuid.Nil
+}
+
+// DecodePurchaseAnswered reads billing's answer.
+func DecodePurchaseAnswered(data []byte) (PurchaseAnswered, error) {
+	var m PurchaseAnswered
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("read purchase answer: %w", err)
+	}
+	switch {
+	case m.V != Version:
+		return m, fmt.Errorf("read purchase answer: version %d is not %d", m.V, Version)
+	case m.PurchaseID == uuid.Nil:
+		return m, fmt.Errorf("read purchase answer: no purchase_id")
+	case m.Outcome == Settled && m.TransactionID != nil:
+		return m, nil
+	case m.Outcome == Declined && knownReason(m.Reason):
+		return m, nil
+	}
+	return m, fmt.Errorf("read purchase answer: outcome %q with reason %q means nothing", m.Outcome, m.Reason)
+}
+
+// DecodeUserChanged reads a user's state.
+func DecodeUserChanged(data []byte) (UserChanged, error) {
+	var m UserChanged
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("read user: %w", err)
+	}
+	if m.V != Version || m.ID <= 0 || m.Version <= 0 {
+		return m, fmt.Errorf("read user: v %d, id %d, version %d: not a user's state", m.V, m.ID, m.Version)
+	}
+	return m, nil
+}
+
+func knownReason(r string) bool {
+	switch r {
+	case InsufficientFunds, BillNotFound, BuyerDisabled, Expired:
+		return true
+	}
+	return false
+}
