@@ -1,0 +1,109 @@
+// Package config holds the settings that every service has, and types whose
+// values keep themselves out of logs.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+)
+
+// Secret is a value that shows itself only through Reveal.
+type Secret string
+
+// Reveal gives the value itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// String hides the value from %v and %s.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "[redacted]"
+}
+
+// GoString hides the value from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue hides the value from slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText hides the value from JSON.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Prefixes is a comma-separated list of CIDRs or addresses.
+type Prefixes []netip.Prefix
+
+// Decode reads the list (envconfig.Decoder).
+func (p *Prefixes) Decode(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(part)
+		if err != nil {
+			addr, err := netip.ParseAddr(part)
+			if err != nil {
+				return fmt.Errorf("%q is neither an address nor a CIDR", part)
+			}
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		*p = append(*p, prefix)
+	}
+	return nil
+}
+
+// Common are the settings of every service.
+type Common struct {
+	HTTPAddr           string        `envconfig:"HTTP_ADDR" default:":8080"`
+	InternalAddr       string        `envconfig:"INTERNAL_ADDR" default:":9090"`
+	DatabaseURL        Secret        `envconfig:"DATABASE_URL"`
+	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the owner's; only for migrate
+	NATSURL            Secret        `envconfig:"NATS_URL"`
+	TokenIssuer        string        `envconfig:"TOKEN_ISSUER" default:"lavka"`
+	TokenAudience      string        `envconfig:"TOKEN_AUDIENCE" default:"lavka"`
+	TokenLifetime      time.Duration `envconfig:"TOKEN_LIFETIME" default:"10m"`
+	TrustedProxies     Prefixes      `envconfig:"TRUSTED_PROXIES"` // whose X-Forwarded-For is believed
+	LogLevel           string        `envconfig:"LOG_LEVEL" default:"info"`
+	LogFormat          string        `envconfig:"LAVKA_LOG_FORMAT" default:"json"`
+	ShutdownTimeout    time.Duration `envconfig:"SHUTDOWN_TIMEOUT" default:"15s"`
+}
+
+// Load fills a struct with envconfig tags from the environment.
+func Load(cfg any) error {
+	err := envconfig.Process("", cfg)
+	var parse *envconfig.ParseError
+	if errors.As(err, &parse) {
+		// The library's own text quotes the value, which may be a secret.
+		return fmt.Errorf("%s is not a valid %s: %w", parse.KeyName, parse.TypeName, parse.Err)
+	}
+	return err
+}
+
+// ValidateServe checks what serve needs.
+func (c Common) ValidateServe() error {
+	var missing []error
+	need := func(name, value, example string) {
+		if value == "" {
+			missing = append(missing, fmt.Errorf("%s is not set (for example %s)", name, example))
+		}
+	}
+	need("DATABASE_URL", c.DatabaseURL.Reveal(), "postgres://billing:…@127.0.0.1:5432/lavka")
+	need("NATS_URL", c.NATSURL.Reveal(), "nats://127.0.0.1:4222")
+	for name, addr := range map[string]string{"HTTP_ADDR": c.HTTPAddr, "INTERNAL_ADDR": c.InternalAddr} {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			missing = append(missing, fmt.Errorf("%s %q is not host:port", name, addr))
+		}
+	}
+	if c.TokenLifetime < time.Second || c.TokenLifetime > 24*time.Hour {
+		missing = append(missing, fmt.Errorf("TOKEN_LIFETIME %v is not between 1s and 24h", c.TokenLifetime))
+	}
+	return errors.Join(missing...)
+}

@@ -1,0 +1,163 @@
+package httpserver
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"lavka/libs/access"
+	"lavka/libs/problem"
+)
+
+// headAsGet makes HEAD work wherever GET does (RFC 9110, section 9.3.2). The
+// server knows that the request was a HEAD and sends no body.
+func headAsGet(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if r := c.Request(); r.Method == http.MethodHead {
+			get := *r
+			get.Method = http.MethodGet
+			c.SetRequest(&get)
+		}
+		return next(c)
+	}
+}
+
+// traced starts the server span. It is named after the route and never holds
+// the path itself: activation links carry a secret there.
+func traced(service string) echo.MiddlewareFunc {
+	tracer := otel.Tracer("lavka/libs/httpserver")
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			r := c.Request()
+			ctx := otel.GetTextMapPropagator().Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+			ctx, span := tracer.Start(ctx, r.Method+" "+c.Path(), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+				attribute.String("http.request.method", r.Method), attribute.String("http.route", c.Path())))
+			defer span.End()
+			c.SetRequest(r.WithContext(ctx))
+			err := next(c)
+			status := c.Response().Status
+			span.SetAttributes(attribute.Int("http.response.status_code", status))
+			if status >= http.StatusInternalServerError {
+				span.SetStatus(codes.Error, "")
+			}
+			return err
+		}
+	}
+}
+
+// measured counts requests and their time by route and status.
+func measured(registry prometheus.Registerer) echo.MiddlewareFunc {
+	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "http_server_request_duration_seconds",
+		Help:    "Time to answer a request.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"method", "route", "status"})
+	registry.MustRegister(duration)
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			start := time.Now()
+			err := next(c)
+			route := c.Path()
+			if c.Response().Status == http.StatusNotFound && route == "" {
+				route = "unknown"
+			}
+			duration.WithLabelValues(knownMethod(c.Request().Method), route, strconv.Itoa(c.Response().Status)).Observe(time.Since(start).Seconds())
+			return err
+		}
+	}
+}
+
+// logged writes the answer to an error and then one line for the request, the
+// only one that it gets.
+func logged(log *slog.Logger) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			start := time.Now()
+			err := next(c)
+			if err != nil {
+				c.Error(err)
+			}
+			r, status := c.Request(), c.Response().Status
+			level := slog.LevelInfo
+			attrs := []slog.Attr{
+				slog.String("method", r.Method), slog.String("route", c.Path()),
+				slog.Int("status", status), slog.Duration("duration", time.Since(start)),
+				slog.String("client", c.RealIP()),
+			}
+			if id, ok := access.Lookup(r.Context()); ok {
+				attrs = append(attrs, slog.Int64("user_id", id.UserID))
+			}
+			if err != nil {
+				p := problem.From(translate(err, c))
+				attrs = append(attrs, slog.String("code", p.Code))
+				if p.Cause != nil && status >= http.StatusInternalServerError {
+					attrs = append(attrs, slog.Any("error", p.Cause))
+				}
+			}
+			if status == http.StatusInternalServerError {
+				level = slog.LevelError
+			}
+			log.LogAttrs(r.Context(), level, "request", attrs...)
+			return nil
+		}
+	}
+}
+
+// recovered makes a panic a 500 that shows nothing.
+func recovered(log *slog.Logger) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) (err error) {
+			defer func() {
+				if v := recover(); v != nil {
+					if v == http.ErrAbortHandler {
+						panic(v)
+					}
+					log.ErrorContext(c.Request().Context(), "panic", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+					err = fmt.Errorf("panic: %v", v)
+				}
+			}()
+			return next(c)
+		}
+	}
+}
+
+// plainParameters refuses what no parameter here can hold and Postgres would
+// choke on: U+0000 and invalid UTF-8.
+func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		query, err := url.QueryUnescape(u.RawQuery)
+		if err != nil {
+			return problem.New(problem.Malformed, "malformed", "the query is not properly escaped").Because(err)
+		}
+		for _, text := range []string{u.Path, query} {
+			if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
+				return problem.New(problem.Malformed, "malformed", "the URL holds U+0000 or is not UTF-8")
+			}
+		}
+		return next(c)
+	}
+}
+
+// knownMethod keeps strangers from making up label values.
+func knownMethod(m string) string {
+	switch m {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return m
+	}
+	return "other"
+}

@@ -1,0 +1,113 @@
+// Package natsconn connects to NATS the way every service here does: for ever,
+// and without a buffer that would send stale messages after an outage.
+package natsconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+)
+
+// Connect opens a connection that is made again for ever (nats.go's default
+// gives up after 60 tries). It returns at once when the server is away. What
+// is published while disconnected fails at once: every message here can be
+// sent again from its row. OnConnect is called at each connect and reconnect,
+// from the connection's own goroutine, and must not block.
+func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, error) {
+	connected := func(nc *nats.Conn) {
+		log.Info("connected to NATS", "server", nc.ConnectedServerName())
+		onConnect()
+	}
+	nc, err := nats.Connect(url,
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true),
+		nats.ReconnectWait(250*time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(5*time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.Timeout(2*time.Second),
+		nats.ConnectHandler(connected),
+		nats.ReconnectHandler(connected),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("disconnected from NATS", "error", err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Warn("NATS reports an error", "subject", subject, "error", err)
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	return nc, nil
+}
+
+// Drain ends a connection's subscriptions, lets their handlers finish, sends
+// what is still to be sent, and returns when all is done or ctx ends.
+// nats.go's own Drain returns before that.
+func Drain(ctx context.Context, nc *nats.Conn) error {
+	closed := make(chan struct{})
+	nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
+	if err := nc.Drain(); err != nil {
+		nc.Close()
+		if errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrConnectionClosed) {
+			return nil // nothing can be on its way
+		}
+		return fmt.Errorf("drain NATS: %w", err)
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		nc.Close()
+		return fmt.Errorf("drain NATS: %w", ctx.Err())
+	}
+}
+
+// Missing reports whether a stream or consumer is not there (any more): its
+// owner makes it again.
+func Missing(err error) bool {
+	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
+		errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
+// Inject writes the W3C trace context of ctx into a message's headers.
+func Inject(ctx context.Context, h nats.Header) {
+	otel.GetTextMapPropagator().Inject(ctx, carrier(h))
+}
+
+// Extract reads the W3C trace context of a message's headers.
+func Extract(ctx context.Context, h nats.Header) context.Context {
+	return otel.GetTextMapPropagator().Extract(ctx, carrier(h))
+}
+
+// carrier keeps header names as they are given: NATS headers, unlike HTTP's,
+// are case-sensitive, and W3C names are lower-case.
+type carrier nats.Header
+
+var _ propagation.TextMapCarrier = carrier{}
+
+func (c carrier) Get(key string) string { return nats.Header(c).Get(key) }
+func (c carrier) Set(key, value string) { nats.Header(c).Set(key, value) }
+func (c carrier) Keys() []string {
+	keys := make([]string, 0, len(c))
+	for k := range c {
+		keys = append(keys, k)
+	}
+	return keys
+}

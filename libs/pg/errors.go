@@ -1,0 +1,73 @@
+package pg
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+type commitError struct{ err error }
+
+func (e *commitError) Error() string { return fmt.Sprintf("commit: %v", e.err) }
+func (e *commitError) Unwrap() error { return e.err }
+
+// CommitUnknown reports whether a COMMIT was sent and its answer never came,
+// so that the transaction may or may not have been done. A COMMIT that the
+// server refused is known not to have been.
+func CommitUnknown(err error) bool {
+	var c *commitError
+	var refused *pgconn.PgError
+	if !errors.As(err, &c) {
+		return false
+	}
+	return !errors.As(err, &refused) || strings.HasPrefix(refused.Code, "57") || strings.HasPrefix(refused.Code, "08")
+}
+
+// Code is the SQLSTATE of an error, "" when the server did not give one.
+func Code(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// The SQLSTATEs that the services act on (PostgreSQL, appendix A).
+const (
+	uniqueViolation      = "23505"
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+	lockNotAvailable     = "55P03"
+)
+
+// Again reports whether the same transaction may well succeed when it is run
+// again at once: it lost a race, or a connection.
+func Again(err error) bool {
+	switch Code(err) {
+	case serializationFailure, deadlockDetected, uniqueViolation:
+		return true
+	}
+	return CommitUnknown(err)
+}
+
+// BadData reports whether the server refused some of the data (classes 22 and
+// 23): run again as it is, it would be refused again.
+func BadData(err error) bool {
+	code := Code(err)
+	return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")
+}
+
+// LockTimeout reports whether somebody else held a row for too long.
+func LockTimeout(err error) bool { return Code(err) == lockNotAvailable }
+
+// UniqueViolation reports whether a row with that key is there already, and
+// which constraint says so.
+func UniqueViolation(err error) (constraint string, ok bool) {
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == uniqueViolation {
+		return e.ConstraintName, true
+	}
+	return "", false
+}

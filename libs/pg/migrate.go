@@ -1,0 +1,93 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+// Migrate brings a service's schema up to the last of its migrations, as the
+// schema's owner. Several may run at once: goose's session lock lets one at a
+// time do something. It never waits for a table longer than two seconds, so
+// that a migration can't stop the shop by queueing for a lock; it tries again.
+func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slog.Logger) error {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return fmt.Errorf("MIGRATE_DATABASE_URL can't be read as a Postgres URL")
+	}
+	cfg.RuntimeParams["lock_timeout"] = "2000"
+	cfg.RuntimeParams["application_name"] = schema + " migrate"
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
+	if err != nil {
+		return fmt.Errorf("make migration lock: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations,
+		goose.WithTableName(schema+".schema_version"), goose.WithSessionLocker(locker), goose.WithSlog(log))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	for try := 1; ; try++ {
+		results, err := provider.Up(ctx)
+		for _, r := range results {
+			log.InfoContext(ctx, "migrated", "schema", schema, "version", r.Source.Version, "duration", r.Duration)
+		}
+		if err == nil {
+			return nil
+		}
+		if !LockTimeout(err) || try == 30 {
+			return fmt.Errorf("migrate %s: %w", schema, err)
+		}
+		log.WarnContext(ctx, "a table is in use; trying again", "schema", schema, "try", try)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * 200 * time.Millisecond):
+		}
+	}
+}
+
+// LastVersion is the number of the newest migration.
+func LastVersion(migrations fs.FS) (int64, error) {
+	names, err := fs.Glob(migrations, "*.sql")
+	if err != nil {
+		return 0, err
+	}
+	var last int64
+	for _, name := range names {
+		v, err := goose.NumericComponent(name)
+		if err != nil {
+			return 0, fmt.Errorf("migration %s: %w", name, err)
+		}
+		last = max(last, v)
+	}
+	if last == 0 {
+		return 0, errors.New("there are no migrations")
+	}
+	return last, nil
+}
+
+// CheckVersion fails unless Postgres answers and its schema is at least at
+// that version. A newer one is fine: migrations only expand.
+func CheckVersion(ctx context.Context, pool *pgxpool.Pool, schema string, atLeast int64) error {
+	var version int64
+	table := pgx.Identifier{schema, "schema_version"}.Sanitize()
+	err := pool.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+table+" WHERE is_applied").Scan(&version)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	if version < atLeast {
+		return fmt.Errorf("schema %s is at version %d and this release needs %d: run its migrate command", schema, version, atLeast)
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+// Package pg opens Postgres the way every service here uses it: sessions with
+// limits, so that a frozen replica can't hold what others need, and errors
+// sorted by what is to be done about them.
+package pg
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Limits of every session. A transaction that is idle for two seconds belongs
+// to a replica that froze; a lock that is not had within a quarter of a second
+// is somebody else's trouble for now.
+var sessionLimits = map[string]string{
+	"idle_in_transaction_session_timeout": "2000",
+	"lock_timeout":                        "250",
+	"statement_timeout":                   "5000",
+	"client_connection_check_interval":    "1000",
+	"tcp_keepalives_idle":                 "5",
+	"tcp_keepalives_interval":             "2",
+	"tcp_keepalives_count":                "3",
+	"timezone":                            "UTC",
+}
+
+// Open makes a pool of at most maxConns sessions for a service. It does not
+// wait for the server: a pool connects when it is used.
+func Open(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// The library's text repeats the URL, with its password redacted or not.
+		return nil, fmt.Errorf("DATABASE_URL can't be read as a Postgres URL")
+	}
+	for name, value := range sessionLimits {
+		cfg.ConnConfig.RuntimeParams[name] = value
+	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = service
+	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	cfg.MaxConns = maxConns
+	cfg.MaxConnLifetime = time.Hour
+	cfg.MaxConnLifetimeJitter = 10 * time.Minute
+	cfg.HealthCheckPeriod = 15 * time.Second
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open pool: %w", err)
+	}
+	return pool, nil
+}
+
+// InTx runs f in a READ COMMITTED transaction and commits it, or rolls it back
+// when f fails. An error for which [CommitUnknown] is true leaves open whether
+// it was committed: ask the database again.
+func InTx(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) error {
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	// After a commit this does nothing; after a failure its own error adds nothing.
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return &commitError{err}
+	}
+	return nil
+}

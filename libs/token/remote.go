@@ -1,0 +1,89 @@
+package token
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
+)
+
+// Remote reads auth's public keys (a JWK set, RFC 7517) over HTTP: at start,
+// every five minutes, and when a token names a key it does not know, but then
+// at most once in ten seconds.
+type Remote struct {
+	url   string
+	log   *slog.Logger
+	keys  atomic.Pointer[keyfunc.Keyfunc]
+	ready chan struct{}
+}
+
+// NewRemote makes a Remote; Run starts the reading.
+func NewRemote(url string, log *slog.Logger) *Remote {
+	return &Remote{url: url, log: log, ready: make(chan struct{})}
+}
+
+// Run reads the keys until it has them once, and then keeps them fresh until
+// ctx ends.
+func (r *Remote) Run(ctx context.Context) error {
+	client := &http.Client{Timeout: 3 * time.Second}
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		keys, err := r.load(ctx, client)
+		if err == nil {
+			r.keys.Store(&keys)
+			close(r.ready)
+			<-ctx.Done()
+			return nil
+		}
+		r.log.DebugContext(ctx, "auth's keys can't be read yet", "url", r.url, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc, error) {
+	storage, err := jwkset.NewStorageFromHTTP(r.url, jwkset.HTTPClientStorageOptions{
+		Client:          client,
+		Ctx:             ctx,
+		HTTPTimeout:     3 * time.Second,
+		RefreshInterval: 5 * time.Minute,
+		RefreshErrorHandler: func(ctx context.Context, err error) {
+			r.log.WarnContext(ctx, "auth's keys can't be read; going on with the known ones", "url", r.url, "error", err)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	set, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
+		HTTPURLs:          map[string]jwkset.Storage{r.url: storage},
+		RefreshUnknownKID: rate.NewLimiter(rate.Every(10*time.Second), 1),
+		RateLimitWaitMax:  time.Nanosecond, // a request never waits for the next refetch
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: set})
+}
+
+// Ready says whether keys have been read.
+func (r *Remote) Ready() bool { return r.keys.Load() != nil }
+
+// Loaded is closed when keys have been read.
+func (r *Remote) Loaded() <-chan struct{} { return r.ready }
+
+// Keyfunc finds a token's key by its "kid".
+func (r *Remote) Keyfunc(ctx context.Context) jwt.Keyfunc {
+	keys := r.keys.Load()
+	if keys == nil {
+		return func(*jwt.Token) (any, error) { return nil, jwt.ErrTokenUnverifiable }
+	}
+	return (*keys).KeyfuncCtx(ctx)
+}

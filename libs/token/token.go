@@ -1,0 +1,125 @@
+// Package token reads access tokens: JWTs (RFC 7519) in the profile of
+// RFC 9068, signed with EdDSA or ES256.
+package token
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// Type is the "typ" of an access token (RFC 9068, section 2.1).
+const Type = "at+jwt"
+
+// Roles that a token can carry.
+const (
+	RoleUser  = "user"
+	RoleAdmin = "admin"
+)
+
+// MaxLength bounds a token's text, in bytes.
+const MaxLength = 4096
+
+// remembered bounds how many verified tokens are kept.
+const remembered = 100_000
+
+// Claims are the members of an access token.
+type Claims struct {
+	jwt.RegisteredClaims
+	Role    string `json:"role"`
+	Version int64  `json:"ver"` // the user's token version when it was made
+}
+
+// Identity is who a valid token speaks for.
+type Identity struct {
+	UserID    int64
+	Role      string
+	Version   int64
+	ExpiresAt time.Time
+}
+
+// Keys finds the public key of a token.
+type Keys interface {
+	Keyfunc(ctx context.Context) jwt.Keyfunc
+	// Ready says whether keys have been read at all.
+	Ready() bool
+}
+
+// Verifier checks tokens and remembers those it has found valid until they
+// expire, so that a signature is not checked again on each request.
+type Verifier struct {
+	keys   Keys
+	parser *jwt.Parser
+	now    func() time.Time
+	known  *lru.Cache[[sha256.Size]byte, Identity]
+}
+
+// NewVerifier makes a Verifier of one issuer's tokens for one audience.
+func NewVerifier(keys Keys, issuer, audience string, now func() time.Time) (*Verifier, error) {
+	known, err := lru.New[[sha256.Size]byte, Identity](remembered)
+	if err != nil {
+		return nil, fmt.Errorf("make token cache: %w", err)
+	}
+	parser := jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg(), jwt.SigningMethodES256.Alg()}),
+		jwt.WithIssuer(issuer),
+		jwt.WithAudience(audience),
+		jwt.WithExpirationRequired(),
+		jwt.WithStrictDecoding(),
+		jwt.WithTimeFunc(now),
+	)
+	return &Verifier{keys: keys, parser: parser, now: now, known: known}, nil
+}
+
+// Ready says whether the issuer's keys have been read.
+func (v *Verifier) Ready() bool { return v.keys.Ready() }
+
+// Verify checks a token's signature, type, issuer, audience and expiry, and
+// says whose it is. Its error is for the log, not for the client.
+func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
+	if len(raw) > MaxLength {
+		return Identity{}, errors.New("token is too long")
+	}
+	sum := sha256.Sum256([]byte(raw))
+	if id, ok := v.known.Get(sum); ok {
+		if v.now().Before(id.ExpiresAt) {
+			return id, nil
+		}
+		v.known.Remove(sum)
+		return Identity{}, jwt.ErrTokenExpired
+	}
+	var claims Claims
+	parsed, err := v.parser.ParseWithClaims(raw, &claims, v.keys.Keyfunc(ctx))
+	if err != nil {
+		return Identity{}, err
+	}
+	if parsed.Header["typ"] != Type {
+		return Identity{}, fmt.Errorf("typ is %v, not %s", parsed.Header["typ"], Type)
+	}
+	id, err := identity(claims)
+	if err != nil {
+		return Identity{}, err
+	}
+	v.known.Add(sum, id)
+	return id, nil
+}
+
+func identity(c Claims) (Identity, error) {
+	userID, err := strconv.ParseInt(c.Subject, 10, 64)
+	if err != nil || userID <= 0 {
+		return Identity{}, errors.New("sub is not a user id")
+	}
+	if c.Role != RoleUser && c.Role != RoleAdmin {
+		return Identity{}, errors.New("role is neither user nor admin")
+	}
+	if c.Version < 1 {
+		return Identity{}, errors.New("ver is missing")
+	}
+	return Identity{UserID: userID, Role: c.Role, Version: c.Version, ExpiresAt: c.ExpiresAt.Time}, nil
+}
