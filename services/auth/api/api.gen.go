@@ -15,6 +15,21 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for TokensTokenType.
+const (
+	Bearer TokensTokenType = "Bearer"
+)
+
+// Valid indicates whether the value is a known member of the TokensTokenType enum.
+func (e TokensTokenType) Valid() bool {
+	switch e {
+	case Bearer:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for UserRole.
 const (
 	UserRoleAdmin UserRole = "admin"
@@ -54,51 +69,6 @@ func (e UserStatus) Valid() bool {
 	}
 }
 
-// Defines values for TokensTokenType.
-const (
-	TokensTokenTypeBearer TokensTokenType = "Bearer"
-)
-
-// Valid indicates whether the value is a known member of the TokensTokenType enum.
-func (e TokensTokenType) Valid() bool {
-	switch e {
-	case TokensTokenTypeBearer:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for Login200JSONResponseBodyTokenType.
-const (
-	Login200JSONResponseBodyTokenTypeBearer Login200JSONResponseBodyTokenType = "Bearer"
-)
-
-// Valid indicates whether the value is a known member of the Login200JSONResponseBodyTokenType enum.
-func (e Login200JSONResponseBodyTokenType) Valid() bool {
-	switch e {
-	case Login200JSONResponseBodyTokenTypeBearer:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for Refresh200JSONResponseBodyTokenType.
-const (
-	Refresh200JSONResponseBodyTokenTypeBearer Refresh200JSONResponseBodyTokenType = "Bearer"
-)
-
-// Valid indicates whether the value is a known member of the Refresh200JSONResponseBodyTokenType enum.
-func (e Refresh200JSONResponseBodyTokenType) Valid() bool {
-	switch e {
-	case Refresh200JSONResponseBodyTokenTypeBearer:
-		return true
-	default:
-		return false
-	}
-}
-
 // Problem defines model for Problem.
 type Problem struct {
 	Code   string `json:"code"`
@@ -112,6 +82,19 @@ type Problem struct {
 	TraceId string `json:"trace_id"`
 	Type    string `json:"type"`
 }
+
+// Tokens defines model for Tokens.
+type Tokens struct {
+	AccessToken string `json:"access_token"`
+
+	// ExpiresIn Seconds.
+	ExpiresIn    int             `json:"expires_in"`
+	RefreshToken string          `json:"refresh_token"`
+	TokenType    TokensTokenType `json:"token_type"`
+}
+
+// TokensTokenType defines model for Tokens.TokenType.
+type TokensTokenType string
 
 // User defines model for User.
 type User struct {
@@ -133,19 +116,6 @@ type Cursor = string
 
 // Limit defines model for Limit.
 type Limit = int
-
-// Tokens defines model for Tokens.
-type Tokens struct {
-	AccessToken string `json:"access_token"`
-
-	// ExpiresIn Seconds.
-	ExpiresIn    int             `json:"expires_in"`
-	RefreshToken string          `json:"refresh_token"`
-	TokenType    TokensTokenType `json:"token_type"`
-}
-
-// TokensTokenType defines model for Tokens.TokenType.
-type TokensTokenType string
 
 // Credentials defines model for Credentials.
 type Credentials struct {
@@ -170,9 +140,6 @@ type LoginJSONBody struct {
 	Password string `json:"password"`
 }
 
-// Login200JSONResponseBodyTokenType defines parameters for Login.
-type Login200JSONResponseBodyTokenType string
-
 // LogoutJSONBody defines parameters for Logout.
 type LogoutJSONBody struct {
 	RefreshToken string `json:"refresh_token"`
@@ -188,9 +155,6 @@ type ChangePasswordJSONBody struct {
 type RefreshJSONBody struct {
 	RefreshToken string `json:"refresh_token"`
 }
-
-// Refresh200JSONResponseBodyTokenType defines parameters for Refresh.
-type Refresh200JSONResponseBodyTokenType string
 
 // RegisterJSONBody defines parameters for Register.
 type RegisterJSONBody struct {
@@ -510,14 +474,7 @@ type TokensResponseHeaders struct {
 	CacheControl string
 }
 type TokensJSONResponse struct {
-	Body struct {
-		AccessToken string `json:"access_token"`
-
-		// ExpiresIn Seconds.
-		ExpiresIn    int                             `json:"expires_in"`
-		RefreshToken string                          `json:"refresh_token"`
-		TokenType    TokensJSONResponseBodyTokenType `json:"token_type"`
-	}
+	Body Tokens
 
 	Headers TokensResponseHeaders
 }
