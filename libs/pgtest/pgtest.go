@@ -97,7 +97,7 @@ func New(t testing.TB) Database {
 	}
 	name := "test_" + strings.ToLower(rand.Text())
 	admin := server.URL("postgres")
-	if err := execute(t.Context(), admin, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
+	if err := copyTemplate(t.Context(), admin, name); err != nil {
 		t.Fatalf("copy the template database: %v", err)
 	}
 	t.Cleanup(func() {
@@ -112,6 +112,14 @@ func New(t testing.TB) Database {
 		t.Fatalf("read the database's address: %v", err)
 	}
 	return Database{Name: name, url: u}
+}
+
+// copyTemplate copies also who may connect, which CREATE DATABASE leaves out.
+func copyTemplate(ctx context.Context, adminURL, name string) error {
+	if err := execute(ctx, adminURL, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
+		return err
+	}
+	return execute(ctx, adminURL, "UPDATE pg_database SET datacl = (SELECT datacl FROM pg_database WHERE datname = '"+template+"') WHERE datname = '"+name+"'")
 }
 
 // Server is the test binary's PostgreSQL server, for tests that break it.
