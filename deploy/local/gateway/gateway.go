@@ -1,0 +1,165 @@
+// Package gateway is the shop's front door on one machine: a reverse proxy that knows which service answers which path,
+// spreads requests over a service's replicas, and answers with problem+json where no service can.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+
+	"lavka/libs/problem"
+)
+
+// MaxBody bounds a request's body, in bytes. It lies above every service's own limit: theirs is the answer that a client should see.
+const MaxBody = 96 << 10
+
+// answerTime bounds the wait for a service's answer. Services bound theirs below it.
+const answerTime = 25 * time.Second
+
+var (
+	errNotFound    = problem.New(problem.NotFound, "not_found", "there is no such route")
+	errTooLarge    = problem.New(problem.TooLarge, "body_too_large", "the body is larger than any route takes")
+	errUnreadable  = problem.New(problem.Malformed, "malformed", "the body could not be read to its end")
+	errUnavailable = problem.New(problem.Unavailable, "service_unavailable", "the service is down; nothing was done").Retry(time.Second)
+	errBroken      = problem.New(problem.BadGateway, "bad_gateway", "the service's answer was lost; what was asked for may have been done")
+)
+
+// Config says where the services are.
+type Config struct {
+	// Upstreams are the addresses (host:port) of each service's replicas.
+	Upstreams map[string][]string
+	Log       *slog.Logger
+}
+
+// New makes the gateway's handler.
+func New(cfg Config) http.Handler {
+	routes := Routes()
+	proxy := &httputil.ReverseProxy{
+		Transport:    newBalancer(cfg.Upstreams),
+		Rewrite:      rewrite,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { refuse(w, r, err, cfg.Log) },
+		ErrorLog:     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		BufferPool:   &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header)))
+		service, ok := Match(routes, r.URL.Path, r.URL.EscapedPath())
+		switch {
+		case !ok:
+			problem.Write(w, r, errNotFound)
+			return
+		case r.ContentLength > MaxBody:
+			problem.Write(w, r, errTooLarge)
+			return
+		}
+		body := &body{ReadCloser: http.MaxBytesReader(w, r.Body, MaxBody)}
+		if r.Body != http.NoBody {
+			r.Body = body
+		}
+		r.Header.Del("Upgrade") // no service speaks anything but HTTP
+		ctx := context.WithValue(r.Context(), serviceKey{}, service)
+		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, bodyKey{}, body)))
+	})
+}
+
+// NewServer gives a handler the limits that net/http leaves open. Its header limit (to which net/http adds 4 KiB) is below the services'.
+func NewServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      answerTime + 10*time.Second,
+		IdleTimeout:       90 * time.Second,
+		MaxHeaderBytes:    12 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+type (
+	serviceKey struct{}
+	bodyKey    struct{}
+)
+
+// rewrite leaves a request as it is but for the address, and for who sent it: only the gateway knows that.
+// ReverseProxy has already dropped hop-by-hop headers.
+func rewrite(pr *httputil.ProxyRequest) {
+	out := pr.Out
+	out.URL.Scheme = "http"
+	out.URL.Host = pr.In.Context().Value(serviceKey{}).(string) // the balancer puts a replica's in its place
+	out.URL.RawQuery = pr.In.URL.RawQuery                       // also when malformed: refusing it is the service's part
+	out.Host = pr.In.Host
+	for name := range out.Header {
+		if strings.HasPrefix(name, "X-Forwarded-") {
+			delete(out.Header, name)
+		}
+	}
+	out.Header.Del("Expect") // answered here
+	if peer, _, err := net.SplitHostPort(pr.In.RemoteAddr); err == nil {
+		out.Header.Set("X-Forwarded-For", peer)
+	}
+}
+
+// refuse answers for a service that could not.
+func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger) {
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // the client has gone
+	}
+	answer := errBroken
+	switch body := r.Context().Value(bodyKey{}).(*body); {
+	case notSent(err):
+		answer = errUnavailable
+	case body.tooLarge():
+		answer = errTooLarge
+	case body.failed() != nil:
+		answer = errUnreadable
+	}
+	if answer == errBroken || answer == errUnavailable {
+		log.WarnContext(r.Context(), "no answer from a service", "service", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "error", err)
+	}
+	problem.Write(w, r, answer)
+}
+
+// body remembers why it could not be read, which tells a bad client from a bad service.
+type body struct {
+	io.ReadCloser
+	mu  sync.Mutex
+	err error
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.mu.Lock()
+		b.err = err
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+func (b *body) failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil || errors.Is(b.err, io.EOF) || errors.Is(b.err, http.ErrBodyReadAfterClose) {
+		return nil
+	}
+	return b.err
+}
+
+func (b *body) tooLarge() bool {
+	_, ok := errors.AsType[*http.MaxBytesError](b.failed())
+	return ok
+}
+
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte  { return b.pool.Get().(*[32 << 10]byte)[:] }
+func (b *buffers) Put(p []byte) { b.pool.Put((*[32 << 10]byte)(p)) }

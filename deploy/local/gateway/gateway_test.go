@@ -1,0 +1,250 @@
+package gateway
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// closedAddr is an address where nobody listens.
+func closedAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func service(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+func echo(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Service", name)
+		if _, err := io.Copy(w, r.Body); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+// front starts a gateway and returns its address.
+func front(t *testing.T, upstreams map[string][]string) string {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	s := httptest.NewUnstartedServer(nil)
+	s.Config = NewServer(New(Config{Upstreams: upstreams, Log: log}), log)
+	s.Start()
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+func allOf(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	for _, name := range []string{"auth", "catalog", "billing"} {
+		all[name] = []string{service(t, echo(name))}
+	}
+	return all
+}
+
+// raw sends bytes as they are, as no well-behaved client would, and reads the answer.
+func raw(t *testing.T, addr, text string) (*http.Response, string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func wantProblem(t *testing.T, resp *http.Response, body string, status int, code string) {
+	t.Helper()
+	var p struct {
+		Type, Code string
+		Status     int
+	}
+	if err := json.Unmarshal([]byte(body), &p); err != nil {
+		t.Fatalf("the body is no JSON: %v: %s", err, body)
+	}
+	if resp.StatusCode != status || p.Status != status || p.Code != code || p.Type != "urn:lavka:problem:"+code || resp.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("got %s %s, want %d %s", resp.Status, body, status, code)
+	}
+}
+
+func TestRouting(t *testing.T) {
+	t.Parallel()
+	addr := front(t, allOf(t))
+	for path, want := range map[string]string{
+		"/auth/login": "auth", "/auth/activate/x": "auth", "/auth/openapi.json": "auth", "/.well-known/jwks.json": "auth", "/users": "auth", "/users/me": "auth", "/users?status=active": "auth",
+		"/products": "catalog", "/products/1": "catalog", "/purchases": "catalog", "/purchases/": "catalog", "/purchases/x": "catalog", "/catalog/openapi.json": "catalog", "/products/%D1%87%D0%B0%D0%B9": "catalog",
+		"/bills": "billing", "/bills/1": "billing", "/transactions": "billing", "/payment/webhook": "billing", "/customers": "billing", "/customers/1": "billing", "/billing/openapi.json": "billing",
+		"/products?q=a%2Fb//..;x": "catalog",
+	} {
+		resp, body := raw(t, addr, "GET "+path+" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+		if got := resp.Header.Get("X-Service"); resp.StatusCode != 200 || got != want {
+			t.Errorf("%s went to %q (%s %s), want %s", path, got, resp.Status, body, want)
+		}
+	}
+}
+
+func TestNobodysPaths(t *testing.T) {
+	t.Parallel()
+	addr := front(t, allOf(t))
+	for _, target := range []string{
+		"/", "/nope", "/auth", "/productsx", "/Users", "/metrics", "/readyz", "/livez", "/catalog/metrics", "/transactions/1", "/payment/webhook/", "/payment",
+		"//users", "/users//1", "/auth/../users", "/auth/./login", "/auth/..", "/auth/%2e%2e/metrics", "/auth/%2E%2E/metrics", "/auth%2Flogin", "/auth/..%2fmetrics", "/auth/x%2f..%2f..%2fmetrics",
+		"/auth/..%5cmetrics", `/auth/..\metrics`, "/users/;/../../metrics", "*", "http://127.0.0.1:1/metrics", "/.well-known/../metrics",
+	} {
+		resp, body := raw(t, addr, "GET "+target+" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+		if target == "*" && resp.StatusCode == 400 {
+			continue // net/http itself
+		}
+		wantProblem(t, resp, body, 404, "not_found")
+	}
+}
+
+func TestWhatAServiceSees(t *testing.T) {
+	t.Parallel()
+	seen := make(chan *http.Request, 1)
+	addr := front(t, map[string][]string{"catalog": {service(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r })}})
+	raw(t, addr, "GET /products/a%20b?q=%zz&x=;&limit=1 HTTP/1.1\r\nHost: shop.example\r\nConnection: close, X-Secret-Hop\r\nX-Secret-Hop: 1\r\nX-Forwarded-For: 6.6.6.6\r\nx-forwarded-host: evil\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Whatever: 1\r\n"+
+		"Forwarded: for=6.6.6.6\r\nTraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\nAuthorization: Bearer x\r\nIdempotency-Key: k\r\nUpgrade: websocket\r\n\r\n")
+	r := <-seen
+	if r.Host != "shop.example" || r.RequestURI != "/products/a%20b?q=%zz&x=;&limit=1" {
+		t.Errorf("host %q, URI %q", r.Host, r.RequestURI)
+	}
+	for name, want := range map[string]string{
+		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "", "X-Forwarded-Proto": "", "X-Forwarded-Whatever": "", "Forwarded": "", "X-Secret-Hop": "", "Connection": "", "Upgrade": "", "Accept-Encoding": "", "User-Agent": "",
+		"Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Authorization": "Bearer x", "Idempotency-Key": "k",
+	} {
+		if got := strings.Join(r.Header.Values(name), ","); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestServiceDown(t *testing.T) {
+	t.Parallel()
+	addr := front(t, map[string][]string{"billing": {closedAddr(t), closedAddr(t)}})
+	for _, path := range []string{"/bills", "/users"} {
+		resp, body := raw(t, addr, "POST "+path+" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+		wantProblem(t, resp, body, 503, "service_unavailable")
+		if resp.Header.Get("Retry-After") != "1" {
+			t.Errorf("Retry-After is %q", resp.Header.Get("Retry-After"))
+		}
+	}
+}
+
+// A purchase that may have arrived is never sent twice.
+func TestBrokenAnswer(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"POST", "PATCH", "DELETE"} {
+		var hits atomic.Int32
+		cut := func(w http.ResponseWriter, r *http.Request) {
+			hits.Add(1)
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				conn.Close()
+			}
+		}
+		addr := front(t, map[string][]string{"catalog": {service(t, cut), service(t, cut)}})
+		resp, body := raw(t, addr, method+" /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nIdempotency-Key: k\r\nContent-Length: 2\r\n\r\n{}")
+		wantProblem(t, resp, body, 502, "bad_gateway")
+		if hits.Load() != 1 {
+			t.Errorf("%s arrived %d times", method, hits.Load())
+		}
+	}
+}
+
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	a, b, down := service(t, echo("a")), service(t, echo("b")), closedAddr(t)
+	addr := front(t, map[string][]string{"catalog": {a, down, b}})
+	count := map[string]int{}
+	for range 60 {
+		resp, body := raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
+		if resp.StatusCode != 200 || body != "body" {
+			t.Fatalf("%s %q", resp.Status, body)
+		}
+		count[resp.Header.Get("X-Service")]++
+	}
+	if count["a"] < 15 || count["b"] < 15 {
+		t.Errorf("replicas got %v", count)
+	}
+}
+
+func TestBodyLimit(t *testing.T) {
+	t.Parallel()
+	addr := front(t, allOf(t))
+	resp, body := raw(t, addr, fmt.Sprintf("POST /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", MaxBody+1))
+	wantProblem(t, resp, body, 413, "body_too_large")
+
+	chunk := strings.Repeat("x", MaxBody/4)
+	var text strings.Builder
+	text.WriteString("POST /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+	for range 5 {
+		fmt.Fprintf(&text, "%x\r\n%s\r\n", len(chunk), chunk)
+	}
+	resp, body = raw(t, addr, text.String()+"0\r\n\r\n")
+	wantProblem(t, resp, body, 413, "body_too_large")
+
+	resp, body = raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+	wantProblem(t, resp, body, 400, "malformed")
+}
+
+func TestHeaderLimit(t *testing.T) {
+	t.Parallel()
+	addr := front(t, allOf(t))
+	resp, _ := raw(t, addr, "GET /products HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nX-Long: "+strings.Repeat("x", 17<<10)+"\r\n\r\n")
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("%s", resp.Status)
+	}
+}
+
+// An answer arrives as it is written, not when it is whole.
+func TestAnswerIsNotHeldBack(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	addr := front(t, map[string][]string{"catalog": {service(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "first")
+		_ = http.NewResponseController(w).Flush()
+		<-release
+	})}})
+	resp, err := http.Get("http://" + addr + "/products")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	buf := make([]byte, 5)
+	if _, err := io.ReadFull(resp.Body, buf); err != nil || string(buf) != "first" {
+		t.Errorf("%q, %v", buf, err)
+	}
+	close(release)
+}

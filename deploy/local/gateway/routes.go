@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"path"
+	"strings"
+)
+
+// Route gives a service the paths that it answers.
+type Route struct {
+	Service string
+	// Path is taken as it stands, or, ending in /*, with all that is below it.
+	Path string
+}
+
+// Routes is everything that a client can reach. What the services' internal ports offer is not among it.
+func Routes() []Route {
+	return []Route{
+		{"auth", "/auth/*"},
+		{"auth", "/.well-known/jwks.json"},
+		{"auth", "/users"},
+		{"auth", "/users/*"},
+		{"catalog", "/products"},
+		{"catalog", "/products/*"},
+		{"catalog", "/purchases"},
+		{"catalog", "/purchases/*"},
+		{"catalog", "/catalog/openapi.json"},
+		{"billing", "/bills"},
+		{"billing", "/bills/*"},
+		{"billing", "/transactions"},
+		{"billing", "/payment/webhook"},
+		{"billing", "/customers"},
+		{"billing", "/customers/*"},
+		{"billing", "/billing/openapi.json"},
+	}
+}
+
+// Match says which service answers a path. A path that two programs could read in two ways belongs to nobody:
+// one with //, with . or .. for a segment, with a backslash, or with an encoded slash or backslash.
+func Match(routes []Route, decoded, escaped string) (service string, ok bool) {
+	if !plain(decoded, escaped) {
+		return "", false
+	}
+	for _, r := range routes {
+		if below, isTree := strings.CutSuffix(r.Path, "*"); decoded == r.Path || isTree && strings.HasPrefix(decoded, below) {
+			return r.Service, true
+		}
+	}
+	return "", false
+}
+
+func plain(decoded, escaped string) bool {
+	if !strings.HasPrefix(decoded, "/") || strings.Contains(decoded, `\`) {
+		return false
+	}
+	if lower := strings.ToLower(escaped); strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") {
+		return false
+	}
+	clean := path.Clean(decoded)
+	return decoded == clean || decoded == clean+"/"
+}
