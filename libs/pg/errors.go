@@ -40,13 +40,16 @@ const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	lockNotAvailable     = "55P03"
+	idleInTransaction    = "25P03"
+	adminShutdown        = "57P01"
+	crashShutdown        = "57P02"
 )
 
 // Again reports whether the same transaction may well succeed when it is run
 // again at once: it lost a race, or a connection.
 func Again(err error) bool {
 	switch Code(err) {
-	case serializationFailure, deadlockDetected, uniqueViolation:
+	case serializationFailure, deadlockDetected, uniqueViolation, idleInTransaction, adminShutdown, crashShutdown:
 		return true
 	}
 	return CommitUnknown(err)
@@ -71,3 +74,6 @@ func UniqueViolation(err error) (constraint string, ok bool) {
 	}
 	return "", false
 }
+
+// Commit marks an error as that of a COMMIT, for [CommitUnknown].
+func Commit(err error) error { return &commitError{err} }

@@ -1,0 +1,76 @@
+package natsconn
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Listener pulls a consumer's messages for as long as it is run, whatever ends
+// in between: the consumer, its stream, the server.
+type Listener struct {
+	Name string // for the log
+	Log  *slog.Logger
+	// Open finds or makes the consumer, and its stream where that is ours.
+	Open func(context.Context) (jetstream.Consumer, error)
+	// Handle takes a message. An error ends this consumer: it is opened again.
+	Handle func(context.Context, jetstream.Msg) error
+	// Ahead is how many messages are pulled before they are handled.
+	Ahead int
+}
+
+// Run listens until ctx ends; then it handles what it had pulled and returns.
+func (l Listener) Run(ctx context.Context) error {
+	const shortest, longest = 50 * time.Millisecond, time.Second
+	wait := shortest
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := l.listen(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		l.Log.DebugContext(ctx, "a subscription ended; starting it again", "listener", l.Name, "error", err)
+		if time.Since(started) > 10*longest {
+			wait = shortest
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, longest)
+	}
+	return nil
+}
+
+func (l Listener) listen(ctx context.Context) error {
+	opening, cancel := context.WithTimeout(ctx, 5*time.Second)
+	consumer, err := l.Open(opening)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	messages, err := consumer.Messages(
+		jetstream.PullMaxMessages(l.Ahead),
+		jetstream.PullExpiry(5*time.Second),
+		jetstream.PullHeartbeat(time.Second))
+	if err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	// Drain, unlike Stop, still hands over what has been pulled: left alone, it
+	// would wait for AckWait before another replica got it.
+	drained := context.AfterFunc(ctx, messages.Drain)
+	defer drained()
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next()
+		if err != nil {
+			return fmt.Errorf("next message: %w", err)
+		}
+		if err := l.Handle(context.WithoutCancel(ctx), msg); err != nil {
+			return err
+		}
+	}
+}

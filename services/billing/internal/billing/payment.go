@@ -1,0 +1,62 @@
+package billing
+
+import (
+	"time"
+
+	"lavka/libs/money"
+	"lavka/libs/problem"
+)
+
+// Payment is a top-up that the provider asks for. Its id is the provider's and
+// is unique for ever.
+type Payment struct {
+	ID         int64
+	UserID     int64
+	BillID     int64
+	Amount     money.Amount
+	AmountText string // as it arrived; what the provider signed
+}
+
+// The refusals of a payment, in the order in which they are checked.
+var (
+	ErrInvalidID           = problem.New(problem.Invalid, "invalid_id", "transaction_id, user_id and bill_id must be above zero")
+	ErrTransactionConflict = problem.New(problem.Conflict, "transaction_conflict", "this transaction_id was credited before with another user, bill or amount")
+	ErrUserNotFound        = problem.New(problem.NotFound, "user_not_found", "there is no such user").Retry(5 * time.Second)
+	ErrOwnerMismatch       = problem.New(problem.Conflict, "bill_owner_mismatch", "the bill belongs to another user")
+	ErrBalanceLimit        = problem.New(problem.Invalid, "balance_limit", "the balance would pass 70000000000000.00")
+	ErrNotSettled          = problem.New(problem.Internal, "internal", "this payment could not be credited; it is kept for an operator")
+)
+
+// NewPayment checks what a provider asks for: 422 "invalid_id" or
+// "invalid_amount".
+func NewPayment(id, userID, billID int64, amountText string) (Payment, error) {
+	p := Payment{ID: id, UserID: userID, BillID: billID, AmountText: amountText}
+	if id <= 0 || userID <= 0 || billID <= 0 {
+		return p, ErrInvalidID
+	}
+	amount, err := money.Parse(amountText)
+	if err != nil {
+		return p, err
+	}
+	p.Amount = amount
+	return p, amount.Positive()
+}
+
+// decidePayment decides on a payment. Known is what was credited under its id
+// before, nil if nothing was. It returns whether this is a repeat; else nil
+// means that the caller credits the bill.
+func decidePayment(p Payment, known *Payment, owner *Customer, bill *Bill) (repeat bool, refusal *problem.Error) {
+	switch {
+	case known != nil && known.UserID == p.UserID && known.BillID == p.BillID && known.Amount == p.Amount:
+		return true, nil
+	case known != nil:
+		return false, ErrTransactionConflict
+	case owner == nil:
+		return false, ErrUserNotFound
+	case bill.UserID != p.UserID:
+		return false, ErrOwnerMismatch
+	case bill.Balance > money.Max-p.Amount:
+		return false, ErrBalanceLimit
+	}
+	return false, nil
+}

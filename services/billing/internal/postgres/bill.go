@@ -1,0 +1,89 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"lavka/services/billing/internal/billing"
+)
+
+const billColumns = `id, user_id, balance, created_at`
+
+// Bills lists a user's bills with a lower id than before (all when 0), newest
+// ids first.
+func (s *Store) Bills(ctx context.Context, userID, before int64, limit int) ([]billing.Bill, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT `+billColumns+` FROM billing.bills
+		WHERE user_id = $1 AND ($2 = 0 OR id < $2) ORDER BY id DESC LIMIT $3`, userID, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list bills: %w", err)
+	}
+	bills, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Bill])
+	if err != nil {
+		return nil, fmt.Errorf("list bills: %w", err)
+	}
+	return bills, nil
+}
+
+// BillsOf lists the bills of several users, newest ids first.
+func (s *Store) BillsOf(ctx context.Context, userIDs []int64) ([]billing.Bill, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT `+billColumns+` FROM billing.bills WHERE user_id = ANY ($1) ORDER BY id DESC`, userIDs)
+	if err != nil {
+		return nil, fmt.Errorf("list bills of customers: %w", err)
+	}
+	bills, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Bill])
+	if err != nil {
+		return nil, fmt.Errorf("list bills of customers: %w", err)
+	}
+	return bills, nil
+}
+
+// Bill reads one bill of a user; nil when there is none or it is not theirs.
+func (s *Store) Bill(ctx context.Context, userID, id int64) (*billing.Bill, error) {
+	rows, err := s.pool.Query(ctx, `SELECT `+billColumns+` FROM billing.bills WHERE id = $1 AND user_id = $2`, id, userID)
+	if err != nil {
+		return nil, fmt.Errorf("read bill: %w", err)
+	}
+	return one(rows, pgx.RowToStructByPos[billing.Bill], "read bill")
+}
+
+// OpenBill makes an empty bill for a known user, unless they have as many as
+// max already: then it is nil. An id that the provider used already is passed over.
+func (s *Store) OpenBill(ctx context.Context, userID int64, max int) (*billing.Bill, error) {
+	var owned int
+	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM billing.bills WHERE user_id = $1`, userID).Scan(&owned)
+	if err != nil {
+		return nil, fmt.Errorf("count bills: %w", err)
+	}
+	if owned >= max {
+		return nil, nil
+	}
+	for {
+		rows, err := s.pool.Query(ctx, `
+			INSERT INTO billing.bills (id, user_id) VALUES (nextval('billing.bill_ids'), $1)
+			ON CONFLICT DO NOTHING RETURNING `+billColumns, userID)
+		if err != nil {
+			return nil, fmt.Errorf("insert bill: %w", err)
+		}
+		bill, err := one(rows, pgx.RowToStructByPos[billing.Bill], "insert bill")
+		if bill != nil || err != nil {
+			return bill, err
+		}
+	}
+}
+
+// one reads a row, or nil when there is none.
+func one[T any](rows pgx.Rows, scan pgx.RowToFunc[T], what string) (*T, error) {
+	row, err := pgx.CollectExactlyOneRow(rows, scan)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return &row, nil
+}

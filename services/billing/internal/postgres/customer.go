@@ -1,0 +1,48 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"lavka/services/billing/internal/billing"
+)
+
+// SaveCustomer takes in what auth says of a user; what is newer stays.
+func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO billing.customers (user_id, login, role, status, version) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (user_id) DO UPDATE
+		SET login = EXCLUDED.login, role = EXCLUDED.role, status = EXCLUDED.status, version = EXCLUDED.version
+		WHERE customers.version < EXCLUDED.version`, c.UserID, c.Login, c.Role, c.Status, c.Version)
+	if err != nil {
+		return fmt.Errorf("save customer: %w", err)
+	}
+	return nil
+}
+
+// Customers lists users with a lower id than before (all when 0), newest first.
+func (s *Store) Customers(ctx context.Context, before int64, limit int) ([]billing.Customer, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT user_id, login, role, status, version FROM billing.customers
+		WHERE $1 = 0 OR user_id < $1 ORDER BY user_id DESC LIMIT $2`, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list customers: %w", err)
+	}
+	customers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Customer])
+	if err != nil {
+		return nil, fmt.Errorf("list customers: %w", err)
+	}
+	return customers, nil
+}
+
+// Customer reads one user; nil when there is none.
+func (s *Store) Customer(ctx context.Context, userID int64) (*billing.Customer, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT user_id, login, role, status, version FROM billing.customers WHERE user_id = $1`, userID)
+	if err != nil {
+		return nil, fmt.Errorf("read customer: %w", err)
+	}
+	return one(rows, pgx.RowToStructByPos[billing.Customer], "read customer")
+}

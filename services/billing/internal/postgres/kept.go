@@ -1,0 +1,94 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// keptBody bounds how much of a rejected message is kept, in bytes.
+const keptBody = 4 << 10
+
+// RefusedPayment is a correctly signed payment that was refused.
+type RefusedPayment struct {
+	PaymentID, UserID, BillID int64
+	Amount                    string // as it arrived
+	Reason                    string
+	Times                     int64
+	FirstAt, LastAt           time.Time
+	CreditedSince             bool // the provider came again and was heard
+}
+
+// RefusedPayments lists every refused payment, the oldest first.
+func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) error) error {
+	rows, err := s.pool.Query(ctx, `
+		SELECT payment_id, user_id, bill_id, amount, reason, times, first_at, last_at,
+		       EXISTS (SELECT FROM billing.transactions t
+		               WHERE t.payment_id = r.payment_id AND t.user_id = r.user_id AND t.bill_id = r.bill_id
+		                 AND reason <> 'transaction_conflict')
+		FROM billing.refused_payments r ORDER BY id`)
+	if err != nil {
+		return fmt.Errorf("list refused payments: %w", err)
+	}
+	return forEach(rows, "list refused payments", f)
+}
+
+// RejectedMessage is a purchase request that could not be understood or stored.
+type RejectedMessage struct {
+	Key             string
+	PurchaseID      *uuid.UUID
+	Body            []byte
+	Reason          string
+	Times           int64
+	FirstAt, LastAt time.Time
+}
+
+// RejectedMessages lists every rejected message, the oldest first.
+func (s *Store) RejectedMessages(ctx context.Context, f func(RejectedMessage) error) error {
+	rows, err := s.pool.Query(ctx, `
+		SELECT key, purchase_id, body, reason, times, first_at, last_at FROM billing.rejected_messages ORDER BY id`)
+	if err != nil {
+		return fmt.Errorf("list rejected messages: %w", err)
+	}
+	return forEach(rows, "list rejected messages", f)
+}
+
+// RecordRejected keeps a message, once for each purchase id (or body, where
+// there is none), counts, and says when it was first seen.
+func (s *Store) RecordRejected(ctx context.Context, purchaseID *uuid.UUID, body []byte, reason string) (firstAt time.Time, err error) {
+	sum := sha256.Sum256(body)
+	key := "sha256:" + hex.EncodeToString(sum[:])
+	if purchaseID != nil {
+		key = purchaseID.String()
+	}
+	err = s.pool.QueryRow(ctx, `
+		INSERT INTO billing.rejected_messages (key, purchase_id, body, reason) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (key) DO UPDATE SET times = rejected_messages.times + 1, last_at = now(), reason = EXCLUDED.reason
+		RETURNING first_at`, key, purchaseID, body[:min(len(body), keptBody)], reason).Scan(&firstAt)
+	if err != nil {
+		return firstAt, fmt.Errorf("insert rejected message: %w", err)
+	}
+	return firstAt, nil
+}
+
+func forEach[T any](rows pgx.Rows, what string, f func(T) error) error {
+	defer rows.Close()
+	for rows.Next() {
+		row, err := pgx.RowToStructByPos[T](rows)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if err := f(row); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+// Package postgres keeps billing's facts. Each exported method is one
+// transaction, or one statement.
+package postgres
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lavka/libs/pg"
+)
+
+// Schema is the name of billing's schema.
+const Schema = "billing"
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Migrations are the schema's versions.
+func Migrations() fs.FS {
+	sub, err := fs.Sub(files, "migrations")
+	if err != nil {
+		panic(err) // the folder is compiled in
+	}
+	return sub
+}
+
+// Store is billing's part of the database.
+type Store struct {
+	pool    *pgxpool.Pool
+	log     *slog.Logger
+	version int64
+}
+
+// New makes a Store on a pool of the role "billing".
+func New(pool *pgxpool.Pool, log *slog.Logger) (*Store, error) {
+	version, err := pg.LastVersion(Migrations())
+	if err != nil {
+		return nil, err
+	}
+	return &Store{pool: pool, log: log, version: version}, nil
+}
+
+// Ready fails unless Postgres answers and its schema is new enough.
+func (s *Store) Ready(ctx context.Context) error {
+	return pg.CheckVersion(ctx, s.pool, Schema, s.version)
+}
