@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lavka/libs/natsconn"
 	"lavka/libs/wire"
 )
 
@@ -29,8 +30,9 @@ type Versions struct {
 	ready     chan struct{}
 	readyOnce sync.Once
 
-	mu    sync.RWMutex
-	heard map[int64]version
+	mu      sync.RWMutex
+	heard   map[int64]version
+	pruneAt time.Time
 }
 
 type version struct {
@@ -77,29 +79,37 @@ func (v *Versions) Known() int {
 // away it starts again from the window's beginning: what it knows already does
 // no harm, and what it knows stays in force meanwhile.
 func (v *Versions) Run(ctx context.Context) error {
-	wait := 50 * time.Millisecond
-	for ctx.Err() == nil {
-		heard, err := v.listen(ctx)
-		if ctx.Err() != nil {
+	var next uint64
+	return natsconn.Listener{
+		Name:  "token versions",
+		Log:   v.log,
+		Ahead: 1000,
+		Open: func(ctx context.Context) (jetstream.Consumer, error) {
+			next = 1
+			return v.open(ctx)
+		},
+		Handle: func(ctx context.Context, msg jetstream.Msg) error {
+			meta, err := msg.Metadata()
+			if err != nil {
+				return fmt.Errorf("message metadata: %w", err)
+			}
+			if meta.Sequence.Consumer != next {
+				return errors.New("a message was lost on the way")
+			}
+			next++
+			v.hear(ctx, msg.Data())
+			if meta.NumPending == 0 {
+				v.markReady()
+			}
 			return nil
-		}
-		v.log.DebugContext(ctx, "listening to users ended; starting again", "error", err)
-		if heard {
-			wait = 50 * time.Millisecond
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, time.Second)
-	}
-	return nil
+		},
+	}.Run(ctx)
 }
 
-// listen reads with a consumer of its own. That is not nats.go's ordered
-// consumer on purpose: after the stream was deleted and made again, that one
-// would wait for the old sequence numbers.
-func (v *Versions) listen(ctx context.Context) (heard bool, err error) {
+// open makes a consumer of one's own. That is not nats.go's ordered consumer on
+// purpose: after the stream was deleted and made again, that one would wait for
+// the old sequence numbers.
+func (v *Versions) open(ctx context.Context) (jetstream.Consumer, error) {
 	start := v.now().Add(-v.window)
 	consumer, err := v.js.CreateConsumer(ctx, wire.StreamUsers, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartTimePolicy,
@@ -110,41 +120,12 @@ func (v *Versions) listen(ctx context.Context) (heard bool, err error) {
 		Replicas:          1,
 	})
 	if err != nil {
-		return false, fmt.Errorf("make consumer: %w", err)
+		return nil, fmt.Errorf("make consumer: %w", err)
 	}
 	if consumer.CachedInfo().NumPending == 0 {
 		v.markReady()
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(1000), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second))
-	if err != nil {
-		return false, fmt.Errorf("pull: %w", err)
-	}
-	stop := context.AfterFunc(ctx, messages.Stop)
-	defer stop()
-	defer messages.Stop()
-	prune := v.now().Add(v.window)
-	for next := uint64(1); ; next++ {
-		msg, err := messages.Next()
-		if err != nil {
-			return heard, fmt.Errorf("next message: %w", err)
-		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return heard, fmt.Errorf("message metadata: %w", err)
-		}
-		if meta.Sequence.Consumer != next {
-			return heard, errors.New("a message was lost on the way")
-		}
-		heard = true
-		v.hear(ctx, msg.Data())
-		if meta.NumPending == 0 {
-			v.markReady()
-		}
-		if v.now().After(prune) {
-			v.prune()
-			prune = v.now().Add(v.window / 2)
-		}
-	}
+	return consumer, nil
 }
 
 func (v *Versions) hear(ctx context.Context, data []byte) {
@@ -155,15 +136,18 @@ func (v *Versions) hear(ctx context.Context, data []byte) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.now().After(v.pruneAt) {
+		v.prune()
+	}
 	if user.TokenVersion >= v.heard[user.ID].token {
 		v.heard[user.ID] = version{user.TokenVersion, v.now()}
 	}
 }
 
-// prune forgets versions that were heard longer ago than any token lives.
+// prune forgets versions that were heard longer ago than any token lives. The
+// caller holds the lock.
 func (v *Versions) prune() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	v.pruneAt = v.now().Add(v.window / 2)
 	oldest := v.now().Add(-v.window)
 	for id, heard := range v.heard {
 		if heard.at.Before(oldest) {
