@@ -85,12 +85,8 @@ type Bill struct {
 
 // Customer defines model for Customer.
 type Customer struct {
-	Bills []struct {
-		// Balance Units of the shop's currency with at most two decimals, exact (100, 9.99).
-		Balance Money `json:"balance"`
-		Id      int64 `json:"id"`
-	} `json:"bills"`
-	User struct {
+	Bills []CustomerBill `json:"bills"`
+	User  struct {
 		Id int64 `json:"id"`
 
 		// Login Empty until auth's news of the user has come.
@@ -105,6 +101,13 @@ type CustomerUserRole string
 
 // CustomerUserStatus defines model for Customer.User.Status.
 type CustomerUserStatus string
+
+// CustomerBill defines model for CustomerBill.
+type CustomerBill struct {
+	// Balance Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	Balance Money `json:"balance"`
+	Id      int64 `json:"id"`
+}
 
 // Money Units of the shop's currency with at most two decimals, exact (100, 9.99).
 type Money = money.Amount

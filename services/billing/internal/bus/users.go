@@ -1,0 +1,67 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/libs/natsconn"
+	"lavka/libs/wire"
+	"lavka/services/billing/internal/billing"
+)
+
+// Customers keeps what auth says of users.
+type Customers interface {
+	SaveCustomer(ctx context.Context, c billing.Customer) error
+}
+
+// Users hears of users and keeps billing's own view of them.
+type Users struct {
+	js        jetstream.JetStream
+	customers Customers
+	log       *slog.Logger
+}
+
+// NewUsers makes Users; Run starts the listening.
+func NewUsers(js jetstream.JetStream, customers Customers, log *slog.Logger) *Users {
+	return &Users{js: js, customers: customers, log: log}
+}
+
+// Run takes users in until ctx ends. A durable consumer remembers where it was;
+// when the stream was made anew, auth publishes everybody again.
+func (u *Users) Run(ctx context.Context) error {
+	return natsconn.Listener{Name: "users", Log: u.log, Ahead: 256, Open: u.open, Handle: u.handle}.Run(ctx)
+}
+
+func (u *Users) open(ctx context.Context) (jetstream.Consumer, error) {
+	consumer, err := u.js.CreateOrUpdateConsumer(ctx, wire.StreamUsers, jetstream.ConsumerConfig{
+		Durable:       "billing",
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       10 * time.Second,
+		MaxAckPending: 1000,
+		MaxDeliver:    -1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make consumer of %s: %w", wire.StreamUsers, err)
+	}
+	return consumer, nil
+}
+
+func (u *Users) handle(ctx context.Context, msg jetstream.Msg) error {
+	m, err := wire.DecodeUserChanged(msg.Data())
+	if err != nil {
+		u.log.ErrorContext(ctx, "a user's message can't be understood; it is left out", "subject", msg.Subject(), "error", err)
+		return msg.TermWithReason("can't be understood")
+	}
+	err = u.customers.SaveCustomer(ctx, billing.Customer{
+		UserID: m.ID, Login: m.Login, Role: m.Role, Status: m.Status, Version: m.Version,
+	})
+	if err != nil {
+		u.log.WarnContext(ctx, "a user could not be saved; the message comes again", "user_id", m.ID, "error", err)
+		return msg.NakWithDelay(time.Second)
+	}
+	return msg.Ack()
+}

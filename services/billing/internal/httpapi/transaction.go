@@ -1,0 +1,58 @@
+package httpapi
+
+import (
+	"context"
+
+	"lavka/libs/page"
+	"lavka/libs/problem"
+	"lavka/services/billing/api"
+	"lavka/services/billing/internal/billing"
+)
+
+// ListTransactions is GET /transactions.
+func (s *server) ListTransactions(ctx context.Context, r api.ListTransactionsRequestObject) (api.ListTransactionsResponseObject, error) {
+	userID, err := s.customer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := page.Limit(r.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	before, err := page.Decode[int64]("transactions", r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	f := billing.TransactionFilter{UserID: userID, BillID: r.Params.BillId, Before: orZero(before), Limit: limit + 1}
+	if t := r.Params.Type; t != nil {
+		if !t.Valid() {
+			return nil, problem.InvalidFields(problem.Field{Field: "type", Message: "must be payment or purchase"})
+		}
+		f.Type = string(*t)
+	}
+	if f.BillID != nil {
+		b, err := s.store.Bill(ctx, userID, *f.BillID)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		if b == nil {
+			return nil, errBillNotFound
+		}
+	}
+	transactions, err := s.store.Transactions(ctx, f)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	transactions, next, err := page.Cut("transactions", transactions, limit, func(t billing.Transaction) any { return t.ID })
+	if err != nil {
+		return nil, err
+	}
+	items := make([]api.Transaction, len(transactions))
+	for i, t := range transactions {
+		items[i] = api.Transaction{
+			Id: t.ID, BillId: t.BillID, Amount: t.Amount, BalanceAfter: t.BalanceAfter, Type: api.TransactionType(t.Type),
+			PaymentId: t.PaymentID, PurchaseId: t.PurchaseID, CreatedAt: t.CreatedAt.UTC(),
+		}
+	}
+	return api.ListTransactions200JSONResponse{Items: items, NextCursor: next}, nil
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lavka/libs/access"
+	"lavka/libs/group"
+	"lavka/libs/httpserver"
+	"lavka/libs/natsconn"
+	"lavka/libs/pg"
+	"lavka/libs/revocation"
+	"lavka/libs/telemetry"
+	"lavka/libs/token"
+	"lavka/services/billing/api"
+	"lavka/services/billing/internal/billing"
+	"lavka/services/billing/internal/bus"
+	"lavka/services/billing/internal/httpapi"
+	"lavka/services/billing/internal/postgres"
+)
+
+const service = "billing"
+
+// poolSize is how many sessions a replica uses: two groups, and reads.
+const poolSize = 10
+
+// startLimit is how long a replica waits for keys and token versions before it
+// opens all the same.
+const startLimit = 10 * time.Second
+
+// run is the whole program.
+func run(ctx context.Context, cfg Config, args []string, out io.Writer) error {
+	log, err := telemetry.NewLogger(os.Stderr, service, cfg.LogFormat, cfg.LogLevel)
+	if err != nil {
+		return err
+	}
+	switch command := strings.Join(args, " "); command {
+	case "", "serve":
+		if err := cfg.ValidateServe(); err != nil {
+			return err
+		}
+		return serve(ctx, cfg, log)
+	case "migrate":
+		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
+	case "healthcheck":
+		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
+	case "verify", "payments refused", "messages rejected":
+		return report(ctx, cfg, log, command, out)
+	default:
+		return fmt.Errorf("unknown command %q; there are: serve (default), migrate, healthcheck, verify, payments refused, messages rejected", command)
+	}
+}
+
+func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+	stopTraces := telemetry.Start(service)
+	registry := httpserver.NewRegistry()
+
+	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, poolSize)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	store, err := postgres.New(pool, log)
+	if err != nil {
+		return err
+	}
+
+	reconnected := make(chan struct{}, 1)
+	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), service, log, func() {
+		select {
+		case reconnected <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+
+	settler := billing.NewSettler(store, group.Config{Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: 2})
+	purchases := bus.NewPurchases(nc, js, settler, store, log)
+	users := bus.NewUsers(js, store, log)
+	keys := token.NewRemote(cfg.JWKSURL, log)
+	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
+	measure(registry, settler, nc.IsConnected)
+
+	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, time.Now)
+	if err != nil {
+		return err
+	}
+	contract, err := httpserver.LoadContract(api.Contract)
+	if err != nil {
+		return err
+	}
+	protected, err := access.NewGuard(tokens, versions).Protect(contract)
+	if err != nil {
+		return err
+	}
+	e := httpserver.New(service, log, cfg.TrustedProxies, registry)
+	if err := httpserver.ServeContract(e, service, contract); err != nil {
+		return err
+	}
+	webhook := httpapi.NewWebhook(cfg.paymentKeys(), settler, registry)
+	if err := httpapi.Register(e, store, webhook, protected); err != nil {
+		return err
+	}
+
+	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	var workers sync.WaitGroup
+	for _, run := range []func(context.Context) error{
+		purchases.Run, users.Run, keys.Run, versions.Run,
+		func(ctx context.Context) error { return ensureOnReconnect(ctx, reconnected, purchases, log) },
+	} {
+		workers.Go(func() {
+			if err := run(working); err != nil {
+				log.Error("a worker ended", "error", err)
+			}
+		})
+	}
+
+	waitFor(ctx, startLimit, keys.Loaded(), versions.Loaded())
+	served := httpserver.Serve(ctx, httpserver.Config{
+		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout,
+		Ready: store.Ready, Registry: registry, Log: log,
+	}, e)
+
+	// No more webhooks: take no more requests, settle what was taken, send the
+	// answers, and only then let go of NATS and Postgres.
+	stopWork()
+	workers.Wait()
+	settler.Close()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(served, natsconn.Drain(limit, nc), stopTraces(limit))
+}
+
+// ensureOnReconnect makes billing's stream again when NATS comes back without
+// it, at once rather than when its absence is noticed.
+func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchases *bus.Purchases, log *slog.Logger) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-reconnected:
+			limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+			if err := purchases.Ensure(limited); err != nil {
+				log.WarnContext(ctx, "the stream could not be made after a reconnect; the listener tries again", "error", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// waitFor returns when all of them are closed, the limit has passed or ctx ends.
+func waitFor(ctx context.Context, limit time.Duration, all ...<-chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, loaded := range all {
+		select {
+		case <-loaded:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func measure(registry prometheus.Registerer, settler *billing.Settler, connected func() bool) {
+	registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "billing_settle_queue_length", Help: "Items that wait for a group."},
+			func() float64 { return float64(settler.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nats_connected", Help: "1 while connected to NATS."},
+			func() float64 {
+				if connected() {
+					return 1
+				}
+				return 0
+			}),
+	)
+}
+
+// report runs the commands that only read.
+func report(ctx context.Context, cfg Config, log *slog.Logger, command string, out io.Writer) error {
+	if cfg.DatabaseURL == "" {
+		return errors.New("DATABASE_URL is not set")
+	}
+	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" "+command, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return reportOn(ctx, pool, log, command, out)
+}
+
+func reportOn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, command string, out io.Writer) error {
+	store, err := postgres.New(pool, log)
+	if err != nil {
+		return err
+	}
+	switch command {
+	case "verify":
+		v, err := store.Verify(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "the ledger adds up: %d bills, %d transactions, %d charges\n", v.Bills, v.Transactions, v.Charges)
+		return err
+	case "payments refused":
+		return store.RefusedPayments(ctx, func(p postgres.RefusedPayment) error {
+			since := ""
+			if p.CreditedSince {
+				since = "\tcredited since"
+			}
+			_, err := fmt.Fprintf(out, "%s\tpayment %d\tuser %d\tbill %d\tamount %s\t%s\t%d times since %s%s\n", p.LastAt.UTC().Format(time.RFC3339),
+				p.PaymentID, p.UserID, p.BillID, p.Amount, p.Reason, p.Times, p.FirstAt.UTC().Format(time.RFC3339), since)
+			return err
+		})
+	default:
+		return store.RejectedMessages(ctx, func(m postgres.RejectedMessage) error {
+			_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%d times since %s\t%q\n", m.LastAt.UTC().Format(time.RFC3339),
+				m.Key, m.Reason, m.Times, m.FirstAt.UTC().Format(time.RFC3339), m.Body)
+			return err
+		})
+	}
+}
