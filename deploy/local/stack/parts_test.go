@@ -1,0 +1,203 @@
+package stack
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestSecretsAreKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := keepSecrets(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := keepSecrets(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(first, again) {
+		t.Error("the secrets changed between two runs")
+	}
+	other, err := keepSecrets(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other.PaymentKey == first.PaymentKey || other.NATSPassword == first.NATSPassword || other.Roles["auth"] == first.Roles["auth"] || first.Roles["auth"] == first.Roles["auth_owner"] {
+		t.Error("secrets repeat")
+	}
+	if len(first.PaymentKey) < 16 {
+		t.Errorf("the payment key has %d characters", len(first.PaymentKey))
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %o", e.Name(), info.Mode().Perm())
+		}
+	}
+	if len(entries) != 1 {
+		t.Errorf("left over: %v", entries)
+	}
+	if err := os.WriteFile(secretsFile(dir), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keepSecrets(dir); err == nil {
+		t.Error("damaged secrets were replaced, and the data lost with them")
+	}
+}
+
+func TestAdminPassword(t *testing.T) {
+	t.Parallel()
+	s := &secrets{Admins: map[string]admin{}}
+	made, madeUp := s.adminPassword("admin", "")
+	if made == "" || !madeUp {
+		t.Fatalf("%q, %v", made, madeUp)
+	}
+	if again, _ := s.adminPassword("admin", ""); again != made {
+		t.Error("made up anew before the first one was used")
+	}
+	s.adminCreated("admin")
+	if got, madeUp := s.adminPassword("admin", "given later"); got != "given later" || madeUp {
+		t.Errorf("what is given must win: %q, %v", got, madeUp)
+	}
+	if again, madeUp := s.adminPassword("admin", ""); again != made || !madeUp {
+		t.Error("the password that auth has is forgotten")
+	}
+
+	if got, madeUp := s.adminPassword("boss", "given first"); got != "given first" || madeUp {
+		t.Errorf("%q, %v", got, madeUp)
+	}
+	s.adminCreated("boss")
+	if got, madeUp := s.adminPassword("boss", ""); got != "" || madeUp {
+		t.Errorf("a given password is not ours to keep or to make up anew: %q, %v", got, madeUp)
+	}
+
+	// The start failed before auth had it.
+	s.adminPassword("chief", "given in vain")
+	if got, madeUp := s.adminPassword("chief", ""); got == "" || !madeUp {
+		t.Errorf("%q, %v", got, madeUp)
+	}
+}
+
+func TestLock(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	lock, err := LockData(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{second(LockData(dir)), Remove(dir), second(Start(t.Context(), Config{DataDir: dir}))} {
+		if !errors.Is(err, ErrInUse) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("a second user of the data: %v", err)
+		}
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Error("the data is gone")
+	}
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Running(dir); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("Running: %v", err)
+	}
+	if err := Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the data is still there: %v", err)
+	}
+	if err := Remove(dir); err != nil {
+		t.Errorf("nothing to remove: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestRemoveLeavesWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"secrets.json", "thesis.tex"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 1 || left[0].Name() != "thesis.tex" {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestPorts(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	addr := l.Addr().String()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := l.Addr().(*net.TCPAddr).Port
+	for want, cfg := range map[string]Config{
+		"LAVKA_GATEWAY_ADDR":          {GatewayAddr: addr},
+		"LAVKA_BILLING_INTERNAL_ADDR": {Billing: Service{InternalAddr: addr}},
+		"LAVKA_NATS_PORT":             {NATSPort: number},
+		"LAVKA_POSTGRES_PORT":         {PostgresPort: number},
+		"which is not host:port":      {Auth: Service{Addr: "8081"}},
+		"LAVKA_GATEWAY_ADDR and LAVKA_AUTH_ADDR have the same port": {GatewayAddr: "127.0.0.1:23", Auth: Service{Addr: "127.0.0.1:23"}},
+	} {
+		err := choosePorts(&cfg)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("want one sentence with %s: %v", want, err)
+		}
+		if err != nil && cfg.GatewayAddr == addr && !strings.Contains(err.Error(), port) {
+			t.Errorf("the port is not named: %v", err)
+		}
+	}
+	free := Config{GatewayAddr: "127.0.0.1:0", NATSURL: "nats://x", NATSPort: number}
+	if err := choosePorts(&free); err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasSuffix(free.GatewayAddr, ":0") || free.Auth.Addr == "" || free.PostgresPort == 0 {
+		t.Errorf("ports left open: %+v", free)
+	}
+}
+
+func TestLines(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	l := NewLines(&out, "auth")
+	for _, part := range []string{"one\ntw", "o\r\n\n", strings.Repeat("x", maxLine), "more\nend"} {
+		if n, err := l.Write([]byte(part)); err != nil || n != len(part) {
+			t.Fatal(n, err)
+		}
+	}
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	want := "auth      | one\nauth      | two\nauth      | \nauth      | " + strings.Repeat("x", maxLine) + " … (cut)\nauth      | end\n"
+	if out.String() != want {
+		t.Errorf("got %.200q", out.String())
+	}
+}

@@ -1,0 +1,92 @@
+package stack
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"lavka/libs/freeport"
+)
+
+// choosePorts puts free ports where the configuration leaves the choice, and makes sure that all others can be had,
+// before anything is started.
+func choosePorts(cfg *Config) error {
+	natsAddr := net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.NATSPort))
+	postgresAddr := net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.PostgresPort))
+	all := []struct {
+		setting string
+		addr    *string
+	}{
+		{"LAVKA_GATEWAY_ADDR", &cfg.GatewayAddr},
+		{"LAVKA_AUTH_ADDR", &cfg.Auth.Addr},
+		{"LAVKA_CATALOG_ADDR", &cfg.Catalog.Addr},
+		{"LAVKA_BILLING_ADDR", &cfg.Billing.Addr},
+		{"LAVKA_AUTH_INTERNAL_ADDR", &cfg.Auth.InternalAddr},
+		{"LAVKA_CATALOG_INTERNAL_ADDR", &cfg.Catalog.InternalAddr},
+		{"LAVKA_BILLING_INTERNAL_ADDR", &cfg.Billing.InternalAddr},
+		{"LAVKA_NATS_PORT", &natsAddr},
+		{"LAVKA_POSTGRES_PORT", &postgresAddr},
+	}
+	taken := map[string]string{} // port → setting
+	for _, a := range all {
+		if a.setting == "LAVKA_NATS_PORT" && cfg.NATSURL != "" || a.setting == "LAVKA_POSTGRES_PORT" && cfg.DatabaseURL != "" {
+			continue
+		}
+		addr, err := choosePort(a.setting, *a.addr)
+		if err != nil {
+			return err
+		}
+		*a.addr = addr
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", a.setting, err)
+		}
+		if other, ok := taken[port]; ok {
+			return fmt.Errorf("%s and %s have the same port %s: give them different ones", other, a.setting, port)
+		}
+		taken[port] = a.setting
+	}
+	var err error
+	if cfg.NATSPort, err = portOf(natsAddr); err != nil {
+		return err
+	}
+	cfg.PostgresPort, err = portOf(postgresAddr)
+	return err
+}
+
+func choosePort(setting, addr string) (string, error) {
+	if addr == "" {
+		return freeAddr("127.0.0.1")
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", fmt.Errorf("%s is %q, which is not host:port", setting, addr)
+	}
+	if port == "0" {
+		return freeAddr(host)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("can't listen on %s: stop what listens there, or set %s to something else (%w)", addr, setting, err)
+	}
+	if err := l.Close(); err != nil {
+		return "", fmt.Errorf("try port %s: %w", addr, err)
+	}
+	return addr, nil
+}
+
+func freeAddr(host string) (string, error) {
+	port, err := freeport.Take()
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+}
+
+func portOf(addr string) (int, error) {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0, fmt.Errorf("read %q: %w", addr, err)
+	}
+	return strconv.Atoi(port)
+}

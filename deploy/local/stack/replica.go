@@ -1,0 +1,286 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"lavka/libs/child"
+)
+
+// Replica is one process of a service. When it ends unasked it is started again, at the same addresses.
+type Replica struct {
+	Service      string
+	Name         string // the service's, with a number where there are several
+	Addr         string
+	InternalAddr string
+
+	command     func() *exec.Cmd
+	output      *Lines
+	log         *slog.Logger
+	stopTimeout time.Duration
+
+	mu      sync.Mutex
+	process *process // the current or the last one
+	wanted  bool
+	quit    chan struct{} // closed when it is wanted no more
+}
+
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error // valid once done is closed
+}
+
+// URL is where the replica itself answers, without the gateway.
+func (r *Replica) URL() string { return baseURL(r.Addr) }
+
+// InternalURL is where it tells of its health.
+func (r *Replica) InternalURL() string { return baseURL(r.InternalAddr) }
+
+// Start starts the process and waits until it is ready. It fails when the process ends before that, and does nothing when one is running.
+func (r *Replica) Start(ctx context.Context) error {
+	r.mu.Lock()
+	if r.wanted {
+		r.mu.Unlock()
+		return nil
+	}
+	p, err := r.launch()
+	if err != nil {
+		r.mu.Unlock()
+		return err
+	}
+	r.wanted, r.quit = true, make(chan struct{})
+	quit := r.quit
+	r.mu.Unlock()
+
+	if err := r.awaitReady(ctx, p.done); err != nil {
+		select {
+		case <-p.done:
+			err = fmt.Errorf("%s ended before it was ready: %w; its last lines say why", r.Name, p.exit())
+		default:
+		}
+		return errors.Join(err, r.Stop())
+	}
+	go r.supervise(p, quit)
+	return nil
+}
+
+// AwaitReady returns when /readyz says yes, or with an error when ctx ends.
+func (r *Replica) AwaitReady(ctx context.Context) error { return r.awaitReady(ctx, nil) }
+
+func (r *Replica) awaitReady(ctx context.Context, ended <-chan struct{}) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ready(ctx, r.InternalURL())
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ended:
+			return errors.New("it has ended")
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w", r.Name, err)
+		case <-tick.C:
+		}
+	}
+}
+
+func ready(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
+}
+
+// launch needs the lock.
+func (r *Replica) launch() (*process, error) {
+	p := &process{cmd: r.command(), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = r.output, r.output
+	p.cmd.WaitDelay = time.Second
+	if err := child.Start(p.cmd, child.Options{DeathSignal: syscall.SIGKILL}); err != nil {
+		return nil, fmt.Errorf("start %s: %w", r.Name, err)
+	}
+	go func() {
+		p.err = errors.Join(p.cmd.Wait(), r.output.Flush())
+		close(p.done)
+	}()
+	r.process = p
+	return p, nil
+}
+
+func (r *Replica) supervise(p *process, quit <-chan struct{}) {
+	for pause := newBackoff(); ; {
+		select {
+		case <-quit:
+			return
+		case <-p.done:
+		}
+		delay := pause.next()
+		r.log.Error(r.Name+" ended; starting it again", "reason", p.exit(), "in", delay)
+		select {
+		case <-quit:
+			return
+		case <-time.After(delay):
+		}
+		if next := r.again(quit); next != nil {
+			p = next
+		}
+	}
+}
+
+// again returns nil when the process did not start, or is wanted no more.
+func (r *Replica) again(quit <-chan struct{}) *process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-quit:
+		return nil
+	default:
+	}
+	p, err := r.launch()
+	if err != nil {
+		r.log.Error(r.Name+" did not start", "error", err)
+		return nil
+	}
+	return p
+}
+
+// Stop asks the process to finish what it is doing, and kills it past the time limit. It stays down until Start.
+func (r *Replica) Stop() error {
+	p := r.giveUp()
+	if p == nil {
+		return nil
+	}
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop %s: %w", r.Name, err)
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(r.stopTimeout):
+	}
+	r.log.Warn(r.Name+" does not stop; killing it", "after", r.stopTimeout)
+	return r.kill(p)
+}
+
+// Crash kills the process; it stays down until Start.
+func (r *Replica) Crash() error {
+	p := r.giveUp()
+	if p == nil {
+		return nil
+	}
+	return r.kill(p)
+}
+
+// Kill kills the process, which is then started again as after any other crash.
+func (r *Replica) Kill() error {
+	r.mu.Lock()
+	p := r.process
+	r.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	return r.kill(p)
+}
+
+// Restart stops the process in good order and starts it again.
+func (r *Replica) Restart(ctx context.Context) error {
+	if err := r.Stop(); err != nil {
+		return err
+	}
+	return r.Start(ctx)
+}
+
+// Signal sends the process a signal. What comes of it is the process's business.
+func (r *Replica) Signal(s syscall.Signal) error {
+	r.mu.Lock()
+	p := r.process
+	r.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("%s was never started", r.Name)
+	}
+	return p.signal(s)
+}
+
+// PID is the id of the current process, or of the last one.
+func (r *Replica) PID() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.process == nil {
+		return 0
+	}
+	return r.process.cmd.Process.Pid
+}
+
+func (r *Replica) giveUp() *process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.wanted {
+		return nil
+	}
+	r.wanted = false
+	close(r.quit)
+	return r.process
+}
+
+func (r *Replica) kill(p *process) error {
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill %s: %w", r.Name, err)
+	}
+	<-p.done
+	return nil
+}
+
+func (p *process) signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+func (p *process) exit() error {
+	if p.err == nil {
+		return errors.New("exit status 0")
+	}
+	return p.err
+}
+
+// backoff is how long to wait before something that ended is started again: longer each time, and short again when it has held out for a while.
+type backoff struct {
+	delay time.Duration
+	last  time.Time
+}
+
+const shortestPause, longestPause, calm = 200 * time.Millisecond, 10 * time.Second, 30 * time.Second
+
+func newBackoff() *backoff { return &backoff{delay: shortestPause, last: time.Now()} }
+
+func (b *backoff) next() time.Duration {
+	now := time.Now()
+	if now.Sub(b.last) > calm {
+		b.delay = shortestPause
+	}
+	delay := b.delay
+	b.delay, b.last = min(2*b.delay, longestPause), now
+	return delay
+}

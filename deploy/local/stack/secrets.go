@@ -1,0 +1,138 @@
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"lavka/deploy/postgres"
+)
+
+// secrets is what the launcher has made up, once for the life of the data.
+type secrets struct {
+	Roles        map[string]string `json:"roles"` // PostgreSQL's, by role
+	NATSPassword string            `json:"nats_password"`
+	PaymentKey   string            `json:"payment_key"`
+	Admins       map[string]admin  `json:"admins"` // by login
+}
+
+type admin struct {
+	// Password is empty when it was given to us: then it is not ours to keep.
+	Password string `json:"password,omitempty"`
+	// Created means that a shop came up with it. From then on auth keeps it, whatever it is told.
+	Created bool `json:"created"`
+}
+
+func secretsFile(dataDir string) string { return filepath.Join(dataDir, "secrets.json") }
+
+// keepSecrets reads the secrets, adds what is missing and writes them down.
+func keepSecrets(dataDir string) (*secrets, error) {
+	s := &secrets{}
+	file := secretsFile(dataDir)
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("read the secrets: %w", err)
+	default:
+		if err := json.Unmarshal(text, s); err != nil {
+			return nil, fmt.Errorf("%s is damaged: bring back a good copy (%w)", file, err)
+		}
+	}
+	if s.Roles == nil {
+		s.Roles = map[string]string{}
+	}
+	if s.Admins == nil {
+		s.Admins = map[string]admin{}
+	}
+	for _, service := range postgres.Services() {
+		for _, role := range []string{service, postgres.Owner(service)} {
+			if s.Roles[role] == "" {
+				s.Roles[role] = rand.Text()
+			}
+		}
+	}
+	if s.NATSPassword == "" {
+		s.NATSPassword = rand.Text()
+	}
+	if s.PaymentKey == "" {
+		s.PaymentKey = rand.Text()
+	}
+	return s, s.save(dataDir)
+}
+
+func (s *secrets) save(dataDir string) error {
+	if err := writePrivate(secretsFile(dataDir), s); err != nil {
+		return fmt.Errorf("keep the secrets: %w", err)
+	}
+	return nil
+}
+
+// adminPassword says what auth is to be told, and whether we made it up. It is empty for an administrator of an earlier run
+// whose password was given then and is not now: auth has it, and we don't.
+func (s *secrets) adminPassword(login, given string) (password string, madeUp bool) {
+	kept, known := s.Admins[login]
+	switch {
+	case given != "":
+		if !kept.Created {
+			s.Admins[login] = admin{}
+		}
+		return given, false
+	case !known || !kept.Created && kept.Password == "":
+		kept.Password = rand.Text()
+		s.Admins[login] = kept
+	}
+	return kept.Password, kept.Password != ""
+}
+
+// adminCreated remembers that auth has the administrator now.
+func (s *secrets) adminCreated(login string) {
+	kept := s.Admins[login]
+	kept.Created = true
+	s.Admins[login] = kept
+}
+
+// signingKeys lets auth make its keys, where there are none.
+func signingKeys(ctx context.Context, cfg Config) (file string, err error) {
+	file = filepath.Join(cfg.DataDir, "signing-keys.json")
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(cfg.BinDir, Auth), "keys", "new", file)
+	cmd.Env = inherited()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make the signing keys: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	if err := os.Chmod(file, 0o600); err != nil {
+		return "", fmt.Errorf("keep the signing keys to ourselves: %w", err)
+	}
+	return file, nil
+}
+
+// writePrivate puts a value into a file of mode 0600: all of it, or the file stays as it was.
+func writePrivate(file string, v any) (err error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.new") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(append(text, '\n'))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
+}

@@ -1,0 +1,115 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Shop is what a running shop tells the tools beside it, in a file of mode 0600 that is there while it runs.
+type Shop struct {
+	GatewayURL    string            `json:"gateway_url"`
+	ServiceURLs   map[string]string `json:"service_urls"` // of the first replicas
+	InternalURLs  map[string]string `json:"internal_urls"`
+	NATSURL       string            `json:"nats_url"`
+	DatabaseURLs  map[string]string `json:"database_urls"` // by role
+	AdminLogin    string            `json:"admin_login"`
+	AdminPassword string            `json:"admin_password"` // empty when this run was not told it
+	PaymentKeys   []string          `json:"payment_keys"`
+	BinDir        string            `json:"bin_dir"`
+}
+
+// ErrNotRunning means that no shop runs on a data directory.
+var ErrNotRunning = errors.New("no shop is running")
+
+func shopFile(dataDir string) string { return filepath.Join(dataDir, "running.json") }
+
+func (s *Stack) announce() error {
+	shop := Shop{
+		GatewayURL:    s.GatewayURL(),
+		ServiceURLs:   map[string]string{},
+		InternalURLs:  map[string]string{},
+		NATSURL:       s.NATSURL(),
+		DatabaseURLs:  s.roleURLs,
+		AdminLogin:    s.AdminLogin,
+		AdminPassword: s.AdminPassword,
+		PaymentKeys:   s.PaymentKeys,
+		BinDir:        s.cfg.BinDir,
+	}
+	for service, replicas := range s.replicas {
+		shop.ServiceURLs[service] = replicas[0].URL()
+		shop.InternalURLs[service] = replicas[0].InternalURL()
+	}
+	if err := writePrivate(shopFile(s.cfg.DataDir), shop); err != nil {
+		return fmt.Errorf("tell the tools of the shop: %w", err)
+	}
+	return nil
+}
+
+func (s *Stack) withdraw() error {
+	if err := os.Remove(shopFile(s.cfg.DataDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("clear up: %w", err)
+	}
+	return nil
+}
+
+// Running finds the shop that runs on a data directory, or ErrNotRunning.
+func Running(dataDir string) (Shop, error) {
+	absent := fmt.Errorf("%w on %s: start it with make run, or set LAVKA_DATA to its data directory", ErrNotRunning, dataDir)
+	held, err := locked(dataDir)
+	if err != nil {
+		return Shop{}, err
+	}
+	text, err := os.ReadFile(shopFile(dataDir))
+	if !held || errors.Is(err, os.ErrNotExist) {
+		return Shop{}, absent
+	}
+	if err != nil {
+		return Shop{}, fmt.Errorf("read of the running shop: %w", err)
+	}
+	var shop Shop
+	if err := json.Unmarshal(text, &shop); err != nil {
+		return Shop{}, fmt.Errorf("read of the running shop: %w", err)
+	}
+	return shop, nil
+}
+
+func (s *Stack) binary(service string) string { return filepath.Join(s.cfg.BinDir, service) }
+
+// GatewayURL is where clients come in.
+func (s *Stack) GatewayURL() string { return baseURL(s.cfg.GatewayAddr) }
+
+// NATSURL is the way into NATS, with the password in it.
+func (s *Stack) NATSURL() string {
+	if s.nats == nil {
+		return s.cfg.NATSURL
+	}
+	return s.nats.URL()
+}
+
+// AdminDatabaseURL is the database administrator's way in.
+func (s *Stack) AdminDatabaseURL() string { return s.adminURL }
+
+// DatabaseURL is a role's way in: a service's name, or its owner's (see lavka/deploy/postgres).
+func (s *Stack) DatabaseURL(role string) string { return s.roleURLs[role] }
+
+// Replicas are the processes of a service.
+func (s *Stack) Replicas(service string) []*Replica { return s.replicas[service] }
+
+// Postgres is our own server, or nil with a DatabaseURL.
+func (s *Stack) Postgres() *Postgres { return s.postgres }
+
+// NATS is our own server, or nil with a NATSURL.
+func (s *Stack) NATS() *NATS { return s.nats }
+
+// Command prepares a service's subcommand, such as billing verify, with the service's own settings and rights.
+func (s *Stack) Command(ctx context.Context, service string, args ...string) *exec.Cmd {
+	cfg := s.cfg.service(service)
+	cmd := exec.CommandContext(ctx, s.binary(service), args...)
+	cmd.Env = environ(s.environment(service, cfg.Addr, cfg.InternalAddr))
+	return cmd
+}

@@ -1,0 +1,276 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lavka/deploy/local/gateway"
+	"lavka/libs/child"
+)
+
+// drainTime bounds the wait for the requests in the gateway when the shop stops.
+const drainTime = 5 * time.Second
+
+// Stack is a running shop.
+type Stack struct {
+	// AdminLogin and AdminPassword are the first administrator's. The password is empty when it was given to an earlier run and not to this one.
+	AdminLogin, AdminPassword string
+	// AdminPasswordMadeUp says that the password is ours, so that nobody knows it yet.
+	AdminPasswordMadeUp bool
+	// PaymentKeys sign what the payment provider sends; each of them is good.
+	PaymentKeys []string
+
+	cfg         Config
+	lock        *Lock
+	secrets     *secrets
+	signingKeys string
+	postgres    *Postgres // nil with a DatabaseURL
+	nats        *NATS     // nil with a NATSURL
+	adminURL    string
+	roleURLs    map[string]string
+	replicas    map[string][]*Replica
+	gateway     *http.Server
+	stopped     sync.Once
+	stopErr     error
+}
+
+// Start starts a shop and returns when it is ready. When anything fails, or ctx ends first, it stops what was started.
+// Once started the shop no longer depends on ctx.
+func Start(ctx context.Context, cfg Config) (*Stack, error) {
+	cfg = cfg.withDefaults()
+	for _, dir := range []*string{&cfg.BinDir, &cfg.DataDir} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return nil, fmt.Errorf("find %s: %w", *dir, err)
+		}
+		*dir = abs
+	}
+	lock, err := LockData(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack{cfg: cfg, lock: lock, replicas: map[string][]*Replica{}}
+	if err := s.start(ctx); err != nil {
+		if stopErr := s.Stop(); stopErr != nil {
+			err = fmt.Errorf("%w (and then: %w)", err, stopErr)
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Stack) start(ctx context.Context) error {
+	if err := choosePorts(&s.cfg); err != nil {
+		return err
+	}
+	if err := s.prepareSecrets(ctx); err != nil {
+		return err
+	}
+	if err := s.startNATS(); err != nil {
+		return err
+	}
+	if err := s.startDatabase(ctx); err != nil {
+		return err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	if err := s.startServices(ctx); err != nil {
+		return err
+	}
+	s.secrets.adminCreated(s.AdminLogin)
+	if err := s.secrets.save(s.cfg.DataDir); err != nil {
+		return err
+	}
+	if err := s.startGateway(ctx); err != nil {
+		return err
+	}
+	return s.announce()
+}
+
+func (s *Stack) prepareSecrets(ctx context.Context) error {
+	var err error
+	if s.secrets, err = keepSecrets(s.cfg.DataDir); err != nil {
+		return err
+	}
+	s.AdminLogin = s.cfg.AdminLogin
+	s.AdminPassword, s.AdminPasswordMadeUp = s.secrets.adminPassword(s.cfg.AdminLogin, s.cfg.AdminPassword)
+	if s.PaymentKeys = s.cfg.PaymentKeys; len(s.PaymentKeys) == 0 {
+		s.PaymentKeys = []string{s.secrets.PaymentKey}
+	}
+	if err := s.secrets.save(s.cfg.DataDir); err != nil {
+		return err
+	}
+	s.signingKeys, err = signingKeys(ctx, s.cfg)
+	return err
+}
+
+func (s *Stack) startNATS() error {
+	if s.cfg.NATSURL != "" {
+		return nil
+	}
+	s.nats = &NATS{dir: filepath.Join(s.cfg.DataDir, "nats"), port: s.cfg.NATSPort, password: s.secrets.NATSPassword, log: s.cfg.Log}
+	return s.nats.Start()
+}
+
+func (s *Stack) startDatabase(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	defer cancel()
+	s.adminURL = s.cfg.DatabaseURL
+	if s.adminURL == "" {
+		s.postgres = newPostgres(s.cfg)
+		err := s.postgres.Start(ctx)
+		if err != nil {
+			return err
+		}
+		if s.adminURL, err = s.postgres.url(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.roleURLs, err = prepareRoles(ctx, s.adminURL, s.secrets.Roles)
+	return err
+}
+
+func (s *Stack) migrate(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, name := range Services() {
+		group.Go(func() error {
+			lines := NewLines(s.cfg.Output, name)
+			cmd := exec.CommandContext(ctx, s.binary(name), "migrate")
+			cmd.Env = environ(s.migrateEnvironment(name))
+			cmd.Stdout, cmd.Stderr = lines, lines
+			err := child.Start(cmd, child.Options{})
+			if err == nil {
+				err = errors.Join(cmd.Wait(), lines.Flush())
+			}
+			if err != nil {
+				return fmt.Errorf("%s migrate: %w; its last lines say why", name, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (s *Stack) startServices(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	defer cancel()
+	for _, name := range Services() {
+		for i := range s.cfg.service(name).Replicas {
+			r, err := s.newReplica(name, i)
+			if err != nil {
+				return err
+			}
+			s.replicas[name] = append(s.replicas[name], r)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, replicas := range s.replicas {
+		for _, r := range replicas {
+			group.Go(func() error { return r.Start(ctx) })
+		}
+	}
+	return group.Wait()
+}
+
+func (s *Stack) newReplica(service string, i int) (*Replica, error) {
+	cfg := s.cfg.service(service)
+	r := &Replica{Service: service, Name: service, Addr: cfg.Addr, InternalAddr: cfg.InternalAddr, log: s.cfg.Log, stopTimeout: s.cfg.StopTimeout}
+	if i > 0 {
+		var err error
+		if r.Addr, err = freeAddr("127.0.0.1"); err != nil {
+			return nil, err
+		}
+		if r.InternalAddr, err = freeAddr("127.0.0.1"); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Replicas > 1 {
+		r.Name += "-" + strconv.Itoa(i+1)
+	}
+	r.output = NewLines(s.cfg.Output, r.Name)
+	env := environ(s.environment(service, r.Addr, r.InternalAddr))
+	r.command = func() *exec.Cmd {
+		cmd := exec.Command(s.binary(service))
+		cmd.Env = env
+		return cmd
+	}
+	return r, nil
+}
+
+func (s *Stack) startGateway(ctx context.Context) error {
+	upstreams := map[string][]string{}
+	for service, replicas := range s.replicas {
+		for _, r := range replicas {
+			upstreams[service] = append(upstreams[service], dialable(r.Addr))
+		}
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.GatewayAddr)
+	if err != nil {
+		return fmt.Errorf("start the gateway (LAVKA_GATEWAY_ADDR): %w", err)
+	}
+	s.gateway = gateway.NewServer(gateway.New(gateway.Config{Upstreams: upstreams, Log: s.cfg.Log}), s.cfg.Log)
+	go func() {
+		if err := s.gateway.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.cfg.Log.Error("the gateway ended", "error", err)
+		}
+	}()
+	return nil
+}
+
+// Stop stops everything in the order in which nothing is lost: first no new requests, then the services, which finish
+// what they have begun, then what they need for it. Stopping a stopped shop is no error.
+func (s *Stack) Stop() error {
+	s.stopped.Do(func() { s.stopErr = s.stop() })
+	return s.stopErr
+}
+
+func (s *Stack) stop() error {
+	var errs []error
+	if s.gateway != nil {
+		errs = append(errs, s.stopGateway())
+	}
+	var services errgroup.Group
+	for _, replicas := range s.replicas {
+		for _, r := range replicas {
+			services.Go(r.Stop)
+		}
+	}
+	errs = append(errs, services.Wait())
+	if s.nats != nil {
+		s.nats.Stop()
+	}
+	if s.postgres != nil {
+		errs = append(errs, s.postgres.Stop())
+	}
+	errs = append(errs, s.withdraw(), s.lock.Release())
+	return errors.Join(errs...)
+}
+
+func (s *Stack) stopGateway() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	err := s.gateway.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.cfg.Log.Warn("the gateway still had requests; ending them", slog.Duration("after", drainTime))
+		err = s.gateway.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("stop the gateway: %w", err)
+	}
+	return nil
+}

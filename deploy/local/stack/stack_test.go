@@ -1,0 +1,370 @@
+package stack
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+)
+
+// logs is what a shop says.
+type logs struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func open(t *testing.T, cfg Config) (*Stack, *logs) {
+	t.Helper()
+	out := &logs{}
+	cfg.Volatile, cfg.Output, cfg.Log = true, out, slog.New(slog.NewTextHandler(out, nil))
+	s, err := Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, out
+}
+
+// told asks through the gateway who answers and what he was told.
+func told(t *testing.T, s *Stack, path string) map[string]string {
+	t.Helper()
+	resp, err := http.Get(s.GatewayURL() + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", path, resp.Status)
+	}
+	var m map[string]string
+	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestShop(t *testing.T) {
+	t.Setenv("PGHOST", "nowhere.example")
+	t.Setenv("ADMIN_PASSWORD", "of the launcher's environment")
+	t.Setenv("PAYMENT_PRIVATE_KEYS", "of the launcher's environment")
+	dir := t.TempDir()
+	cfg := Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data"), Catalog: Service{Replicas: 3, Env: map[string]string{"EXTRA": "1"}}}
+	s, out := open(t, cfg)
+
+	auth, catalog, billing := told(t, s, "/users"), told(t, s, "/products"), told(t, s, "/bills")
+	if auth["NAME"] != Auth || catalog["NAME"] != Catalog || billing["NAME"] != Billing {
+		t.Error("the gateway mixes the services up")
+	}
+	if auth["PUBLIC_URL"] != s.GatewayURL() || auth["ADMIN_LOGIN"] != "admin" || auth["ADMIN_PASSWORD"] != s.AdminPassword || !s.AdminPasswordMadeUp {
+		t.Errorf("auth was told %v", auth)
+	}
+	if billing["PAYMENT_PRIVATE_KEYS"] != s.PaymentKeys[0] || billing["JWKS_URL"] != s.Replicas(Auth)[0].URL()+"/.well-known/jwks.json" {
+		t.Errorf("billing was told %v", billing)
+	}
+	for _, secret := range []string{"ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "AUTH_SIGNING_KEYS", "MIGRATE_DATABASE_URL", "PGHOST"} {
+		if catalog[secret] != "" {
+			t.Errorf("catalog was told %s", secret)
+		}
+	}
+	if catalog["EXTRA"] != "1" || billing["EXTRA"] != "" {
+		t.Error("settings of one service reach another")
+	}
+	pids := map[string]bool{}
+	for range 9 {
+		pids[told(t, s, "/products")["PID"]] = true
+	}
+	if len(pids) != 3 {
+		t.Errorf("%d of 3 replicas answer", len(pids))
+	}
+	for _, line := range []string{"auth      | migrated\n", "billing   | serving\n", "catalog-3 | serving\n"} {
+		if !strings.Contains(out.String(), line) {
+			t.Errorf("no line %q in the output", line)
+		}
+	}
+	checkServers(t, s, catalog["DATABASE_URL"], catalog["NATS_URL"])
+
+	shop, err := Running(cfg.DataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shop.GatewayURL != s.GatewayURL() || shop.AdminPassword != s.AdminPassword || shop.DatabaseURLs[Billing] != s.DatabaseURL(Billing) {
+		t.Errorf("the tools are told %+v", shop)
+	}
+
+	// Again, with the data there.
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Running(cfg.DataDir); err == nil {
+		t.Error("a stopped shop is said to run")
+	}
+	cfg.AdminPassword, cfg.PaymentKeys = "a new one", []string{"first key of 16 characters", "second key of 16 characters"}
+	again, _ := open(t, cfg)
+	if again.NATSURL() == s.NATSURL() || again.AdminPasswordMadeUp || again.AdminPassword != "a new one" {
+		t.Errorf("admin %q", again.AdminPassword)
+	}
+	if got := told(t, again, "/bills")["PAYMENT_PRIVATE_KEYS"]; got != "first key of 16 characters,second key of 16 characters" {
+		t.Errorf("payment keys are %q", got)
+	}
+}
+
+func checkServers(t *testing.T, s *Stack, databaseURL, natsURL string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	var who string
+	if err := conn.QueryRow(t.Context(), `SELECT current_user || '@' || current_database()`).Scan(&who); err != nil || who != "catalog@lavka" {
+		t.Errorf("catalog is %q, %v", who, err)
+	}
+	nc, err := nats.Connect(natsURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	if _, err := nats.Connect(strings.Replace(natsURL, s.secrets.NATSPassword, "wrong", 1)); err == nil {
+		t.Error("NATS lets anybody in")
+	}
+}
+
+func TestWhatDiesComesBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, out := open(t, Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data")})
+	r := s.Replicas(Billing)[0]
+	before := told(t, s, "/bills")["PID"]
+	if err := r.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := r.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if after := told(t, s, "/bills")["PID"]; after == before || after != strconv.Itoa(r.PID()) {
+		t.Errorf("process %s, then %s (%d)", before, after, r.PID())
+	}
+	if !strings.Contains(out.String(), "billing ended; starting it again") {
+		t.Error("nobody said so")
+	}
+
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Get(s.GatewayURL() + "/bills")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("billing is down, and the gateway says %s", resp.Status)
+	}
+	if err := r.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	told(t, s, "/bills")
+
+	if err := s.Postgres().Kill(); err != nil {
+		t.Fatal(err)
+	}
+	awaitDatabase(ctx, t, s)
+	if err := s.Postgres().Crash(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Postgres().Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	awaitDatabase(ctx, t, s)
+
+	s.NATS().Stop()
+	if err := s.NATS().Wipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.NATS().Start(); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(s.NATSURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+}
+
+func awaitDatabase(ctx context.Context, t *testing.T, s *Stack) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, s.DatabaseURL(Auth))
+		if err == nil {
+			if err := conn.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestBrokenServiceStopsTheStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	out := &logs{}
+	cfg := Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data"), Volatile: true, Output: out, Catalog: Service{Env: map[string]string{"BROKEN": "1"}}}
+	_, err := Start(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), "catalog ended before it was ready") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("a broken service: %v", err)
+	}
+	if !strings.Contains(out.String(), "catalog   | I am broken") {
+		t.Errorf("its reason is lost: %s", out)
+	}
+	cfg.Catalog.Env = nil
+	open(t, cfg) // nothing was left that is in the way
+}
+
+// External servers: what another shop has started here stands in for them.
+func TestServersOfYourOwn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	bin := fakeBin(t, dir)
+	host, _ := open(t, Config{BinDir: bin, DataDir: filepath.Join(dir, "host")})
+	conn, err := pgx.Connect(t.Context(), host.AdminDatabaseURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	if _, err := conn.Exec(t.Context(), `CREATE DATABASE guest`); err != nil {
+		t.Fatal(err)
+	}
+	guest, _ := open(t, Config{
+		BinDir: bin, DataDir: filepath.Join(dir, "guest"),
+		DatabaseURL: strings.Replace(host.AdminDatabaseURL(), "/lavka?", "/guest?", 1), NATSURL: host.NATSURL(),
+	})
+	if guest.Postgres() != nil || guest.NATS() != nil {
+		t.Error("started servers of its own")
+	}
+	theirs, err := pgx.Connect(t.Context(), told(t, guest, "/bills")["DATABASE_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close(context.WithoutCancel(t.Context()))
+	var who string
+	if err := theirs.QueryRow(t.Context(), `SELECT current_user || '@' || current_database()`).Scan(&who); err != nil || who != "billing@guest" {
+		t.Errorf("billing is %q, %v", who, err)
+	}
+	if got := told(t, guest, "/bills")["NATS_URL"]; got != host.NATSURL() {
+		t.Errorf("NATS_URL is %q", got)
+	}
+	_, err = Start(t.Context(), Config{BinDir: bin, DataDir: filepath.Join(dir, "wrong"), DatabaseURL: "host=/tmp password=secret1"})
+	if err == nil || !strings.Contains(err.Error(), "DATABASE_URL must look like") || strings.Contains(err.Error(), "secret1") {
+		t.Errorf("a DATABASE_URL that is none: %v", err)
+	}
+}
+
+// A killed launcher leaves no process.
+func TestKilledLauncher(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	bin := fakeBin(t, dir)
+	launcher := exec.Command(os.Args[0])
+	launcher.Env = append(os.Environ(), "STACK_TEST_DIR="+dir)
+	out, err := launcher.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := launcher.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "up\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if len(processesOf(t, dir)) < 5 {
+		t.Fatalf("too few processes to be a shop: %v", processesOf(t, dir))
+	}
+	if err := launcher.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = launcher.Wait() // killed
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for {
+		left := processesOf(t, dir)
+		if len(left) == 0 {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("these outlived the launcher: %v", left)
+		}
+	}
+	open(t, Config{BinDir: bin, DataDir: filepath.Join(dir, "data")}) // and the data is as good as before
+}
+
+// processesOf lists the processes that have to do with a directory: by their arguments (the services) or by where they stand (PostgreSQL).
+func processesOf(t *testing.T, dir string) []string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, p := range all {
+		args, err := os.ReadFile(filepath.Join(p, "cmdline"))
+		if err != nil {
+			continue // gone
+		}
+		cwd, err := os.Readlink(filepath.Join(p, "cwd"))
+		if err != nil {
+			cwd = "" // gone, or a zombie
+		}
+		if strings.Contains(string(args), dir) || strings.HasPrefix(cwd, dir) {
+			found = append(found, filepath.Base(p)+" "+strings.ReplaceAll(string(args), "\x00", " "))
+		}
+	}
+	return found
+}
