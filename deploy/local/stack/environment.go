@@ -34,7 +34,7 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 		"TRUSTED_PROXIES": "127.0.0.1/32",
 	}
 	if os.Getenv("SHUTDOWN_TIMEOUT") == "" {
-		env["SHUTDOWN_TIMEOUT"] = (s.cfg.StopTimeout * 8 / 10).String() // below the time after which we kill
+		env["SHUTDOWN_TIMEOUT"] = (s.cfg.StopTimeout / 2).String() // a service has more to do after it, and we kill in the end
 	}
 	switch service {
 	case Auth:

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// client speaks to a shop and, when show is set, writes down what is said.
+type client struct {
+	base string
+	show io.Writer
+}
+
+type credentials struct {
+	Login    string `json:"login"`
+	Password string `json:"password"`
+}
+
+// call is a request.
+type call struct {
+	method, path string
+	token        string // empty: not logged in
+	header       map[string]string
+	body         any // nil: none
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	raw    []byte
+	fields map[string]any // numbers as json.Number; nil when the body is no object
+}
+
+// text is a member in words: a string, or a number as it was sent; "" when there is none.
+func (a answer) text(name string) string { return textOf(a.fields[name]) }
+
+func textOf(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	default:
+		return ""
+	}
+}
+
+// object is a member that is an object, or nil.
+func (a answer) object(name string) map[string]any {
+	m, _ := a.fields[name].(map[string]any)
+	return m
+}
+
+// items are the members of a page.
+func (a answer) items() []map[string]any {
+	list, _ := a.fields["items"].([]any)
+	var all []map[string]any
+	for _, item := range list {
+		if m, ok := item.(map[string]any); ok {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// do sends a call; a path may also be a whole URL.
+func (c client) do(ctx context.Context, call call) (answer, error) {
+	var body []byte
+	if call.body != nil {
+		var err error
+		if body, err = json.Marshal(call.body); err != nil {
+			return answer{}, fmt.Errorf("write the request: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	url := call.path
+	if strings.HasPrefix(url, "/") {
+		url = c.base + url
+	}
+	req, err := http.NewRequestWithContext(ctx, call.method, url, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, fmt.Errorf("write the request: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if call.token != "" {
+		req.Header.Set("Authorization", "Bearer "+call.token)
+	}
+	for name, value := range call.header {
+		req.Header.Set(name, value)
+	}
+	c.showRequest(req, body)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, fmt.Errorf("the shop does not answer: %w", err)
+	}
+	defer resp.Body.Close()
+	a := answer{status: resp.StatusCode, header: resp.Header}
+	if a.raw, err = io.ReadAll(resp.Body); err != nil {
+		return answer{}, fmt.Errorf("read the answer: %w", err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(a.raw))
+	decoder.UseNumber()
+	if err := decoder.Decode(&a.fields); err != nil {
+		a.fields = nil
+	}
+	c.showAnswer(a)
+	return a, nil
+}
+
+func (c client) showRequest(r *http.Request, body []byte) {
+	if c.show == nil {
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "  → %s %s\n", r.Method, strings.TrimPrefix(r.URL.String(), c.base))
+	for _, name := range []string{"Authorization", "Idempotency-Key"} {
+		if value := r.Header.Get(name); value != "" {
+			fmt.Fprintf(&b, "    %s: %s\n", name, shorten(value))
+		}
+	}
+	b.WriteString(pretty(body))
+	fmt.Fprint(c.show, b.String())
+}
+
+func (c client) showAnswer(a answer) {
+	if c.show == nil {
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "  ← %d %s\n", a.status, http.StatusText(a.status))
+	for _, name := range []string{"Location", "Retry-After", "Idempotent-Replayed", "Www-Authenticate"} {
+		if value := a.header.Get(name); value != "" {
+			fmt.Fprintf(&b, "    %s: %s\n", name, value)
+		}
+	}
+	b.WriteString(pretty(a.raw))
+	fmt.Fprintln(c.show, b.String())
+}
+
+func pretty(body []byte) string {
+	if len(body) == 0 {
+		return ""
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, bytes.TrimSpace(body), "    ", "  "); err != nil {
+		return "    " + string(body) + "\n"
+	}
+	return "    " + shorten(out.String()) + "\n"
+}
+
+var tokenPattern = regexp.MustCompile(`(Bearer |_token": ")([^"\s]{12})[^"\s]+`)
+
+// shorten cuts tokens: whoever reads a demo over somebody's shoulder need not be logged in.
+func shorten(text string) string { return tokenPattern.ReplaceAllString(text, "$1$2…") }

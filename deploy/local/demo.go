@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"lavka/deploy/local/stack"
+)
+
+// patience bounds every wait of the demo for news to travel from one service to another.
+const patience = 10 * time.Second
+
+// story is one telling of the shop's story.
+type story struct {
+	client
+	keys           []string
+	admin          credentials
+	adminToken     string
+	mira           credentials
+	link           string
+	userID         string
+	token          string
+	bill           string
+	product        string
+	chapter, calls int
+}
+
+// demo tells the whole story against a running shop and fails at the first thing that is not as it should be.
+func demo(ctx context.Context, cfg settings, args []string) error {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	url := flags.String("url", "", "the gateway of another shop; ADMIN_LOGIN, ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS are then that shop's")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	s := &story{client: client{base: strings.TrimSuffix(*url, "/"), show: os.Stdout}, keys: cfg.paymentKeys(), admin: credentials{cfg.AdminLogin, cfg.AdminPassword.Reveal()}}
+	if *url == "" {
+		shop, err := stack.Running(cfg.Data)
+		if err != nil {
+			return err
+		}
+		s.base, s.keys = shop.GatewayURL, shop.PaymentKeys
+		s.admin.Login = shop.AdminLogin
+		if s.admin.Password == "" {
+			s.admin.Password = shop.AdminPassword
+		}
+	}
+	if s.admin.Password == "" {
+		return errors.New("the administrator's password is not known here: set ADMIN_PASSWORD to it")
+	}
+	if len(s.keys) == 0 {
+		return errors.New("PAYMENT_PRIVATE_KEYS is not set, so no payment can be signed")
+	}
+	s.mira = credentials{"mira-" + strings.ToLower(rand.Text()[:8]), "quiet river, tall grass"}
+	for _, chapter := range []struct {
+		title string
+		tell  func(context.Context) error
+	}{
+		{"Mira registers, and is not let in before she has activated her account", s.register},
+		{"She activates it and logs in", s.activate},
+		{"The payment provider tops up her bill; only its signature counts, and a payment counts once", s.pay},
+		{"The administrator puts a samovar on the shelf", s.stock},
+		{"Mira looks around", s.browse},
+		{"She buys it; asking again with the same key buys nothing more", s.buy},
+		{"A second one is more than she has", s.declined},
+		{"Her history", s.history},
+		{"What the administrator sees of her", s.customers},
+		{"The administrator disables her, and her token is good for nothing from then on", s.disable},
+		{"The samovar leaves the shelf", s.clearShelf},
+	} {
+		s.chapter++
+		if _, err := fmt.Printf("%d. %s\n\n", s.chapter, chapter.title); err != nil {
+			return fmt.Errorf("tell: %w", err)
+		}
+		if err := chapter.tell(ctx); err != nil {
+			return fmt.Errorf("the demo fails in %d (%s): %w", s.chapter, chapter.title, err)
+		}
+	}
+	_, err := fmt.Printf("That was the whole story: %d requests, and every answer was as it should be.\n", s.calls)
+	return err
+}
+
+// expect sends a call and wants one status, and for a problem its code.
+func (s *story) expect(ctx context.Context, status int, code string, c call) (answer, error) {
+	a, err := s.do(ctx, c)
+	s.calls++
+	if err != nil {
+		return a, err
+	}
+	if a.status != status || a.text("code") != code {
+		return a, fmt.Errorf("%s %s: the answer is %d %s, and should be %d %s", c.method, c.path, a.status, a.text("code"), status, code)
+	}
+	return a, nil
+}
+
+// await sends a call again until it answers as wanted: news travels between services.
+func (s *story) await(ctx context.Context, status int, code string, c call) (answer, time.Duration, error) {
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var said strings.Builder // only the last attempt is shown
+		a, err := client{base: s.base, show: &said}.do(ctx, c)
+		if err != nil {
+			return a, 0, err
+		}
+		if a.status == status && a.text("code") == code {
+			s.calls++
+			_, err := fmt.Fprint(s.show, said.String())
+			return a, time.Since(begin), err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return a, 0, fmt.Errorf("%s %s: the answer is still %d %s after %v, and should be %d %s", c.method, c.path, a.status, a.text("code"), patience, status, code)
+		}
+	}
+}
+
+// same compares what was got with what was wanted, both in words.
+func same(what, got, want string) error {
+	if got != want {
+		return fmt.Errorf("%s is %q, and should be %q", what, got, want)
+	}
+	return nil
+}
+
+func (s *story) register(ctx context.Context) error {
+	a, err := s.expect(ctx, http.StatusCreated, "", call{method: http.MethodPost, path: "/auth/register", body: s.mira})
+	if err != nil {
+		return err
+	}
+	s.userID = textOf(a.object("user")["id"])
+	s.link = a.text("activation_link")
+	if err := same("her status", textOf(a.object("user")["status"]), "inactive"); err != nil {
+		return err
+	}
+	_, err = s.expect(ctx, http.StatusForbidden, "user_inactive", call{method: http.MethodPost, path: "/auth/login", body: s.mira})
+	return err
+}
+
+func (s *story) activate(ctx context.Context) error {
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: s.link})
+	if err != nil {
+		return err
+	}
+	if err := same("her status", textOf(a.object("user")["status"]), "active"); err != nil {
+		return err
+	}
+	if s.token, err = s.login(ctx, s.mira); err != nil {
+		return err
+	}
+	a, err = s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/users/me", token: s.token})
+	if err != nil {
+		return err
+	}
+	return same("her id", a.text("id"), s.userID)
+}
+
+func (s *story) login(ctx context.Context, who credentials) (string, error) {
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodPost, path: "/auth/login", body: who})
+	return a.text("access_token"), err
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+)
+
+func (s *story) pay(ctx context.Context) error {
+	bill, err := randomID()
+	if err != nil {
+		return err
+	}
+	s.bill = bill.String()
+	p, err := newPayment(s.userID, s.bill, "100", s.keys[0])
+	if err != nil {
+		return err
+	}
+	forged := p
+	forged.Amount = "1000000"
+	if _, err := s.expect(ctx, http.StatusForbidden, "invalid_signature", call{method: http.MethodPost, path: "/payment/webhook", body: forged}); err != nil {
+		return err
+	}
+	// Until billing has heard of her it answers 404, and a provider asks again.
+	payment := call{method: http.MethodPost, path: "/payment/webhook", body: p}
+	first, _, err := s.await(ctx, http.StatusOK, "", payment)
+	if err != nil {
+		return err
+	}
+	again, err := s.expect(ctx, http.StatusOK, "", payment)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(
+		same("Idempotent-Replayed at first", first.header.Get("Idempotent-Replayed"), ""),
+		same("Idempotent-Replayed", again.header.Get("Idempotent-Replayed"), "true"),
+		same("the answer", string(again.raw), string(first.raw)),
+	); err != nil {
+		return err
+	}
+	return s.balance(ctx, "100")
+}
+
+func (s *story) balance(ctx context.Context, want string) error {
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/bills/" + s.bill, token: s.token})
+	if err != nil {
+		return err
+	}
+	return same("the balance", a.text("balance"), want)
+}
+
+func (s *story) stock(ctx context.Context) error {
+	var err error
+	if s.adminToken, err = s.login(ctx, s.admin); err != nil {
+		return err
+	}
+	samovar := map[string]any{"title": "Samovar " + s.mira.Login, "description": "Brass, three litres", "price": 60}
+	if _, err := s.expect(ctx, http.StatusForbidden, "forbidden", call{method: http.MethodPost, path: "/products", token: s.token, body: samovar}); err != nil {
+		return err
+	}
+	a, err := s.expect(ctx, http.StatusCreated, "", call{method: http.MethodPost, path: "/products", token: s.adminToken, body: samovar})
+	s.product = a.text("id")
+	return err
+}
+
+func (s *story) browse(ctx context.Context) error {
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/products?q=" + url.QueryEscape(s.mira.Login), token: s.token})
+	if err != nil {
+		return err
+	}
+	if len(a.items()) != 1 {
+		return fmt.Errorf("she finds %d products, and should find the samovar", len(a.items()))
+	}
+	a, err = s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/products/" + s.product, token: s.token})
+	if err != nil {
+		return err
+	}
+	return same("the price", a.text("price"), "60")
+}
+
+func (s *story) order(key string) call {
+	body := map[string]any{"product_id": json.Number(s.product), "bill_id": json.Number(s.bill), "expected_price": 60}
+	return call{method: http.MethodPost, path: "/purchases", token: s.token, header: map[string]string{"Idempotency-Key": key}, body: body}
+}
+
+func (s *story) buy(ctx context.Context) error {
+	order := s.order(rand.Text())
+	a, err := s.expect(ctx, http.StatusCreated, "", order)
+	if err != nil {
+		return err
+	}
+	if err := same("the purchase's status", a.text("status"), "completed"); err != nil {
+		return err
+	}
+	again, err := s.expect(ctx, http.StatusCreated, "", order)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(
+		same("the purchase", again.text("id"), a.text("id")),
+		same("Idempotent-Replayed", again.header.Get("Idempotent-Replayed"), "true"),
+	); err != nil {
+		return err
+	}
+	return s.balance(ctx, "40")
+}
+
+func (s *story) declined(ctx context.Context) error {
+	a, err := s.expect(ctx, http.StatusPaymentRequired, "insufficient_funds", s.order(rand.Text()))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(same("the balance", a.text("balance"), "40"), same("the price", a.text("price"), "60")); err != nil {
+		return err
+	}
+	return s.balance(ctx, "40")
+}
+
+func (s *story) history(ctx context.Context) error {
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/purchases", token: s.token})
+	if err != nil {
+		return err
+	}
+	if items := a.items(); len(items) != 2 {
+		return fmt.Errorf("there are %d purchases, and should be a declined and a completed one", len(items))
+	} else if err := errors.Join(same("the newest", textOf(items[0]["status"]), "declined"), same("the one before", textOf(items[1]["status"]), "completed")); err != nil {
+		return err
+	}
+	if a, err = s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/bills", token: s.token}); err != nil {
+		return err
+	}
+	if len(a.items()) != 1 {
+		return fmt.Errorf("there are %d bills, and should be one", len(a.items()))
+	}
+	if a, err = s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/transactions", token: s.token}); err != nil {
+		return err
+	}
+	items := a.items()
+	if len(items) != 2 {
+		return fmt.Errorf("there are %d transactions, and should be a payment and a purchase", len(items))
+	}
+	return errors.Join(
+		same("the newest amount", textOf(items[0]["amount"]), "-60"), same("the balance after it", textOf(items[0]["balance_after"]), "40"),
+		same("the first amount", textOf(items[1]["amount"]), "100"), same("the balance after it", textOf(items[1]["balance_after"]), "100"),
+	)
+}
+
+func (s *story) customers(ctx context.Context) error {
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/customers/" + s.userID, token: s.adminToken})
+	if err != nil {
+		return err
+	}
+	if err := same("her login", textOf(a.object("user")["login"]), s.mira.Login); err != nil {
+		return err
+	}
+	_, err = s.expect(ctx, http.StatusForbidden, "forbidden", call{method: http.MethodGet, path: "/customers", token: s.token})
+	return err
+}
+
+func (s *story) disable(ctx context.Context) error {
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodPatch, path: "/users/" + s.userID, token: s.adminToken, body: map[string]any{"enabled": false}})
+	if err != nil {
+		return err
+	}
+	status := a.text("status")
+	if user := a.object("user"); user != nil {
+		status = textOf(user["status"])
+	}
+	if err := same("her status", status, "disabled"); err != nil {
+		return err
+	}
+	for _, path := range []string{"/users/me", "/products", "/bills"} { // one of each service
+		_, took, err := s.await(ctx, http.StatusUnauthorized, "token_invalid", call{method: http.MethodGet, path: path, token: s.token})
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(s.show, "  (refused within %d ms)\n\n", took.Milliseconds()); err != nil {
+			return fmt.Errorf("tell: %w", err)
+		}
+	}
+	_, err = s.expect(ctx, http.StatusForbidden, "user_disabled", call{method: http.MethodPost, path: "/auth/login", body: s.mira})
+	return err
+}
+
+func (s *story) clearShelf(ctx context.Context) error {
+	_, err := s.expect(ctx, http.StatusNoContent, "", call{method: http.MethodDelete, path: "/products/" + s.product, token: s.adminToken})
+	return err
+}

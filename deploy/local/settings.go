@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"lavka/deploy/local/stack"
+	"lavka/libs/config"
+)
+
+// minKey is billing's rule for a key of the payment provider.
+const minKey = 16
+
+type settings struct {
+	Data string `envconfig:"LAVKA_DATA" default:".lavka"`
+
+	GatewayAddr  string `envconfig:"LAVKA_GATEWAY_ADDR" default:"127.0.0.1:8080"`
+	AuthAddr     string `envconfig:"LAVKA_AUTH_ADDR" default:"127.0.0.1:8081"`
+	CatalogAddr  string `envconfig:"LAVKA_CATALOG_ADDR" default:"127.0.0.1:8082"`
+	BillingAddr  string `envconfig:"LAVKA_BILLING_ADDR" default:"127.0.0.1:8083"`
+	AuthInner    string `envconfig:"LAVKA_AUTH_INTERNAL_ADDR" default:"127.0.0.1:9081"`
+	CatalogInner string `envconfig:"LAVKA_CATALOG_INTERNAL_ADDR" default:"127.0.0.1:9082"`
+	BillingInner string `envconfig:"LAVKA_BILLING_INTERNAL_ADDR" default:"127.0.0.1:9083"`
+	NATSPort     int    `envconfig:"LAVKA_NATS_PORT" default:"4222"`
+	PostgresPort int    `envconfig:"LAVKA_POSTGRES_PORT" default:"54329"`
+
+	AdminLogin    string        `envconfig:"ADMIN_LOGIN" default:"admin"`
+	AdminPassword config.Secret `envconfig:"ADMIN_PASSWORD"`
+	PaymentKeys   config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
+	DatabaseURL   config.Secret `envconfig:"DATABASE_URL"`
+	NATSURL       config.Secret `envconfig:"NATS_URL"`
+	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
+}
+
+// load reads the environment, where a setting that is there but empty counts as absent.
+func load() (settings, error) {
+	for _, entry := range os.Environ() {
+		if name, value, _ := strings.Cut(entry, "="); value == "" && (strings.HasPrefix(name, "LAVKA_") || name == "ADMIN_LOGIN") {
+			if err := os.Unsetenv(name); err != nil {
+				return settings{}, fmt.Errorf("read the environment: %w", err)
+			}
+		}
+	}
+	var s settings
+	if err := config.Load(&s); err != nil {
+		return s, err
+	}
+	for name, port := range map[string]int{"LAVKA_NATS_PORT": s.NATSPort, "LAVKA_POSTGRES_PORT": s.PostgresPort} {
+		if port < 0 || port > 65535 {
+			return s, fmt.Errorf("%s is %d, which is no port", name, port)
+		}
+	}
+	for _, key := range s.paymentKeys() {
+		if len(key) < minKey {
+			return s, fmt.Errorf("PAYMENT_PRIVATE_KEYS: a key has fewer than %d characters", minKey)
+		}
+	}
+	return s, nil
+}
+
+func (s settings) paymentKeys() []string {
+	var keys []string
+	for key := range strings.SplitSeq(s.PaymentKeys.Reveal(), ",") {
+		if key = strings.TrimSpace(key); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// binDir is where this program lies; the services' binaries lie beside it.
+func binDir() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	if self, err = filepath.EvalSymlinks(self); err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return filepath.Dir(self), nil
+}
+
+func (s settings) stack() (stack.Config, error) {
+	bin, err := binDir()
+	if err != nil {
+		return stack.Config{}, err
+	}
+	for _, name := range stack.Services() {
+		if _, err := os.Stat(filepath.Join(bin, name)); errors.Is(err, os.ErrNotExist) {
+			return stack.Config{}, fmt.Errorf("the binary %s is not beside this one in %s: build all with make build", name, bin)
+		}
+	}
+	env := map[string]string{}
+	if s.LogFormat == "" && isTerminal(os.Stdout) {
+		env["LAVKA_LOG_FORMAT"] = "text"
+	}
+	return stack.Config{
+		BinDir:        bin,
+		DataDir:       s.Data,
+		GatewayAddr:   s.GatewayAddr,
+		Auth:          stack.Service{Addr: s.AuthAddr, InternalAddr: s.AuthInner},
+		Catalog:       stack.Service{Addr: s.CatalogAddr, InternalAddr: s.CatalogInner},
+		Billing:       stack.Service{Addr: s.BillingAddr, InternalAddr: s.BillingInner},
+		NATSPort:      s.NATSPort,
+		PostgresPort:  s.PostgresPort,
+		DatabaseURL:   s.DatabaseURL.Reveal(),
+		NATSURL:       s.NATSURL.Reveal(),
+		AdminLogin:    s.AdminLogin,
+		AdminPassword: s.AdminPassword.Reveal(),
+		PaymentKeys:   s.paymentKeys(),
+		Env:           env,
+		Output:        os.Stdout,
+	}, nil
+}
+
+// isTerminal takes any character device for one.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
