@@ -13,7 +13,9 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
+	go.uber.org/goleak v1.3.0
 	lavka/libs v0.0.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

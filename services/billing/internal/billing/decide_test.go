@@ -1,0 +1,289 @@
+package billing
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"lavka/libs/money"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func TestDecideCharge(t *testing.T) {
+	t.Parallel()
+	request := ChargeRequest{PurchaseID: uuid.MustParse("01976b1e-0000-7000-8000-000000000001"), UserID: 1, BillID: 10, Amount: 500, ExpiresAt: noon.Add(time.Minute)}
+	bill := func(owner int64, balance money.Amount) *Bill { return &Bill{ID: 10, UserID: owner, Balance: balance} }
+	active, disabled := &Customer{UserID: 1, Status: StatusActive}, &Customer{UserID: 1, Status: StatusDisabled}
+	for _, c := range []struct {
+		name  string
+		bill  *Bill
+		buyer *Customer
+		now   time.Time
+		want  Outcome
+		left  money.Amount
+	}{
+		{"enough", bill(1, 700), active, noon, Settled, 200},
+		{"exactly enough", bill(1, 500), active, noon, Settled, 0},
+		{"one cent short", bill(1, 499), active, noon, InsufficientFunds, 499},
+		{"no bill", nil, active, noon, BillNotFound, 0},
+		{"somebody else's bill", bill(2, 700), active, noon, BillNotFound, 0},
+		{"disabled", bill(1, 700), disabled, noon, BuyerDisabled, 0},
+		{"disabled, with somebody else's bill", bill(2, 700), disabled, noon, BillNotFound, 0},
+		{"a buyer of whom nothing is known", bill(1, 700), nil, noon, Settled, 200},
+		{"just in time", bill(1, 700), active, noon.Add(time.Minute - 1), Settled, 200},
+		{"too late", bill(1, 700), active, noon.Add(time.Minute), Expired, 0},
+		{"too late, and no bill", nil, disabled, noon.Add(time.Hour), Expired, 0},
+	} {
+		got := decideCharge(request, c.bill, c.buyer, c.now)
+		if got.Outcome != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got.Outcome, c.want)
+		}
+		tells := c.want == Settled || c.want == InsufficientFunds
+		if tells != (got.Balance != nil) || (tells && *got.Balance != c.left) {
+			t.Errorf("%s: balance %v, want %d", c.name, got.Balance, c.left)
+		}
+	}
+}
+
+func TestDecidePayment(t *testing.T) {
+	t.Parallel()
+	p := Payment{ID: 7, UserID: 1, BillID: 10, Amount: 500}
+	with := func(f func(*Payment)) *Payment { q := p; f(&q); return &q }
+	owner := &Customer{UserID: 1, Status: StatusDisabled}
+	for _, c := range []struct {
+		name    string
+		known   *Payment
+		owner   *Customer
+		bill    *Bill
+		repeat  bool
+		refusal string
+	}{
+		{"new, for a disabled user: it is his money", nil, owner, &Bill{ID: 10, UserID: 1}, false, ""},
+		{"up to the limit", nil, owner, &Bill{ID: 10, UserID: 1, Balance: money.Max - 500}, false, ""},
+		{"one cent over the limit", nil, owner, &Bill{ID: 10, UserID: 1, Balance: money.Max - 499}, false, "balance_limit"},
+		{"the same again", &p, owner, &Bill{ID: 10, UserID: 1}, true, ""},
+		{"the same again, on a full bill", &p, owner, &Bill{ID: 10, UserID: 1, Balance: money.Max}, true, ""},
+		{"the same again, of a user who is gone", &p, nil, nil, true, ""},
+		{"another amount", with(func(q *Payment) { q.Amount = 501 }), owner, &Bill{ID: 10, UserID: 1}, false, "transaction_conflict"},
+		{"another bill", with(func(q *Payment) { q.BillID = 11 }), owner, &Bill{ID: 10, UserID: 1}, false, "transaction_conflict"},
+		{"another user", with(func(q *Payment) { q.UserID = 2 }), owner, &Bill{ID: 10, UserID: 1}, false, "transaction_conflict"},
+		{"no such user", nil, nil, nil, false, "user_not_found"},
+		{"no such user, but a bill", nil, nil, &Bill{ID: 10, UserID: 3}, false, "user_not_found"},
+		{"somebody else's bill", nil, owner, &Bill{ID: 10, UserID: 3}, false, "bill_owner_mismatch"},
+	} {
+		repeat, refusal := decidePayment(p, c.known, c.owner, c.bill)
+		code := ""
+		if refusal != nil {
+			code = refusal.Code
+		}
+		if repeat != c.repeat || code != c.refusal {
+			t.Errorf("%s: repeat %v, %q; want %v, %q", c.name, repeat, code, c.repeat, c.refusal)
+		}
+	}
+}
+
+func TestNewPayment(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		id, user, bill int64
+		amount, code   string
+	}{
+		{1, 1, 1, "100", ""}, {0, 1, 1, "100", "invalid_id"}, {1, -1, 1, "100", "invalid_id"}, {1, 1, 0, "100", "invalid_id"},
+		{1, 1, 1, "0", "invalid_amount"}, {1, 1, 1, "-1", "invalid_amount"}, {1, 1, 1, "1e2", "invalid_amount"}, {0, 1, 1, "0", "invalid_id"},
+	} {
+		_, err := NewPayment(c.id, c.user, c.bill, c.amount)
+		if (err == nil) != (c.code == "") || (err != nil && !hasCode(err, c.code)) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func TestAnUnreadableRequestOnlyExpires(t *testing.T) {
+	t.Parallel()
+	id := uuid.New()
+	item := Item{Charge: &ChargeRequest{PurchaseID: id, Unreadable: true, ExpiresAt: noon}}
+	s := emptyState(noon.Add(-time.Second))
+	if r, c := Decide(s, []Item{item}); !r[0].Undecided || len(c.Charges) != 0 {
+		t.Errorf("before its time: %+v", r[0])
+	}
+	s = emptyState(noon)
+	r, c := Decide(s, []Item{item, item})
+	if r[0].Charge.Outcome != Expired || !r[1].Repeat || len(c.Charges) != 1 {
+		t.Errorf("after its time: %+v, %+v", r, c)
+	}
+}
+
+func TestAHeldBillHoldsRepeatsToo(t *testing.T) {
+	t.Parallel()
+	s := emptyState(noon)
+	s.Held[10] = true
+	id := uuid.New()
+	s.Charges[id] = &Charge{Outcome: Settled}
+	s.Payments[7] = &Payment{ID: 7, UserID: 1, BillID: 10, Amount: 5}
+	r, c := Decide(s, []Item{
+		{Charge: &ChargeRequest{PurchaseID: id, BillID: 10}},
+		{Payment: &Payment{ID: 7, UserID: 1, BillID: 10, Amount: 5}},
+	})
+	if !r[0].Held || !r[1].Held || len(c.Transactions)+len(c.Charges) != 0 {
+		t.Errorf("%+v, %+v", r, c)
+	}
+}
+
+// Whatever arrives, in whatever groups: every bill equals the sum of its
+// transactions and is never negative, the chain has no gap, every id has one
+// decision, and a repeat gets the first answer.
+func TestLedgerProperties(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		book := newBook()
+		groups := rapid.SliceOfN(rapid.SliceOfN(itemGen(), 1, 12), 1, 12).Draw(t, "groups")
+		for _, items := range groups {
+			book.settle(t, items)
+		}
+		book.check(t)
+	})
+}
+
+var ids = func() (ids [8]uuid.UUID) {
+	for i := range ids {
+		ids[i] = uuid.New()
+	}
+	return ids
+}()
+
+func itemGen() *rapid.Generator[Item] {
+	return rapid.Custom(func(t *rapid.T) Item {
+		user, bill := rapid.Int64Range(1, 3).Draw(t, "user"), rapid.Int64Range(10, 13).Draw(t, "bill")
+		amount := money.Amount(rapid.SampledFrom([]int64{1, 5, 999, int64(money.Max) - 3}).Draw(t, "amount"))
+		if rapid.Bool().Draw(t, "payment") {
+			return Item{Payment: &Payment{ID: rapid.Int64Range(1, 8).Draw(t, "id"), UserID: user, BillID: bill, Amount: amount}}
+		}
+		expires := rapid.SampledFrom([]time.Time{noon.Add(-time.Second), noon.Add(time.Hour)}).Draw(t, "expires")
+		return Item{Charge: &ChargeRequest{
+			PurchaseID: rapid.SampledFrom(ids[:]).Draw(t, "id"), UserID: user, BillID: bill, Amount: amount, ExpiresAt: expires,
+		}}
+	})
+}
+
+// book is a database in memory, as slow and plain as can be.
+type book struct {
+	bills        map[int64]Bill
+	transactions []Transaction
+	charges      map[uuid.UUID]Charge
+	payments     map[int64]Payment
+	answers      map[uuid.UUID]Charge
+	nextID       int64
+}
+
+func newBook() *book {
+	return &book{
+		bills:   map[int64]Bill{10: {ID: 10, UserID: 1}, 11: {ID: 11, UserID: 2}, 12: {ID: 12, UserID: 2}},
+		charges: map[uuid.UUID]Charge{}, payments: map[int64]Payment{}, answers: map[uuid.UUID]Charge{},
+	}
+}
+
+func (b *book) settle(t *rapid.T, items []Item) {
+	s := emptyState(noon)
+	for id, bill := range b.bills {
+		s.Bills[id] = &bill
+	}
+	for id, c := range b.charges {
+		s.Charges[id] = &c
+	}
+	for id, p := range b.payments {
+		s.Payments[id] = &p
+	}
+	s.Customers[1] = &Customer{UserID: 1, Status: StatusActive}
+	s.Customers[2] = &Customer{UserID: 2, Status: StatusDisabled}
+	s.NextID = func() int64 { b.nextID++; return b.nextID }
+
+	results, changes := Decide(s, items)
+	for i, r := range results {
+		b.answered(t, items[i], r)
+	}
+	for id, bill := range changes.Balances {
+		b.bills[id] = *bill
+	}
+	b.transactions = append(b.transactions, changes.Transactions...)
+	for _, c := range changes.Charges {
+		if _, there := b.charges[c.PurchaseID]; there {
+			t.Fatalf("purchase %s was decided twice", c.PurchaseID)
+		}
+		b.charges[c.PurchaseID] = c
+	}
+	for _, tx := range changes.Transactions {
+		if tx.PaymentID == nil {
+			continue
+		}
+		if _, there := b.payments[*tx.PaymentID]; there {
+			t.Fatalf("payment %d was credited twice", *tx.PaymentID)
+		}
+		b.payments[*tx.PaymentID] = Payment{ID: *tx.PaymentID, UserID: tx.UserID, BillID: tx.BillID, Amount: tx.Amount}
+	}
+}
+
+// answered checks that a purchase gets one answer, however often it asks.
+func (b *book) answered(t *rapid.T, item Item, r Result) {
+	if item.Charge == nil {
+		if ways := btoi(r.Credited) + btoi(r.Refusal != nil) + btoi(r.Held); ways != 1 {
+			t.Fatalf("a payment was answered in %d ways: %+v", ways, r)
+		}
+		return
+	}
+	if r.Charge == nil {
+		t.Fatalf("a purchase was not decided: %+v", r)
+	}
+	first, asked := b.answers[item.Charge.PurchaseID]
+	if asked != r.Repeat {
+		t.Fatalf("asked before: %v, answered as a repeat: %v", asked, r.Repeat)
+	}
+	if asked && (first.Outcome != r.Charge.Outcome || first.BillID != r.Charge.BillID || first.Amount != r.Charge.Amount) {
+		t.Fatalf("first %+v, then %+v", first, *r.Charge)
+	}
+	b.answers[item.Charge.PurchaseID] = *r.Charge
+}
+
+func (b *book) check(t *rapid.T) {
+	sums, last := map[int64]money.Amount{}, int64(0)
+	for _, tx := range b.transactions {
+		sums[tx.BillID] += tx.Amount
+		if tx.BalanceAfter != sums[tx.BillID] || tx.BalanceAfter < 0 || tx.BalanceAfter > money.Max {
+			t.Fatalf("the chain breaks at %+v, where the sum is %d", tx, sums[tx.BillID])
+		}
+		if tx.ID <= last {
+			t.Fatalf("transaction %d comes after %d", tx.ID, last)
+		}
+		last = tx.ID
+	}
+	for id, bill := range b.bills {
+		if bill.Balance != sums[id] {
+			t.Fatalf("bill %d holds %d and sums to %d", id, bill.Balance, sums[id])
+		}
+	}
+	for id, c := range b.charges {
+		debits := 0
+		for _, tx := range b.transactions {
+			if tx.PurchaseID != nil && *tx.PurchaseID == id {
+				debits++
+				if c.TransactionID == nil || *c.TransactionID != tx.ID || tx.Amount != -c.Amount || tx.BillID != c.BillID {
+					t.Fatalf("charge %+v has the debit %+v", c, tx)
+				}
+			}
+		}
+		if debits != btoi(c.Outcome == Settled) {
+			t.Fatalf("charge %+v has %d debits", c, debits)
+		}
+	}
+}
+
+func emptyState(now time.Time) State {
+	next := int64(0)
+	return State{
+		Now: now, Bills: map[int64]*Bill{}, Held: map[int64]bool{}, Customers: map[int64]*Customer{},
+		Charges: map[uuid.UUID]*Charge{}, Payments: map[int64]*Payment{},
+		NextID: func() int64 { next++; return next },
+	}
+}

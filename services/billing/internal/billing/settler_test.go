@@ -1,0 +1,109 @@
+package billing
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"lavka/libs/group"
+	"lavka/libs/problem"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// ledger answers as it is told. The real one is tested with a real Postgres.
+type ledger struct {
+	mu      sync.Mutex
+	settle  func(items []Item) []Result
+	refused []string
+	lost    error // what keeping a refusal fails with
+}
+
+func (l *ledger) Settle(items []Item) []Result { return l.settle(items) }
+
+func (l *ledger) RecordRefused(_ context.Context, _ Payment, code string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost == nil {
+		l.refused = append(l.refused, code)
+	}
+	return l.lost
+}
+
+func each(r ...Result) func([]Item) []Result {
+	i := 0
+	return func(items []Item) []Result {
+		results := make([]Result, len(items))
+		for j := range results {
+			results[j] = r[min(i, len(r)-1)]
+			i++
+		}
+		return results
+	}
+}
+
+func TestPay(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		ledger *ledger
+		repeat bool
+		code   string
+		kept   int
+	}{
+		{"credited", &ledger{settle: each(Result{Credited: true})}, false, "", 0},
+		{"repeated", &ledger{settle: each(Result{Credited: true, Repeat: true})}, true, "", 0},
+		{"held at first", &ledger{settle: each(Result{Held: true}, Result{Held: true}, Result{Credited: true})}, false, "", 0},
+		{"held for ever", &ledger{settle: each(Result{Held: true})}, false, "bill_busy", 0},
+		{"refused, and kept", &ledger{settle: each(Result{Refusal: ErrBalanceLimit})}, false, "balance_limit", 1},
+		{"refused, but not kept", &ledger{settle: each(Result{Refusal: ErrBalanceLimit}), lost: errors.New("away")}, false, "outcome_unknown", 0},
+		{"poisonous, and kept", &ledger{settle: each(Result{Poison: errors.New("23514")})}, false, "internal", 1},
+		{"unknown", &ledger{settle: each(Result{Err: errors.New("away")})}, false, "outcome_unknown", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewSettler(c.ledger, group.Config{Max: 1, Queue: 1, InFlight: 1})
+			defer s.Close()
+			repeat, err := s.Pay(t.Context(), Payment{ID: 1})
+			if repeat != c.repeat || (err == nil) != (c.code == "") || (err != nil && !hasCode(err, c.code)) {
+				t.Errorf("repeat %v, %v", repeat, err)
+			}
+			if len(c.ledger.refused) != c.kept {
+				t.Errorf("kept %v, want %d", c.ledger.refused, c.kept)
+			}
+		})
+	}
+}
+
+func TestAFullQueueCreditsNothing(t *testing.T) {
+	t.Parallel()
+	started, release := make(chan struct{}), make(chan struct{})
+	l := &ledger{settle: func(items []Item) []Result {
+		close(started)
+		<-release
+		return make([]Result, len(items))
+	}}
+	s := NewSettler(l, group.Config{Max: 1, Queue: 0, InFlight: 1})
+	for s.Charge(ChargeRequest{}, func(Result) {}) != nil {
+		// Until the worker stands ready: a queue without room takes only what it is waiting for.
+	}
+	<-started
+	_, err := s.Pay(t.Context(), Payment{ID: 1})
+	if !hasCode(err, "overloaded") || problem.From(err).RetryAfter == 0 {
+		t.Errorf("%v", err)
+	}
+	close(release)
+	s.Close()
+}
+
+func hasCode(err error, code string) bool { return problem.From(err).Code == code }
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

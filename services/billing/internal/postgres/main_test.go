@@ -1,0 +1,112 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lavka/libs/money"
+	"lavka/libs/pg"
+	"lavka/libs/pgtest"
+	"lavka/services/billing/internal/billing"
+	"lavka/services/billing/internal/postgres"
+	"lavka/services/billing/internal/postgres/postgrestest"
+)
+
+func TestMain(m *testing.M) {
+	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+}
+
+// shop is a database with a few customers: users 1 to 9, of whom 9 is disabled.
+type shop struct {
+	*postgres.Store
+	pool  *pgxpool.Pool
+	admin *pgx.Conn
+	db    pgtest.Database
+}
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{db: pgtest.New(t)}
+	s.Store, s.pool = s.open(t, s.db.URL("billing"))
+	var err error
+	if s.admin, err = pgx.Connect(t.Context(), s.db.AdminURL()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.admin.Close(context.WithoutCancel(t.Context())) })
+	for id := range int64(9) {
+		c := billing.Customer{UserID: id + 1, Login: fmt.Sprint("user", id+1), Role: "user", Status: "active", Version: 1}
+		if c.UserID == 9 {
+			c.Status = "disabled"
+		}
+		if err := s.SaveCustomer(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// open makes one more store on the same database, as another replica has one.
+func (s *shop) open(t *testing.T, url string) (*postgres.Store, *pgxpool.Pool) {
+	t.Helper()
+	pool, err := pg.Open(t.Context(), url, "billing", 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	store, err := postgres.New(pool, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, pool
+}
+
+// exec runs a statement as the superuser.
+func (s *shop) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := s.admin.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (s *shop) balance(t *testing.T, bill int64) money.Amount {
+	t.Helper()
+	var b money.Amount
+	if err := s.admin.QueryRow(t.Context(), `SELECT balance FROM billing.bills WHERE id = $1`, bill).Scan(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (s *shop) count(t *testing.T, sql string, args ...any) int {
+	t.Helper()
+	var n int
+	if err := s.admin.QueryRow(t.Context(), `SELECT count(*) FROM `+sql, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// verify runs billing verify, after which nothing can be wrong with the ledger.
+func (s *shop) verify(t *testing.T) {
+	t.Helper()
+	if _, err := s.Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func payment(id, user, bill int64, amount money.Amount) billing.Item {
+	return billing.Item{Payment: &billing.Payment{ID: id, UserID: user, BillID: bill, Amount: amount, AmountText: amount.String()}}
+}
+
+func purchase(user, bill int64, amount money.Amount) billing.Item {
+	return billing.Item{Charge: &billing.ChargeRequest{
+		PurchaseID: uuid.New(), UserID: user, BillID: bill, Amount: amount, ExpiresAt: time.Now().Add(time.Hour),
+	}}
+}

@@ -1,0 +1,56 @@
+package postgres_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"lavka/services/billing/internal/billing"
+	"lavka/services/billing/internal/postgres"
+)
+
+// Each corruption is made behind the constraints' backs, as a restore from a
+// bad disk would make it, and must be found, by its bill.
+func TestVerifyFindsEveryDifference(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sql, says string }{
+		"a balance that is off by a cent":    {`UPDATE billing.bills SET balance = balance + 1 WHERE id = 10`, "bill 10: its balance is 601 "},
+		"a negative balance":                 {`UPDATE billing.bills SET balance = -1 WHERE id = 20`, "bill 20: "},
+		"a changed amount":                   {`UPDATE billing.transactions SET amount = amount + 1 WHERE bill_id = 10 AND amount > 0`, "bill 10: "},
+		"a lost transaction":                 {`DELETE FROM billing.transactions WHERE bill_id = 10 AND amount < 0`, "bill 10: "},
+		"a broken chain":                     {`UPDATE billing.transactions SET balance_after = 7 WHERE bill_id = 10 AND amount > 0`, "bill 10: "},
+		"a lost bill":                        {`DELETE FROM billing.bills WHERE id = 20`, "bill 20: "},
+		"a bill of somebody else":            {`UPDATE billing.bills SET user_id = 3 WHERE id = 20`, "bill 20: "},
+		"a lost charge":                      {`DELETE FROM billing.charges WHERE outcome = 'settled'`, "bill 10: "},
+		"a charge of another amount":         {`UPDATE billing.charges SET amount = 401 WHERE outcome = 'settled'`, "bill 10: "},
+		"a charge on another bill":           {`UPDATE billing.charges SET bill_id = 20 WHERE outcome = 'settled'`, "bill 10: "},
+		"a decline that points to a debit":   {`UPDATE billing.charges SET outcome = 'expired' WHERE outcome = 'settled'`, "bill 10: "},
+		"a settled charge without its debit": {`UPDATE billing.charges SET outcome = 'settled' WHERE outcome = 'insufficient_funds'`, "bill 20: "},
+		"a payment credited twice": {`
+			INSERT INTO billing.transactions SELECT 1000, bill_id, user_id, amount, 1200, payment_id, purchase_id FROM billing.transactions WHERE bill_id = 20;
+			UPDATE billing.bills SET balance = 1200 WHERE id = 20;
+			UPDATE billing.transactions SET balance_after = 1200 WHERE id = 1000`, "bill 20: payment 2 was credited 2 times"},
+		"a transaction that is nothing": {`
+			INSERT INTO billing.transactions VALUES (1000, 20, 2, 5, 605, NULL, NULL);
+			UPDATE billing.bills SET balance = 605 WHERE id = 20`, "bill 20: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.Settle([]billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 600), purchase(1, 10, 400), purchase(2, 20, 601)})
+			v, err := s.Verify(t.Context())
+			if err != nil || v != (postgres.Verified{Bills: 2, Transactions: 3, Charges: 2}) {
+				t.Fatalf("before: %+v, %v", v, err)
+			}
+			s.exec(t, `
+				ALTER TABLE billing.bills DROP CONSTRAINT bills_balance_check;
+				ALTER TABLE billing.transactions DROP CONSTRAINT transactions_check, DROP CONSTRAINT transactions_payment_id_key;
+				ALTER TABLE billing.charges DROP CONSTRAINT charges_check`)
+			s.exec(t, c.sql)
+			_, err = s.Verify(t.Context())
+			if !errors.Is(err, postgres.ErrDifference) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("found %v, want %q", err, c.says)
+			}
+		})
+	}
+}
