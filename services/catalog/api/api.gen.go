@@ -101,16 +101,24 @@ type NewPurchase struct {
 
 // Problem defines model for Problem.
 type Problem struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	Errors *[]struct {
+	// Balance What the bill held when the purchase was declined.
+	Balance *money.Amount `json:"balance,omitempty"`
+	Code    string        `json:"code"`
+	Detail  string        `json:"detail"`
+	Errors  *[]struct {
 		Field   string `json:"field"`
 		Message string `json:"message"`
 	} `json:"errors,omitempty"`
-	Status  int    `json:"status"`
-	Title   string `json:"title"`
-	TraceId string `json:"trace_id"`
-	Type    string `json:"type"`
+
+	// Price Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	Price *Money `json:"price,omitempty"`
+
+	// PurchaseId The purchase that was declined, or whose outcome is unknown.
+	PurchaseId *openapi_types.UUID `json:"purchase_id,omitempty"`
+	Status     int                 `json:"status"`
+	Title      string              `json:"title"`
+	TraceId    string              `json:"trace_id"`
+	Type       string              `json:"type"`
 }
 
 // Product defines model for Product.
@@ -178,13 +186,13 @@ type ListProductsParamsSort string
 // CreateProductJSONBody defines parameters for CreateProduct.
 type CreateProductJSONBody struct {
 	// Description At most 10000 characters.
-	Description string `json:"description"`
+	Description *string `json:"description"`
 
-	// Price Units of the shop's currency with at most two decimals, exact (100, 9.99).
-	Price Money `json:"price"`
+	// Price Above zero, with at most two decimals, exact.
+	Price *money.Amount `json:"price"`
 
 	// Title 1 to 200 characters.
-	Title string `json:"title"`
+	Title *string `json:"title"`
 }
 
 // GetProductParams defines parameters for GetProduct.
@@ -219,7 +227,7 @@ type ListPurchasesParams struct {
 
 // CreatePurchaseParams defines parameters for CreatePurchase.
 type CreatePurchaseParams struct {
-	// IdempotencyKey 1 to 255 printable ASCII characters. A repeat under the same key buys nothing more.
+	// IdempotencyKey 1 to 255 printable ASCII characters. A repeat under the same key buys nothing more: it is answered with the purchase as it is now, and the header Idempotent-Replayed: true, on a stored decline too.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 

@@ -1,0 +1,58 @@
+package bus
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lavka/libs/money"
+	"lavka/libs/wire"
+	"lavka/services/catalog/internal/catalog"
+)
+
+// Bounds of what has arrived and not been looked at.
+const (
+	maxWaiting      = 65536
+	maxWaitingBytes = 32 << 20
+)
+
+// Listen hands billing's answers to this replica to take, until the connection
+// is drained. What can't be read or not be taken is dropped: billing is asked
+// again.
+func Listen(nc *nats.Conn, replicaID string, take func(catalog.Answer) bool, log *slog.Logger, registry prometheus.Registerer) error {
+	unreadable := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "catalog_answers_unreadable_total", Help: "Answers of billing that could not be understood.",
+	})
+	registry.MustRegister(unreadable)
+	sub, err := nc.Subscribe(answerSubject(replicaID), func(msg *nats.Msg) {
+		m, err := wire.DecodePurchaseAnswered(msg.Data)
+		if err != nil {
+			unreadable.Inc()
+			log.Error("an answer of billing can't be read", "error", err)
+			return
+		}
+		if !take(answer(m)) {
+			log.Warn("no room for an answer of billing; it will be asked again", "purchase_id", m.PurchaseID)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("listen for answers: %w", err)
+	}
+	if err := sub.SetPendingLimits(maxWaiting, maxWaitingBytes); err != nil {
+		return fmt.Errorf("bound waiting answers: %w", err)
+	}
+	return nil
+}
+
+func answer(m wire.PurchaseAnswered) catalog.Answer {
+	if m.Outcome == wire.Settled {
+		return catalog.Answer{PurchaseID: m.PurchaseID, Status: catalog.Completed, TransactionID: m.TransactionID}
+	}
+	a := catalog.Answer{PurchaseID: m.PurchaseID, Status: catalog.Declined, Reason: catalog.Reason(m.Reason)}
+	if a.Reason == catalog.InsufficientFunds {
+		a.Balance = (*money.Amount)(m.Balance)
+	}
+	return a
+}

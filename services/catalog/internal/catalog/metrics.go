@@ -1,0 +1,53 @@
+package catalog
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lavka/libs/problem"
+)
+
+// Metrics are what an operator watches.
+type Metrics struct {
+	groups    *prometheus.HistogramVec
+	purchases *prometheus.CounterVec
+	pending   prometheus.Gauge
+	oldest    prometheus.Gauge
+	resent    prometheus.Counter
+	unsent    prometheus.Counter
+	dropped   prometheus.Counter
+	unwritten prometheus.Counter
+}
+
+// NewMetrics makes and registers them.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		groups: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "catalog_group_size", Help: "Items settled in one transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
+		}, []string{"kind"}),
+		purchases: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "catalog_purchases_total", Help: "Answers to POST /purchases, by status or problem code.",
+		}, []string{"outcome"}),
+		pending:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "catalog_purchases_pending", Help: "Purchases of all replicas that billing has not settled."}),
+		oldest:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "catalog_purchases_oldest_pending_seconds", Help: "Age of the oldest pending purchase."}),
+		resent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_purchases_resent_total", Help: "Requests that the sweeper sent again."}),
+		unsent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_purchases_unsent_total", Help: "Requests that could not be sent when the purchase was made."}),
+		dropped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answers_dropped_total", Help: "Answers of billing that found the queue full."}),
+		unwritten: prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answer_groups_failed_total", Help: "Groups of answers of which not all could be written."}),
+	}
+	registry.MustRegister(m.groups, m.purchases, m.pending, m.oldest, m.resent, m.unsent, m.dropped, m.unwritten)
+	return m
+}
+
+func (m *Metrics) group(kind string, size int) {
+	m.groups.WithLabelValues(kind).Observe(float64(size))
+}
+
+func (m *Metrics) bought(p Placement) {
+	outcome := string(p.Purchase.Status)
+	if err := p.Err; err != nil {
+		outcome = problem.From(err).Code
+	} else if err := p.Purchase.Refusal(); err != nil {
+		outcome = problem.From(err).Code
+	}
+	m.purchases.WithLabelValues(outcome).Inc()
+}

@@ -1,0 +1,52 @@
+package catalog
+
+import "context"
+
+// ProductStore keeps products. What it does not find is ErrProductNotFound.
+type ProductStore interface {
+	CreateProduct(ctx context.Context, p Product) (Product, error)
+	Product(ctx context.Context, id int64) (Product, error)
+	Products(ctx context.Context, q ProductQuery) ([]Product, error)
+	// ChangeProduct stores what change makes of the product, which nobody else
+	// changes meanwhile.
+	ChangeProduct(ctx context.Context, id int64, change func(Product) (Product, bool, error)) (Product, error)
+	DeleteProduct(ctx context.Context, id int64) error
+}
+
+// Products is the shelf.
+type Products struct{ store ProductStore }
+
+// NewProducts makes the shelf of a store.
+func NewProducts(store ProductStore) *Products { return &Products{store} }
+
+// Create puts a product on sale.
+func (s *Products) Create(ctx context.Context, p Product) (Product, error) {
+	return s.store.CreateProduct(ctx, p)
+}
+
+// Get gives one product.
+func (s *Products) Get(ctx context.Context, id int64) (Product, error) {
+	return s.store.Product(ctx, id)
+}
+
+// List gives at most q.Limit products.
+func (s *Products) List(ctx context.Context, q ProductQuery) ([]Product, error) {
+	q.Title = Fold(q.Title)
+	return s.store.Products(ctx, q)
+}
+
+// Change changes a product when current holds for it, and is otherwise
+// ErrPreconditionFailed. A patch that changes nothing makes no new version.
+func (s *Products) Change(ctx context.Context, id int64, patch Patch, current func(Product) bool) (Product, error) {
+	return s.store.ChangeProduct(ctx, id, func(p Product) (Product, bool, error) {
+		if !current(p) {
+			return p, false, ErrPreconditionFailed
+		}
+		return p.With(patch)
+	})
+}
+
+// Delete takes a product off sale. Purchases keep its title and price.
+func (s *Products) Delete(ctx context.Context, id int64) error {
+	return s.store.DeleteProduct(ctx, id)
+}

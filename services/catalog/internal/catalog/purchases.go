@@ -1,0 +1,168 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lavka/libs/group"
+)
+
+// PurchaseStore keeps purchases.
+type PurchaseStore interface {
+	// Place settles orders in one transaction, and run again or one by one
+	// where that fails; every order is decided when it returns.
+	Place(ctx context.Context, orders *Orders)
+	// Settle writes answers into pending rows, and gives the rows of all of
+	// them, those too that were not pending any more.
+	Settle(ctx context.Context, answers []Answer) (Settlement, error)
+	// Purchase is ErrPurchaseNotFound when the user has none of that id.
+	Purchase(ctx context.Context, userID int64, id uuid.UUID) (Purchase, error)
+	Purchases(ctx context.Context, q PurchaseQuery) ([]Purchase, error)
+}
+
+// Requests are what billing is asked. They may get lost or come twice.
+type Requests interface {
+	// Send asks billing to charge a pending purchase. It does not wait:
+	// failed gets an error when the request was not taken after all.
+	Send(ctx context.Context, p Purchase) (failed <-chan error, err error)
+	// Connected says whether Send has a chance at all.
+	Connected() bool
+}
+
+// Sizes and limits of the two groups. An order waits for at most placeLimit.
+const (
+	groupMax    = 512
+	placeQueue  = 4096
+	answerQueue = 16384
+	inFlight    = 2
+	placeLimit  = 10 * time.Second
+)
+
+// PurchasesConfig is what Purchases need.
+type PurchasesConfig struct {
+	Store    PurchaseStore
+	Requests Requests
+	Backlog  *Backlog
+	Metrics  *Metrics
+	Log      *slog.Logger
+	NewID    func() uuid.UUID // UUIDv7
+	Wait     time.Duration    // for billing's answer
+	Queue    int              // orders that wait for a group; 0 means 4096
+}
+
+// Purchases is the till.
+type Purchases struct {
+	PurchasesConfig
+	waiters *waiters
+	orders  *group.Group[Order, Placement]
+	answers *group.Group[Answer, struct{}]
+}
+
+// NewPurchases opens the till. CloseOrders and then CloseAnswers close it.
+func NewPurchases(cfg PurchasesConfig) *Purchases {
+	if cfg.Queue == 0 {
+		cfg.Queue = placeQueue
+	}
+	s := &Purchases{PurchasesConfig: cfg, waiters: newWaiters()}
+	s.orders = group.New(group.Config{Max: groupMax, Queue: cfg.Queue, InFlight: inFlight}, s.place)
+	s.answers = group.New(group.Config{Max: groupMax, Queue: answerQueue, InFlight: inFlight}, s.settle)
+	return s
+}
+
+// Buy makes a purchase and waits for billing's answer, but not for long: the
+// purchase that it gives may be pending still, and is settled later. What it
+// refuses has left nothing behind; a decline is no error (see Refusal).
+func (s *Purchases) Buy(ctx context.Context, order Order) (Placement, error) {
+	placed := s.buy(ctx, order)
+	s.Metrics.bought(placed)
+	return placed, placed.Err
+}
+
+func (s *Purchases) buy(ctx context.Context, order Order) Placement {
+	order.ID = s.NewID()
+	// A buyer who leaves does not stop what has begun: billing is asked at once.
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), placeLimit)
+	defer cancel()
+	placed, err := s.orders.Do(limit, order)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return Placement{Err: Unknown(order.ID).Because(err)}
+	case err != nil && order.Key != "": // full: this may repeat an order that was taken
+		return Placement{Err: errAskAgain.Because(err)}
+	case err != nil:
+		return Placement{Err: errOverloaded.Because(err)}
+	case placed.Err != nil || placed.Purchase.Status != Pending:
+		return placed
+	}
+	placed.Purchase = s.await(ctx, placed.Purchase)
+	return placed
+}
+
+// await gives the purchase as it is when billing has answered, or as pending
+// when that takes too long or can't be hoped for.
+func (s *Purchases) await(ctx context.Context, p Purchase) Purchase {
+	joined, first := s.waiters.join(p.ID)
+	defer s.waiters.leave(joined)
+	var failed <-chan error
+	if first {
+		var err error
+		if failed, err = s.Requests.Send(ctx, p); err != nil {
+			s.Metrics.unsent.Inc()
+			s.waiters.wake(p)
+			return p
+		}
+	}
+	timer := time.NewTimer(s.Wait)
+	defer timer.Stop()
+	select {
+	case <-joined.done:
+		return joined.purchase
+	case <-failed:
+		s.Metrics.unsent.Inc()
+		s.waiters.wake(p)
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return p
+}
+
+// Get gives one of the user's purchases.
+func (s *Purchases) Get(ctx context.Context, userID int64, id uuid.UUID) (Purchase, error) {
+	return s.Store.Purchase(ctx, userID, id)
+}
+
+// List gives at most q.Limit of the user's purchases, newest first.
+func (s *Purchases) List(ctx context.Context, q PurchaseQuery) ([]Purchase, error) {
+	return s.Store.Purchases(ctx, q)
+}
+
+// OrdersWaiting is the number of orders that wait for a group.
+func (s *Purchases) OrdersWaiting() int { return s.orders.Waiting() }
+
+// AnswersWaiting is the number of answers that wait for a group.
+func (s *Purchases) AnswersWaiting() int { return s.answers.Waiting() }
+
+// CloseOrders takes no more orders and places those it has.
+func (s *Purchases) CloseOrders() { s.orders.Close() }
+
+// CloseAnswers takes no more answers and writes those it has.
+func (s *Purchases) CloseAnswers() { s.answers.Close() }
+
+// place settles a group of orders. It runs on a context of its own: a COMMIT
+// is never cancelled because a buyer has left.
+func (s *Purchases) place(orders []Order) []Placement {
+	s.Metrics.group("orders", len(orders))
+	group := NewOrders(orders, s.Backlog)
+	s.Store.Place(context.Background(), group)
+	placements := group.Placements()
+	for _, p := range placements {
+		if p.Err == nil && !p.Replayed {
+			s.Backlog.add(p.Purchase.UserID, 1)
+		}
+	}
+	return placements
+}

@@ -1,0 +1,49 @@
+// Package httpapi serves the catalog's contract: it decodes, calls the domain,
+// and encodes.
+package httpapi
+
+import (
+	"errors"
+
+	"github.com/labstack/echo/v4"
+
+	"lavka/services/catalog/api"
+	"lavka/services/catalog/internal/catalog"
+)
+
+// Handlers answers the contract's operations.
+type Handlers struct {
+	products  *catalog.Products
+	purchases *catalog.Purchases
+}
+
+var _ api.StrictServerInterface = (*Handlers)(nil)
+
+// New makes Handlers.
+func New(products *catalog.Products, purchases *catalog.Purchases) *Handlers {
+	return &Handlers{products, purchases}
+}
+
+// Register adds the contract's routes; protected holds the middleware of the
+// operations that need a token.
+func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
+	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{markReplays})
+	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
+}
+
+// replayed is a refusal that was given before under the same Idempotency-Key.
+type replayed struct{ error }
+
+func (r replayed) Unwrap() error { return r.error }
+
+// markReplays says so in a header, which a problem has no other place for.
+func markReplays(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
+	return func(c echo.Context, request any) (any, error) {
+		response, err := next(c, request)
+		var again replayed
+		if errors.As(err, &again) {
+			c.Response().Header().Set("Idempotent-Replayed", "true")
+		}
+		return response, err
+	}
+}

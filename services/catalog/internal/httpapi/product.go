@@ -1,0 +1,157 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"lavka/libs/money"
+	"lavka/libs/page"
+	"lavka/libs/problem"
+	"lavka/services/catalog/api"
+	"lavka/services/catalog/internal/catalog"
+)
+
+// maxQuery bounds ?q=, in characters.
+const maxQuery = catalog.MaxTitle
+
+// ListProducts answers GET /products.
+func (h *Handlers) ListProducts(ctx context.Context, r api.ListProductsRequestObject) (api.ListProductsResponseObject, error) {
+	q, err := productQuery(r.Params)
+	if err != nil {
+		return nil, err
+	}
+	limit := q.Limit
+	q.Limit++
+	rows, err := h.products.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	rows, next, err := page.Cut(productList(q.Sort), rows, limit, func(p catalog.Product) any { return productCursor(p.Key()) })
+	if err != nil {
+		return nil, err
+	}
+	tag := pageTag(rows, next)
+	if matchesAny(r.Params.IfNoneMatch, tag) {
+		return api.ListProducts304Response{Headers: api.NotModifiedResponseHeaders{ETag: tag}}, nil
+	}
+	response := api.ListProducts200JSONResponse{Headers: api.ListProducts200ResponseHeaders{ETag: tag}}
+	response.Body.NextCursor = next
+	response.Body.Items = make([]api.Product, len(rows))
+	for i, p := range rows {
+		response.Body.Items[i] = product(p)
+	}
+	return response, nil
+}
+
+// productCursor is a product's place in the cursor of a list.
+type productCursor struct {
+	ID    int64        `json:"i"`
+	Title string       `json:"t"`
+	Price money.Amount `json:"p"`
+}
+
+// productList names a list for its cursors: another order is another list.
+func productList(sort catalog.ProductSort) string { return "products by " + string(sort) }
+
+func productQuery(params api.ListProductsParams) (catalog.ProductQuery, error) {
+	q := catalog.ProductQuery{Sort: catalog.SortNewest}
+	var err error
+	if q.Limit, err = page.Limit(params.Limit); err != nil {
+		return q, err
+	}
+	if params.Sort != nil {
+		if !params.Sort.Valid() {
+			return q, problem.InvalidFields(problem.Field{Field: "sort", Message: "must be newest, title, price or -price"})
+		}
+		q.Sort = catalog.ProductSort(*params.Sort)
+	}
+	if params.Q != nil {
+		if utf8.RuneCountInString(*params.Q) > maxQuery {
+			return q, problem.InvalidFields(problem.Field{Field: "q", Message: "must have at most 200 characters"})
+		}
+		q.Title = *params.Q
+	}
+	after, err := page.Decode[productCursor](productList(q.Sort), params.Cursor)
+	if err != nil {
+		return q, err
+	}
+	if after != nil {
+		if strings.ContainsRune(after.Title, 0) {
+			return q, problem.New(problem.Malformed, "malformed", "the cursor is not one that this list gave")
+		}
+		q.After = (*catalog.ProductKey)(after)
+	}
+	return q, nil
+}
+
+// GetProduct answers GET /products/{id}.
+func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject) (api.GetProductResponseObject, error) {
+	p, err := h.products.Get(ctx, r.Id)
+	if err != nil {
+		return nil, err
+	}
+	if matchesAny(r.Params.IfNoneMatch, productTag(p)) {
+		return api.GetProduct304Response{Headers: api.NotModifiedResponseHeaders{ETag: productTag(p)}}, nil
+	}
+	return api.GetProduct200JSONResponse{ProductJSONResponse: tagged(p)}, nil
+}
+
+// CreateProduct answers POST /products.
+func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequestObject) (api.CreateProductResponseObject, error) {
+	var missing []problem.Field
+	need := func(field string, there bool) {
+		if !there {
+			missing = append(missing, problem.Field{Field: field, Message: "is required"})
+		}
+	}
+	need("title", r.Body.Title != nil)
+	need("description", r.Body.Description != nil)
+	need("price", r.Body.Price != nil)
+	if len(missing) > 0 {
+		return nil, problem.InvalidFields(missing...)
+	}
+	p, err := catalog.NewProduct(*r.Body.Title, *r.Body.Description, *r.Body.Price)
+	if err != nil {
+		return nil, err
+	}
+	if p, err = h.products.Create(ctx, p); err != nil {
+		return nil, err
+	}
+	return api.CreateProduct201JSONResponse{
+		Body:    product(p),
+		Headers: api.CreateProduct201ResponseHeaders{ETag: productTag(p), Location: fmt.Sprintf("/products/%d", p.ID)},
+	}, nil
+}
+
+// PatchProduct answers PATCH /products/{id}.
+func (h *Handlers) PatchProduct(ctx context.Context, r api.PatchProductRequestObject) (api.PatchProductResponseObject, error) {
+	patch := catalog.Patch{Title: r.Body.Title, Description: r.Body.Description, Price: r.Body.Price}
+	p, err := h.products.Change(ctx, r.Id, patch, func(p catalog.Product) bool {
+		return r.Params.IfMatch == nil || strictlyMatches(*r.Params.IfMatch, productTag(p))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return api.PatchProduct200JSONResponse{ProductJSONResponse: tagged(p)}, nil
+}
+
+// DeleteProduct answers DELETE /products/{id}.
+func (h *Handlers) DeleteProduct(ctx context.Context, r api.DeleteProductRequestObject) (api.DeleteProductResponseObject, error) {
+	if err := h.products.Delete(ctx, r.Id); err != nil {
+		return nil, err
+	}
+	return api.DeleteProduct204Response{}, nil
+}
+
+func tagged(p catalog.Product) api.ProductJSONResponse {
+	return api.ProductJSONResponse{Body: product(p), Headers: api.ProductResponseHeaders{ETag: productTag(p)}}
+}
+
+func product(p catalog.Product) api.Product {
+	return api.Product{
+		Id: p.ID, Title: p.Title, Description: p.Description, Price: p.Price,
+		CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
+	}
+}

@@ -1,0 +1,52 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"lavka/services/catalog/internal/catalog"
+)
+
+// productTag is a product's entity tag (RFC 9110, section 8.8.3).
+func productTag(p catalog.Product) string { return fmt.Sprintf(`"p%d-%d"`, p.ID, p.Version) }
+
+// pageTag is the entity tag of a page: another one when a product on it, its
+// place, or what comes next has changed.
+func pageTag(products []catalog.Product, next *string) string {
+	hash := sha256.New()
+	for _, p := range products {
+		fmt.Fprintln(hash, p.ID, p.Version)
+	}
+	if next != nil {
+		fmt.Fprintln(hash, *next)
+	}
+	return `"l` + base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:15]) + `"`
+}
+
+// matchesAny says whether If-None-Match names the tag; strong and weak tags
+// are alike there (RFC 9110, section 13.1.2).
+func matchesAny(header *string, tag string) bool {
+	return header != nil && listed(*header, func(t string) bool { return strings.TrimPrefix(t, "W/") == tag })
+}
+
+// strictlyMatches says whether If-Match names the tag; a weak one never does
+// (RFC 9110, section 13.1.1).
+func strictlyMatches(header, tag string) bool {
+	return listed(header, func(t string) bool { return t == tag })
+}
+
+// listed looks through a list of tags, or "*" for any. None of ours holds a
+// comma, so one within somebody else's tag does no harm.
+func listed(header string, is func(string) bool) bool {
+	if strings.TrimSpace(header) == "*" {
+		return true
+	}
+	for t := range strings.SplitSeq(header, ",") {
+		if is(strings.TrimSpace(t)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,132 @@
+package httpapi
+
+import (
+	"context"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"lavka/libs/access"
+	"lavka/libs/page"
+	"lavka/libs/problem"
+	"lavka/services/catalog/api"
+	"lavka/services/catalog/internal/catalog"
+)
+
+const (
+	maxKey = 255
+	// retryAfter is when to look at a pending purchase again, in seconds.
+	retryAfter = "1"
+)
+
+// CreatePurchase buys: POST /purchases.
+func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseRequestObject) (api.CreatePurchaseResponseObject, error) {
+	key, err := idempotencyKey(r.Params.IdempotencyKey)
+	if err != nil {
+		return nil, err
+	}
+	order, err := catalog.NewOrder(access.From(ctx).UserID, r.Body.ProductId, r.Body.BillId, r.Body.ExpectedPrice, key)
+	if err != nil {
+		return nil, err
+	}
+	placed, err := h.purchases.Buy(ctx, order)
+	if err != nil {
+		return nil, err
+	}
+	return bought(placed)
+}
+
+// bought is the answer to a purchase as it is now.
+func bought(placed catalog.Placement) (api.CreatePurchaseResponseObject, error) {
+	var again *string
+	if placed.Replayed {
+		again = new("true")
+	}
+	location := "/purchases/" + placed.Purchase.ID.String()
+	switch placed.Purchase.Status {
+	case catalog.Completed:
+		return api.CreatePurchase201JSONResponse{
+			Body:    purchase(placed.Purchase),
+			Headers: api.CreatePurchase201ResponseHeaders{Location: location, IdempotentReplayed: again},
+		}, nil
+	case catalog.Pending:
+		return api.CreatePurchase202JSONResponse{
+			Body:    purchase(placed.Purchase),
+			Headers: api.CreatePurchase202ResponseHeaders{Location: location, RetryAfter: retryAfter, IdempotentReplayed: again},
+		}, nil
+	}
+	refusal := placed.Purchase.Refusal()
+	if placed.Replayed {
+		return nil, replayed{refusal}
+	}
+	return nil, refusal
+}
+
+// GetPurchase answers GET /purchases/{id}.
+func (h *Handlers) GetPurchase(ctx context.Context, r api.GetPurchaseRequestObject) (api.GetPurchaseResponseObject, error) {
+	p, err := h.purchases.Get(ctx, access.From(ctx).UserID, r.Id)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetPurchase200JSONResponse(purchase(p)), nil
+}
+
+// ListPurchases answers GET /purchases.
+func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequestObject) (api.ListPurchasesResponseObject, error) {
+	const list = "purchases"
+	limit, err := page.Limit(r.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	before, err := page.Decode[uuid.UUID](list, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	q := catalog.PurchaseQuery{UserID: access.From(ctx).UserID, Before: before, Limit: limit + 1}
+	if s := r.Params.Status; s != nil {
+		if !s.Valid() {
+			return nil, problem.InvalidFields(problem.Field{Field: "status", Message: "must be pending, completed or declined"})
+		}
+		q.Status = catalog.Status(*s)
+	}
+	rows, err := h.purchases.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	rows, next, err := page.Cut(list, rows, limit, func(p catalog.Purchase) any { return p.ID })
+	if err != nil {
+		return nil, err
+	}
+	items := make([]api.Purchase, len(rows))
+	for i, p := range rows {
+		items[i] = purchase(p)
+	}
+	return api.ListPurchases200JSONResponse{Items: items, NextCursor: next}, nil
+}
+
+func purchase(p catalog.Purchase) api.Purchase {
+	out := api.Purchase{
+		Id: p.ID, ProductId: p.ProductID, Title: p.Title, Price: p.Price, BillId: p.BillID,
+		Status: api.PurchaseStatus(p.Status), TransactionId: p.TransactionID, CreatedAt: p.CreatedAt.UTC(),
+	}
+	if p.Reason != "" {
+		out.DeclineReason = new(api.PurchaseDeclineReason(p.Reason))
+	}
+	if p.SettledAt != nil {
+		out.SettledAt = new(p.SettledAt.UTC())
+	}
+	return out
+}
+
+// idempotencyKey reads the header: 1 to 255 printable ASCII characters. HTTP
+// itself takes the spaces off its ends.
+func idempotencyKey(header *string) (string, error) {
+	if header == nil {
+		return "", nil
+	}
+	unprintable := func(r rune) bool { return r < 0x20 || r > 0x7e }
+	if key := *header; key != "" && len(key) <= maxKey && !strings.ContainsFunc(key, unprintable) {
+		return key, nil
+	}
+	return "", problem.New(problem.Malformed, "malformed", "Idempotency-Key must be 1 to 255 printable ASCII characters")
+}

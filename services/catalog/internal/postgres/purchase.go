@@ -1,0 +1,52 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"lavka/services/catalog/internal/catalog"
+)
+
+const purchaseColumns = `id, user_id, product_id, title, price, bill_id, expected_price, coalesce(idempotency_key, ''), status,
+	coalesce(decline_reason, ''), balance, transaction_id, created_at, expires_at, settled_at`
+
+// Purchase gives one of a user's purchases.
+func (s *Store) Purchase(ctx context.Context, userID int64, id uuid.UUID) (catalog.Purchase, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT `+purchaseColumns+`
+		FROM catalog.purchases
+		WHERE id = $1 AND user_id = $2`, id, userID)
+	if err != nil {
+		return catalog.Purchase{}, wrap("read purchase", explain(err))
+	}
+	p, err := pgx.CollectExactlyOneRow(rows, scanPurchase)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, catalog.ErrPurchaseNotFound
+	}
+	return p, wrap("read purchase", explain(err))
+}
+
+// Purchases lists a user's purchases, newest first.
+func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catalog.Purchase, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT `+purchaseColumns+`
+		FROM catalog.purchases
+		WHERE user_id = $1 AND ($2 = '' OR status = $2) AND ($3::uuid IS NULL OR id < $3)
+		ORDER BY id DESC
+		LIMIT $4`, q.UserID, string(q.Status), q.Before, q.Limit)
+	if err != nil {
+		return nil, wrap("list purchases", explain(err))
+	}
+	purchases, err := pgx.CollectRows(rows, scanPurchase)
+	return purchases, wrap("list purchases", explain(err))
+}
+
+func scanPurchase(row pgx.CollectableRow) (catalog.Purchase, error) {
+	var p catalog.Purchase
+	err := row.Scan(&p.ID, &p.UserID, &p.ProductID, &p.Title, &p.Price, &p.BillID, &p.ExpectedPrice, &p.Key, &p.Status,
+		&p.Reason, &p.Balance, &p.TransactionID, &p.CreatedAt, &p.ExpiresAt, &p.SettledAt)
+	return p, err
+}

@@ -1,0 +1,192 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/money"
+	"lavka/libs/pg"
+	"lavka/services/catalog/internal/catalog"
+)
+
+// Limits of placing a group of orders.
+const (
+	placeTries = 3
+	placeLimit = 6 * time.Second       // for all tries
+	doubtLimit = 2 * time.Second       // from a COMMIT of unknown outcome on
+	placePause = 50 * time.Millisecond // before the database is asked again
+)
+
+// freshPlans has a group's statements planned each time: a plan that was kept
+// from when the table was small would read all of it.
+const freshPlans = `SET LOCAL plan_cache_mode = force_custom_plan`
+
+// Place settles orders. A lost race or connection has the group run again, at
+// most three times, or for two seconds when a COMMIT is in doubt. When the
+// database refuses some of the data, each order is placed alone: the bad one
+// fails, the others don't.
+func (s *Store) Place(ctx context.Context, orders *catalog.Orders) {
+	err := s.placeTogether(ctx, orders)
+	switch {
+	case err == nil:
+	case pg.BadData(err) && !pg.Again(err) && orders.Len() > 1:
+		for _, alone := range orders.Split() {
+			s.Place(ctx, alone)
+		}
+	case passing(err):
+		orders.Fail(catalog.ErrNothingBought.Because(err))
+	default:
+		orders.Fail(fmt.Errorf("place %d orders: %w", orders.Len(), err))
+	}
+}
+
+func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error {
+	deadline := time.Now().Add(placeLimit)
+	for try := 1; ; try++ {
+		limit, cancel := context.WithDeadline(ctx, deadline)
+		err := s.placeOnce(limit, orders, try > 1)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if pg.CommitUnknown(err) && !orders.Doubtful() {
+			orders.Doubt()
+			deadline = time.Now().Add(doubtLimit)
+		}
+		lastTry := try >= placeTries && !orders.Doubtful()
+		if !passing(err) || lastTry || time.Now().After(deadline) {
+			return err
+		}
+		orders.Again()
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(placePause):
+		}
+	}
+}
+
+// placeOnce is the transaction.
+func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again bool) error {
+	return pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := readForOrders(ctx, tx, orders, again); err != nil {
+			return err
+		}
+		drafts := orders.Drafts()
+		if len(drafts) == 0 {
+			return nil
+		}
+		inserted, err := insertPurchases(ctx, tx, drafts, s.terms)
+		if err != nil {
+			return err
+		}
+		orders.Placed(inserted)
+		if !orders.Missing() {
+			return nil
+		}
+		// Made by another replica meanwhile: a new statement sees them.
+		batch := &pgx.Batch{}
+		readKnown(batch, orders, true)
+		return wrap("read purchases made meanwhile", tx.SendBatch(ctx, batch).Close())
+	})
+}
+
+// readForOrders reads earlier purchases and products in one round trip, and
+// decides by them, in that order.
+func readForOrders(ctx context.Context, tx pgx.Tx, orders *catalog.Orders, again bool) error {
+	batch := &pgx.Batch{}
+	batch.Queue(freshPlans)
+	readKnown(batch, orders, again)
+	products := map[int64]catalog.Product{}
+	batch.Queue(`
+		SELECT `+productColumns+`
+		FROM catalog.products
+		WHERE id = ANY($1) AND deleted_at IS NULL`, orders.ProductIDs()).Query(func(rows pgx.Rows) error {
+		found, err := pgx.CollectRows(rows, scanProduct)
+		for _, p := range found {
+			products[p.ID] = p
+		}
+		return err
+	})
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return wrap("read repeats and products", err)
+	}
+	orders.Decide(products)
+	return nil
+}
+
+// readKnown queues the reading of purchases that were made before under the
+// orders' keys, and under their ids where an earlier run may have made them.
+func readKnown(batch *pgx.Batch, orders *catalog.Orders, byID bool) {
+	take := func(rows pgx.Rows) error {
+		known, err := pgx.CollectRows(rows, scanPurchase)
+		if err == nil {
+			orders.Known(known)
+		}
+		return err
+	}
+	if byID {
+		batch.Queue(`
+			SELECT `+purchaseColumns+`
+			FROM catalog.purchases
+			WHERE id = ANY($1)`, orders.IDs()).Query(take)
+	}
+	if users, keys := orders.Keys(); len(users) > 0 {
+		batch.Queue(`
+			SELECT `+purchaseColumns+`
+			FROM catalog.purchases
+			JOIN unnest($1::bigint[], $2::text[]) AS asked (asked_user, asked_key)
+				ON user_id = asked_user AND idempotency_key = asked_key`, users, keys).Query(take)
+	}
+}
+
+// insertPurchases inserts drafts in their order, except those that are there
+// already.
+func insertPurchases(ctx context.Context, tx pgx.Tx, drafts []catalog.Purchase, terms Terms) ([]catalog.Purchase, error) {
+	n := len(drafts)
+	byID := make(map[uuid.UUID]catalog.Purchase, n)
+	ids, users, keys := make([]uuid.UUID, n), make([]int64, n), make([]*string, n)
+	productIDs, titles, prices := make([]int64, n), make([]string, n), make([]int64, n)
+	bills, expected := make([]int64, n), make([]*money.Amount, n)
+	for i, p := range drafts {
+		byID[p.ID] = p
+		ids[i], users[i], productIDs[i], titles[i] = p.ID, p.UserID, p.ProductID, p.Title
+		prices[i], bills[i], expected[i] = int64(p.Price), p.BillID, p.ExpectedPrice
+		if p.Key != "" {
+			keys[i] = &drafts[i].Key
+		}
+	}
+	rows, err := tx.Query(ctx, `
+		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, expected_price, next_send_at, expires_at)
+		SELECT id, user_id, key, product_id, title, price, bill_id, expected_price, now() + $9::interval, now() + $10::interval
+		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[])
+			WITH ORDINALITY AS draft (id, user_id, key, product_id, title, price, bill_id, expected_price, place)
+		ORDER BY place
+		ON CONFLICT DO NOTHING
+		RETURNING id, created_at, expires_at`,
+		ids, users, keys, productIDs, titles, prices, bills, expected, terms.Wait, terms.Expiry)
+	if err != nil {
+		return nil, wrap("insert purchases", err)
+	}
+	inserted, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (catalog.Purchase, error) {
+		var id uuid.UUID
+		var created, expires time.Time
+		err := row.Scan(&id, &created, &expires)
+		p := byID[id]
+		p.CreatedAt, p.ExpiresAt = created, expires
+		return p, err
+	})
+	return inserted, wrap("insert purchases", err)
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

@@ -1,0 +1,118 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/money"
+	"lavka/libs/pg"
+	"lavka/services/catalog/internal/catalog"
+)
+
+// settleLimit bounds the writing of a group of answers.
+const settleLimit = 5 * time.Second
+
+// Settle writes answers, each for another purchase. When the database refuses
+// some of the data, each answer is written alone, and the error names those
+// that were not. Answers for purchases that are not there are passed over.
+func (s *Store) Settle(ctx context.Context, answers []catalog.Answer) (catalog.Settlement, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	var settled catalog.Settlement
+	var err error
+	for try := 1; try <= placeTries; try++ {
+		if settled, err = s.settleOnce(ctx, answers); err == nil || !passing(err) {
+			break
+		}
+	}
+	if err == nil {
+		return settled, nil
+	}
+	if !pg.BadData(err) || len(answers) == 1 {
+		return catalog.Settlement{}, wrap("write answers", err)
+	}
+	var failures []error
+	for i := range answers {
+		one, err := s.Settle(context.WithoutCancel(ctx), answers[i:i+1])
+		if err != nil {
+			failures = append(failures, wrap(answers[i].PurchaseID.String(), err))
+		}
+		settled.Written = append(settled.Written, one.Written...)
+		settled.Before = append(settled.Before, one.Before...)
+	}
+	return settled, errors.Join(failures...)
+}
+
+// settleOnce is the transaction. It does not wait for the disk: what a crash
+// takes back is pending again and billing gives the same answer.
+func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settled catalog.Settlement, err error) {
+	n := len(answers)
+	ids, statuses, reasons := make([]uuid.UUID, n), make([]string, n), make([]*string, n)
+	balances, transactions := make([]*money.Amount, n), make([]*int64, n)
+	for i, a := range answers {
+		ids[i], statuses[i], balances[i], transactions[i] = a.PurchaseID, string(a.Status), a.Balance, a.TransactionID
+		if a.Reason != "" {
+			reasons[i] = (*string)(&answers[i].Reason)
+		}
+	}
+	err = pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		settled = catalog.Settlement{}
+		batch := &pgx.Batch{}
+		batch.Queue(`SET LOCAL synchronous_commit = off`)
+		batch.Queue(freshPlans)
+		// In the order of their ids, so that two replicas can't wait for each other.
+		batch.Queue(`
+			SELECT 1 FROM catalog.purchases
+			WHERE id = ANY($1) AND status = 'pending'
+			ORDER BY id
+			FOR NO KEY UPDATE`, ids)
+		batch.Queue(`
+			UPDATE catalog.purchases
+			SET status = new_status, decline_reason = new_reason, balance = new_balance, transaction_id = new_transaction, settled_at = now()
+			FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+				AS answer (answered, new_status, new_reason, new_balance, new_transaction)
+			WHERE id = answered AND status = 'pending'
+			RETURNING `+purchaseColumns, ids, statuses, reasons, balances, transactions).Query(collect(&settled.Written))
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+			return wrap("update purchases", err)
+		}
+		rest := notIn(ids, settled.Written)
+		if len(rest) == 0 {
+			return nil
+		}
+		rows, err := tx.Query(ctx, `
+			SELECT `+purchaseColumns+`
+			FROM catalog.purchases
+			WHERE id = ANY($1)`, rest)
+		if err != nil {
+			return wrap("read settled purchases", err)
+		}
+		return wrap("read settled purchases", collect(&settled.Before)(rows))
+	})
+	return settled, err
+}
+
+func collect(into *[]catalog.Purchase) func(pgx.Rows) error {
+	return func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, scanPurchase)
+		return err
+	}
+}
+
+func notIn(ids []uuid.UUID, purchases []catalog.Purchase) []uuid.UUID {
+	there := make(map[uuid.UUID]bool, len(purchases))
+	for _, p := range purchases {
+		there[p.ID] = true
+	}
+	var rest []uuid.UUID
+	for _, id := range ids {
+		if !there[id] {
+			rest = append(rest, id)
+		}
+	}
+	return rest
+}

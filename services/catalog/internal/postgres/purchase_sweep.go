@@ -1,0 +1,94 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/pg"
+	"lavka/services/catalog/internal/catalog"
+)
+
+// Due claims pending purchases whose time has come, and commits.
+func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]catalog.Purchase, error) {
+	var due []catalog.Purchase
+	err := pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		var err error
+		var waits []time.Duration
+		if due, waits, err = lockDue(ctx, tx, limit, backOff); err != nil || len(due) == 0 {
+			return err
+		}
+		ids := make([]uuid.UUID, len(due))
+		for i, p := range due {
+			ids[i] = p.ID
+		}
+		// A claim that a crash takes back only has something sent once more.
+		batch := &pgx.Batch{}
+		batch.Queue(`SET LOCAL synchronous_commit = off`)
+		batch.Queue(`
+			UPDATE catalog.purchases
+			SET next_send_at = now() + claim.wait, claimed = claimed + 1
+			FROM unnest($1::uuid[], $2::interval[]) AS claim (purchase_id, wait)
+			WHERE id = claim.purchase_id`, ids, waits)
+		return wrap("move next_send_at", tx.SendBatch(ctx, batch).Close())
+	})
+	if err != nil {
+		return nil, wrap("claim due purchases", err)
+	}
+	return due, nil
+}
+
+func lockDue(ctx context.Context, tx pgx.Tx, limit int, backOff func(int) time.Duration) ([]catalog.Purchase, []time.Duration, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+purchaseColumns+`, claimed
+		FROM catalog.purchases
+		WHERE status = 'pending' AND next_send_at <= now()
+		ORDER BY next_send_at
+		LIMIT $1
+		FOR NO KEY UPDATE SKIP LOCKED`, limit)
+	if err != nil {
+		return nil, nil, wrap("lock due purchases", err)
+	}
+	var waits []time.Duration
+	due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (catalog.Purchase, error) {
+		var claimed int
+		p, err := scanPurchase(alsoScan{row, []any{&claimed}})
+		waits = append(waits, backOff(claimed))
+		return p, err
+	})
+	return due, waits, wrap("lock due purchases", err)
+}
+
+// alsoScan takes further columns after those that are asked for.
+type alsoScan struct {
+	pgx.CollectableRow
+	more []any
+}
+
+func (r alsoScan) Scan(dest ...any) error { return r.CollectableRow.Scan(append(dest, r.more...)...) }
+
+// Pending counts pending purchases.
+func (s *Store) Pending(ctx context.Context, atLeast int) (catalog.Census, error) {
+	var census catalog.Census
+	var users []int64
+	var counts []int
+	err := s.pool.QueryRow(ctx, `
+		WITH by_user AS (
+			SELECT user_id, count(*) AS n, min(created_at) AS oldest
+			FROM catalog.purchases
+			WHERE status = 'pending'
+			GROUP BY user_id)
+		SELECT coalesce(sum(n), 0)::bigint, coalesce(now() - min(oldest), '0'),
+			coalesce(array_agg(user_id) FILTER (WHERE n >= $1), '{}'), coalesce(array_agg(n) FILTER (WHERE n >= $1), '{}')
+		FROM by_user`, atLeast).Scan(&census.Total, &census.Oldest, &users, &counts)
+	if err != nil {
+		return census, wrap("count pending purchases", err)
+	}
+	census.Users = make(map[int64]int, len(users))
+	for i, id := range users {
+		census.Users[id] = counts[i]
+	}
+	return census, nil
+}

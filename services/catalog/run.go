@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"lavka/libs/access"
+	"lavka/libs/httpserver"
+	"lavka/libs/natsconn"
+	"lavka/libs/pg"
+	"lavka/libs/revocation"
+	"lavka/libs/telemetry"
+	"lavka/libs/token"
+	"lavka/services/catalog/api"
+	"lavka/services/catalog/internal/bus"
+	"lavka/services/catalog/internal/catalog"
+	"lavka/services/catalog/internal/httpapi"
+	"lavka/services/catalog/internal/postgres"
+)
+
+const (
+	// sessions is enough for both kinds of groups, the workers and reads.
+	sessions   = 16
+	startLimit = 10 * time.Second // for the first reading of keys and versions
+	drainLimit = 5 * time.Second  // for NATS
+)
+
+func run(ctx context.Context, cfg settings, args []string) error {
+	command := "serve"
+	if len(args) > 0 {
+		command = args[0]
+	}
+	if len(args) > 1 {
+		return fmt.Errorf("%s takes no arguments", command)
+	}
+	if command == "healthcheck" {
+		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
+	}
+	log, err := telemetry.NewLogger(os.Stderr, "catalog", cfg.LogFormat, cfg.LogLevel)
+	if err != nil {
+		return err
+	}
+	switch command {
+	case "serve":
+		return serve(ctx, cfg, log)
+	case "migrate":
+		if cfg.MigrateDatabaseURL == "" {
+			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://catalog_owner:…@127.0.0.1:5432/lavka)")
+		}
+		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
+	}
+	return fmt.Errorf("there is no command %q; there are serve, migrate and healthcheck", command)
+}
+
+func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
+	if err := cfg.validateServe(); err != nil {
+		return err
+	}
+	contract, err := httpserver.LoadContract(api.Contract)
+	if err != nil {
+		return err
+	}
+	version, err := pg.LastVersion(postgres.Migrations())
+	if err != nil {
+		return err
+	}
+	stopTracing := telemetry.Start("catalog")
+	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
+	registry := httpserver.NewRegistry()
+
+	// The pool outlives ctx: what is under way when ctx ends is finished.
+	pool, err := pg.Open(context.WithoutCancel(ctx), cfg.DatabaseURL.Reveal(), "catalog", sessions)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), "catalog", log, func() {})
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+
+	replicaID := uuid.NewString()
+	requests, err := bus.NewRequests(nc, replicaID)
+	if err != nil {
+		return err
+	}
+	store := postgres.New(pool, postgres.Terms{Wait: cfg.PurchaseWait, Expiry: cfg.PurchaseExpiry})
+	metrics := catalog.NewMetrics(registry)
+	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser})
+	purchases := catalog.NewPurchases(catalog.PurchasesConfig{
+		Store: store, Requests: requests, Backlog: backlog, Metrics: metrics, Log: log,
+		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
+	})
+	defer purchases.CloseAnswers()
+	defer purchases.CloseOrders()
+	if err := bus.Listen(nc, replicaID, purchases.Answered, log, registry); err != nil {
+		return err
+	}
+	watch(registry, nc, purchases)
+
+	keys := token.NewRemote(cfg.JWKSURL, log)
+	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, time.Now)
+	if err != nil {
+		return err
+	}
+	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
+	protected, err := access.NewGuard(tokens, versions).Protect(contract)
+	if err != nil {
+		return err
+	}
+	e := httpserver.New("catalog", log, cfg.TrustedProxies, registry)
+	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases), protected)
+	if err := httpserver.ServeContract(e, "catalog", contract); err != nil {
+		return err
+	}
+
+	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: metrics, Log: log, Every: time.Second}
+	sweeper := &catalog.Sweeper{
+		Store: store, Requests: requests, Metrics: metrics, Log: log,
+		Every: 500 * time.Millisecond, Batch: 500, Limiter: rate.NewLimiter(1000, 100),
+	}
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorking()
+	var workers errgroup.Group
+	for _, worker := range []func(context.Context) error{keys.Run, versions.Run, counter.Run, sweeper.Run} {
+		workers.Go(func() error { return worker(working) })
+	}
+	waitUntilLoaded(ctx, keys.Loaded(), versions.Loaded())
+
+	served := httpserver.Serve(ctx, httpserver.Config{
+		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout, Registry: registry, Log: log,
+		Ready: func(ctx context.Context) error { return pg.CheckVersion(ctx, pool, postgres.Schema, version) },
+	}, e)
+
+	// Nobody asks any more: what was ordered is placed, what was answered is written.
+	purchases.CloseOrders()
+	stopWorking()
+	worked := workers.Wait()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+	defer cancel()
+	drained := natsconn.Drain(limit, nc)
+	purchases.CloseAnswers()
+	return errors.Join(served, worked, drained)
+}
+
+// waitUntilLoaded waits for the first reading of keys and token versions, but
+// not for ever: public routes work without.
+func waitUntilLoaded(ctx context.Context, loaded ...<-chan struct{}) {
+	timeout := time.After(startLimit)
+	for _, one := range loaded {
+		select {
+		case <-one:
+		case <-timeout:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watch adds the metrics of what is read and not counted.
+func watch(registry prometheus.Registerer, nc *nats.Conn, purchases *catalog.Purchases) {
+	registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "catalog_nats_connected", Help: "1 while NATS is connected."}, func() float64 {
+			if nc.IsConnected() {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "catalog_orders_waiting", Help: "Orders that wait for a group."}, func() float64 {
+			return float64(purchases.OrdersWaiting())
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "catalog_answers_waiting", Help: "Answers of billing that wait for a group."}, func() float64 {
+			return float64(purchases.AnswersWaiting())
+		}),
+	)
+}
