@@ -1,0 +1,62 @@
+// Package natstest gives a test a NATS server of its own, with JetStream, that
+// can be stopped, started again, and robbed of its store.
+package natstest
+
+import (
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Server is one test's own.
+type Server struct {
+	URL string
+
+	t    testing.TB
+	opts *server.Options
+	ns   *server.Server
+}
+
+// Start runs a server on a free port of 127.0.0.1 until the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{t: t, opts: &server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+		JetStreamMaxMemory: 1 << 30, JetStreamMaxStore: 1 << 30,
+	}}
+	s.Start()
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Start runs the server, on the same port as before, with what its store holds.
+func (s *Server) Start() {
+	s.t.Helper()
+	ns, err := server.NewServer(s.opts)
+	if err != nil {
+		s.t.Fatalf("make NATS server: %v", err)
+	}
+	ns.Start()
+	if !ns.ReadyForConnections(30 * time.Second) {
+		s.t.Fatal("the NATS server did not start within 30 s")
+	}
+	s.ns, s.URL = ns, ns.ClientURL()
+	s.opts.Port = ns.Addr().(*net.TCPAddr).Port
+}
+
+// Stop ends the server; its store stays.
+func (s *Server) Stop() {
+	s.ns.Shutdown()
+	s.ns.WaitForShutdown()
+}
+
+// Wipe deletes the store of a stopped server.
+func (s *Server) Wipe() {
+	s.t.Helper()
+	if err := os.RemoveAll(s.opts.StoreDir); err != nil {
+		s.t.Fatalf("wipe NATS's store: %v", err)
+	}
+}
