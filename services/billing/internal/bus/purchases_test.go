@@ -1,0 +1,361 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/libs/group"
+	"lavka/libs/money"
+	"lavka/libs/natsconn"
+	"lavka/libs/natstest"
+	"lavka/libs/pg"
+	"lavka/libs/pgtest"
+	"lavka/libs/wire"
+	"lavka/services/billing/internal/billing"
+	"lavka/services/billing/internal/bus"
+	"lavka/services/billing/internal/postgres"
+	"lavka/services/billing/internal/postgres/postgrestest"
+)
+
+func TestMain(m *testing.M) {
+	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+}
+
+// limit is how long a test waits for what has to come.
+const limit = 30 * time.Second
+
+// desk is billing's bus on a real NATS and a real ledger; the test plays auth
+// and catalog.
+type desk struct {
+	t       *testing.T
+	server  *natstest.Server
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	db      pgtest.Database
+	store   *postgres.Store
+	answers chan wire.PurchaseAnswered
+	inbox   string
+}
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	d := &desk{t: t, server: natstest.Start(t), db: pgtest.New(t), answers: make(chan wire.PurchaseAnswered, 1000), inbox: wire.SubjectAnswered + ".test"}
+	log := slog.New(slog.DiscardHandler)
+	pool, err := pg.Open(t.Context(), d.db.URL("billing"), "billing", 8)
+	d.must(err)
+	t.Cleanup(pool.Close)
+	d.store, err = postgres.New(pool, log)
+	d.must(err)
+	d.nc, err = natsconn.Connect(d.server.URL, "test", log, func() {})
+	d.must(err)
+	t.Cleanup(d.nc.Close)
+	d.js, err = jetstream.New(d.nc)
+	d.must(err)
+	_, err = d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1})
+	d.must(err)
+	_, err = d.nc.Subscribe(d.inbox, func(m *nats.Msg) {
+		a, err := wire.DecodePurchaseAnswered(m.Data)
+		if err != nil {
+			t.Errorf("billing answered %q: %v", m.Data, err)
+		}
+		d.answers <- a
+	})
+	d.must(err)
+
+	settler := billing.NewSettler(d.store, group.Config{Max: 100, Queue: 4000, InFlight: 2})
+	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, log), bus.NewUsers(d.js, d.store, log)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	var workers sync.WaitGroup
+	workers.Go(func() { d.check(purchases.Run(ctx)) })
+	workers.Go(func() { d.check(users.Run(ctx)) })
+	t.Cleanup(func() { stop(); workers.Wait(); settler.Close() })
+
+	d.user(1, "active", 1)
+	d.credit(1, 1, 10, 100_000)
+	d.until("the stream is there", func() bool {
+		_, err := d.js.Consumer(t.Context(), wire.StreamPurchases, wire.ConsumerPurchases)
+		return err == nil
+	})
+	return d
+}
+
+func (d *desk) user(id int64, status string, version int64) {
+	d.t.Helper()
+	data, err := wire.Encode(wire.UserChanged{V: 1, ID: id, Login: fmt.Sprint("user", id), Role: "user", Status: status, Version: version, TokenVersion: 1})
+	d.must(err)
+	_, err = d.js.Publish(d.t.Context(), fmt.Sprint(wire.SubjectChanged, ".", id), data)
+	d.must(err)
+	d.until("the user is known", func() bool {
+		c, err := d.store.Customer(d.t.Context(), id)
+		d.must(err)
+		return c != nil && c.Version >= version
+	})
+}
+
+func (d *desk) credit(payment, user, bill int64, amount money.Amount) {
+	d.t.Helper()
+	r := d.store.Settle([]billing.Item{{Payment: &billing.Payment{ID: payment, UserID: user, BillID: bill, Amount: amount}}})
+	if !r[0].Credited {
+		d.t.Fatalf("%+v", r[0])
+	}
+}
+
+func (d *desk) request(user, bill, amount int64) wire.PurchaseRequested {
+	return wire.PurchaseRequested{V: 1, PurchaseID: uuid.New(), UserID: user, BillID: bill, Amount: amount, ExpiresAt: time.Now().Add(time.Hour)}
+}
+
+func (d *desk) send(m wire.PurchaseRequested) {
+	d.t.Helper()
+	data, err := wire.Encode(m)
+	d.must(err)
+	d.sendRaw(data)
+}
+
+func (d *desk) sendRaw(data []byte) {
+	d.t.Helper()
+	_, err := d.js.PublishMsg(d.t.Context(), &nats.Msg{Subject: wire.SubjectRequested, Data: data, Header: nats.Header{wire.HeaderReply: {d.inbox}}})
+	d.must(err)
+}
+
+// answer waits for billing's next answer.
+func (d *desk) answer() wire.PurchaseAnswered {
+	d.t.Helper()
+	select {
+	case a := <-d.answers:
+		return a
+	case <-time.After(limit):
+		d.t.Fatal("billing did not answer")
+		return wire.PurchaseAnswered{}
+	}
+}
+
+// drained waits until NATS has nothing left to deliver, and nothing unacknowledged.
+func (d *desk) drained() {
+	d.t.Helper()
+	d.until("the stream is empty", func() bool {
+		s, err := d.js.Stream(d.t.Context(), wire.StreamPurchases)
+		return err == nil && s.CachedInfo().State.Msgs == 0
+	})
+}
+
+func (d *desk) rejected() (all []postgres.RejectedMessage) {
+	d.t.Helper()
+	d.must(d.store.RejectedMessages(d.t.Context(), func(m postgres.RejectedMessage) error { all = append(all, m); return nil }))
+	return all
+}
+
+func (d *desk) exec(sql string, args ...any) {
+	d.t.Helper()
+	conn, err := pgx.Connect(d.t.Context(), d.db.AdminURL())
+	d.must(err)
+	_, err = conn.Exec(d.t.Context(), sql, args...)
+	d.must(err)
+	d.must(conn.Close(d.t.Context()))
+}
+
+func (d *desk) until(what string, reached func() bool) {
+	d.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(limit); !reached(); {
+		select {
+		case <-end:
+			d.t.Fatalf("waited %v until %s", limit, what)
+		case <-tick.C:
+		}
+	}
+}
+
+func (d *desk) must(err error) {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *desk) check(err error) {
+	if err != nil {
+		d.t.Error(err)
+	}
+}
+
+func TestARequestIsAnsweredHoweverOftenItComes(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	m := d.request(1, 10, 400)
+	d.send(m)
+	first := d.answer()
+	if first.PurchaseID != m.PurchaseID || first.Outcome != wire.Settled || *first.Balance != 99_600 {
+		t.Fatalf("%+v", first)
+	}
+	for range 5 { // within any duplicate window: it must be delivered all the same
+		d.send(m)
+		if again := d.answer(); *again.TransactionID != *first.TransactionID || *again.Balance != *first.Balance {
+			t.Errorf("asked again: %+v, at first %+v", again, first)
+		}
+	}
+	d.drained()
+	_, err := d.store.Verify(t.Context())
+	d.must(err)
+}
+
+func TestEveryDecline(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	late := d.request(1, 10, 1)
+	late.ExpiresAt = time.Now().Add(-time.Minute)
+	d.user(2, "active", 1)
+	d.credit(2, 2, 20, 100)
+	d.user(2, "disabled", 2)
+	for _, c := range []struct {
+		m    wire.PurchaseRequested
+		want string
+	}{
+		{d.request(1, 10, 100_001), wire.InsufficientFunds},
+		{d.request(1, 404, 1), wire.BillNotFound},
+		{d.request(1, 20, 1), wire.BillNotFound},
+		{d.request(2, 20, 1), wire.BuyerDisabled},
+		{late, wire.Expired},
+	} {
+		d.send(c.m)
+		if a := d.answer(); a.PurchaseID != c.m.PurchaseID || a.Outcome != wire.Declined || a.Reason != c.want {
+			t.Errorf("%+v, want %s", a, c.want)
+		}
+	}
+	d.drained()
+}
+
+func TestAnOlderStateOfAUserChangesNothing(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.user(3, "disabled", 5)
+	d.user(3, "active", 4) // waits for a version of at least 4 only
+	d.user(4, "active", 1) // when this one is there, the one before has been handled
+	c, err := d.store.Customer(t.Context(), 3)
+	d.must(err)
+	if c.Status != "disabled" || c.Version != 5 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestAMessageThatCannotBeUnderstoodIsKeptAndNeverTriedAgain(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	id := uuid.New()
+	bad := []byte(fmt.Sprintf(`{"v":1,"purchase_id":%q,"amount":"many"}`, id))
+	d.sendRaw([]byte(`not JSON`))
+	d.sendRaw([]byte(`not JSON`))
+	d.sendRaw(bad)
+	d.until("both are kept", func() bool { r := d.rejected(); return len(r) == 2 && r[0].Times == 2 })
+	d.drained()
+	if r := d.rejected(); r[1].PurchaseID == nil || *r[1].PurchaseID != id {
+		t.Errorf("kept %+v", r)
+	}
+	// After its time it expires, so that its buyer hears of an end.
+	d.exec(`UPDATE billing.rejected_messages SET first_at = now() - interval '16 minutes'`)
+	d.sendRaw(bad)
+	if a := d.answer(); a.PurchaseID != id || a.Reason != wire.Expired {
+		t.Errorf("%+v", a)
+	}
+	// And had it been understood by another release, that answer would stand.
+	good := d.request(1, 10, 5)
+	d.send(good)
+	settled := d.answer()
+	d.sendRaw([]byte(fmt.Sprintf(`{"v":9,"purchase_id":%q}`, good.PurchaseID)))
+	if a := d.answer(); *a.TransactionID != *settled.TransactionID {
+		t.Errorf("%+v, at first %+v", a, settled)
+	}
+	d.drained()
+}
+
+func TestOnePoisonousRequestAmongAHundred(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.exec(`ALTER TABLE billing.transactions ADD CONSTRAINT poison CHECK (abs(amount) <> 666)`)
+	poison := d.request(1, 10, 666)
+	want := map[uuid.UUID]bool{}
+	for i := range 100 {
+		m := d.request(1, 10, 5)
+		if i == 50 {
+			m = poison
+		} else {
+			want[m.PurchaseID] = true
+		}
+		d.send(m)
+	}
+	for range 99 {
+		a := d.answer()
+		if a.Outcome != wire.Settled || !want[a.PurchaseID] {
+			t.Errorf("%+v", a)
+		}
+		delete(want, a.PurchaseID)
+	}
+	d.until("it is kept", func() bool { return len(d.rejected()) == 1 })
+	if r := d.rejected()[0]; *r.PurchaseID != poison.PurchaseID {
+		t.Errorf("kept %+v", r)
+	}
+	d.drained()
+	_, err := d.store.Verify(t.Context())
+	d.must(err)
+}
+
+func TestNATSLosesEverything(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	before := d.request(1, 10, 5)
+	d.send(before)
+	first := d.answer()
+	d.server.Stop()
+	d.server.Wipe()
+	d.server.Start()
+	d.until("billing has made the stream again", func() bool {
+		_, err := d.js.PublishMsg(t.Context(), &nats.Msg{Subject: wire.SubjectRequested, Data: mustEncode(t, before), Header: nats.Header{wire.HeaderReply: {d.inbox}}})
+		return err == nil
+	})
+	if again := d.answer(); *again.TransactionID != *first.TransactionID {
+		t.Errorf("%+v, at first %+v", again, first)
+	}
+	after := d.request(1, 10, 5)
+	d.send(after)
+	if a := d.answer(); a.PurchaseID != after.PurchaseID || a.Outcome != wire.Settled {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestTheConsumerIsDeleted(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.must(d.js.DeleteConsumer(t.Context(), wire.StreamPurchases, wire.ConsumerPurchases))
+	m := d.request(1, 10, 5)
+	d.send(m)
+	if a := d.answer(); a.PurchaseID != m.PurchaseID {
+		t.Errorf("%+v", a)
+	}
+	d.must(d.js.DeleteStream(t.Context(), wire.StreamPurchases))
+	m = d.request(1, 10, 5)
+	d.until("the stream is there again", func() bool {
+		_, err := d.js.PublishMsg(t.Context(), &nats.Msg{Subject: wire.SubjectRequested, Data: mustEncode(t, m), Header: nats.Header{wire.HeaderReply: {d.inbox}}})
+		return err == nil
+	})
+	if a := d.answer(); a.PurchaseID != m.PurchaseID {
+		t.Errorf("%+v", a)
+	}
+}
+
+func mustEncode(t *testing.T, m any) []byte {
+	t.Helper()
+	data, err := wire.Encode(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
