@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
 )
 
 const natsUser = "lavka"
@@ -35,9 +36,14 @@ func (n *NATS) Start() error {
 	if n.server != nil {
 		return nil
 	}
+	// The server warns of passwords in plain text. This one is random, so the cheapest hash is as good as the dearest.
+	hash, err := bcrypt.GenerateFromPassword([]byte(n.password), bcrypt.MinCost)
+	if err != nil {
+		return fmt.Errorf("hash NATS's password: %w", err)
+	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "lavka", Host: "127.0.0.1", Port: n.port,
-		Username: natsUser, Password: n.password,
+		Username: natsUser, Password: string(hash),
 		JetStream: true, StoreDir: n.dir,
 		JetStreamMaxMemory: 1 << 30, JetStreamMaxStore: 4 << 30,
 		NoSigs: true, // Ctrl-C is the launcher's business
