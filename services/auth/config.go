@@ -1,0 +1,51 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"lavka/libs/config"
+)
+
+// Config is read from the environment.
+type Config struct {
+	config.Common
+	PublicURL          string        `envconfig:"PUBLIC_URL"`        // what activation links begin with
+	SigningKeys        string        `envconfig:"AUTH_SIGNING_KEYS"` // a file; `auth keys new` makes one
+	AdminLogin         string        `envconfig:"ADMIN_LOGIN"`       // of the first admin
+	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`    // only for making that admin
+	RefreshLifetime    time.Duration `envconfig:"REFRESH_LIFETIME" default:"720h"`
+	ActivationLifetime time.Duration `envconfig:"ACTIVATION_LIFETIME" default:"48h"`
+}
+
+// ValidateServe checks what serve needs and names everything that is wrong.
+func (c Config) ValidateServe() error {
+	wrong := []error{c.Common.ValidateServe()}
+	add := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	u, err := url.Parse(c.PublicURL)
+	switch {
+	case c.PublicURL == "":
+		add("PUBLIC_URL is not set (for example https://shop.example)")
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		add("PUBLIC_URL is not an http or https URL without query, fragment and user")
+	}
+	if c.SigningKeys == "" {
+		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` makes one)")
+	}
+	if (c.AdminLogin == "") != (c.AdminPassword == "") {
+		add("ADMIN_LOGIN and ADMIN_PASSWORD must be set together, or neither")
+	}
+	if c.RefreshLifetime < c.TokenLifetime || c.RefreshLifetime > 366*24*time.Hour {
+		add("REFRESH_LIFETIME %v is not between TOKEN_LIFETIME and 366 days", c.RefreshLifetime)
+	}
+	if c.ActivationLifetime < time.Minute || c.ActivationLifetime > 366*24*time.Hour {
+		add("ACTIVATION_LIFETIME %v is not between 1m and 366 days", c.ActivationLifetime)
+	}
+	return errors.Join(wrong...)
+}
+
+// sentence makes one line of an error.
+func sentence(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -1,0 +1,195 @@
+// Package auth is the shop's users: who they are, how they prove it, and which
+// of their sessions are still good. It knows no HTTP, SQL or NATS.
+package auth
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Role is what a user may do.
+type Role string
+
+// The roles. An admin may do all that a user may.
+const (
+	RoleUser  Role = "user"
+	RoleAdmin Role = "admin"
+)
+
+// Status is derived from two facts; see [User.Status].
+type Status string
+
+// The statuses.
+const (
+	Inactive Status = "inactive"
+	Active   Status = "active"
+	Disabled Status = "disabled"
+)
+
+// User is one who can log in, or could.
+type User struct {
+	ID           int64
+	Login        string
+	Role         Role
+	ActivatedAt  *time.Time // set once, by an activation link
+	DisabledAt   *time.Time // set and cleared by an admin
+	Version      int64      // rises with every change
+	TokenVersion int64      // tokens with a lower one are refused
+	CreatedAt    time.Time
+}
+
+// Status says what a user is: disabled hides everything else, so that enabling
+// gives back what was there before.
+func (u User) Status() Status {
+	switch {
+	case u.DisabledAt != nil:
+		return Disabled
+	case u.ActivatedAt == nil:
+		return Inactive
+	}
+	return Active
+}
+
+// MayLogIn is nil, or a problem "user_disabled" or "user_inactive".
+func (u User) MayLogIn() error {
+	switch u.Status() {
+	case Disabled:
+		return ErrUserDisabled
+	case Inactive:
+		return ErrUserInactive
+	}
+	return nil
+}
+
+// Filter narrows a list of users. Zero values narrow nothing.
+type Filter struct {
+	Status Status
+	Login  string // part of it, without regard to case
+}
+
+// UserStore is what [Users] needs of the database. Its methods are a
+// transaction each.
+type UserStore interface {
+	// Register adds a user; ErrLoginTaken when the login is in use. Without a
+	// link the user is active at once.
+	Register(ctx context.Context, user NewUser, link *Link) (User, error)
+	LoginTaken(ctx context.Context, login string) (bool, error)
+	// Activate makes the user of a link active, as [DecideActivation] says.
+	Activate(ctx context.Context, token TokenHash) (User, error)
+	AddLink(ctx context.Context, userID int64, link Link) error
+	// User is ErrUserNotFound when there is none.
+	User(ctx context.Context, id int64) (User, error)
+	// Users gives at most limit users below an id, newest first.
+	Users(ctx context.Context, filter Filter, below *int64, limit int) ([]User, error)
+	// SetEnabled changes a user and, when it disables, ends all sessions. It
+	// says whether there was anything to change.
+	SetEnabled(ctx context.Context, id int64, enabled bool) (User, bool, error)
+}
+
+// NewUser is a user to be.
+type NewUser struct {
+	Login        string
+	PasswordHash string
+	Role         Role
+}
+
+// Users registers, activates, shows and disables users.
+type Users struct {
+	store        UserStore
+	credentials  *Credentials
+	linkLifetime time.Duration
+	changed      func()
+}
+
+// NewUsers makes Users. It calls changed after each change, so that it can be
+// published at once.
+func NewUsers(store UserStore, credentials *Credentials, linkLifetime time.Duration, changed func()) *Users {
+	return &Users{store: store, credentials: credentials, linkLifetime: linkLifetime, changed: changed}
+}
+
+// Register adds an inactive user and gives the secret of the link that
+// activates it.
+func (u *Users) Register(ctx context.Context, login, password string) (User, string, error) {
+	if err := CheckLogin(login); err != nil {
+		return User{}, "", err
+	}
+	// Asking first saves the hash, which is the dear part. Nothing is given away
+	// that the answer does not say anyway.
+	taken, err := u.store.LoginTaken(ctx, login)
+	if err != nil {
+		return User{}, "", err
+	}
+	if taken {
+		return User{}, "", ErrLoginTaken
+	}
+	hash, err := u.credentials.HashNew(ctx, login, password)
+	if err != nil {
+		return User{}, "", err
+	}
+	secret := NewSecret()
+	user, err := u.store.Register(ctx, NewUser{Login: login, PasswordHash: hash, Role: RoleUser}, &Link{Hash: secret.Hash(), Lifetime: u.linkLifetime})
+	if err != nil {
+		return User{}, "", err
+	}
+	u.changed()
+	return user, secret.Text(), nil
+}
+
+// Activate follows a link; following it again gives the same answer.
+func (u *Users) Activate(ctx context.Context, text string) (User, error) {
+	secret, ok := ParseSecret(text)
+	if !ok {
+		return User{}, ErrActivationNotFound
+	}
+	user, err := u.store.Activate(ctx, secret.Hash())
+	if err != nil {
+		return User{}, err
+	}
+	u.changed()
+	return user, nil
+}
+
+// NewLink gives the secret of a new link to a user who is not yet active.
+func (u *Users) NewLink(ctx context.Context, login, password, address string) (string, error) {
+	user, _, err := u.credentials.Check(ctx, login, password, address)
+	if err != nil {
+		return "", err
+	}
+	switch user.Status() {
+	case Disabled:
+		return "", ErrUserDisabled
+	case Active:
+		return "", ErrAlreadyActive
+	}
+	secret := NewSecret()
+	if err := u.store.AddLink(ctx, user.ID, Link{Hash: secret.Hash(), Lifetime: u.linkLifetime}); err != nil {
+		return "", err
+	}
+	return secret.Text(), nil
+}
+
+// Get reads one user.
+func (u *Users) Get(ctx context.Context, id int64) (User, error) { return u.store.User(ctx, id) }
+
+// List reads users below an id, newest first.
+func (u *Users) List(ctx context.Context, filter Filter, below *int64, limit int) ([]User, error) {
+	return u.store.Users(ctx, filter, below, limit)
+}
+
+// SetEnabled disables a user, whose tokens and sessions end with it, or takes
+// that back. Nobody can disable himself: the last admin could not be enabled
+// again.
+func (u *Users) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (User, error) {
+	if admin == id && !enabled {
+		return User{}, ErrCannotDisableSelf
+	}
+	user, changed, err := u.store.SetEnabled(ctx, id, enabled)
+	if err != nil {
+		return User{}, fmt.Errorf("set enabled: %w", err)
+	}
+	if changed {
+		u.changed()
+	}
+	return user, nil
+}

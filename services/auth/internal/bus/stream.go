@@ -1,0 +1,66 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/libs/wire"
+)
+
+// ensureStream makes the USERS stream what it should be. When it is another
+// than the one that all users have been published to, it has them published
+// again.
+func (p *Publisher) ensureStream(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := p.makeStream(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("make the stream of users: %w", err)
+	}
+	created := stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
+	known, err := p.source.Stream(ctx)
+	if err != nil || known == created {
+		return stream, err
+	}
+	p.log.InfoContext(ctx, "the stream of users is new; publishing all of them", "created", created)
+	// Those who matter most go first: their tokens may be revoked.
+	if err := p.source.RepublishChanged(ctx, recent); err != nil {
+		return nil, err
+	}
+	if err := p.source.RepublishAll(ctx); err != nil {
+		return nil, err
+	}
+	return stream, p.source.RememberStream(ctx, created)
+}
+
+func (p *Publisher) makeStream(ctx context.Context) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	want := jetstream.StreamConfig{
+		Name:              wire.StreamUsers,
+		Description:       "The public state of each user: the last message of a subject is the newest.",
+		Subjects:          []string{wire.SubjectChanged + ".*"},
+		Storage:           jetstream.FileStorage,
+		MaxMsgsPerSubject: 1,
+		Discard:           jetstream.DiscardOld,
+		AllowDirect:       true, // NATS turns it on by itself for such a stream
+	}
+	stream, err := p.js.Stream(ctx, want.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		stream, err = p.js.CreateStream(ctx, want)
+	case err == nil && !same(stream.CachedInfo().Config, want):
+		// How many copies NATS keeps is its operator's affair.
+		want.Replicas = stream.CachedInfo().Config.Replicas
+		stream, err = p.js.UpdateStream(ctx, want)
+	}
+	return stream, err
+}
+
+func same(is, want jetstream.StreamConfig) bool {
+	return slices.Equal(is.Subjects, want.Subjects) && is.MaxMsgsPerSubject == want.MaxMsgsPerSubject &&
+		is.Discard == want.Discard && is.AllowDirect == want.AllowDirect && is.Description == want.Description
+}

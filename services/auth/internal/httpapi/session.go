@@ -1,0 +1,79 @@
+package httpapi
+
+import (
+	"context"
+
+	"lavka/libs/access"
+	"lavka/libs/problem"
+	"lavka/services/auth/api"
+	"lavka/services/auth/internal/auth"
+)
+
+// Login is POST /auth/login.
+func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.LoginResponseObject, error) {
+	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
+		return nil, err
+	}
+	pair, err := h.sessions.Login(ctx, r.Body.Login, r.Body.Password, client(ctx))
+	h.count(err)
+	if err != nil {
+		return nil, err
+	}
+	return api.Login200JSONResponse{TokensJSONResponse: h.tokens(pair)}, nil
+}
+
+// Refresh is POST /auth/refresh.
+func (h *Handlers) Refresh(ctx context.Context, r api.RefreshRequestObject) (api.RefreshResponseObject, error) {
+	if err := required("refresh_token", r.Body.RefreshToken); err != nil {
+		return nil, err
+	}
+	pair, err := h.sessions.Refresh(ctx, r.Body.RefreshToken)
+	if err != nil {
+		return nil, err
+	}
+	return api.Refresh200JSONResponse{TokensJSONResponse: h.tokens(pair)}, nil
+}
+
+// Logout is POST /auth/logout.
+func (h *Handlers) Logout(ctx context.Context, r api.LogoutRequestObject) (api.LogoutResponseObject, error) {
+	if err := required("refresh_token", r.Body.RefreshToken); err != nil {
+		return nil, err
+	}
+	if err := h.sessions.Logout(ctx, access.From(ctx).UserID, r.Body.RefreshToken); err != nil {
+		return nil, err
+	}
+	return api.Logout204Response{}, nil
+}
+
+// ChangePassword is POST /auth/password.
+func (h *Handlers) ChangePassword(ctx context.Context, r api.ChangePasswordRequestObject) (api.ChangePasswordResponseObject, error) {
+	if err := required("old_password", r.Body.OldPassword, "new_password", r.Body.NewPassword); err != nil {
+		return nil, err
+	}
+	if err := h.sessions.ChangePassword(ctx, access.From(ctx).UserID, r.Body.OldPassword, r.Body.NewPassword, client(ctx)); err != nil {
+		return nil, err
+	}
+	return api.ChangePassword204Response{}, nil
+}
+
+// GetKeys is GET /.well-known/jwks.json.
+func (h *Handlers) GetKeys(context.Context, api.GetKeysRequestObject) (api.GetKeysResponseObject, error) {
+	return jwks{Keys: h.keys.Public()}, nil
+}
+
+func (h *Handlers) tokens(p auth.Pair) api.TokensJSONResponse {
+	return api.TokensJSONResponse{
+		Headers: api.TokensResponseHeaders{CacheControl: "no-store"},
+		Body: api.Tokens{
+			AccessToken: p.Access, TokenType: api.Bearer, ExpiresIn: int(h.tokenLifetime.Seconds()), RefreshToken: p.Refresh,
+		},
+	}
+}
+
+func (h *Handlers) count(err error) {
+	outcome := "ok"
+	if err != nil {
+		outcome = problem.From(err).Code
+	}
+	h.logins.WithLabelValues(outcome).Inc()
+}

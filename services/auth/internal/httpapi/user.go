@@ -1,0 +1,134 @@
+package httpapi
+
+import (
+	"context"
+
+	"lavka/libs/access"
+	"lavka/libs/page"
+	"lavka/libs/problem"
+	"lavka/services/auth/api"
+	"lavka/services/auth/internal/auth"
+)
+
+// Register is POST /auth/register.
+func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (api.RegisterResponseObject, error) {
+	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
+		return nil, err
+	}
+	user, token, err := h.users.Register(ctx, r.Body.Login, r.Body.Password)
+	if err != nil {
+		return nil, err
+	}
+	return api.Register201JSONResponse{User: toUser(user), ActivationLink: h.link(token)}, nil
+}
+
+// Activate is GET /auth/activate/{token}.
+func (h *Handlers) Activate(ctx context.Context, r api.ActivateRequestObject) (api.ActivateResponseObject, error) {
+	user, err := h.users.Activate(ctx, r.Token)
+	if err != nil {
+		return nil, err
+	}
+	return api.Activate200JSONResponse{User: toUser(user)}, nil
+}
+
+// NewActivation is POST /auth/activation.
+func (h *Handlers) NewActivation(ctx context.Context, r api.NewActivationRequestObject) (api.NewActivationResponseObject, error) {
+	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
+		return nil, err
+	}
+	token, err := h.users.NewLink(ctx, r.Body.Login, r.Body.Password, client(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return api.NewActivation201JSONResponse{ActivationLink: h.link(token)}, nil
+}
+
+// GetMe is GET /users/me.
+func (h *Handlers) GetMe(ctx context.Context, _ api.GetMeRequestObject) (api.GetMeResponseObject, error) {
+	user, err := h.users.Get(ctx, access.From(ctx).UserID)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetMe200JSONResponse{UserJSONResponse: api.UserJSONResponse(toUser(user))}, nil
+}
+
+// GetUser is GET /users/{id}.
+func (h *Handlers) GetUser(ctx context.Context, r api.GetUserRequestObject) (api.GetUserResponseObject, error) {
+	user, err := h.users.Get(ctx, r.Id)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetUser200JSONResponse{UserJSONResponse: api.UserJSONResponse(toUser(user))}, nil
+}
+
+// PatchUser is PATCH /users/{id}.
+func (h *Handlers) PatchUser(ctx context.Context, r api.PatchUserRequestObject) (api.PatchUserResponseObject, error) {
+	if r.Body.Enabled == nil {
+		return nil, problem.InvalidFields(problem.Field{Field: "enabled", Message: "is required: true or false"})
+	}
+	user, err := h.users.SetEnabled(ctx, access.From(ctx).UserID, r.Id, *r.Body.Enabled)
+	if err != nil {
+		return nil, err
+	}
+	return api.PatchUser200JSONResponse{UserJSONResponse: api.UserJSONResponse(toUser(user))}, nil
+}
+
+const usersList = "users"
+
+type usersKey struct {
+	ID int64 `json:"id"`
+}
+
+// ListUsers is GET /users.
+func (h *Handlers) ListUsers(ctx context.Context, r api.ListUsersRequestObject) (api.ListUsersResponseObject, error) {
+	filter, err := toFilter(r.Params)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := page.Limit(r.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	cursor, err := page.Decode[usersKey](usersList, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	var below *int64
+	if cursor != nil {
+		below = &cursor.ID
+	}
+	users, err := h.users.List(ctx, filter, below, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	users, next, err := page.Cut(usersList, users, limit, func(u auth.User) any { return usersKey{u.ID} })
+	if err != nil {
+		return nil, err
+	}
+	items := make([]api.User, len(users))
+	for i, u := range users {
+		items[i] = toUser(u)
+	}
+	return api.ListUsers200JSONResponse{Items: items, NextCursor: next}, nil
+}
+
+func toFilter(p api.ListUsersParams) (auth.Filter, error) {
+	var f auth.Filter
+	if p.Status != nil {
+		if !p.Status.Valid() {
+			return f, problem.InvalidFields(problem.Field{Field: "status", Message: "must be one of inactive, active, disabled"})
+		}
+		f.Status = auth.Status(*p.Status)
+	}
+	if p.Login != nil {
+		if len(*p.Login) > 64 {
+			return f, problem.InvalidFields(problem.Field{Field: "login", Message: "must have at most 64 characters"})
+		}
+		f.Login = *p.Login
+	}
+	return f, nil
+}
+
+// link is built from configuration, never from a request's Host: whoever sends
+// the request chooses that.
+func (h *Handlers) link(token string) string { return h.publicURL + "/auth/activate/" + token }

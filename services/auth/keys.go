@@ -1,0 +1,43 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"lavka/services/auth/internal/keys"
+)
+
+const keysUsage = "use: auth keys new FILE, auth keys list FILE, auth keys promote FILE KID, auth keys remove FILE KID"
+
+// runKeys changes the file of signing keys. Running replicas read it again
+// within seconds.
+func runKeys(args []string, out io.Writer) error {
+	switch {
+	case len(args) == 2 && args[0] == "new":
+		key, err := keys.Add(args[1])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, key.ID)
+		return nil
+	case len(args) == 2 && args[0] == "list":
+		set, err := keys.Read(args[1])
+		if err != nil {
+			return err
+		}
+		for i, key := range set {
+			use := "published"
+			if i == 0 {
+				use = "signing"
+			}
+			fmt.Fprintln(out, key.ID, use)
+		}
+		return nil
+	case len(args) == 3 && args[0] == "promote":
+		return keys.Promote(args[1], args[2])
+	case len(args) == 3 && args[0] == "remove":
+		return keys.Remove(args[1], args[2])
+	}
+	return errors.New(keysUsage)
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"lavka/libs/access"
+	"lavka/libs/httpserver"
+	"lavka/libs/natsconn"
+	"lavka/libs/pg"
+	"lavka/libs/revocation"
+	"lavka/libs/telemetry"
+	"lavka/libs/token"
+	"lavka/services/auth/api"
+	"lavka/services/auth/internal/auth"
+	"lavka/services/auth/internal/bus"
+	"lavka/services/auth/internal/httpapi"
+	"lavka/services/auth/internal/keys"
+	"lavka/services/auth/internal/postgres"
+)
+
+const (
+	// connections bounds one replica's sessions in Postgres.
+	connections = 20
+	// hashQueue is how many callers wait for each hash under way: about a
+	// second, at 30 ms a hash.
+	hashQueue = 32
+	// loadWait is how long a start waits to hear which tokens are revoked.
+	loadWait = 10 * time.Second
+)
+
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run is the whole program: serve, or the subcommand in args.
+func run(ctx context.Context, cfg Config, args []string, std streams) error {
+	command := "serve"
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "keys":
+		return runKeys(args, std.out)
+	case "healthcheck":
+		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
+	}
+	log, err := telemetry.NewLogger(std.err, "auth", cfg.LogFormat, cfg.LogLevel)
+	if err != nil {
+		return err
+	}
+	switch command {
+	case "serve":
+		return serve(ctx, cfg, log)
+	case "migrate":
+		if cfg.MigrateDatabaseURL == "" {
+			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://auth_owner:…@127.0.0.1:5432/lavka)")
+		}
+		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
+	case "admin":
+		return runAdmin(ctx, cfg, args, std)
+	}
+	return fmt.Errorf("there is no command %q: use serve, migrate, healthcheck, admin or keys", command)
+}
+
+func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
+	if err := cfg.ValidateServe(); err != nil {
+		return err
+	}
+	stopTelemetry := telemetry.Start("auth")
+	registry := httpserver.NewRegistry()
+	ring, err := keys.Open(cfg.SigningKeys, log)
+	if err != nil {
+		return err
+	}
+	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), "auth", connections)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	store, err := postgres.New(pool)
+	if err != nil {
+		return err
+	}
+	publisher := bus.NewPublisher(store, log)
+	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), "auth", log, publisher.Connected)
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
+	verifier, err := token.NewVerifier(ring, cfg.TokenIssuer, cfg.TokenAudience, time.Now)
+	if err != nil {
+		return err
+	}
+
+	credentials, hasher, err := newCredentials(store)
+	if err != nil {
+		return err
+	}
+	issuer := keys.NewIssuer(ring, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
+	admins := newBootstrap(cfg, auth.NewAdmins(store, credentials), publisher.Changed, log)
+	handlers := httpapi.New(httpapi.Config{
+		Users:     auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed),
+		Sessions:  auth.NewSessions(store, credentials, issuer, cfg.RefreshLifetime, publisher.Changed),
+		Keys:      ring,
+		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Registry: registry,
+	})
+	measure(registry, hasher, publisher)
+
+	contract, err := httpserver.LoadContract(api.Contract)
+	if err != nil {
+		return err
+	}
+	protected, err := access.NewGuard(verifier, versions).Protect(contract)
+	if err != nil {
+		return err
+	}
+	e := httpserver.New("auth", log, cfg.TrustedProxies, registry)
+	handlers.Routes(e, protected)
+	if err := httpserver.ServeContract(e, "auth", contract); err != nil {
+		return err
+	}
+
+	// Workers outlive ctx by the time that requests take to finish, and publish
+	// what those change. What is left over stays due in its row.
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorking()
+	workers, working := errgroup.WithContext(working)
+	workers.Go(func() error { return publisher.Run(working, nc, js) })
+	workers.Go(func() error { return versions.Run(working) })
+	workers.Go(func() error { return ring.Run(working) })
+	workers.Go(func() error { return prune(working, store, log) })
+
+	serving, serve := errgroup.WithContext(ctx)
+	serving.Go(func() error { return admins.Run(serve) })
+	serving.Go(func() error {
+		wait(serve, versions.Loaded(), log)
+		return httpserver.Serve(serve, httpserver.Config{
+			Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout,
+			Ready: admins.Ready(store.Ready), Registry: registry, Log: log,
+		}, e)
+	})
+	err = serving.Wait()
+	stopWorking()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, workers.Wait(), natsconn.Drain(closing, nc), stopTelemetry(closing))
+}
+
+// newCredentials is the part that the admin command needs too.
+func newCredentials(store *postgres.Store) (*auth.Credentials, *auth.Hasher, error) {
+	throttle, err := auth.NewThrottle(time.Now)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make throttle: %w", err)
+	}
+	cpus := runtime.GOMAXPROCS(0) // what this process may use, of however many there are
+	hasher := auth.NewHasher(cpus, hashQueue*cpus)
+	return auth.NewCredentials(store, hasher, throttle), hasher, nil
+}
+
+func measure(registry prometheus.Registerer, hasher *auth.Hasher, publisher *bus.Publisher) {
+	gauge := func(name, help string, value func() float64) {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("auth_hash_queue", "Callers who wait for their turn to hash a password.", func() float64 { return float64(hasher.Waiting()) })
+	gauge("auth_users_due", "Users that should have been published by now.", func() float64 { return float64(publisher.Due()) })
+}
+
+// wait gives the first full read of revoked tokens a little time. Without it,
+// routes that need a token answer 503 "starting".
+func wait(ctx context.Context, loaded <-chan struct{}, log *slog.Logger) {
+	select {
+	case <-loaded:
+	case <-ctx.Done():
+	case <-time.After(loadWait):
+		log.WarnContext(ctx, "not all token versions have been heard yet; opening anyway")
+	}
+}
+
+// prune deletes expired sessions and links each hour.
+func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		for more := true; more; {
+			var err error
+			if more, err = store.Prune(ctx); err != nil && ctx.Err() == nil {
+				log.WarnContext(ctx, "expired sessions can't be deleted; trying again in an hour", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func openStore(ctx context.Context, cfg Config) (*pgxpool.Pool, *postgres.Store, error) {
+	if cfg.DatabaseURL == "" {
+		return nil, nil, errors.New("DATABASE_URL is not set (for example postgres://auth:…@127.0.0.1:5432/lavka)")
+	}
+	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), "auth admin", 2)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := postgres.New(pool)
+	if err != nil {
+		pool.Close()
+	}
+	return pool, store, err
+}
