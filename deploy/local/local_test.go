@@ -1,0 +1,66 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// As sha1sum gives it.
+func TestSignature(t *testing.T) {
+	t.Parallel()
+	p := payment{TransactionID: "1234567", UserID: "123456", BillID: "123456", Amount: "100"}
+	p.sign("key of the payment provider")
+	if want := "2ca4b88ae7daaffe4780d011cea2fc2e06be9f9a"; p.Signature != want {
+		t.Errorf("signature %s, want %s", p.Signature, want)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{"1": true, "9.99": true, "-1": true, "1.999": true, "": false, "x": false, `"1"`: false, "1 ": false, "0x1": false, "null": false, "1;2": false} {
+		if got := isNumber(text); got != want {
+			t.Errorf("isNumber(%q) is %v", text, got)
+		}
+	}
+}
+
+func TestTokensAreShortened(t *testing.T) {
+	t.Parallel()
+	secret := "eyJhbGciOiJFZERTQSJ9.payload.signature"
+	for _, text := range []string{"Bearer " + secret, pretty([]byte(`{"access_token":"` + secret + `","refresh_token":"` + secret + `"}`))} {
+		if got := shorten(text); strings.Contains(got, "payload") || !strings.Contains(got, "eyJhbGciOiJF…") {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
+// The fixed points that scripts rely on.
+func TestDefaults(t *testing.T) {
+	for _, name := range []string{"LAVKA_DATA", "LAVKA_GATEWAY_ADDR", "LAVKA_NATS_PORT", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "DATABASE_URL", "NATS_URL"} {
+		t.Setenv(name, "")
+	}
+	s, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := settings{
+		Data: ".lavka", GatewayAddr: "127.0.0.1:8080",
+		AuthAddr: "127.0.0.1:8081", CatalogAddr: "127.0.0.1:8082", BillingAddr: "127.0.0.1:8083",
+		AuthInner: "127.0.0.1:9081", CatalogInner: "127.0.0.1:9082", BillingInner: "127.0.0.1:9083",
+		NATSPort: 4222, PostgresPort: 54329, AdminLogin: "admin", LogFormat: s.LogFormat,
+	}
+	if s != want {
+		t.Errorf("defaults are %+v", s)
+	}
+}
+
+func TestSettingsRefused(t *testing.T) {
+	for name, value := range map[string]string{"LAVKA_NATS_PORT": "x", "LAVKA_POSTGRES_PORT": "65536", "PAYMENT_PRIVATE_KEYS": "long enough to be a key,short"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, value)
+			if _, err := load(); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "short") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
