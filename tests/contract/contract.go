@@ -1,0 +1,140 @@
+// Package contract checks what the tests send and see against the services'
+// OpenAPI contracts.
+package contract
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	"lavka/libs/problem"
+)
+
+// Checker knows the contracts of all services.
+type Checker struct {
+	services []service
+}
+
+type service struct {
+	name   string
+	doc    *openapi3.T
+	router routers.Router
+}
+
+// Load reads services/*/api/openapi.yaml below root.
+func Load(root string) (*Checker, error) {
+	files, err := filepath.Glob(filepath.Join(root, "services", "*", "api", "openapi.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	c := &Checker{}
+	for _, file := range files {
+		doc, err := openapi3.NewLoader().LoadFromFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+		if err := doc.Validate(context.Background()); err != nil {
+			return nil, fmt.Errorf("%s is not valid OpenAPI: %w", file, err)
+		}
+		router, err := gorillamux.NewRouter(doc)
+		if err != nil {
+			return nil, fmt.Errorf("read the routes of %s: %w", file, err)
+		}
+		c.services = append(c.services, service{filepath.Base(filepath.Dir(filepath.Dir(file))), doc, router})
+	}
+	if len(c.services) == 0 {
+		return nil, fmt.Errorf("there are no contracts below %s", root)
+	}
+	return c, nil
+}
+
+// Operation is one line of a contract.
+type Operation struct {
+	Service, ID, Method, Path string
+	Role                      string // "" is anyone
+}
+
+// Operations lists every operation of every service.
+func (c *Checker) Operations() []Operation {
+	var all []Operation
+	for _, s := range c.services {
+		for path, item := range s.doc.Paths.Map() {
+			for method, op := range item.Operations() {
+				o := Operation{Service: s.name, ID: op.OperationID, Method: method, Path: path}
+				if op.Security != nil && len(*op.Security) > 0 {
+					o.Role = strings.Join((*op.Security)[0]["bearer"], "+")
+				}
+				all = append(all, o)
+			}
+		}
+	}
+	return all
+}
+
+// Check holds an exchange against the contract. A request that the contract
+// does not allow must have been refused with a 4xx; an answer must be one that
+// the contract knows; on a route that no contract knows only a problem will do.
+func (c *Checker) Check(r *http.Request, sent []byte, resp *http.Response, got []byte) error {
+	route, params := c.find(r)
+	if route == nil {
+		return checkUnknown(r, resp)
+	}
+	copied := r.Clone(context.Background())
+	copied.Body = io.NopCloser(bytes.NewReader(sent))
+	in := &openapi3filter.RequestValidationInput{
+		Request: copied, PathParams: params, Route: route,
+		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, MultiError: true, IncludeResponseStatus: true},
+	}
+	if resp.StatusCode < 300 {
+		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil && !raw(route) {
+			return fmt.Errorf("%s %s was answered %d, though the contract does not allow the request: %w", r.Method, r.URL.Path, resp.StatusCode, err)
+		}
+	}
+	err := openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: in, Status: resp.StatusCode, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(got)), Options: in.Options,
+	})
+	if err != nil {
+		return fmt.Errorf("%s %s: the answer %d is not in the contract: %w", r.Method, r.URL.Path, resp.StatusCode, err)
+	}
+	if resp.StatusCode >= 400 && resp.Header.Get("Content-Type") != problem.ContentType {
+		return fmt.Errorf("%s %s: the answer %d is no problem: %s", r.Method, r.URL.Path, resp.StatusCode, got)
+	}
+	return nil
+}
+
+func (c *Checker) find(r *http.Request) (*routers.Route, map[string]string) {
+	// The contracts know no host of ours.
+	plain := r.Clone(context.Background())
+	plain.URL.Scheme, plain.URL.Host, plain.Host = "", "", ""
+	for _, s := range c.services {
+		if route, params, err := s.router.FindRoute(plain); err == nil {
+			return route, params
+		}
+	}
+	return nil, nil
+}
+
+func checkUnknown(r *http.Request, resp *http.Response) error {
+	if strings.HasSuffix(r.URL.Path, "/openapi.json") && resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	if resp.StatusCode < 400 || resp.Header.Get("Content-Type") != problem.ContentType {
+		return fmt.Errorf("%s %s is in no contract and was answered %d (%s)", r.Method, r.URL.Path, resp.StatusCode, resp.Header.Get("Content-Type"))
+	}
+	return nil
+}
+
+// raw is a route whose body is its own business, whatever its content type.
+func raw(route *routers.Route) bool {
+	_, ok := route.Operation.Extensions["x-lavka-raw"]
+	return ok
+}

@@ -1,0 +1,391 @@
+// Package e2e tests the whole shop: the real binaries, behind the real gateway,
+// on a real Postgres and a real NATS.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lavka/deploy/local/stack"
+	"lavka/tests/contract"
+)
+
+const root = "../.."
+
+// patience is how long a test waits for what has to come.
+const patience = 60 * time.Second
+
+var (
+	checker *contract.Checker
+	binDir  string
+	shop    *shopUnderTest // most tests share it, each with users of its own
+	serial  atomic.Int64   // of logins and payments
+)
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "lavka-e2e-*")
+	if err != nil {
+		return fail(err)
+	}
+	defer os.RemoveAll(dir)
+	if checker, err = contract.Load(root); err != nil {
+		return fail(err)
+	}
+	binDir = filepath.Join(dir, "bin")
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	if err := stack.Build(ctx, root, binDir, true); err != nil {
+		return fail(err)
+	}
+	output, err := os.Create(filepath.Join(dir, "output"))
+	if err != nil {
+		return fail(err)
+	}
+	s, err := stack.Start(ctx, stack.Config{BinDir: binDir, DataDir: filepath.Join(dir, "data"), Volatile: true, Output: output})
+	if err != nil {
+		return fail(fmt.Errorf("%w\n%s", err, tail(output.Name())))
+	}
+	shop = &shopUnderTest{Stack: s, output: output.Name()}
+	if err := shop.loginAdmin(); err != nil {
+		return fail(err)
+	}
+	code := m.Run()
+	if err := shop.verify(ctx); err != nil {
+		code = fail(err)
+	}
+	if err := s.Stop(); err != nil {
+		code = fail(err)
+	}
+	if err := noRaces(output.Name()); err != nil {
+		code = fail(err)
+	}
+	return code
+}
+
+// shopUnderTest is a running shop with its admin logged in.
+type shopUnderTest struct {
+	*stack.Stack
+	output string // the services' lines
+	admin  *client
+}
+
+func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
+	t.Helper()
+	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	must(t, err)
+	cfg := stack.Config{BinDir: binDir, DataDir: filepath.Join(t.TempDir(), "data"), Volatile: true, Output: output}
+	if change != nil {
+		change(&cfg)
+	}
+	st, err := stack.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, tail(output.Name()))
+	}
+	s := &shopUnderTest{Stack: st, output: output.Name()}
+	t.Cleanup(func() {
+		if err := st.Stop(); err != nil {
+			t.Error(err)
+		}
+		if err := noRaces(output.Name()); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the services' last lines:\n%s", tail(output.Name()))
+		}
+	})
+	must(t, s.loginAdmin())
+	return s
+}
+
+func (s *shopUnderTest) loginAdmin() error {
+	c := &client{base: s.GatewayURL()}
+	a, err := c.do(context.Background(), "POST", "/auth/login", map[string]any{"login": s.AdminLogin, "password": s.AdminPassword})
+	if err != nil {
+		return err
+	}
+	if a.status != 200 {
+		return fmt.Errorf("the admin can't log in: %s", a)
+	}
+	s.admin = &client{base: s.GatewayURL(), token: a.str("access_token")}
+	return nil
+}
+
+// verify runs billing verify.
+func (s *shopUnderTest) verify(ctx context.Context) error {
+	if out, err := s.Command(ctx, stack.Billing, "verify").CombinedOutput(); err != nil {
+		return fmt.Errorf("billing verify: %w: %s", err, out)
+	}
+	return nil
+}
+
+// client is somebody who talks to the shop.
+type client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, a.body) }
+
+// get finds a member, by a path such as "user.id" or "items.0.id"; nil if it is not there.
+func (a answer) get(path string) any {
+	d := json.NewDecoder(bytes.NewReader(a.body))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return nil
+	}
+	for name := range strings.SplitSeq(path, ".") {
+		switch in := v.(type) {
+		case map[string]any:
+			v = in[name]
+		case []any:
+			i, err := strconv.Atoi(name)
+			if err != nil || i >= len(in) {
+				return nil
+			}
+			v = in[i]
+		default:
+			return nil
+		}
+	}
+	return v
+}
+
+func (a answer) str(path string) string {
+	if v := a.get(path); v != nil {
+		return fmt.Sprint(v)
+	}
+	return ""
+}
+
+func (a answer) int(path string) int64 {
+	n, err := strconv.ParseInt(a.str(path), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (a answer) code() string { return a.str("code") }
+
+// do sends JSON (or, as []byte, what it is given) and holds the exchange
+// against the contract. Headers are pairs.
+func (c *client) do(ctx context.Context, method, path string, body any, headers ...string) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var sent []byte
+	switch b := body.(type) {
+	case nil:
+	case []byte:
+		sent = b
+	default:
+		var err error
+		if sent, err = json.Marshal(body); err != nil {
+			return answer{}, err
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(sent))
+	if err != nil {
+		return answer{}, err
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	hc := c.http
+	if hc == nil {
+		hc = http.DefaultClient
+	}
+	resp, err := hc.Do(r)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{resp.StatusCode, resp.Header, got}
+	if method == http.MethodHead || checker == nil {
+		return a, nil
+	}
+	return a, checker.Check(r, sent, resp, got)
+}
+
+// call is do where nothing may go wrong on the way.
+func (c *client) call(t *testing.T, method, path string, body any, headers ...string) answer {
+	t.Helper()
+	a, err := c.do(t.Context(), method, path, body, headers...)
+	if err != nil {
+		t.Errorf("%s %s: %v", method, path, err)
+	}
+	return a
+}
+
+// want is call where the answer is known: a status and, for a problem, a code.
+func (c *client) want(t *testing.T, status int, code, method, path string, body any, headers ...string) answer {
+	t.Helper()
+	a := c.call(t, method, path, body, headers...)
+	if a.status != status || a.code() != code {
+		t.Errorf("%s %s: %s, want %d %s", method, path, a, status, code)
+	}
+	return a
+}
+
+// user is one who has registered, activated and logged in.
+type user struct {
+	*client
+	id                       int64
+	login, password, refresh string
+	activation               string
+}
+
+const password = "correct-horse-battery-staple-42"
+
+func (s *shopUnderTest) register(t *testing.T) *user {
+	t.Helper()
+	u := &user{client: &client{base: s.GatewayURL()}, login: fmt.Sprintf("buyer%d", serial.Add(1)), password: password}
+	a := u.want(t, 201, "", "POST", "/auth/register", map[string]any{"login": u.login, "password": u.password})
+	u.id, u.activation = a.int("user.id"), a.str("activation_link")
+	if !strings.HasPrefix(u.activation, s.GatewayURL()+"/auth/activate/") {
+		t.Fatalf("activation link %q", u.activation)
+	}
+	return u
+}
+
+func (s *shopUnderTest) newUser(t *testing.T) *user {
+	t.Helper()
+	u := s.register(t)
+	u.want(t, 200, "", "GET", strings.TrimPrefix(u.activation, s.GatewayURL()), nil)
+	u.logIn(t)
+	return u
+}
+
+func (u *user) logIn(t *testing.T) {
+	t.Helper()
+	a := u.want(t, 200, "", "POST", "/auth/login", map[string]any{"login": u.login, "password": u.password})
+	u.token, u.refresh = a.str("access_token"), a.str("refresh_token")
+}
+
+func (s *shopUnderTest) product(t *testing.T, title string, price json.Number) int64 {
+	t.Helper()
+	a := s.admin.want(t, 201, "", "POST", "/products", map[string]any{"title": title, "description": "", "price": price})
+	return a.int("id")
+}
+
+// pay signs a top-up and sends it to billing's own port, as the provider does,
+// again while the user is not known there yet.
+func (s *shopUnderTest) pay(t *testing.T, userID, bill int64, amount string) {
+	t.Helper()
+	provider := &client{base: s.Replicas(stack.Billing)[0].URL()}
+	body := s.payment(newPayment(), userID, bill, amount)
+	eventually(t, "the payment is credited", func() bool {
+		a := provider.call(t, "POST", "/payment/webhook", body)
+		if a.status != 200 && a.code() != "user_not_found" {
+			t.Fatalf("payment: %s", a)
+		}
+		return a.status == 200
+	})
+}
+
+func newPayment() int64 { return 1_000_000 + serial.Add(1) }
+
+// payment is a correctly signed webhook body.
+func (s *shopUnderTest) payment(id, userID, bill int64, amount string) []byte {
+	sum := sha1.Sum(fmt.Appendf(nil, "%s:%d:%d:%d:%s", s.PaymentKeys[0], id, userID, bill, amount))
+	return fmt.Appendf(nil, `{"signature":"%s","transaction_id":%d,"user_id":%d,"bill_id":%d,"amount":%s}`,
+		hex.EncodeToString(sum[:]), id, userID, bill, amount)
+}
+
+// bill opens a bill for a user and puts money on it.
+func (s *shopUnderTest) bill(t *testing.T, u *user, amount string) int64 {
+	t.Helper()
+	id := u.want(t, 201, "", "POST", "/bills", nil).int("id")
+	if amount != "0" {
+		s.pay(t, u.id, id, amount)
+	}
+	return id
+}
+
+func (u *user) balance(t *testing.T, bill int64) string {
+	t.Helper()
+	return u.want(t, 200, "", "GET", fmt.Sprint("/bills/", bill), nil).str("balance")
+}
+
+func purchaseOf(product, bill int64) map[string]any {
+	return map[string]any{"product_id": product, "bill_id": bill}
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, reached func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(patience); !reached(); {
+		select {
+		case <-end:
+			t.Fatalf("waited %v until %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "FAIL:", err)
+	return 1
+}
+
+// noRaces looks for what the race detector said of a service.
+func noRaces(output string) error {
+	text, err := os.ReadFile(output)
+	if err != nil {
+		return err
+	}
+	if i := bytes.Index(text, []byte("DATA RACE")); i >= 0 {
+		return fmt.Errorf("a data race in a service:\n%s", text[i:min(len(text), i+4000)])
+	}
+	return nil
+}
+
+func tail(file string) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-6000):])
+}
