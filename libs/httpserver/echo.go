@@ -30,7 +30,6 @@ func New(service string, log *slog.Logger, trusted []netip.Prefix, registry prom
 			problem.Write(c.Response(), c.Request(), translate(err, c))
 		}
 	}
-	e.Pre(headAsGet)
 	e.Use(traced(service), measured(registry), logged(log), recovered(log), plainParameters, bounded(MaxBody))
 	return e
 }

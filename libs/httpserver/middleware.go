@@ -24,16 +24,17 @@ import (
 )
 
 // headAsGet makes HEAD work wherever GET does (RFC 9110, section 9.3.2). The
-// server knows that the request was a HEAD and sends no body.
-func headAsGet(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if r := c.Request(); r.Method == http.MethodHead {
+// router sees a copy that says GET; the server, which keeps the request itself,
+// still knows to send no body.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
 			get := *r
 			get.Method = http.MethodGet
-			c.SetRequest(&get)
+			r = &get
 		}
-		return next(c)
-	}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // traced starts the server span. It is named after the route and never holds

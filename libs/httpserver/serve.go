@@ -49,7 +49,7 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	}
 	var draining atomic.Bool
 	failed := make(chan error, 2)
-	publicServer := server(public, cfg.Log)
+	publicServer := server(headAsGet(public), cfg.Log)
 	internalServer := server(internal(cfg, &draining), cfg.Log)
 	go func() { failed <- publicServer.Serve(publicListener) }()
 	go func() { failed <- internalServer.Serve(internalListener) }()
