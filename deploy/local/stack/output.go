@@ -32,6 +32,7 @@ type Lines struct {
 	mu   sync.Mutex
 	line []byte
 	cut  bool
+	last string
 }
 
 // NewLines writes to a writer that several may share.
@@ -68,7 +69,15 @@ func (l *Lines) Flush() error {
 	return l.flush()
 }
 
+// Last is the last line written.
+func (l *Lines) Last() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
 func (l *Lines) flush() error {
+	l.last = string(bytes.TrimSpace(l.line))
 	out := append([]byte(l.prefix), bytes.TrimSuffix(l.line, []byte("\r"))...)
 	if l.cut {
 		out = append(out, " … (cut)"...)

@@ -64,7 +64,7 @@ func (r *Replica) Start(ctx context.Context) error {
 	if err := r.awaitReady(ctx, p.done); err != nil {
 		select {
 		case <-p.done:
-			err = fmt.Errorf("%s ended before it was ready: %w; its last lines say why", r.Name, p.exit())
+			err = fmt.Errorf("%s ended before it was ready (%w); it last said: %s", r.Name, p.exit(), r.output.Last())
 		default:
 		}
 		return errors.Join(err, r.Stop())
@@ -77,9 +77,7 @@ func (r *Replica) Start(ctx context.Context) error {
 func (r *Replica) AwaitReady(ctx context.Context) error { return r.awaitReady(ctx, nil) }
 
 func (r *Replica) awaitReady(ctx context.Context, ended <-chan struct{}) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		err := ready(ctx, r.InternalURL())
 		if err == nil {
 			return nil
@@ -89,7 +87,7 @@ func (r *Replica) awaitReady(ctx context.Context, ended <-chan struct{}) error {
 			return errors.New("it has ended")
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w", r.Name, err)
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }

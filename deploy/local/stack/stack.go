@@ -158,7 +158,7 @@ func (s *Stack) migrate(ctx context.Context) error {
 				err = errors.Join(cmd.Wait(), lines.Flush())
 			}
 			if err != nil {
-				return fmt.Errorf("%s migrate: %w; its last lines say why", name, err)
+				return fmt.Errorf("%s could not migrate its schema (%w); it last said: %s", name, err, lines.Last())
 			}
 			return nil
 		})
