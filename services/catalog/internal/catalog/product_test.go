@@ -1,0 +1,57 @@
+package catalog
+
+import (
+	"strings"
+	"testing"
+
+	"lavka/libs/money"
+)
+
+func TestProductLimits(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, title, description string
+		price                    money.Amount
+		code                     string
+	}{
+		{"plain", "tea", "", 1, ""},
+		{"the longest, in characters", strings.Repeat("ё", 200), strings.Repeat("ё", 10_000), money.Max, ""},
+		{"no title", "", "", 1, "validation_failed"},
+		{"too long a title", strings.Repeat("a", 201), "", 1, "validation_failed"},
+		{"too long a description", "tea", strings.Repeat("a", 10_001), 1, "validation_failed"},
+		{"free", "tea", "", 0, "invalid_amount"},
+		{"negative", "tea", "", -1, "invalid_amount"},
+		{"too dear", "tea", "", money.Max + 1, "invalid_amount"},
+	} {
+		if _, err := NewProduct(c.title, c.description, c.price); code(err) != c.code {
+			t.Errorf("%s: %v, want %q", c.name, err, c.code)
+		}
+	}
+}
+
+func TestPatch(t *testing.T) {
+	t.Parallel()
+	tea := Product{ID: 1, Title: "tea", Description: "green", Price: 350, Version: 4}
+	for _, c := range []struct {
+		name    string
+		patch   Patch
+		want    Product
+		changed bool
+		code    string
+	}{
+		{"nothing", Patch{}, tea, false, ""},
+		{"the same", Patch{Title: new("tea")}, tea, false, ""},
+		{"title", Patch{Title: new("Tea")}, Product{1, "Tea", "green", 350, 4, tea.CreatedAt, tea.UpdatedAt}, true, ""},
+		{"all", Patch{new("a"), new(""), new(money.Amount(1))}, Product{1, "a", "", 1, 4, tea.CreatedAt, tea.UpdatedAt}, true, ""},
+		{"no title", Patch{Title: new("")}, Product{}, true, "validation_failed"},
+		{"free", Patch{Price: new(money.Amount(0))}, Product{}, true, "invalid_amount"},
+	} {
+		got, changed, err := tea.With(c.patch)
+		if code(err) != c.code {
+			t.Errorf("%s: %v, want %q", c.name, err, c.code)
+		}
+		if err == nil && (got != c.want || changed != c.changed) {
+			t.Errorf("%s: %+v, changed %v", c.name, got, changed)
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+)
+
+// memory is a store that lets a group go on when the gate is open.
+type memory struct {
+	PurchaseStore // what is not below is not called
+	gate          chan struct{}
+	begun         chan int // sizes of groups
+
+	mu   sync.Mutex
+	rows map[uuid.UUID]Purchase
+}
+
+func (m *memory) Place(_ context.Context, o *Orders) {
+	m.begun <- o.Len()
+	<-m.gate
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var known []Purchase
+	for _, p := range m.rows {
+		known = append(known, p)
+	}
+	o.Known(known)
+	o.Decide(shelf)
+	for _, p := range o.Drafts() {
+		m.rows[p.ID] = p
+	}
+	o.Placed(o.Drafts())
+}
+
+func (m *memory) Settle(_ context.Context, answers []Answer) (settled Settlement, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range answers {
+		p, ok := m.rows[a.PurchaseID]
+		if ok && p.Status == Pending {
+			p.Status, p.Reason, p.TransactionID = a.Status, a.Reason, a.TransactionID
+			m.rows[p.ID] = p
+			settled.Written = append(settled.Written, p)
+		} else if ok {
+			settled.Before = append(settled.Before, p)
+		}
+	}
+	return settled, nil
+}
+
+func (m *memory) Due(context.Context, int, func(int) time.Duration) (due []Purchase, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.rows {
+		due = append(due, p)
+	}
+	return due, nil
+}
+
+// wire is billing's mailbox.
+type wire struct {
+	refuse error
+	away   bool
+	sent   chan uuid.UUID
+	failed chan error
+}
+
+func (w *wire) Connected() bool { return !w.away }
+func (w *wire) Send(_ context.Context, p Purchase) (<-chan error, error) {
+	if w.refuse != nil {
+		return nil, w.refuse
+	}
+	w.sent <- p.ID
+	return w.failed, nil
+}
+
+func newTill(t *testing.T, wait time.Duration, queue int) (*Purchases, *memory, *wire) {
+	t.Helper()
+	m := &memory{gate: make(chan struct{}), begun: make(chan int, 100), rows: map[uuid.UUID]Purchase{}}
+	w := &wire{sent: make(chan uuid.UUID, 100), failed: make(chan error, 100)}
+	var mu sync.Mutex
+	next := byte(0)
+	newID := func() uuid.UUID {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return id(next)
+	}
+	s := NewPurchases(PurchasesConfig{
+		Store: m, Requests: w, Backlog: roomy(), Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+		NewID: newID, Wait: wait, Queue: queue,
+	})
+	t.Cleanup(func() { s.CloseOrders(); s.CloseAnswers() })
+	return s, m, w
+}
+
+type bought struct {
+	Placement
+	err error
+}
+
+func buy(ctx context.Context, s *Purchases, key string) <-chan bought {
+	result := make(chan bought, 1)
+	go func() {
+		p, err := s.Buy(ctx, Order{UserID: 5, ProductID: 1, BillID: 1, Key: key})
+		result <- bought{p, err}
+	}()
+	return result
+}
+
+func TestAFullQueue(t *testing.T) {
+	t.Parallel()
+	s, m, w := newTill(t, time.Hour, 1)
+	var taken []<-chan bought
+	for range inFlight {
+		taken = append(taken, buy(t.Context(), s, ""))
+		<-m.begun
+	}
+	taken = append(taken, buy(t.Context(), s, ""))
+	until(t, func() bool { return s.OrdersWaiting() == 1 })
+	if p, err := s.Buy(t.Context(), Order{UserID: 5, ProductID: 1, BillID: 1}); code(err) != "overloaded" || p.Purchase.Title != "" {
+		t.Errorf("without a key: %v", err)
+	}
+	if _, err := s.Buy(t.Context(), Order{UserID: 5, ProductID: 1, BillID: 1, Key: "k"}); code(err) != "outcome_unknown" {
+		t.Errorf("with a key, which may be a repeat: %v", err)
+	}
+	close(m.gate)
+	for range taken {
+		s.Answered(Answer{PurchaseID: <-w.sent, Status: Completed, TransactionID: new(int64(1))})
+	}
+	for _, result := range taken {
+		if got := <-result; got.err != nil || got.Purchase.Status != Completed {
+			t.Errorf("one that was taken: %+v", got)
+		}
+	}
+	if n := len(m.rows); n != inFlight+1 {
+		t.Errorf("%d rows, want %d", n, inFlight+1)
+	}
+}
+
+func TestRepeatsWaitTogetherAndAskOnce(t *testing.T) {
+	t.Parallel()
+	s, m, w := newTill(t, time.Hour, 0)
+	close(m.gate)
+	results := []<-chan bought{buy(t.Context(), s, "k")}
+	purchase := <-w.sent
+	for range 9 {
+		results = append(results, buy(t.Context(), s, "k"))
+	}
+	until(t, func() bool {
+		s.waiters.mu.Lock()
+		defer s.waiters.mu.Unlock()
+		return s.waiters.by[purchase].waiting == 10
+	})
+	s.Answered(Answer{PurchaseID: purchase, Status: Declined, Reason: Expired})
+	s.Answered(Answer{PurchaseID: purchase, Status: Completed, TransactionID: new(int64(1))})
+	for i, result := range results {
+		got := <-result
+		if got.err != nil || got.Purchase.ID != purchase || got.Purchase.Reason != Expired || got.Replayed != (i > 0) {
+			t.Errorf("request %d: %+v", i, got)
+		}
+	}
+	if len(w.sent) != 0 {
+		t.Error("billing was asked more than once")
+	}
+	if got := <-buy(t.Context(), s, "k"); got.Purchase.Reason != Expired || !got.Replayed {
+		t.Errorf("afterwards: %+v", got)
+	}
+}
+
+func TestARepeatOfAPendingPurchaseAsksAgain(t *testing.T) {
+	t.Parallel()
+	s, m, w := newTill(t, time.Millisecond, 0)
+	close(m.gate)
+	first := <-buy(t.Context(), s, "k")
+	if first.err != nil || first.Purchase.Status != Pending {
+		t.Fatalf("the first: %+v", first)
+	}
+	<-w.sent
+	if again := <-buy(t.Context(), s, "k"); again.Purchase.ID != first.Purchase.ID || !again.Replayed {
+		t.Errorf("the repeat: %+v", again)
+	}
+	if asked := <-w.sent; asked != first.Purchase.ID {
+		t.Errorf("asked for %v", asked)
+	}
+	if len(s.waiters.by) != 0 {
+		t.Errorf("%d are waited for by nobody", len(s.waiters.by))
+	}
+}
+
+func TestWhatCanNotBeSentIsAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	s, m, w := newTill(t, time.Hour, 0)
+	close(m.gate)
+	w.failed <- errors.New("the stream is full")
+	if got := <-buy(t.Context(), s, ""); got.err != nil || got.Purchase.Status != Pending {
+		t.Errorf("not taken: %+v", got)
+	}
+	w.refuse = errors.New("not connected")
+	if got := <-buy(t.Context(), s, ""); got.err != nil || got.Purchase.Status != Pending {
+		t.Errorf("not sent: %+v", got)
+	}
+}
+
+func TestABuyerWhoLeavesHasBoughtAllTheSame(t *testing.T) {
+	t.Parallel()
+	s, m, w := newTill(t, time.Hour, 0)
+	ctx, leave := context.WithCancel(t.Context())
+	result := buy(ctx, s, "k")
+	<-m.begun
+	leave()
+	close(m.gate)
+	if got := <-result; got.err != nil || got.Purchase.Status != Pending {
+		t.Errorf("%+v", got)
+	}
+	if asked := <-w.sent; asked != id(1) {
+		t.Errorf("billing was asked for %v", asked)
+	}
+}
+
+func TestSweeperSendsNothingWhileNATSIsAway(t *testing.T) {
+	t.Parallel()
+	m, w := &memory{rows: map[uuid.UUID]Purchase{id(1): {ID: id(1)}}}, &wire{away: true, sent: make(chan uuid.UUID, 1)}
+	s := &Sweeper{Store: m, Requests: w, Metrics: NewMetrics(prometheus.NewRegistry()), Batch: 10, Limiter: rate.NewLimiter(rate.Inf, 1)}
+	if sent, err := s.runOnce(t.Context()); sent != 0 || err != nil {
+		t.Errorf("%d sent, %v", sent, err)
+	}
+	w.away = false
+	if sent, err := s.runOnce(t.Context()); sent != 1 || err != nil || <-w.sent != id(1) {
+		t.Errorf("%d sent, %v", sent, err)
+	}
+	w.refuse = errors.New("gone again")
+	if sent, err := s.runOnce(t.Context()); sent != 0 || !errors.Is(err, w.refuse) {
+		t.Errorf("%d sent, %v", sent, err)
+	}
+}
+
+// until waits for what another goroutine is about to do.
+func until(t *testing.T, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(10 * time.Second)
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatal("it never came to be")
+		}
+	}
+}

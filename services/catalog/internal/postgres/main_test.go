@@ -1,0 +1,106 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lavka/libs/money"
+	"lavka/libs/pg"
+	"lavka/libs/pgtest"
+	"lavka/services/catalog/internal/catalog"
+	"lavka/services/catalog/internal/postgres"
+	"lavka/services/catalog/internal/postgres/postgrestest"
+)
+
+func TestMain(m *testing.M) {
+	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+}
+
+// shop is a test's database and a replica's store on it.
+type shop struct {
+	*postgres.Store
+	db    pgtest.Database
+	owner *pgx.Conn
+}
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{db: pgtest.New(t)}
+	s.Store = openStore(t, s.db.URL("catalog"))
+	var err error
+	if s.owner, err = pgx.Connect(t.Context(), s.db.URL("catalog_owner")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.owner.Close(context.WithoutCancel(t.Context())) })
+	return s
+}
+
+// openStore is one more replica.
+func openStore(t *testing.T, url string) *postgres.Store {
+	t.Helper()
+	return postgres.New(openPool(t, url), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
+}
+
+func openPool(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pg.Open(t.Context(), url, "catalog", 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// exec runs a statement as the schema's owner.
+func (s *shop) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := s.owner.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// number reads one number as the schema's owner.
+func (s *shop) number(t *testing.T, sql string, args ...any) int {
+	t.Helper()
+	var n int
+	if err := s.owner.QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return n
+}
+
+func (s *shop) product(t *testing.T, title string, price money.Amount) catalog.Product {
+	t.Helper()
+	p, err := s.CreateProduct(t.Context(), catalog.Product{Title: title, Description: "of the finest", Price: price})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// place has orders placed in one group.
+func place(t *testing.T, store *postgres.Store, orders ...catalog.Order) []catalog.Placement {
+	t.Helper()
+	backlog := catalog.NewBacklog(catalog.Limits{Pending: 1000, PendingPerUser: 1000})
+	group := catalog.NewOrders(orders, backlog)
+	store.Place(t.Context(), group)
+	return group.Placements()
+}
+
+func (s *shop) mustPlace(t *testing.T, o catalog.Order) catalog.Purchase {
+	t.Helper()
+	p := place(t, s.Store, o)[0]
+	if p.Err != nil {
+		t.Fatal(p.Err)
+	}
+	return p.Purchase
+}
+
+func order(userID, productID int64, key string) catalog.Order {
+	return catalog.Order{ID: uuid.Must(uuid.NewV7()), UserID: userID, ProductID: productID, BillID: 7, Key: key}
+}

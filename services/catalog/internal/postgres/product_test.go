@@ -1,0 +1,142 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"lavka/libs/money"
+	"lavka/services/catalog/internal/catalog"
+)
+
+func TestPagesStayStableWhileProductsAreAdded(t *testing.T) {
+	t.Parallel()
+	for _, sort := range []catalog.ProductSort{catalog.SortNewest, catalog.SortTitle, catalog.SortPrice, catalog.SortPriceDescending} {
+		t.Run(string(sort), func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			want := map[int64]bool{}
+			for i := range 25 {
+				// Equal titles and prices: the id decides.
+				want[s.product(t, fmt.Sprint("Tea ", i%4), money.Amount(100+i%3)).ID] = true
+			}
+			var seen []catalog.Product
+			q := catalog.ProductQuery{Sort: sort, Limit: 4}
+			for {
+				got, err := s.Products(t.Context(), q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(got) == 0 {
+					break
+				}
+				seen = append(seen, got...)
+				q.After = new(got[len(got)-1].Key())
+				for i := range 3 { // somewhere among those seen, and those to come
+					s.product(t, fmt.Sprint("tea ", i), money.Amount(99+i))
+				}
+				if len(seen) > 200 {
+					t.Fatal("the pages never end")
+				}
+				if sort != catalog.SortNewest && len(seen) >= 60 {
+					break // those that are added to come are seen too
+				}
+			}
+			ids := map[int64]bool{}
+			for _, p := range seen {
+				if ids[p.ID] {
+					t.Errorf("product %d is there twice", p.ID)
+				}
+				ids[p.ID] = true
+			}
+			if !slices.IsSortedFunc(seen, func(a, b catalog.Product) int { return inOrder(sort, a, b) }) {
+				t.Error("not in order")
+			}
+			if sort == catalog.SortNewest {
+				for id := range want {
+					if !ids[id] {
+						t.Errorf("product %d was never shown", id)
+					}
+				}
+				if len(ids) != len(want) {
+					t.Errorf("%d shown, want the %d that were there at first", len(ids), len(want))
+				}
+			}
+		})
+	}
+}
+
+func inOrder(sort catalog.ProductSort, a, b catalog.Product) int {
+	switch x, y := a.Key(), b.Key(); sort {
+	case catalog.SortTitle:
+		return compare(x.Title < y.Title || (x.Title == y.Title && x.ID < y.ID))
+	case catalog.SortPrice:
+		return compare(x.Price < y.Price || (x.Price == y.Price && x.ID < y.ID))
+	case catalog.SortPriceDescending:
+		return compare(x.Price > y.Price || (x.Price == y.Price && x.ID > y.ID))
+	default:
+		return compare(x.ID > y.ID)
+	}
+}
+
+func compare(before bool) int {
+	if before {
+		return -1
+	}
+	return 1
+}
+
+func TestSearchIsWithoutRegardToCaseAndTakesEveryCharacterAsItIs(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	for _, title := range []string{"Чай Зелёный", "100% tea", "50_50", `back\slash`, "Teapot"} {
+		s.product(t, title, 100)
+	}
+	gone := s.product(t, "old tea", 100)
+	if err := s.DeleteProduct(t.Context(), gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	for q, want := range map[string]int{"": 5, "tea": 2, "TEA": 2, "зелён": 1, "ЧАЙ": 1, "%": 1, "_": 1, `\`: 1, "nothing": 0} {
+		got, err := s.Products(t.Context(), catalog.ProductQuery{Title: catalog.Fold(q), Sort: catalog.SortTitle, Limit: 10})
+		if err != nil || len(got) != want {
+			t.Errorf("%q: %d found, want %d (%v)", q, len(got), want, err)
+		}
+	}
+}
+
+func TestChangingAProduct(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	tea := s.product(t, "tea", 350)
+	renamed, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
+		return p.With(catalog.Patch{Title: new("Green Tea")})
+	})
+	if err != nil || renamed.Title != "Green Tea" || renamed.Version != 2 || renamed.Price != 350 || !renamed.UpdatedAt.After(tea.UpdatedAt) {
+		t.Errorf("%+v, %v", renamed, err)
+	}
+	same, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) { return p.With(catalog.Patch{}) })
+	if err != nil || same != renamed {
+		t.Errorf("%+v, %v", same, err)
+	}
+	if got, err := s.Products(t.Context(), catalog.ProductQuery{Title: "green", Sort: catalog.SortNewest, Limit: 1}); err != nil || len(got) != 1 {
+		t.Errorf("search by the new title: %v, %v", got, err)
+	}
+	if _, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
+		return p, false, catalog.ErrPreconditionFailed
+	}); !errors.Is(err, catalog.ErrPreconditionFailed) {
+		t.Errorf("a refusal: %v", err)
+	}
+	if err := s.DeleteProduct(t.Context(), tea.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteProduct(t.Context(), tea.ID); !errors.Is(err, catalog.ErrProductNotFound) {
+		t.Errorf("delete again: %v", err)
+	}
+	if _, err := s.Product(t.Context(), tea.ID); !errors.Is(err, catalog.ErrProductNotFound) {
+		t.Errorf("read: %v", err)
+	}
+	if _, err := s.ChangeProduct(t.Context(), tea.ID, nil); !errors.Is(err, catalog.ErrProductNotFound) {
+		t.Errorf("change: %v", err)
+	}
+}

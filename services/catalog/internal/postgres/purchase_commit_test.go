@@ -1,0 +1,101 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"lavka/libs/problem"
+	"lavka/services/catalog/internal/catalog"
+)
+
+func TestACommitOfUnknownOutcomeEndsWithOneRow(t *testing.T) {
+	t.Parallel()
+	for name, fates := range map[string][]fate{
+		"not done":                  {cutBefore},
+		"done, answer lost":         {cutAfter},
+		"lost twice":                {cutBefore, cutAfter},
+		"lost four times":           {cutBefore, cutBefore, cutBefore, cutAfter},
+		"done, and the next is cut": {cutAfter, cutBefore},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			tea := s.product(t, "tea", 350)
+			cut, url := newProxy(t, s.db.URL("catalog"))
+			replica := openStore(t, url)
+			cut.next(false, fates...)
+			orders := []catalog.Order{order(1, tea.ID, "k"), order(1, tea.ID, ""), order(1, tea.ID, "k"), order(1, 999_999, "")}
+			got := place(t, replica, orders...)
+			for i := range 3 {
+				if got[i].Err != nil {
+					t.Errorf("order %d: %v", i, got[i].Err)
+				}
+			}
+			if got[0].Purchase.ID != orders[0].ID || got[0].Replayed || got[1].Purchase.ID != orders[1].ID || got[2].Purchase.ID != orders[0].ID || !got[2].Replayed {
+				t.Errorf("placements %+v", got[:3])
+			}
+			if problem.From(got[3].Err).Code != "product_not_found" {
+				t.Errorf("order 3: %v", got[3].Err)
+			}
+			if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != 2 {
+				t.Errorf("%d purchases, want 2", n)
+			}
+			if cut.seen() <= len(fates)-1 {
+				t.Errorf("%d COMMITs were seen, %d were to be cut", cut.seen(), len(fates))
+			}
+		})
+	}
+}
+
+func TestAnUnknownOutcomeIsSaidWhenTheDatabaseStaysAway(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	tea := s.product(t, "tea", 350)
+	earlier := s.mustPlace(t, order(1, tea.ID, "earlier"))
+	cut, url := newProxy(t, s.db.URL("catalog"))
+	replica := openStore(t, url)
+	cut.next(true, cutAfter)
+	orders := []catalog.Order{order(1, tea.ID, "k"), order(1, tea.ID, "k"), order(1, 999_999, ""), order(1, tea.ID, "earlier")}
+	got := place(t, replica, orders...)
+	for i := range 2 {
+		p := problem.From(got[i].Err)
+		if p.Code != "outcome_unknown" || p.Extra["purchase_id"] != orders[0].ID || p.RetryAfter == 0 {
+			t.Errorf("order %d: %v with %v", i, got[i].Err, p.Extra)
+		}
+	}
+	if problem.From(got[2].Err).Code != "product_not_found" {
+		t.Errorf("order 2: %v", got[2].Err)
+	}
+	if got[3].Err != nil || got[3].Purchase.ID != earlier.ID {
+		t.Errorf("order 3: %+v", got[3])
+	}
+	if _, err := s.Purchase(t.Context(), 1, orders[0].ID); err != nil {
+		t.Errorf("the purchase whose id was told: %v", err)
+	}
+}
+
+func TestNothingIsBoughtWhenTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	tea := s.product(t, "tea", 350)
+	away, url := newProxy(t, s.db.URL("catalog"))
+	replica := openStore(t, url)
+	away.switchOff(true)
+	p := problem.From(place(t, replica, order(1, tea.ID, "k"))[0].Err)
+	if p.Code != "unavailable" || p.Kind != problem.Unavailable || p.RetryAfter == 0 {
+		t.Errorf("placing: %v", p)
+	}
+	_, err := replica.Product(t.Context(), tea.ID)
+	if problem.From(err).Code != "unavailable" {
+		t.Errorf("reading: %v", err)
+	}
+	away.switchOff(false)
+	if got := place(t, replica, order(1, tea.ID, "k"))[0]; got.Err != nil || got.Replayed {
+		t.Errorf("afterwards: %+v", got)
+	}
+	// Sessions that a restart has ended are replaced unseen.
+	away.switchOff(true)
+	away.switchOff(false)
+	if got := place(t, replica, order(1, tea.ID, "k2"))[0]; got.Err != nil || got.Replayed {
+		t.Errorf("with dead sessions: %+v", got)
+	}
+}

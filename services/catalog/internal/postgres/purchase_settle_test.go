@@ -1,0 +1,113 @@
+package postgres_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lavka/libs/money"
+	"lavka/services/catalog/internal/catalog"
+)
+
+func TestSettleWritesWhatIsPendingAndReadsTheRest(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	tea := s.product(t, "tea", 350)
+	paid, poor, settled := s.mustPlace(t, order(1, tea.ID, "")), s.mustPlace(t, order(1, tea.ID, "")), s.mustPlace(t, order(1, tea.ID, ""))
+	first := catalog.Answer{PurchaseID: settled.ID, Status: catalog.Declined, Reason: catalog.Expired}
+	if _, err := s.Settle(t.Context(), []catalog.Answer{first}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Settle(t.Context(), []catalog.Answer{
+		{PurchaseID: poor.ID, Status: catalog.Declined, Reason: catalog.InsufficientFunds, Balance: new(money.Amount(12))},
+		{PurchaseID: settled.ID, Status: catalog.Completed, TransactionID: new(int64(3))},
+		{PurchaseID: paid.ID, Status: catalog.Completed, TransactionID: new(int64(42))},
+		{PurchaseID: uuid.New(), Status: catalog.Completed, TransactionID: new(int64(4))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Written) != 2 || len(got.Before) != 1 {
+		t.Fatalf("%d written, %d before", len(got.Written), len(got.Before))
+	}
+	if b := got.Before[0]; b.ID != settled.ID || b.Status != catalog.Declined || b.Reason != catalog.Expired {
+		t.Errorf("an answer changed a settled purchase: %+v", b)
+	}
+	for _, w := range got.Written {
+		stored, err := s.Purchase(t.Context(), 1, w.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.SettledAt == nil || stored.Status != w.Status || !stored.SettledAt.Equal(*w.SettledAt) {
+			t.Errorf("stored %+v, said %+v", stored, w)
+		}
+		if w.ID == paid.ID && (w.Status != catalog.Completed || *w.TransactionID != 42 || w.Balance != nil) {
+			t.Errorf("paid: %+v", w)
+		}
+		if w.ID == poor.ID && (w.Reason != catalog.InsufficientFunds || *w.Balance != 12) {
+			t.Errorf("poor: %+v", w)
+		}
+	}
+}
+
+func TestABadAnswerDoesNotHarmItsGroup(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	tea := s.product(t, "tea", 350)
+	s.exec(t, `ALTER TABLE catalog.purchases ADD CONSTRAINT no_thirteen CHECK (transaction_id <> 13)`)
+	var answers []catalog.Answer
+	for i := range 20 {
+		p := s.mustPlace(t, order(1, tea.ID, ""))
+		answers = append(answers, catalog.Answer{PurchaseID: p.ID, Status: catalog.Completed, TransactionID: new(int64(i))})
+	}
+	got, err := s.Settle(t.Context(), answers)
+	if err == nil || len(got.Written) != 19 {
+		t.Errorf("%d written, %v", len(got.Written), err)
+	}
+}
+
+func TestDueClaimsOnceAndBacksOff(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	tea := s.product(t, "tea", 350)
+	old := s.mustPlace(t, order(1, tea.ID, ""))
+	fresh, settled := s.mustPlace(t, order(1, tea.ID, "")), s.mustPlace(t, order(1, tea.ID, ""))
+	if _, err := s.Settle(t.Context(), []catalog.Answer{{PurchaseID: settled.ID, Status: catalog.Declined, Reason: catalog.Expired}}); err != nil {
+		t.Fatal(err)
+	}
+	overdue := func(id uuid.UUID) {
+		s.exec(t, `UPDATE catalog.purchases SET next_send_at = now() - interval '1 second' WHERE id = $1`, id)
+	}
+	overdue(settled.ID)
+	for claim := range 3 {
+		overdue(old.ID)
+		var asked []int
+		due, err := s.Due(t.Context(), 10, func(claimed int) time.Duration {
+			asked = append(asked, claimed)
+			return time.Hour
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(due) != 1 || due[0].ID != old.ID || len(asked) != 1 || asked[0] != claim {
+			t.Errorf("claim %d: %d due, asked with %v", claim, len(due), asked)
+		}
+		if n := s.number(t, `SELECT count(*) FROM catalog.purchases WHERE next_send_at > now() + interval '59 minutes'`); n != 1 {
+			t.Errorf("%d were moved by an hour", n)
+		}
+	}
+	if due, err := s.Due(t.Context(), 10, func(int) time.Duration { return time.Hour }); err != nil || len(due) != 0 {
+		t.Errorf("%d due at once again, %v", len(due), err)
+	}
+	if n := s.number(t, `SELECT count(*) FROM catalog.purchases WHERE id = $1 AND next_send_at - created_at = interval '3 seconds'`, fresh.ID); n != 1 {
+		t.Error("a new purchase is not due three seconds after it was made")
+	}
+	census, err := s.Pending(t.Context(), 1)
+	if err != nil || census.Total != 2 || census.Users[1] != 2 || census.Oldest <= 0 {
+		t.Errorf("census %+v, %v", census, err)
+	}
+	if census, err := s.Pending(t.Context(), 3); err != nil || census.Total != 2 || len(census.Users) != 0 {
+		t.Errorf("census %+v, %v", census, err)
+	}
+}

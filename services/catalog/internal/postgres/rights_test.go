@@ -1,0 +1,63 @@
+package postgres_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/pg"
+	"lavka/services/catalog/internal/catalog"
+)
+
+// Each refusal is the role's, not only the program's good manners.
+func TestTheServiceMayDoNoMoreThanItNeeds(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	p := s.mustPlace(t, order(1, s.product(t, "tea", 350).ID, ""))
+	conn, err := pgx.Connect(t.Context(), s.db.URL("catalog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, sql := range []string{
+		`DELETE FROM catalog.purchases`,
+		`TRUNCATE catalog.purchases`,
+		`UPDATE catalog.purchases SET price = 1`,
+		`UPDATE catalog.purchases SET title = 'x'`,
+		`UPDATE catalog.purchases SET user_id = 2`,
+		`UPDATE catalog.purchases SET bill_id = 2`,
+		`UPDATE catalog.purchases SET created_at = now()`,
+		`UPDATE catalog.purchases SET expires_at = now()`,
+		`UPDATE catalog.purchases SET idempotency_key = 'x'`,
+		`DELETE FROM catalog.products`,
+		`UPDATE catalog.products SET id = DEFAULT`,
+		`UPDATE catalog.products SET created_at = now()`,
+		`CREATE TABLE catalog.mine (id int)`,
+		`DROP TABLE catalog.products`,
+		`ALTER TABLE catalog.purchases DROP CONSTRAINT purchases_settled`,
+		`INSERT INTO catalog.schema_version (version_id, is_applied) VALUES (99, true)`,
+		`CREATE TABLE public.mine (id int)`,
+		`CREATE SCHEMA mine`,
+	} {
+		_, err := conn.Exec(t.Context(), sql)
+		if code := pg.Code(err); code != "42501" {
+			t.Errorf("%s: %v, want a refusal of rights", sql, err)
+		}
+	}
+	// What the rows say of themselves is checked too.
+	for sql, constraint := range map[string]string{
+		`UPDATE catalog.purchases SET status = 'completed', settled_at = now()`: "purchases_completed",
+		`UPDATE catalog.purchases SET status = 'declined', settled_at = now()`:  "purchases_declined",
+		`UPDATE catalog.purchases SET settled_at = now()`:                       "purchases_settled",
+		`UPDATE catalog.purchases SET status = 'lost', settled_at = now()`:      "purchases_status_check",
+		`UPDATE catalog.products SET price = 0`:                                 "products_price_check",
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), constraint) {
+			t.Errorf("%s: %v, want %s", sql, err, constraint)
+		}
+	}
+	if stored, err := s.Purchase(t.Context(), 1, p.ID); err != nil || stored.Status != catalog.Pending {
+		t.Errorf("%+v, %v", stored, err)
+	}
+}
