@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"lavka/libs/problem"
 )
@@ -51,7 +53,7 @@ func New(cfg Config) http.Handler {
 		BufferPool:   &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header)))
+		r = traced(r)
 		service, ok := Match(routes, r.URL.Path, r.URL.EscapedPath())
 		switch {
 		case !ok:
@@ -69,6 +71,20 @@ func New(cfg Config) http.Handler {
 		ctx := context.WithValue(r.Context(), serviceKey{}, service)
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, bodyKey{}, body)))
 	})
+}
+
+// traced puts the client's trace into the request's context, for our own answers. Without one they get an id that is found in our log;
+// it is not sent on, since the first service begins the trace and decides whether to keep it.
+func traced(r *http.Request) *http.Request {
+	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		var id trace.TraceID
+		var span trace.SpanID
+		rand.Read(id[:])
+		rand.Read(span[:])
+		ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span}))
+	}
+	return r.WithContext(ctx)
 }
 
 // NewServer gives a handler the limits that net/http leaves open. Its header limit (to which net/http adds 4 KiB) is below the services'.
@@ -123,7 +139,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger)
 		answer = errUnreadable
 	}
 	if answer == errBroken || answer == errUnavailable {
-		log.WarnContext(r.Context(), "no answer from a service", "service", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "error", err)
+		log.WarnContext(r.Context(), "no answer from a service", "service", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "trace_id", problem.TraceID(r), "error", err)
 	}
 	problem.Write(w, r, answer)
 }

@@ -89,9 +89,13 @@ func wantProblem(t *testing.T, resp *http.Response, body string, status int, cod
 	var p struct {
 		Type, Code string
 		Status     int
+		TraceID    string `json:"trace_id"`
 	}
 	if err := json.Unmarshal([]byte(body), &p); err != nil {
 		t.Fatalf("the body is no JSON: %v: %s", err, body)
+	}
+	if len(p.TraceID) != 32 {
+		t.Errorf("trace_id is %q", p.TraceID)
 	}
 	if resp.StatusCode != status || p.Status != status || p.Code != code || p.Type != "urn:lavka:problem:"+code || resp.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("got %s %s, want %d %s", resp.Status, body, status, code)

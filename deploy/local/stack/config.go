@@ -31,7 +31,8 @@ type Config struct {
 	Auth, Catalog, Billing Service
 	NATSPort, PostgresPort int
 
-	// DatabaseURL is an administrator's way into a database to use instead of a server of our own.
+	// DatabaseURL is an administrator's way into a database to use instead of a server of our own. Roles, and so their passwords,
+	// belong to the whole server: it takes one shop.
 	DatabaseURL string
 	// NATSURL is a server (with JetStream) to use instead of one of our own.
 	NATSURL string
