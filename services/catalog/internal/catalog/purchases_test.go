@@ -161,7 +161,6 @@ func TestRepeatsWaitTogetherAndAskOnce(t *testing.T) {
 		return s.waiters.by[purchase].waiting == 10
 	})
 	s.Answered(Answer{PurchaseID: purchase, Status: Declined, Reason: Expired})
-	s.Answered(Answer{PurchaseID: purchase, Status: Completed, TransactionID: new(int64(1))})
 	for i, result := range results {
 		got := <-result
 		if got.err != nil || got.Purchase.ID != purchase || got.Purchase.Reason != Expired || got.Replayed != (i > 0) {

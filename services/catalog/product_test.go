@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestProducts(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	r := s.start(t, nil)
+	admin, ann := s.token(t, 1, "admin"), s.token(t, 2, "user")
+
+	a := r.send(t, admin, "POST", "/products", `{"title":"Чай","description":"green","price":3.50}`)
+	if a.status != 201 || a.body["title"] != "Чай" || !strings.Contains(a.text, `"price":3.50,`) || a.body["created_at"] != a.body["updated_at"] || !strings.HasSuffix(a.body["created_at"].(string), "Z") {
+		t.Fatalf("created: %s", a)
+	}
+	location, tag := a.header.Get("Location"), a.header.Get("ETag")
+	if location != fmt.Sprint("/products/", a.body["id"]) || tag == "" {
+		t.Errorf("headers %v", a.header)
+	}
+	got := r.send(t, ann, "GET", location, "")
+	if got.status != 200 || got.text != a.text || got.header.Get("ETag") != tag {
+		t.Errorf("read: %s %v", got, got.header)
+	}
+	if same := r.send(t, ann, "GET", location, "", "If-None-Match", `"x", W/`+tag); same.status != 304 || same.text != "" || same.header.Get("ETag") != tag {
+		t.Errorf("unchanged: %s", same)
+	}
+	if head := r.send(t, ann, "HEAD", location, ""); head.status != 200 || head.header.Get("ETag") != tag {
+		t.Errorf("HEAD: %s %v", head, head.header)
+	}
+	if a := r.send(t, admin, "PATCH", location, `{}`); a.status != 200 || a.text != got.text || a.header.Get("ETag") != tag {
+		t.Errorf("nothing changed: %s", a)
+	}
+	if a := r.send(t, admin, "PATCH", location, `{"price":4}`, "If-Match", `"p0-0"`); a.status != 412 || a.code() != "precondition_failed" {
+		t.Errorf("not what was read: %s", a)
+	}
+	changed := r.send(t, admin, "PATCH", location, `{"price":4}`, "If-Match", tag)
+	if changed.status != 200 || !strings.Contains(changed.text, `"price":4,`) || changed.body["title"] != "Чай" || changed.header.Get("ETag") == tag {
+		t.Errorf("changed: %s %v", changed, changed.header)
+	}
+	if a := r.send(t, admin, "PATCH", location, `{"title":"Tea"}`, "If-Match", tag); a.status != 412 {
+		t.Errorf("changed meanwhile: %s", a)
+	}
+	if a := r.send(t, admin, "PATCH", location, `{"title":"Tea"}`, "If-Match", "*"); a.status != 200 || a.body["title"] != "Tea" {
+		t.Errorf("whatever it is: %s", a)
+	}
+	if got := r.send(t, ann, "GET", location, "", "If-None-Match", tag); got.status != 200 {
+		t.Errorf("an old copy: %s", got)
+	}
+	if a := r.send(t, admin, "DELETE", location, ""); a.status != 204 || a.text != "" {
+		t.Errorf("deleted: %s", a)
+	}
+	for _, method := range []string{"GET", "DELETE"} {
+		if a := r.send(t, admin, method, location, ""); a.status != 404 || a.code() != "product_not_found" {
+			t.Errorf("%s of a deleted one: %s", method, a)
+		}
+	}
+	if a := r.send(t, admin, "PATCH", location, `{}`, "If-Match", "*"); a.status != 404 {
+		t.Errorf("PATCH of a deleted one: %s", a)
+	}
+}
+
+func TestBadProducts(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	r := s.start(t, nil)
+	admin := s.token(t, 1, "admin")
+	location := fmt.Sprint("/products/", r.product(t, "tea", "1"))
+	for _, c := range []struct {
+		body   string
+		status int
+		code   string
+	}{
+		{`{"title":"","description":"","price":1}`, 422, "validation_failed"},
+		{`{"title":"` + strings.Repeat("ё", 201) + `","description":"","price":1}`, 422, "validation_failed"},
+		{`{"title":"a","description":"` + strings.Repeat("ё", 10_001) + `","price":1}`, 422, "validation_failed"},
+		{`{"title":"a","description":"","price":0}`, 422, "invalid_amount"},
+		{`{"title":"a","description":"","price":-1}`, 422, "invalid_amount"},
+		{`{"title":"a","description":"","price":-0}`, 422, "invalid_amount"},
+		{`{"title":"a","description":"","price":1e2}`, 422, "invalid_amount"},
+		{`{"title":"a","description":"","price":1.001}`, 422, "invalid_amount"},
+		{`{"title":"a","description":"","price":70000000000000.01}`, 422, "invalid_amount"},
+		{`{"title":"a","description":"","price":"1"}`, 400, "malformed"},
+		{`{"title":1,"description":"","price":1}`, 400, "malformed"},
+		{`{"title":"a\u0000","description":"","price":1}`, 400, "malformed"},
+		{"{\"title\":\"\xff\",\"description\":\"\",\"price\":1}", 400, "malformed"},
+		{`{"title":"a","description":"","price":1,"id":7}`, 400, "malformed"},
+		{`[]`, 400, "malformed"},
+	} {
+		if a := r.send(t, admin, "POST", "/products", c.body); a.status != c.status || a.code() != c.code {
+			t.Errorf("POST %.80s: %s", c.body, a)
+		}
+		if a := r.send(t, admin, "PATCH", location, c.body); a.status != c.status || a.code() != c.code {
+			t.Errorf("PATCH %.80s: %s", c.body, a)
+		}
+	}
+	if a := r.send(t, admin, "POST", "/products", `{}`); a.status != 422 || len(a.body["errors"].([]any)) != 3 {
+		t.Errorf("nothing: %s", a)
+	}
+	if a := r.send(t, admin, "POST", "/products", `{"title":"a","description":"","price":70000000000000.00}`); a.status != 201 {
+		t.Errorf("the dearest: %s", a)
+	}
+	for path, status := range map[string]int{"/products/x": 400, "/products/9223372036854775808": 400, "/products/0": 404, "/products/-1": 404, "/products/9223372036854775807": 404} {
+		if a := r.send(t, admin, "GET", path, ""); a.status != status {
+			t.Errorf("%s: %s", path, a)
+		}
+	}
+}
+
+func TestListingProducts(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	r := s.start(t, nil)
+	ann := s.token(t, 2, "user")
+	for i, title := range []string{"Чай", "кофе", "Tea 100%", "teapot", "Cup"} {
+		r.product(t, title, fmt.Sprint(10-i))
+	}
+	titles := func(query string) string {
+		t.Helper()
+		var all []string
+		cursor := ""
+		for {
+			a := r.send(t, ann, "GET", "/products?limit=2&"+query+"&cursor="+cursor, "")
+			if a.status != 200 {
+				t.Fatalf("%s: %s", query, a)
+			}
+			for _, item := range a.body["items"].([]any) {
+				all = append(all, item.(map[string]any)["title"].(string))
+			}
+			next, ok := a.body["next_cursor"].(string)
+			if !ok {
+				return strings.Join(all, " ")
+			}
+			cursor = next
+		}
+	}
+	for query, want := range map[string]string{
+		"":                           "Cup teapot Tea 100% кофе Чай",
+		"sort=newest":                "Cup teapot Tea 100% кофе Чай",
+		"sort=title":                 "Cup Tea 100% teapot кофе Чай",
+		"sort=price":                 "Cup teapot Tea 100% кофе Чай",
+		"sort=-price":                "Чай кофе Tea 100% teapot Cup",
+		"q=TEA&sort=price":           "teapot Tea 100%",
+		"q=" + url.QueryEscape("ча"): "Чай",
+		"q=%25":                      "Tea 100%",
+		"q=_":                        "",
+	} {
+		if got := titles(query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+	page := r.send(t, ann, "GET", "/products?limit=2", "")
+	tag, cursor := page.header.Get("ETag"), page.body["next_cursor"].(string)
+	if a := r.send(t, ann, "GET", "/products?limit=2", "", "If-None-Match", tag); a.status != 304 || a.header.Get("ETag") != tag {
+		t.Errorf("unchanged: %s", a)
+	}
+	for query, status := range map[string]int{
+		"sort=price&cursor=" + cursor: 400, "sort=newest&cursor=" + cursor: 200, "sort=best": 422, "limit=0": 422, "q=" + strings.Repeat("q", 201): 422, "q=%ff": 400, "q=%00": 400,
+	} {
+		if a := r.send(t, ann, "GET", "/products?"+query, ""); a.status != status {
+			t.Errorf("%.40s: %s, want %d", query, a, status)
+		}
+	}
+	r.product(t, "new", "1")
+	if a := r.send(t, ann, "GET", "/products?limit=2", "", "If-None-Match", tag); a.status != 200 {
+		t.Errorf("changed: %s", a)
+	}
+}
