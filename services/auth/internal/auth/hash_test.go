@@ -1,0 +1,117 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func noCheck() error { return nil }
+
+func TestHashAndVerify(t *testing.T) {
+	t.Parallel()
+	h := NewHasher(2, 2)
+	first, err := h.Hash(t.Context(), "violet tram", noCheck)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := h.Hash(t.Context(), "violet tram", noCheck)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first == second || !strings.HasPrefix(first, "$argon2id$v=19$m=19456,t=2,p=1$") {
+		t.Errorf("%s, %s", first, second)
+	}
+	for password, want := range map[string]bool{"violet tram": true, "violet tran": false, "": false, "violet tram ": false} {
+		if got, err := h.Verify(t.Context(), first, password); err != nil || got != want {
+			t.Errorf("%q: %v %v, want %v", password, got, err, want)
+		}
+	}
+	if _, err := h.Verify(t.Context(), "$2a$10$x", "violet tram"); err == nil {
+		t.Error("a hash of another kind is read")
+	}
+	weak := errors.New("weak")
+	if _, err := h.Hash(t.Context(), "x", func() error { return weak }); !errors.Is(err, weak) {
+		t.Errorf("%v, want what the check says", err)
+	}
+}
+
+// An unknown login takes as long as a wrong password because it does the same:
+// a hash of the same cost is computed.
+func TestNobodysHashIsAsDear(t *testing.T) {
+	t.Parallel()
+	h := NewHasher(1, 1)
+	ours, err := parsePHC(hashPassword("violet tram"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobodys, err := parsePHC(h.dummy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ours.memory != nobodys.memory || ours.time != nobodys.time || ours.threads != nobodys.threads || len(ours.hash) != len(nobodys.hash) {
+		t.Errorf("%+v costs other than %+v", nobodys, ours)
+	}
+	// It takes its turn like any other.
+	h.slots <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.Verify(ctx, "", "violet tram"); !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody's hash was not computed in turn: %v", err)
+	}
+	<-h.slots
+	if same, err := h.Verify(t.Context(), "", "violet tram"); same || err != nil {
+		t.Errorf("nobody's password is right: %v %v", same, err)
+	}
+}
+
+func TestHashQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	h := NewHasher(1, 2)
+	h.slots <- struct{}{} // somebody hashes
+	ctx, leave := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	left := make(chan error, 2)
+	for range 2 {
+		waiting.Go(func() {
+			_, err := h.Verify(ctx, "", "x")
+			left <- err
+		})
+	}
+	for h.Waiting() < 2 {
+		runtime.Gosched() // they are on their way to the queue
+	}
+	if _, err := h.Verify(t.Context(), "", "x"); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("the third one waits: %v", err)
+	}
+	leave()
+	waiting.Wait()
+	for range 2 {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("one whose request ended: %v", err)
+		}
+	}
+	if h.Waiting() != 0 {
+		t.Errorf("%d still wait", h.Waiting())
+	}
+	<-h.slots
+	if _, err := h.Verify(t.Context(), "", "x"); err != nil {
+		t.Errorf("after the storm: %v", err)
+	}
+}
+
+func TestParsePHC(t *testing.T) {
+	t.Parallel()
+	good := hashPassword("x")
+	for _, text := range []string{
+		"", "x", strings.Replace(good, "argon2id", "argon2i", 1), strings.Replace(good, "v=19", "v=16", 1), strings.Replace(good, "t=2", "t=0", 1),
+		strings.Replace(good, "p=1", "p=0", 1), strings.Replace(good, "m=19456", "m=99999999", 1), good + "$", good[:strings.LastIndex(good, "$")] + "$AAAA", good[:len(good)-1] + "!",
+	} {
+		if _, err := parsePHC(text); err == nil {
+			t.Errorf("%q is read", text)
+		}
+	}
+}

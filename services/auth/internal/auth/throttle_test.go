@@ -1,0 +1,146 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"lavka/libs/problem"
+)
+
+type clock struct{ time.Time }
+
+func newThrottle(t *testing.T) (*Throttle, *clock) {
+	t.Helper()
+	c := &clock{noon}
+	th, err := NewThrottle(func() time.Time { return c.Time })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return th, c
+}
+
+func (t *Throttle) fail(login, address string) error {
+	_, err := t.Begin(login, address)
+	return err
+}
+
+func TestThrottlePair(t *testing.T) {
+	t.Parallel()
+	th, clock := newThrottle(t)
+	for range perPair.burst {
+		if err := th.fail("anna", "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clock.Time = clock.Add(time.Second)
+	err := th.fail("ANNA", "192.0.2.1")
+	if !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != perPair.every-time.Second {
+		t.Fatalf("%v after %v, want to wait %v", err, problem.From(err).RetryAfter, perPair.every-time.Second)
+	}
+	if err := th.fail("anna", "192.0.2.2"); err != nil {
+		t.Errorf("the owner, elsewhere, is locked out: %v", err)
+	}
+	if err := th.fail("bert", "192.0.2.1"); err != nil {
+		t.Errorf("a neighbour is locked out: %v", err)
+	}
+	clock.Time = clock.Add(perPair.every - time.Second)
+	if err := th.fail("anna", "192.0.2.1"); err != nil {
+		t.Errorf("after the wait: %v", err)
+	}
+	if err := th.fail("anna", "192.0.2.1"); err == nil {
+		t.Error("one wait gave two tries")
+	}
+}
+
+func TestThrottleAddress(t *testing.T) {
+	t.Parallel()
+	th, _ := newThrottle(t)
+	for i := range perAddress.burst {
+		if err := th.fail(fmt.Sprint("user", i), "2001:db8:1:2::1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := th.fail("anna", "2001:db8:1:2:ffff::7"); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("another address of the same network: %v", err)
+	}
+	if err := th.fail("anna", "2001:db8:1:3::1"); err != nil {
+		t.Errorf("the next network: %v", err)
+	}
+	if got := th.pairs.Len(); got != perAddress.burst+1 {
+		t.Errorf("%d pairs are remembered: refused ones are too", got)
+	}
+}
+
+func TestThrottleForgets(t *testing.T) {
+	t.Parallel()
+	th, _ := newThrottle(t)
+	for range 3 * perAddress.burst { // success costs nothing
+		a, err := th.Begin("anna", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Succeeded()
+	}
+	for range 3 * perAddress.burst { // neither does what was not decided
+		a, err := th.Begin("anna", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Undecided()
+	}
+	for range perPair.burst - 1 {
+		if err := th.fail("anna", "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := th.Begin("anna", "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Succeeded()
+	for range perPair.burst {
+		if err := th.fail("anna", "192.0.2.1"); err != nil {
+			t.Errorf("success did not reset the pair: %v", err)
+		}
+	}
+}
+
+// All at once get no more tries than one after another.
+func TestThrottleCountsBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	th, _ := newThrottle(t)
+	begun := 0
+	for range 100 {
+		if _, err := th.Begin("anna", "192.0.2.1"); err == nil {
+			begun++
+		}
+	}
+	if begun != perPair.burst {
+		t.Errorf("%d tries under way, want %d", begun, perPair.burst)
+	}
+}
+
+func TestThrottleMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	th, _ := newThrottle(t)
+	for i := range throttled + 100 {
+		if err := th.fail("anna", fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if th.pairs.Len() != throttled || th.addrs.Len() != throttled {
+		t.Errorf("%d pairs and %d addresses are remembered", th.pairs.Len(), th.addrs.Len())
+	}
+	// A login that nobody can have makes no pair of its own.
+	th, _ = newThrottle(t)
+	for i := range 5 {
+		if err := th.fail(fmt.Sprint("?", i), "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if th.pairs.Len() != 1 {
+		t.Errorf("%d pairs", th.pairs.Len())
+	}
+}
