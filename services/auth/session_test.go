@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"lavka/libs/wire"
@@ -49,5 +52,205 @@ func TestFromRegistrationToLogout(t *testing.T) {
 		if strings.Contains(r.log.String(), secret) {
 			t.Errorf("the log holds the secret %q", secret)
 		}
+	}
+}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	r := newWorld(t).start()
+	r.user("Anna")
+	for name, c := range map[string]struct {
+		body   any
+		status int
+		code   string
+	}{
+		"wrong password": {object{"login": "anna", "password": "x"}, 401, "invalid_credentials"},
+		"unknown login":  {object{"login": "bert", "password": goodPassword}, 401, "invalid_credentials"},
+		"no login":       {object{"login": "?", "password": goodPassword}, 401, "invalid_credentials"},
+		"long":           {object{"login": "anna", "password": strings.Repeat("x", 60000)}, 401, "invalid_credentials"},
+		"empty login":    {object{"login": "", "password": goodPassword}, 422, "validation_failed"},
+		"empty password": {object{"login": "anna", "password": ""}, 422, "validation_failed"},
+		"no body":        {"", 400, "malformed"},
+		"unknown member": {object{"login": "anna", "password": goodPassword, "x": 1}, 400, "malformed"},
+	} {
+		if a := r.do("POST", "/auth/login", "", c.body); a.status != c.status || a.code() != c.code {
+			t.Errorf("%s: %s", name, a.text)
+		}
+	}
+	// The answers to an unknown login and to a wrong password are the same text.
+	strip := func(a answer) string { return strings.ReplaceAll(a.text, a.str("trace_id"), "") }
+	unknown := r.do("POST", "/auth/login", "", object{"login": "bert", "password": "x"})
+	wrong := r.do("POST", "/auth/login", "", object{"login": "anna", "password": "x"})
+	if strip(unknown) != strip(wrong) {
+		t.Errorf("%s differs from %s", unknown.text, wrong.text)
+	}
+	r.login("ANNA", goodPassword)
+}
+
+func TestFailedLoginsAreThrottled(t *testing.T) {
+	t.Parallel()
+	r := newWorld(t).start(func(c *Config) {
+		if err := c.TrustedProxies.Decode("127.0.0.1"); err != nil {
+			t.Error(err)
+		}
+	})
+	access, _, _ := r.user("anna")
+	for range 5 {
+		r.do("POST", "/auth/login", "", object{"login": "anna", "password": "x"}).want(t, 401, "invalid_credentials")
+	}
+	a := r.do("POST", "/auth/login", "", object{"login": "anna", "password": goodPassword}).want(t, 429, "too_many_attempts")
+	if a.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	r.do("POST", "/auth/activation", "", object{"login": "anna", "password": goodPassword}).want(t, 429, "too_many_attempts")
+	r.do("POST", "/auth/password", access, object{"old_password": goodPassword, "new_password": otherPassword}).want(t, 429, "too_many_attempts")
+
+	// The owner comes from elsewhere, by way of the trusted proxy.
+	req, err := http.NewRequestWithContext(t.Context(), "POST", r.url+"/auth/login", strings.NewReader(`{"login":"anna","password":"`+goodPassword+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Forwarded-For", "198.51.100.7")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("the owner elsewhere: %s", resp.Status)
+	}
+}
+
+func TestForwardedAddressOfAStrangerDoesNotCount(t *testing.T) {
+	t.Parallel()
+	r := newWorld(t).start()
+	status := 0
+	for i := range 6 {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", r.url+"/auth/login", strings.NewReader(`{"login":"anna","password":"x"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", i))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		status = resp.StatusCode
+	}
+	if status != 429 {
+		t.Errorf("the sixth attempt: %d", status)
+	}
+}
+
+func TestRefreshGraceAndReuse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	_, first, _ := r.user("anna")
+	refresh := func(token string) answer { return r.do("POST", "/auth/refresh", "", object{"refresh_token": token}) }
+
+	second := refresh(first).want(t, 200, "").str("refresh_token")
+	again := refresh(first).want(t, 200, "").str("refresh_token") // the answer was lost
+	if second == again || second == first {
+		t.Error("a token was given twice")
+	}
+	second = refresh(second).want(t, 200, "").str("refresh_token")
+	refresh(again).want(t, 200, "")
+
+	// Later, whoever comes with the first one has stolen it, or lost it to a
+	// thief: all that came from it ends.
+	w.exec(`UPDATE auth.refresh_tokens SET spent_at = spent_at - interval '11 seconds' WHERE spent_at IS NOT NULL`)
+	refresh(first).want(t, 401, "refresh_token_invalid")
+	refresh(second).want(t, 401, "refresh_token_invalid")
+	refresh(again).want(t, 401, "refresh_token_invalid")
+
+	// Another session of the same user goes on.
+	_, other := r.login("anna", goodPassword)
+	other = refresh(other).want(t, 200, "").str("refresh_token")
+	w.exec(`UPDATE auth.refresh_tokens SET expires_at = now() WHERE spent_at IS NULL`)
+	refresh(other).want(t, 401, "refresh_token_invalid")
+
+	for _, body := range []any{object{"refresh_token": "x"}, object{"refresh_token": strings.Repeat("A", 43)}} {
+		r.do("POST", "/auth/refresh", "", body).want(t, 401, "refresh_token_invalid")
+	}
+	r.do("POST", "/auth/refresh", "", object{}).want(t, 422, "validation_failed")
+	if n := w.count(`auth.refresh_tokens WHERE encode(token_hash, 'escape') LIKE '%' || $1 || '%'`, first); n != 0 {
+		t.Error("a token is stored as it is")
+	}
+}
+
+func TestRefreshManyAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	replicas := []*replica{w.start(), w.start()}
+	_, token, _ := replicas[0].user("anna")
+	for range 5 {
+		var all sync.WaitGroup
+		next := make([]string, 20)
+		for i := range next {
+			all.Go(func() {
+				a, err := replicas[i%2].try("POST", "/auth/refresh", "", object{"refresh_token": token})
+				if err != nil || a.status != 200 {
+					t.Errorf("%v %s", err, a.text)
+				}
+				next[i] = a.str("refresh_token")
+			})
+		}
+		all.Wait()
+		for _, n := range next {
+			replicas[0].do("POST", "/auth/refresh", "", object{"refresh_token": n}).want(t, 200, "")
+		}
+		token = next[0]
+	}
+	if n := w.count(`auth.sessions WHERE ended_at IS NOT NULL`); n != 0 {
+		t.Errorf("%d sessions have ended", n)
+	}
+}
+
+func TestLogoutEndsOnlyOnesOwn(t *testing.T) {
+	t.Parallel()
+	r := newWorld(t).start()
+	anna, annas, _ := r.user("anna")
+	bert, berts, _ := r.user("bert")
+	r.do("POST", "/auth/logout", anna, object{"refresh_token": berts}).want(t, 204, "")
+	r.do("POST", "/auth/logout", anna, object{"refresh_token": "x"}).want(t, 204, "")
+	r.do("POST", "/auth/logout", anna, object{}).want(t, 422, "validation_failed")
+	berts = r.do("POST", "/auth/refresh", "", object{"refresh_token": berts}).want(t, 200, "").str("refresh_token")
+	_, elsewhere := r.login("anna", goodPassword)
+	r.do("POST", "/auth/logout", anna, object{"refresh_token": annas}).want(t, 204, "")
+	r.do("POST", "/auth/refresh", "", object{"refresh_token": annas}).want(t, 401, "refresh_token_invalid")
+	r.do("POST", "/auth/refresh", "", object{"refresh_token": elsewhere}).want(t, 200, "")
+	r.do("POST", "/auth/logout", bert, object{"refresh_token": berts}).want(t, 204, "")
+}
+
+func TestChangePassword(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	access, refresh, id := r.user("anna")
+	_, elsewhere := r.login("anna", goodPassword)
+	change := func(old, next string) answer {
+		return r.do("POST", "/auth/password", access, object{"old_password": old, "new_password": next})
+	}
+	change("wrong", otherPassword).want(t, 401, "invalid_credentials")
+	if a := change(goodPassword, "password123").want(t, 422, "validation_failed"); !strings.Contains(a.text, `"field":"new_password"`) {
+		t.Errorf("%s", a.text)
+	}
+	change(goodPassword, "short").want(t, 422, "validation_failed")
+	change(goodPassword, "").want(t, 422, "validation_failed")
+	change(goodPassword, otherPassword).want(t, 204, "")
+
+	eventually(t, "the access token is revoked", func() bool { return r.do("GET", "/users/me", access, nil).code() == "token_invalid" })
+	for _, token := range []string{refresh, elsewhere} {
+		r.do("POST", "/auth/refresh", "", object{"refresh_token": token}).want(t, 401, "refresh_token_invalid")
+	}
+	r.do("POST", "/auth/login", "", object{"login": "anna", "password": goodPassword}).want(t, 401, "invalid_credentials")
+	access, _ = r.login("anna", otherPassword)
+	r.do("GET", "/users/me", access, nil).want(t, 200, "")
+	if u := w.published(id, func(u wire.UserChanged) bool { return u.TokenVersion == 2 }); u.Version != 3 {
+		t.Errorf("%+v", u)
 	}
 }
