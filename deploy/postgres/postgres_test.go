@@ -116,8 +116,9 @@ func TestNoServiceReachesAnothersSchema(t *testing.T) {
 func TestStrangersCantConnect(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	exec(t, connect(t, db.AdminURL()), `CREATE ROLE stranger LOGIN`)
-	url, err := pgtest.RoleURL(t.Context(), db.AdminURL(), "stranger")
+	stranger := "stranger_of_" + db.Name // roles belong to the whole server
+	exec(t, connect(t, db.AdminURL()), `CREATE ROLE `+stranger+` LOGIN`)
+	url, err := pgtest.RoleURL(t.Context(), db.AdminURL(), stranger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,22 +133,23 @@ func TestAdministratorWithoutSuperuser(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	admin := connect(t, db.AdminURL())
-	exec(t, admin, `CREATE ROLE landlord LOGIN CREATEROLE`)
-	exec(t, admin, `CREATE DATABASE rented OWNER landlord`)
+	landlord, rented := "landlord_of_"+db.Name, "rented_"+db.Name
+	exec(t, admin, `CREATE ROLE `+landlord+` LOGIN CREATEROLE`)
+	exec(t, admin, `CREATE DATABASE `+rented+` OWNER `+landlord)
 	t.Cleanup(func() {
-		if _, err := admin.Exec(context.WithoutCancel(t.Context()), `DROP DATABASE rented WITH (FORCE)`); err != nil {
+		if _, err := admin.Exec(context.WithoutCancel(t.Context()), `DROP DATABASE `+rented+` WITH (FORCE)`); err != nil {
 			t.Error(err)
 		}
 	})
-	landlord, err := pgtest.RoleURL(t.Context(), db.AdminURL(), "landlord")
+	landlordURL, err := pgtest.RoleURL(t.Context(), db.AdminURL(), landlord)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(landlord)
+	u, err := url.Parse(landlordURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.Path = "/rented"
+	u.Path = "/" + rented
 	for range 2 {
 		if err := Apply(t.Context(), u.String()); err != nil {
 			t.Fatal(err)
@@ -159,18 +161,19 @@ func TestSetPassword(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	admin := connect(t, db.AdminURL())
-	exec(t, admin, `CREATE ROLE guard LOGIN; GRANT CONNECT ON DATABASE `+db.Name+` TO guard`)
+	guard := "guard_of_" + db.Name
+	exec(t, admin, `CREATE ROLE `+guard+` LOGIN; GRANT CONNECT ON DATABASE `+db.Name+` TO `+guard)
 	for _, password := range []string{"first one", "second"} {
-		if err := SetPassword(t.Context(), admin, "guard", password); err != nil {
+		if err := SetPassword(t.Context(), admin, guard, password); err != nil {
 			t.Fatal(err)
 		}
 		u, err := url.Parse(db.AdminURL())
 		if err != nil {
 			t.Fatal(err)
 		}
-		u.User = url.UserPassword("guard", password)
+		u.User = url.UserPassword(guard, password)
 		connect(t, u.String())
-		u.User = url.UserPassword("guard", password+"x")
+		u.User = url.UserPassword(guard, password+"x")
 		if _, err := pgx.Connect(t.Context(), u.String()); err == nil {
 			t.Error("a wrong password was let in")
 		}
