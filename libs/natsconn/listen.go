@@ -22,6 +22,9 @@ type Listener struct {
 	Ahead int
 }
 
+// drainTime bounds how long Run takes in what has been pulled, once ctx ended.
+const drainTime = 2 * time.Second
+
 // Run listens until ctx ends; then it handles what it had pulled and returns.
 func (l Listener) Run(ctx context.Context) error {
 	const shortest, longest = 50 * time.Millisecond, time.Second
@@ -60,12 +63,18 @@ func (l Listener) listen(ctx context.Context) error {
 		return fmt.Errorf("pull: %w", err)
 	}
 	// Drain, unlike Stop, still hands over what has been pulled: left alone, it
-	// would wait for AckWait before another replica got it.
-	drained := context.AfterFunc(ctx, messages.Drain)
-	defer drained()
+	// would wait for AckWait before another replica got it. While the server is
+	// away it comes to no end.
+	taking, give := context.WithCancel(context.WithoutCancel(ctx))
+	defer give()
+	keep := context.AfterFunc(ctx, func() {
+		messages.Drain()
+		time.AfterFunc(drainTime, give)
+	})
+	defer keep()
 	defer messages.Stop()
 	for {
-		msg, err := messages.Next()
+		msg, err := messages.Next(jetstream.NextContext(taking))
 		if err != nil {
 			return fmt.Errorf("next message: %w", err)
 		}

@@ -99,6 +99,9 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	if kid, _ := parsed.Header["kid"].(string); kid == "" {
+		return Identity{}, errors.New("kid is missing") // the library would try every key
+	}
 	if parsed.Header["typ"] != Type {
 		return Identity{}, fmt.Errorf("typ is %v, not %s", parsed.Header["typ"], Type)
 	}

@@ -56,11 +56,12 @@ func testMain(m *testing.M) int {
 	if err != nil {
 		return fail(err)
 	}
-	s, err := stack.Start(ctx, stack.Config{BinDir: binDir, DataDir: filepath.Join(dir, "data"), Volatile: true, Output: output})
+	data := filepath.Join(dir, "data")
+	s, err := stack.Start(ctx, stack.Config{BinDir: binDir, DataDir: data, Volatile: true, Output: output})
 	if err != nil {
 		return fail(fmt.Errorf("%w\n%s", err, tail(output.Name())))
 	}
-	shop = &shopUnderTest{Stack: s, output: output.Name()}
+	shop = &shopUnderTest{Stack: s, output: output.Name(), data: data}
 	if err := shop.loginAdmin(); err != nil {
 		return fail(err)
 	}
@@ -81,6 +82,7 @@ func testMain(m *testing.M) int {
 type shopUnderTest struct {
 	*stack.Stack
 	output string // the services' lines
+	data   string // the data directory
 	admin  *client
 }
 
@@ -96,7 +98,7 @@ func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tail(output.Name()))
 	}
-	s := &shopUnderTest{Stack: st, output: output.Name()}
+	s := &shopUnderTest{Stack: st, output: output.Name(), data: cfg.DataDir}
 	t.Cleanup(func() {
 		if err := st.Stop(); err != nil {
 			t.Error(err)
@@ -388,4 +390,21 @@ func tail(file string) string {
 		return err.Error()
 	}
 	return string(text[max(0, len(text)-6000):])
+}
+
+// plain gets what is in no contract.
+func (c *client) plain(t *testing.T, path string) (a answer, err error) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return a, err
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return a, err
+	}
+	defer resp.Body.Close()
+	a.status, a.header = resp.StatusCode, resp.Header
+	a.body, err = io.ReadAll(resp.Body)
+	return a, err
 }

@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"lavka/deploy/local/stack"
+)
+
+// protected is a route of each service that needs a token.
+var protected = map[string]string{stack.Auth: "/users/me", stack.Catalog: "/products", stack.Billing: "/bills"}
+
+// untilRefused waits until all services refuse a user's token, and says how
+// long that took.
+func (s *shopUnderTest) untilRefused(t *testing.T, u *user) {
+	t.Helper()
+	start := time.Now()
+	for service, path := range protected {
+		eventually(t, service+" refuses the token", func() bool {
+			a := u.call(t, "GET", path, nil)
+			return a.status == 401 && a.code() == "token_invalid"
+		})
+	}
+	t.Logf("refused by all services after %v", time.Since(start).Round(time.Millisecond))
+}
+
+func (s *shopUnderTest) admitted(t *testing.T, u *user) {
+	t.Helper()
+	for _, path := range protected {
+		u.want(t, 200, "", "GET", path, nil)
+	}
+}
+
+func TestADisabledUserIsOut(t *testing.T) {
+	t.Parallel()
+	u := shop.newUser(t)
+	shop.admitted(t, u)
+	bill := shop.bill(t, u, "10")
+	old := *u.client
+	shop.disable(t, u)
+	u.want(t, 403, "user_disabled", "POST", "/auth/login", map[string]any{"login": u.login, "password": u.password})
+	u.want(t, 401, "invalid_credentials", "POST", "/auth/login", map[string]any{"login": u.login, "password": "wrong"})
+	u.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", map[string]any{"refresh_token": u.refresh})
+	u.want(t, 403, "user_disabled", "GET", strings.TrimPrefix(u.activation, shop.GatewayURL()), nil)
+	shop.pay(t, u.id, bill, "5") // it is his money all the same
+
+	a := shop.admin.want(t, 200, "", "PATCH", fmt.Sprint("/users/", u.id), map[string]any{"enabled": true})
+	if a.str("status") != "active" {
+		t.Errorf("enabled again: %s", a)
+	}
+	if a := old.call(t, "GET", "/users/me", nil); a.status != 401 {
+		t.Errorf("a token of before came back to life: %s", a)
+	}
+	u.logIn(t)
+	shop.admitted(t, u)
+	if b := u.balance(t, bill); b != "15" {
+		t.Errorf("balance %s", b)
+	}
+}
+
+func TestAChangedPasswordEndsEverySession(t *testing.T) {
+	t.Parallel()
+	u := shop.newUser(t)
+	elsewhere := *u
+	elsewhere.client = &client{base: u.base}
+	elsewhere.logIn(t)
+	const next = "quite-another-battery-staple-77"
+	u.want(t, 401, "invalid_credentials", "POST", "/auth/password", map[string]any{"old_password": "wrong", "new_password": next})
+	u.want(t, 422, "validation_failed", "POST", "/auth/password", map[string]any{"old_password": u.password, "new_password": "password1"})
+	u.want(t, 204, "", "POST", "/auth/password", map[string]any{"old_password": u.password, "new_password": next})
+	shop.untilRefused(t, u)
+	shop.untilRefused(t, &elsewhere)
+	u.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", map[string]any{"refresh_token": elsewhere.refresh})
+	u.want(t, 401, "invalid_credentials", "POST", "/auth/login", map[string]any{"login": u.login, "password": u.password})
+	u.password = next
+	u.logIn(t)
+	shop.admitted(t, u)
+}
+
+func TestAChangedRoleNeedsANewToken(t *testing.T) {
+	t.Parallel()
+	u := shop.newUser(t)
+	u.want(t, 403, "forbidden", "GET", "/customers", nil)
+	for _, change := range []struct {
+		command string
+		status  int
+		code    string
+	}{{"grant", 200, ""}, {"revoke", 403, "forbidden"}} {
+		out, err := shop.Command(t.Context(), stack.Auth, "admin", change.command, u.login).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		shop.untilRefused(t, u)
+		u.logIn(t)
+		u.want(t, change.status, change.code, "GET", "/customers", nil)
+		u.want(t, change.status, change.code, "GET", "/users", nil)
+	}
+}
+
+// A replica that has just started must not let in whom the others refuse, and
+// one that can't know yet must say so.
+func TestAReplicaThatHasJustStarted(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, nil)
+	u, out := s.newUser(t), s.newUser(t)
+	bill := s.bill(t, u, "10")
+	s.disable(t, out)
+	for service, path := range protected {
+		r := s.Replicas(service)[0]
+		must(t, r.Restart(t.Context()))
+		direct := func(token string) answer { return (&client{base: r.URL(), token: token}).call(t, "GET", path, nil) }
+		eventually(t, service+" lets in who may come in", func() bool {
+			if a := direct(out.token); a.status != 401 && a.code() != "starting" {
+				t.Fatalf("%s after its start, to a disabled user: %s", service, a)
+			}
+			return direct(u.token).status == 200
+		})
+		if a := direct(out.token); a.status != 401 {
+			t.Errorf("%s, to a disabled user: %s", service, a)
+		}
+	}
+
+	// NATS is away while billing and catalog start.
+	s.NATS().Stop()
+	for _, service := range []string{stack.Catalog, stack.Billing} {
+		r := s.Replicas(service)[0]
+		must(t, r.Restart(t.Context()))
+		a := (&client{base: r.URL(), token: u.token}).want(t, http.StatusServiceUnavailable, "starting", "GET", protected[service], nil)
+		if a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After: %v", service, a.header)
+		}
+	}
+	s.pay(t, u.id, bill, "5") // needs nobody
+	must(t, s.NATS().Start())
+	s.untilAdmitted(t, u)
+	if a := u.call(t, "GET", fmt.Sprint("/bills/", bill), nil); a.str("balance") != "15" {
+		t.Errorf("%s", a)
+	}
+}
+
+// untilAdmitted waits until all services let a user in.
+func (s *shopUnderTest) untilAdmitted(t *testing.T, u *user) {
+	t.Helper()
+	for service, path := range protected {
+		eventually(t, service+" lets the user in", func() bool { return u.call(t, "GET", path, nil).status == 200 })
+	}
+}
