@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strings"
@@ -150,6 +151,15 @@ func TestListingProducts(t *testing.T) {
 	} {
 		if got := titles(query); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+	// A forged cursor is refused, or is no harm.
+	for cursor, status := range map[string]int{
+		`{"l":"products by title","k":{"i":1,"t":"\u0000","p":1}}`: 400, `{"l":"products by title","k":{"i":1,"t":1}}`: 400,
+		`{"l":"products by title","k":{}}`: 200, `{"l":"products by title"}`: 400, `{"l":"purchases","k":{"i":1}}`: 400, `[]`: 400,
+	} {
+		if a := r.send(t, ann, "GET", "/products?sort=title&cursor="+base64.RawURLEncoding.EncodeToString([]byte(cursor)), ""); a.status != status {
+			t.Errorf("cursor %s: %s, want %d", cursor, a, status)
 		}
 	}
 	page := r.send(t, ann, "GET", "/products?limit=2", "")

@@ -34,7 +34,7 @@ func Listen(nc *nats.Conn, replicaID string, take func(catalog.Answer) bool, log
 			return
 		}
 		if !take(answer(m)) {
-			log.Warn("no room for an answer of billing; it will be asked again", "purchase_id", m.PurchaseID)
+			log.Debug("no room for an answer of billing; it will be asked again", "purchase_id", m.PurchaseID)
 		}
 	})
 	if err != nil {

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lavka/libs/wire"
+)
+
+func TestALateAnswer(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	b := newBilling(t, s, silent)
+	r := s.start(t, func(cfg *settings) { cfg.PurchaseWait = 50 * time.Millisecond })
+	ann := s.token(t, 2, "user")
+	tea := r.product(t, "tea", "3.50")
+	a := r.send(t, ann, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k")
+	if a.status != 202 || a.body["status"] != "pending" || a.header.Get("Location") == "" || a.header.Get("Retry-After") == "" || a.body["settled_at"] != nil {
+		t.Fatalf("%s %v", a, a.header)
+	}
+	// A repeat asks again, and waits like the first.
+	again := r.send(t, ann, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k")
+	if again.status != 202 || again.body["id"] != a.body["id"] || again.header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("the repeat: %s %v", again, again.header)
+	}
+	until(t, func() bool { return len(b.heard()) >= 2 })
+	m := b.heard()[0]
+	reply := m.header.Get(wire.HeaderReply)
+	for _, nonsense := range []string{"", "{", `{"v":1}`, `{"v":9,"purchase_id":"` + m.PurchaseID.String() + `","outcome":"settled","transaction_id":1}`} {
+		if err := b.nc.Publish(reply, []byte(nonsense)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unknown := m.PurchaseID
+	unknown[15]++
+	b.answer(t, reply, unknown, *settled(m.PurchaseRequested))
+	b.answer(t, reply, m.PurchaseID, *settled(m.PurchaseRequested))
+	until(t, func() bool {
+		return r.send(t, ann, "GET", a.header.Get("Location"), "").body["status"] == "completed"
+	})
+	// The second answer changes nothing.
+	b.answer(t, reply, m.PurchaseID, *declined(wire.Expired, nil)(m.PurchaseRequested))
+	b.decides(declined(wire.Expired, nil))
+	last := r.send(t, ann, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k")
+	if last.status != 201 || last.body["transaction_id"] != 42.0 {
+		t.Errorf("in the end: %s", last)
+	}
+}
+
+func TestOneKeyFiftyTimesAtOnceOnTwoReplicas(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	newBilling(t, s, settled)
+	replicas := []*replica{s.start(t, nil), s.start(t, nil)}
+	ann := s.token(t, 2, "user")
+	tea := replicas[0].product(t, "tea", "3.50")
+	answers := make([]answer, 50)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() {
+			var err error
+			if answers[i], err = replicas[i%2].trySend(t.Context(), ann, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	first := 0
+	for _, a := range answers {
+		if a.status != 201 || a.text != answers[0].text {
+			t.Errorf("%s, and %s", a, answers[0])
+		}
+		if a.header.Get("Idempotent-Replayed") == "" {
+			first++
+		}
+	}
+	if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != 1 || first != 1 {
+		t.Errorf("%d purchases, %d answers that are no repeat", n, first)
+	}
+}
+
+func TestTheSweeperSendsWhatWasNeverSent(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	r := s.start(t, func(cfg *settings) { cfg.PurchaseWait = 200 * time.Millisecond })
+	ann := s.token(t, 2, "user")
+	tea := r.product(t, "tea", "3.50")
+	// Nobody has made the stream yet.
+	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 202 {
+		t.Fatal(a)
+	}
+	// Nobody is there at all.
+	s.nats.Stop()
+	until(t, func() bool { return strings.Contains(r.metrics(t), "\ncatalog_nats_connected 0") })
+	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 202 {
+		t.Fatal(a)
+	}
+	s.nats.Start()
+	b := newBilling(t, s, settled)
+	until(t, func() bool {
+		return s.number(t, `SELECT count(*) FROM catalog.purchases WHERE status = 'completed'`) == 2
+	})
+	if !strings.Contains(r.metrics(t), "\ncatalog_purchases_resent_total ") {
+		t.Error("no metric tells of it")
+	}
+	if s.number(t, `SELECT min(claimed) FROM catalog.purchases`) < 1 || len(b.heard()) < 2 {
+		t.Errorf("not the sweeper's doing: %d requests", len(b.heard()))
+	}
+}
+
+func TestTooManyPending(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	b := newBilling(t, s, silent)
+	r := s.start(t, func(cfg *settings) {
+		cfg.PurchaseWait, cfg.PendingMax, cfg.PendingMaxPerUser = 20*time.Millisecond, 3, 2
+	})
+	ann, bob := s.token(t, 2, "user"), s.token(t, 3, "user")
+	tea := r.product(t, "tea", "3.50")
+	buy := func(who, key string) answer {
+		return r.send(t, who, "POST", "/purchases", order(tea, 7), "Idempotency-Key", key)
+	}
+	for _, c := range []struct {
+		who, key string
+		status   int
+	}{{ann, "1", 202}, {ann, "2", 202}, {ann, "3", 503}, {ann, "1", 202}, {bob, "1", 202}, {bob, "2", 503}, {bob, "1", 202}} {
+		a := buy(c.who, c.key)
+		if a.status != c.status || (a.status == 503 && (a.code() != "overloaded" || a.header.Get("Retry-After") == "")) {
+			t.Errorf("key %s: %s, want %d", c.key, a, c.status)
+		}
+	}
+	// Settled ones make room.
+	b.decides(settled)
+	for _, m := range b.heard() {
+		b.answer(t, m.header.Get(wire.HeaderReply), m.PurchaseID, *settled(m.PurchaseRequested))
+	}
+	until(t, func() bool { return buy(ann, "3").status != 503 })
+	if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != 4 {
+		t.Errorf("%d purchases, want 4", n)
+	}
+}
