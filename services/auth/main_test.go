@@ -101,14 +101,7 @@ type replica struct {
 func (w *world) start(change ...func(*Config)) *replica {
 	w.t.Helper()
 	r := w.launch(change...)
-	eventually(w.t, "ready", func() bool {
-		resp, err := http.Get(r.internal + "/readyz")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	r.waitReady()
 	return r
 }
 
@@ -135,6 +128,18 @@ func (w *world) launch(change ...func(*Config)) *replica {
 		}
 	})
 	return r
+}
+
+func (r *replica) waitReady() {
+	r.t.Helper()
+	eventually(r.t, "ready", func() bool {
+		resp, err := http.Get(r.internal + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
 }
 
 // answer is what came back.

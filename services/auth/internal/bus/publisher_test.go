@@ -1,0 +1,229 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"lavka/libs/natstest"
+	"lavka/libs/wire"
+	"lavka/services/auth/internal/auth"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// source is the database of these tests: user 1, once due.
+type source struct {
+	mu        sync.Mutex
+	user      auth.User
+	news      []int64
+	marked    []int64 // versions
+	known     string
+	all       int          // times that everybody was to be published again
+	onRead    func(n int)  // runs before the nth reading of the user
+	onMark    func() error // runs before a version is marked
+	readCount int
+}
+
+func (s *source) ClaimNews(context.Context, int, time.Duration) ([]int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news := s.news
+	s.news = nil
+	return news, nil
+}
+func (s *source) ClaimRepeats(context.Context, int, time.Duration) ([]int64, error) { return nil, nil }
+
+func (s *source) User(context.Context, int64) (auth.User, error) {
+	s.mu.Lock()
+	s.readCount++
+	n := s.readCount
+	s.mu.Unlock()
+	if s.onRead != nil {
+		s.onRead(n)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.user, nil
+}
+
+func (s *source) MarkPublished(_ context.Context, _, version int64, _, _ time.Duration) error {
+	if s.onMark != nil {
+		if err := s.onMark(); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.marked = append(s.marked, version)
+	return nil
+}
+func (s *source) RepublishChanged(context.Context, time.Duration) error { return nil }
+
+func (s *source) RepublishAll(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all++
+	return nil
+}
+
+func (s *source) Stream(context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known, nil
+}
+
+func (s *source) RememberStream(_ context.Context, created string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = created
+	return nil
+}
+func (s *source) Due(context.Context) (int64, error) { return 0, nil }
+
+func newPublisher(t *testing.T, s *source) *Publisher {
+	t.Helper()
+	server := natstest.Start(t)
+	nc, err := nats.Connect(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewPublisher(s, slog.New(slog.DiscardHandler))
+	p.nc, p.js = nc, js
+	return p
+}
+
+func (p *Publisher) last(t *testing.T) wire.UserChanged {
+	t.Helper()
+	msg, err := p.stream.GetLastMsgForSubject(t.Context(), wire.SubjectChanged+".1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := wire.DecodeUserChanged(msg.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 3, TokenVersion: 2}, news: []int64{1}}
+	p := newPublisher(t, s)
+	if err := p.runOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.last(t); got.Version != 3 || got.TokenVersion != 2 || got.Status != "inactive" || got.Login != "anna" {
+		t.Errorf("%+v", got)
+	}
+	if len(s.marked) != 1 || s.marked[0] != 3 {
+		t.Errorf("marked: %v", s.marked)
+	}
+	if s.all != 1 || s.known == "" {
+		t.Errorf("a new stream: everybody %d times, remembered as %q", s.all, s.known)
+	}
+	p.stream = nil
+	if err := p.runOnce(t.Context()); err != nil || s.all != 1 {
+		t.Errorf("the same stream: everybody %d times, %v", s.all, err)
+	}
+	cfg := p.stream.CachedInfo().Config
+	if cfg.MaxMsgsPerSubject != 1 || cfg.Storage != jetstream.FileStorage || cfg.Discard != jetstream.DiscardOld || cfg.Subjects[0] != "users.changed.*" {
+		t.Errorf("%+v", cfg)
+	}
+}
+
+// A replica that has read an old row must not cover what another has said
+// meanwhile: NATS refuses it, and it reads again.
+func TestRefusedSequence(t *testing.T) {
+	t.Parallel()
+	s := &source{user: auth.User{ID: 1, Version: 2, TokenVersion: 1}, news: []int64{1}}
+	p := newPublisher(t, s)
+	s.onRead = func(n int) {
+		if n != 1 {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.user.Version = 3
+			return
+		}
+		data, err := wire.Encode(wire.UserChanged{V: 1, ID: 1, Version: 3})
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := p.js.Publish(t.Context(), wire.SubjectChanged+"."+strconv.Itoa(1), data); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := p.runOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.readCount != 2 || p.last(t).Version != 3 || len(s.marked) != 1 || s.marked[0] != 3 {
+		t.Errorf("read %d times, marked %v, last %+v", s.readCount, s.marked, p.last(t))
+	}
+}
+
+// What could not be marked stays due; saying it again does no harm.
+func TestMarkFails(t *testing.T) {
+	t.Parallel()
+	s := &source{user: auth.User{ID: 1, Version: 2, TokenVersion: 1}, news: []int64{1}}
+	away := errors.New("the database is away")
+	s.onMark = func() error { return away }
+	p := newPublisher(t, s)
+	if err := p.runOnce(t.Context()); !errors.Is(err, away) {
+		t.Errorf("%v", err)
+	}
+	s.onMark, s.news = nil, []int64{1}
+	if err := p.runOnce(t.Context()); err != nil || len(s.marked) != 1 || p.last(t).Version != 2 {
+		t.Errorf("%v, marked %v", err, s.marked)
+	}
+}
+
+func TestStreamGone(t *testing.T) {
+	t.Parallel()
+	s := &source{user: auth.User{ID: 1, Version: 2, TokenVersion: 1}}
+	p := newPublisher(t, s)
+	if err := p.runOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
+		t.Fatal(err)
+	}
+	s.news = []int64{1}
+	if err := p.runOnce(t.Context()); err == nil || len(s.marked) != 0 {
+		t.Errorf("published on a stream that is gone: %v, marked %v", err, s.marked)
+	}
+	s.news = []int64{1}
+	if err := p.runOnce(t.Context()); err != nil || len(s.marked) != 1 || s.all != 2 {
+		t.Errorf("%v, marked %v, everybody %d times", err, s.marked, s.all)
+	}
+}
+
+// Its operator's number of copies and its storage are left as they are.
+func TestStreamOfAnotherShape(t *testing.T) {
+	t.Parallel()
+	s := &source{}
+	p := newPublisher(t, s)
+	if _, err := p.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{"users.changed.*"}, MaxMsgsPerSubject: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.runOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.stream.CachedInfo().Config.MaxMsgsPerSubject; n != 1 {
+		t.Errorf("%d messages a subject", n)
+	}
+}

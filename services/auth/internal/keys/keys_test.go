@@ -1,0 +1,193 @@
+package keys
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"lavka/libs/token"
+	"lavka/services/auth/internal/auth"
+)
+
+func newFile(t *testing.T) (path, id string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "keys.json")
+	key, err := Add(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path, key.ID
+}
+
+func TestPrivatePartsStay(t *testing.T) {
+	t.Parallel()
+	path, _ := newFile(t)
+	ring, err := Open(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := json.Marshal(ring.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stored file
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &stored); err != nil {
+		t.Fatal(err)
+	}
+	if len(stored.Keys[0].D) != 43 || strings.Contains(string(public), stored.Keys[0].D) || strings.Contains(string(public), `"d"`) {
+		t.Errorf("published: %s", public)
+	}
+	set, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := set[0].String(); strings.Contains(s, stored.Keys[0].D) {
+		t.Errorf("printed: %s", s)
+	}
+}
+
+// The key pair of RFC 8037, appendix A, and its thumbprint.
+func TestKnownKey(t *testing.T) {
+	t.Parallel()
+	const rfc = `{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"}`
+	set, err := Parse([]byte(`{"keys":[` + rfc + `]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := thumbprint(set[0].public()); got != "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k" {
+		t.Errorf("thumbprint %s", got)
+	}
+	for name, text := range map[string]string{
+		"nothing": ``, "no set": `[]`, "no keys": `{"keys":[]}`, "twice": `{"keys":[` + rfc + `,` + rfc + `]}`,
+		"public only": `{"keys":[` + strings.Replace(rfc, `"d":"nWG`, `"e":"nWG`, 1) + `]}`,
+		"another x":   `{"keys":[` + strings.Replace(rfc, `"x":"11q`, `"x":"22q`, 1) + `]}`,
+		"no kid":      `{"keys":[` + strings.Replace(rfc, `"kid":"a"`, `"kid":""`, 1) + `]}`,
+		"an EC key":   `{"keys":[` + strings.Replace(rfc, `"OKP"`, `"EC"`, 1) + `]}`,
+		"another":     `{"keys":[` + strings.Replace(rfc, `Ed25519`, `X25519`, 1) + `]}`,
+		"short":       `{"keys":[` + strings.Replace(rfc, `nWGxne`, ``, 1) + `]}`,
+	} {
+		if _, err := Parse([]byte(text)); err == nil || strings.Contains(err.Error(), "nWGxne") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRingFollowsTheFile(t *testing.T) {
+	t.Parallel()
+	path, first := newFile(t)
+	var log bytes.Buffer
+	ring, err := Open(path, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signing := func() string { id, _ := ring.signing(); return id }
+	second, err := Add(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Promote(path, second.ID); err != nil {
+		t.Fatal(err)
+	}
+	if signing() != first {
+		t.Error("it has changed before it was read")
+	}
+	ring.poll(t.Context())
+	if signing() != second.ID || len(ring.Public()) != 2 {
+		t.Errorf("%s signs, of %d", signing(), len(ring.Public()))
+	}
+	// Gone, broken, and back.
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	ring.poll(t.Context())
+	ring.poll(t.Context())
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ring.poll(t.Context())
+	ring.poll(t.Context())
+	if n := strings.Count(log.String(), "going on with the known ones"); n != 2 || signing() != second.ID {
+		t.Errorf("said %d times; %s signs\n%s", n, signing(), log.String())
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := Remove(path, first); err != nil {
+		t.Fatal(err)
+	}
+	ring.poll(t.Context())
+	if signing() != second.ID || len(ring.Public()) != 1 {
+		t.Errorf("%s signs, of %d", signing(), len(ring.Public()))
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "everybody on this machine") {
+		t.Errorf("%v", err)
+	}
+	if _, err := Open(path+".none", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "auth keys new") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
+	t.Parallel()
+	path, first := newFile(t)
+	ring, err := Open(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify := func(text string) error {
+		// A new one each time: it remembers nothing.
+		v, err := token.NewVerifier(ring, "lavka", "shop", time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := v.Verify(t.Context(), text)
+		if err == nil && (id.UserID != 7 || id.Role != "admin" || id.Version != 3) {
+			t.Errorf("%+v", id)
+		}
+		return err
+	}
+	text, err := NewIssuer(ring, "lavka", "shop", time.Minute, time.Now).AccessToken(auth.User{ID: 7, Role: auth.RoleAdmin, TokenVersion: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Add(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Promote(path, second.ID); err != nil {
+		t.Fatal(err)
+	}
+	ring.poll(t.Context())
+	if err := verify(text); err != nil {
+		t.Errorf("after the switch: %v", err)
+	}
+	if err := Remove(path, first); err != nil {
+		t.Fatal(err)
+	}
+	ring.poll(t.Context())
+	if err := verify(text); err == nil {
+		t.Error("good after its key was removed")
+	}
+	late := NewIssuer(ring, "lavka", "shop", time.Minute, func() time.Time { return time.Now().Add(-time.Hour) })
+	text, err = late.AccessToken(auth.User{ID: 7, Role: auth.RoleAdmin, TokenVersion: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(text); err == nil || !strings.Contains(err.Error(), jwt.ErrTokenExpired.Error()) {
+		t.Errorf("expired: %v", err)
+	}
+}

@@ -1,0 +1,311 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lavka/libs/pg"
+	"lavka/libs/pgtest"
+	"lavka/services/auth/internal/auth"
+	"lavka/services/auth/internal/postgres"
+	"lavka/services/auth/internal/postgres/postgrestest"
+)
+
+func TestMain(m *testing.M) {
+	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+}
+
+type fixture struct {
+	*postgres.Store
+	pool  *pgxpool.Pool
+	admin *pgx.Conn
+	db    pgtest.Database
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{db: pgtest.New(t)}
+	var err error
+	if f.pool, err = pg.Open(t.Context(), f.db.URL("auth"), "auth", 8); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.pool.Close)
+	if f.Store, err = postgres.New(f.pool); err != nil {
+		t.Fatal(err)
+	}
+	if f.admin, err = pgx.Connect(t.Context(), f.db.AdminURL()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.admin.Close(context.WithoutCancel(t.Context())) })
+	return f
+}
+
+func (f *fixture) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := f.admin.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (f *fixture) user(t *testing.T, login string) auth.User {
+	t.Helper()
+	u, err := f.Register(t.Context(), auth.NewUser{Login: login, PasswordHash: "hash", Role: auth.RoleUser}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// What the service's role may not do, however broken its code.
+func TestTheServicesRights(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.user(t, "anna")
+	for _, sql := range []string{
+		`DELETE FROM auth.users`,
+		`TRUNCATE auth.users CASCADE`,
+		`UPDATE auth.users SET login = 'x' || login`,
+		`UPDATE auth.users SET id = DEFAULT`,
+		`UPDATE auth.users SET created_at = now()`,
+		`UPDATE auth.activations SET expires_at = now()`,
+		`UPDATE auth.refresh_tokens SET expires_at = now()`,
+		`UPDATE auth.sessions SET user_id = 1`,
+		`DELETE FROM auth.users_stream`,
+		`UPDATE auth.schema_version SET version_id = 99`,
+		`ALTER TABLE auth.users ADD COLUMN mine int`,
+		`CREATE TABLE auth.mine (id int)`,
+		`CREATE TABLE public.mine (id int)`,
+		`SET ROLE auth_owner`,
+	} {
+		if _, err := f.pool.Exec(t.Context(), sql); pg.Code(err) != "42501" {
+			t.Errorf("%s: %v, want insufficient_privilege", sql, err)
+		}
+	}
+	for _, sql := range []string{
+		`INSERT INTO auth.users (login, password_hash, role) VALUES ('ab', 'x', 'user')`,
+		`INSERT INTO auth.users (login, password_hash, role) VALUES ('a b c', 'x', 'user')`,
+		`INSERT INTO auth.users (login, password_hash, role) VALUES ('abc', 'x', 'king')`,
+	} {
+		if _, err := f.pool.Exec(t.Context(), sql); pg.Code(err) != "23514" {
+			t.Errorf("%s: %v, want check_violation", sql, err)
+		}
+	}
+}
+
+func TestManyMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(t, `DROP SCHEMA auth CASCADE; CREATE SCHEMA auth AUTHORIZATION auth_owner; GRANT USAGE ON SCHEMA auth TO auth`)
+	if err := f.Ready(t.Context()); err == nil {
+		t.Error("ready without a schema")
+	}
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() {
+			if err := pg.Migrate(t.Context(), f.db.URL("auth_owner"), postgres.Schema, postgres.Migrations(), slog.New(slog.DiscardHandler)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if err := f.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	f.exec(t, `INSERT INTO auth.schema_version (version_id, is_applied) VALUES (99, true)`)
+	if err := f.Ready(t.Context()); err != nil {
+		t.Errorf("a newer schema: %v", err)
+	}
+}
+
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const users = 30
+	f.exec(t, `INSERT INTO auth.users (login, password_hash, role) SELECT 'user' || i, 'x', 'user' FROM generate_series(1, $1) i`, users)
+	// Replicas that claim at once get each user once.
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	claimed := map[int64]int{}
+	for range 6 {
+		all.Go(func() {
+			ids, err := f.ClaimNews(t.Context(), users/3, time.Minute)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, id := range ids {
+				claimed[id]++
+			}
+		})
+	}
+	all.Wait()
+	for id, n := range claimed {
+		if n != 1 {
+			t.Errorf("user %d was claimed %d times", id, n)
+		}
+	}
+	// Only the version that was published counts as published.
+	if _, _, err := f.SetEnabled(t.Context(), 1, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.MarkPublished(t.Context(), 1, 1, time.Minute, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := f.ClaimNews(t.Context(), users, time.Minute); err != nil || !slices.Contains(ids, 1) {
+		t.Errorf("a newer version is not due: %v %v", ids, err)
+	}
+	if err := f.MarkPublished(t.Context(), 1, 2, time.Minute, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	f.exec(t, `UPDATE auth.users SET published_version = version, publish_at = now() + interval '1 day', changed_at = now() - interval '2 hours' WHERE id <> 1`)
+	count := func(want int64) {
+		t.Helper()
+		if n, err := f.Due(t.Context()); err != nil || n != want {
+			t.Errorf("%d due, want %d: %v", n, want, err)
+		}
+	}
+	count(0)
+	if err := f.RepublishChanged(t.Context(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	count(1)
+	if err := f.RepublishAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	count(users)
+	if ids, err := f.ClaimNews(t.Context(), users, time.Minute); err != nil || len(ids) != 0 {
+		t.Errorf("repeats are no news: %v %v", ids, err)
+	}
+	if ids, err := f.ClaimRepeats(t.Context(), 1, time.Minute); err != nil || len(ids) != 1 || ids[0] != 1 {
+		t.Errorf("the one that changed does not go first: %v %v", ids, err)
+	}
+}
+
+func TestStreamIsRemembered(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, want := range []string{"", "2026-05-01T12:00:00.000000001Z", "2026-05-01T12:00:00.000000002Z"} {
+		if want != "" {
+			if err := f.RememberStream(t.Context(), want); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := f.Stream(t.Context()); err != nil || got != want {
+			t.Errorf("%q %v, want %q", got, err, want)
+		}
+	}
+}
+
+// A login that was checked against the old password starts no session after
+// the password has changed.
+func TestNoSessionForAnOldPassword(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	u := f.user(t, "anna")
+	if err := f.ChangePassword(t.Context(), u.ID, "hash", "new hash"); err != nil {
+		t.Fatal(err)
+	}
+	token := auth.NewSecret().Hash()
+	if _, err := f.StartSession(t.Context(), u.ID, "hash", token, time.Hour); !errors.Is(err, auth.ErrInvalidCredentials) {
+		t.Errorf("%v", err)
+	}
+	if err := f.ChangePassword(t.Context(), u.ID, "hash", "third"); !errors.Is(err, auth.ErrInvalidCredentials) {
+		t.Errorf("two changes from the same old password: %v", err)
+	}
+	if u, err := f.StartSession(t.Context(), u.ID, "new hash", token, time.Hour); err != nil || u.TokenVersion != 2 {
+		t.Errorf("%+v %v", u, err)
+	}
+	if _, _, err := f.SetEnabled(t.Context(), u.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.StartSession(t.Context(), u.ID, "new hash", auth.NewSecret().Hash(), time.Hour); !errors.Is(err, auth.ErrUserDisabled) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTwoAdminsTakeTheRoleFromEachOther(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, login := range []string{"anna", "bert"} {
+		if _, err := f.Register(t.Context(), auth.NewUser{Login: login, PasswordHash: "x", Role: auth.RoleAdmin}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	refused := make([]error, 2)
+	for i, login := range []string{"ANNA", "bert"} {
+		all.Go(func() { _, _, refused[i] = f.SetRole(t.Context(), login, auth.RoleUser) })
+	}
+	all.Wait()
+	n := 0
+	for _, err := range refused {
+		if err != nil && strings.Contains(err.Error(), auth.ErrLastAdmin.Error()) {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%v", refused)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	u := f.user(t, "anna")
+	live, dead := auth.NewSecret().Hash(), auth.NewSecret().Hash()
+	for _, token := range []auth.TokenHash{live, dead} {
+		if _, err := f.StartSession(t.Context(), u.ID, "hash", token, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if err := f.AddLink(t.Context(), u.ID, auth.Link{Hash: auth.NewSecret().Hash(), Lifetime: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.exec(t, `UPDATE auth.refresh_tokens SET expires_at = now() - interval '1 s' WHERE token_hash = $1`, dead[:])
+	f.exec(t, `UPDATE auth.sessions SET expires_at = now() - interval '1 s' WHERE id = 2`)
+	f.exec(t, `UPDATE auth.activations SET expires_at = now() - interval '31 days', used_at = CASE WHEN ctid = (SELECT min(ctid) FROM auth.activations) THEN now() END`)
+	f.exec(t, `UPDATE auth.activations SET expires_at = now() - interval '29 days' WHERE ctid = (SELECT max(ctid) FROM auth.activations)`)
+	if more, err := f.Prune(t.Context()); err != nil || more {
+		t.Fatal(more, err)
+	}
+	for table, want := range map[string]int{"refresh_tokens": 1, "sessions": 1, "activations": 2} {
+		var n int
+		if err := f.admin.QueryRow(t.Context(), `SELECT count(*) FROM auth.`+table).Scan(&n); err != nil || n != want {
+			t.Errorf("%d rows in %s, want %d: %v", n, table, want, err)
+		}
+	}
+	if _, err := f.Refresh(t.Context(), live, auth.NewSecret().Hash(), time.Hour); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	t.Parallel()
+	pool, err := pg.Open(t.Context(), "postgres://auth@127.0.0.1:1/lavka", "auth", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	store, err := postgres.New(pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.User(t.Context(), 1); !errors.Is(err, postgres.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := store.SetEnabled(t.Context(), 1, true); !errors.Is(err, postgres.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func keysCommand(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	err := run(t.Context(), Config{}, append([]string{"keys"}, args...), streams{strings.NewReader(""), &out, io.Discard})
+	return strings.TrimSpace(out.String()), err
+}
+
+func TestKeysCommand(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	must := func(args ...string) string {
+		t.Helper()
+		out, err := keysCommand(t, args...)
+		if err != nil {
+			t.Fatalf("keys %v: %v", args, err)
+		}
+		return out
+	}
+	first := must("new", file)
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+	second := must("new", file)
+	if got := must("list", file); got != first+" signing\n"+second+" published" {
+		t.Errorf("list: %s", got)
+	}
+	must("promote", file, second)
+	if got := must("list", file); got != second+" signing\n"+first+" published" {
+		t.Errorf("list: %s", got)
+	}
+	before := readFile(t, file)
+	for _, args := range [][]string{
+		{"remove", file, second}, {"remove", file, "x"}, {"promote", file, "x"}, {"list", file + "x"}, {"promote", file + "x", first},
+		{"new"}, {"new", ""}, {"remove", file}, {}, {"x", file},
+	} {
+		if out, err := keysCommand(t, args...); err == nil {
+			t.Errorf("keys %v: %s", args, out)
+		}
+	}
+	if readFile(t, file) != before {
+		t.Error("a refused command has changed the file")
+	}
+	must("remove", file, first)
+	if _, err := keysCommand(t, "remove", file, second); err == nil {
+		t.Error("the last key was removed")
+	}
+	if entries, err := os.ReadDir(filepath.Dir(file)); err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v %v", entries, err)
+	}
+	// Whoever could read the file still can.
+	if err := os.Chmod(file, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	must("new", file)
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	old, _, _ := r.user("anna")
+	oldKey := kid(t, old)
+	jwks := func() string {
+		a := r.do("GET", "/.well-known/jwks.json", "", nil).want(t, 200, "")
+		if strings.Contains(a.text, `"d"`) || a.header.Get("Cache-Control") != "public, max-age=60" {
+			t.Fatalf("%s %v", a.text, a.header)
+		}
+		return a.text
+	}
+	newKey, err := keysCommand(t, "new", w.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new key is published", func() bool { return strings.Contains(jwks(), newKey) })
+	if token, _ := r.login("anna", goodPassword); kid(t, token) != oldKey {
+		t.Error("the new key signs before it is promoted")
+	}
+	if _, err := keysCommand(t, "promote", w.keys, newKey); err != nil {
+		t.Fatal(err)
+	}
+	var fresh string
+	eventually(t, "the new key signs", func() bool {
+		fresh, _ = r.login("anna", goodPassword)
+		return kid(t, fresh) == newKey
+	})
+	r.do("GET", "/users/me", old, nil).want(t, 200, "")
+
+	// A broken file changes nothing, and does not stay.
+	good := readFile(t, w.keys)
+	if err := os.WriteFile(w.keys, []byte(good[:len(good)/2]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the broken file is noticed", func() bool { return strings.Contains(r.log.String(), "can't be read; going on with the known ones") })
+	r.do("GET", "/users/me", old, nil).want(t, 200, "")
+	if err := os.WriteFile(w.keys, []byte(good), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keysCommand(t, "remove", w.keys, oldKey); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the old key is gone", func() bool { return !strings.Contains(jwks(), oldKey) })
+	r.do("GET", "/users/me", fresh, nil).want(t, 200, "")
+	// A replica that has not seen the old token refuses it at once; the one that
+	// has forgets within a minute.
+	w.start().do("GET", "/users/me", old, nil).want(t, 401, "token_invalid")
+}
+
+func kid(t *testing.T, token string) string {
+	t.Helper()
+	parsed, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _ := parsed.Header["kid"].(string)
+	return id
+}
