@@ -65,7 +65,9 @@ func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc
 	set, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
 		HTTPURLs:          map[string]jwkset.Storage{r.url: storage},
 		RefreshUnknownKID: rate.NewLimiter(rate.Every(10*time.Second), 1),
-		RateLimitWaitMax:  time.Nanosecond, // a request never waits for the next refetch
+		// Bounds the refetch itself too. Only one request at a time can wait for
+		// the next: for any other it is over ten seconds away.
+		RateLimitWaitMax: 3 * time.Second,
 	})
 	if err != nil {
 		return nil, err

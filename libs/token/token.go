@@ -26,8 +26,13 @@ const (
 // MaxLength bounds a token's text, in bytes.
 const MaxLength = 4096
 
-// remembered bounds how many verified tokens are kept.
-const remembered = 100_000
+// remembered bounds how many verified tokens are kept, rememberedFor how long.
+// A minute saves nearly all of the work, and after a key was taken away because
+// somebody had stolen it, it is all that his tokens have left.
+const (
+	remembered    = 100_000
+	rememberedFor = time.Minute
+)
 
 // Claims are the members of an access token.
 type Claims struct {
@@ -51,18 +56,23 @@ type Keys interface {
 	Ready() bool
 }
 
-// Verifier checks tokens and remembers those it has found valid until they
-// expire, so that a signature is not checked again on each request.
+// Verifier checks tokens and remembers those it has found valid for a minute, so
+// that a signature is not checked again on each request.
 type Verifier struct {
 	keys   Keys
 	parser *jwt.Parser
 	now    func() time.Time
-	known  *lru.Cache[[sha256.Size]byte, Identity]
+	known  *lru.Cache[[sha256.Size]byte, verified]
+}
+
+type verified struct {
+	id    Identity
+	until time.Time
 }
 
 // NewVerifier makes a Verifier of one issuer's tokens for one audience.
 func NewVerifier(keys Keys, issuer, audience string, now func() time.Time) (*Verifier, error) {
-	known, err := lru.New[[sha256.Size]byte, Identity](remembered)
+	known, err := lru.New[[sha256.Size]byte, verified](remembered)
 	if err != nil {
 		return nil, fmt.Errorf("make token cache: %w", err)
 	}
@@ -87,12 +97,8 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 		return Identity{}, errors.New("token is too long")
 	}
 	sum := sha256.Sum256([]byte(raw))
-	if id, ok := v.known.Get(sum); ok {
-		if v.now().Before(id.ExpiresAt) {
-			return id, nil
-		}
-		v.known.Remove(sum)
-		return Identity{}, jwt.ErrTokenExpired
+	if known, ok := v.known.Get(sum); ok && v.now().Before(known.until) {
+		return known.id, nil
 	}
 	var claims Claims
 	parsed, err := v.parser.ParseWithClaims(raw, &claims, v.keys.Keyfunc(ctx))
@@ -109,7 +115,11 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	v.known.Add(sum, id)
+	until := v.now().Add(rememberedFor)
+	if id.ExpiresAt.Before(until) {
+		until = id.ExpiresAt
+	}
+	v.known.Add(sum, verified{id, until})
 	return id, nil
 }
 

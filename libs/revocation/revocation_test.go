@@ -1,0 +1,215 @@
+package revocation_test
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"lavka/libs/natsconn"
+	"lavka/libs/natstest"
+	"lavka/libs/revocation"
+	"lavka/libs/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type fixture struct {
+	t    *testing.T
+	nats *natstest.Server
+	js   jetstream.JetStream
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{t: t, nats: natstest.Start(t), now: time.Now()}
+	nc, err := natsconn.Connect(f.nats.URL, "test", slog.New(slog.DiscardHandler), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if f.js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *fixture) clock() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
+}
+
+// run starts one that listens until the test ends.
+func (f *fixture) run(lifetime time.Duration) *revocation.Versions {
+	f.t.Helper()
+	v := revocation.New(f.js, lifetime, slog.New(slog.DiscardHandler), f.clock)
+	ctx, cancel := context.WithCancel(f.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := v.Run(ctx); err != nil {
+			f.t.Error(err)
+		}
+	})
+	f.t.Cleanup(func() { cancel(); running.Wait() })
+	return v
+}
+
+func (f *fixture) makeStream() {
+	f.t.Helper()
+	eventually(f.t, "the stream is made", func() bool {
+		ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := f.js.CreateStream(ctx, jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1})
+		return err == nil
+	})
+}
+
+func (f *fixture) say(userID, version, tokenVersion int64) {
+	f.t.Helper()
+	data, err := wire.Encode(wire.UserChanged{V: wire.Version, ID: userID, Login: "anna", Role: "user", Status: "active", Version: version, TokenVersion: tokenVersion})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.publish(userID, data)
+}
+
+func (f *fixture) publish(userID int64, data []byte) {
+	f.t.Helper()
+	if _, err := f.js.Publish(f.t.Context(), wire.SubjectChanged+"."+strconv.FormatInt(userID, 10), data); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(30 * time.Second)
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func TestFirstReadAndNews(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.makeStream()
+	for id := range int64(500) {
+		f.say(id+1, 1, id%3+1)
+	}
+	v := f.run(10 * time.Minute)
+	<-v.Loaded()
+	if !v.Ready() || v.Known() != 500 {
+		t.Errorf("ready %v, %d known", v.Ready(), v.Known())
+	}
+	for id := range int64(500) {
+		if own := id%3 + 1; v.Revoked(id+1, own) || !v.Revoked(id+1, own-1) {
+			t.Fatalf("user %d with version %d", id+1, own)
+		}
+	}
+	if v.Revoked(501, 1) {
+		t.Error("one of whom nothing was heard is revoked")
+	}
+	start := time.Now()
+	f.say(7, 2, 9)
+	eventually(t, "news", func() bool { return v.Revoked(7, 8) })
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("news took %v", took)
+	}
+	if v.Revoked(7, 9) {
+		t.Error("the newest token is revoked")
+	}
+	// What was known stays in force, whatever comes late.
+	f.publish(8, []byte("not a user"))
+	f.say(7, 1, 1)
+	f.say(9, 2, 7)
+	eventually(t, "the messages after it", func() bool { return v.Revoked(9, 6) })
+	if !v.Revoked(7, 8) {
+		t.Error("an older message has brought a token back")
+	}
+}
+
+func TestNotReadyWithoutAStream(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.nats.Stop()
+	v := f.run(10 * time.Minute)
+	if v.Ready() {
+		t.Error("ready without NATS")
+	}
+	f.nats.Start()
+	f.makeStream()
+	<-v.Loaded() // an empty stream has been read to its end
+	f.say(1, 1, 2)
+	eventually(t, "news", func() bool { return v.Revoked(1, 1) })
+}
+
+func TestStreamMadeAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.makeStream()
+	for range 20 {
+		f.say(1, 1, 1)
+	}
+	f.say(2, 1, 5)
+	v := f.run(10 * time.Minute)
+	<-v.Loaded()
+	if err := f.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
+		t.Fatal(err)
+	}
+	f.makeStream()
+	f.say(1, 2, 2) // with the sequence number 1
+	eventually(t, "news on the new stream", func() bool { return v.Revoked(1, 1) })
+	if !v.Revoked(2, 4) {
+		t.Error("what was known is forgotten")
+	}
+
+	f.nats.Stop()
+	f.nats.Wipe()
+	if !v.Revoked(1, 1) {
+		t.Error("forgotten without NATS")
+	}
+	f.nats.Start()
+	f.makeStream()
+	f.say(1, 3, 3)
+	eventually(t, "news after NATS came back empty", func() bool { return v.Revoked(1, 2) })
+}
+
+func TestForgetsWhatNoTokenOutlives(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.makeStream()
+	f.say(1, 1, 2)
+	v := f.run(10 * time.Minute)
+	<-v.Loaded()
+	pass := func(d time.Duration) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.now = f.now.Add(d)
+	}
+	pass(11 * time.Minute) // a token of version 1 may still live, by a slower clock
+	f.say(2, 1, 2)
+	eventually(t, "news", func() bool { return v.Revoked(2, 1) })
+	if !v.Revoked(1, 1) {
+		t.Error("forgotten too early")
+	}
+	pass(7 * time.Minute)
+	f.say(3, 1, 2)
+	eventually(t, "news", func() bool { return v.Revoked(3, 1) })
+	if v.Known() != 2 || v.Revoked(1, 1) || !v.Revoked(2, 1) {
+		t.Errorf("%d users are known", v.Known())
+	}
+}

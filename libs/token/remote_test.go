@@ -1,0 +1,113 @@
+package token_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"lavka/libs/token"
+)
+
+// jwks serves public keys like auth does.
+type jwks struct {
+	mu     sync.Mutex
+	keys   []map[string]string
+	broken bool
+	reads  atomic.Int64
+}
+
+func (j *jwks) add(kid string, public ed25519.PublicKey) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.keys = append(j.keys, map[string]string{
+		"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": base64.RawURLEncoding.EncodeToString(public),
+	})
+}
+
+func (j *jwks) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.reads.Add(1)
+	if j.broken {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(map[string]any{"keys": j.keys}); err != nil {
+		panic(err)
+	}
+}
+
+func TestRemote(t *testing.T) {
+	t.Parallel()
+	f, later, stranger := newForger(t), newForger(t), newForger(t)
+	set := &jwks{broken: true}
+	set.add("main", f.public)
+	server := httptest.NewServer(set)
+	t.Cleanup(server.Close)
+	remote := token.NewRemote(server.URL, slog.New(slog.DiscardHandler))
+	v := newVerifier(t, remote, func() time.Time { return noon })
+	if v.Ready() {
+		t.Error("ready before it runs")
+	}
+	if _, err := v.Verify(t.Context(), f.good()); err == nil {
+		t.Error("a token is good before keys have been read")
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := remote.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); running.Wait() })
+	for set.reads.Load() < 2 { // auth is still starting
+		select {
+		case <-remote.Loaded():
+			t.Fatal("loaded from a server that is broken")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	set.mu.Lock()
+	set.broken = false
+	set.mu.Unlock()
+	<-remote.Loaded()
+	if !v.Ready() {
+		t.Error("not ready after it has loaded")
+	}
+	if _, err := v.Verify(t.Context(), f.good()); err != nil {
+		t.Error(err)
+	}
+
+	// A key that was added is found at once; strangers then cost no more reads.
+	set.add("later", later.public)
+	before := set.reads.Load()
+	signed := later.sign(jwt.SigningMethodEdDSA, later.private, map[string]any{"kid": "later"}, claims(nil))
+	if _, err := v.Verify(t.Context(), signed); err != nil {
+		t.Errorf("a new key: %v", err)
+	}
+	start := time.Now()
+	for i := range 50 {
+		forged := stranger.sign(jwt.SigningMethodEdDSA, stranger.private, map[string]any{"kid": "stranger"}, claims(jwt.MapClaims{"jti": i}))
+		if _, err := v.Verify(t.Context(), forged); err == nil {
+			t.Fatal("a stranger's token is good")
+		}
+	}
+	if reads := set.reads.Load() - before; reads != 1 {
+		t.Errorf("%d reads for unknown kids within ten seconds, want 1", reads)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("requests waited for the next read: %v", took)
+	}
+}
