@@ -137,7 +137,8 @@ func recovered(log *slog.Logger) echo.MiddlewareFunc {
 }
 
 // plainParameters refuses what no parameter here can hold and Postgres would
-// choke on: U+0000 and invalid UTF-8.
+// choke on: U+0000 and invalid UTF-8. A slash in a path's parameter is a longer
+// path than any route has: echo lets the last parameter swallow it.
 func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
@@ -148,6 +149,11 @@ func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
 		for _, text := range []string{u.Path, query} {
 			if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
 				return problem.New(problem.Malformed, "malformed", "the URL holds U+0000 or is not UTF-8")
+			}
+		}
+		for _, value := range c.ParamValues() {
+			if strings.Contains(value, "/") {
+				return echo.ErrNotFound
 			}
 		}
 		return next(c)

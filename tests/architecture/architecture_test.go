@@ -52,7 +52,9 @@ var rules = []rule{
 }
 
 // ours are tests' own helpers, which may use what their package must not.
-func ours(file string) bool { return strings.HasSuffix(file, "_test.go") || strings.Contains(file, "test/") }
+func ours(file string) bool {
+	return strings.HasSuffix(file, "_test.go") || strings.Contains(file, "test/")
+}
 
 func TestImports(t *testing.T) {
 	t.Parallel()

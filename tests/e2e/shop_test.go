@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"lavka/deploy/local/stack"
 	"lavka/tests/contract"
 )
@@ -407,4 +409,18 @@ func (c *client) plain(t *testing.T, path string) (a answer, err error) {
 	a.status, a.header = resp.StatusCode, resp.Header
 	a.body, err = io.ReadAll(resp.Body)
 	return a, err
+}
+
+// database gives a way to ask a service's own schema for one value.
+func (s *shopUnderTest) database(t *testing.T, service string) func(sql string, args ...any) any {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.DatabaseURL(service))
+	must(t, err)
+	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
+	return func(sql string, args ...any) any {
+		t.Helper()
+		var v any
+		must(t, conn.QueryRow(t.Context(), sql, args...).Scan(&v))
+		return v
+	}
 }

@@ -34,7 +34,7 @@ func (s *server) ListBills(ctx context.Context, r api.ListBillsRequestObject) (a
 	}
 	bills, err := s.store.Bills(ctx, userID, orZero(before), limit+1)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	bills, next, err := page.Cut("bills", bills, limit, func(b billing.Bill) any { return b.ID })
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *server) CreateBill(ctx context.Context, _ api.CreateBillRequestObject) 
 	}
 	b, err := s.store.OpenBill(ctx, userID, maxBills)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	if b == nil {
 		return nil, errTooManyBills
@@ -74,7 +74,7 @@ func (s *server) GetBill(ctx context.Context, r api.GetBillRequestObject) (api.G
 	}
 	b, err := s.store.Bill(ctx, userID, r.Id)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	if b == nil {
 		return nil, errBillNotFound

@@ -23,7 +23,7 @@ func (s *server) ListCustomers(ctx context.Context, r api.ListCustomersRequestOb
 	}
 	customers, err := s.store.Customers(ctx, orZero(before), limit+1)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	customers, next, err := page.Cut("customers", customers, limit, func(c billing.Customer) any { return c.UserID })
 	if err != nil {
@@ -40,7 +40,7 @@ func (s *server) ListCustomers(ctx context.Context, r api.ListCustomersRequestOb
 func (s *server) GetCustomer(ctx context.Context, r api.GetCustomerRequestObject) (api.GetCustomerResponseObject, error) {
 	c, err := s.store.Customer(ctx, r.UserId)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	if c == nil {
 		return nil, errUserNotFound
@@ -64,7 +64,7 @@ func (s *server) withBills(ctx context.Context, customers []billing.Customer) ([
 	}
 	bills, err := s.store.BillsOf(ctx, ids)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	for i := range items {
 		items[i].Bills = []api.CustomerBill{} // in JSON a list, not null

@@ -4,13 +4,11 @@ package httpapi
 import (
 	"context"
 	"fmt"
-	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/labstack/echo/v4"
 
 	"lavka/libs/access"
-	"lavka/libs/problem"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 )
@@ -55,14 +53,8 @@ func (s *server) customer(ctx context.Context) (int64, error) {
 	}
 	err := s.store.SaveCustomer(ctx, billing.Customer{UserID: id.UserID, Role: id.Role, Status: billing.StatusActive})
 	if err != nil {
-		return 0, unavailable(err)
+		return 0, err
 	}
 	s.known.Add(id.UserID, struct{}{})
 	return id.UserID, nil
-}
-
-// unavailable is the answer while the database can't be asked.
-func unavailable(err error) error {
-	return problem.New(problem.Unavailable, "unavailable", "the database can't be asked right now; try again").
-		Retry(2 * time.Second).Because(err)
 }

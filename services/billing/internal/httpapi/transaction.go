@@ -33,7 +33,7 @@ func (s *server) ListTransactions(ctx context.Context, r api.ListTransactionsReq
 	if f.BillID != nil {
 		b, err := s.store.Bill(ctx, userID, *f.BillID)
 		if err != nil {
-			return nil, unavailable(err)
+			return nil, err
 		}
 		if b == nil {
 			return nil, errBillNotFound
@@ -41,7 +41,7 @@ func (s *server) ListTransactions(ctx context.Context, r api.ListTransactionsReq
 	}
 	transactions, err := s.store.Transactions(ctx, f)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	transactions, next, err := page.Cut("transactions", transactions, limit, func(t billing.Transaction) any { return t.ID })
 	if err != nil {

@@ -3,10 +3,10 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/pg"
 	"lavka/services/billing/internal/billing"
 )
 
@@ -17,13 +17,13 @@ const billColumns = `id, user_id, balance, created_at`
 func (s *Store) Bills(ctx context.Context, userID, before int64, limit int) ([]billing.Bill, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT `+billColumns+` FROM billing.bills
-		WHERE user_id = $1 AND ($2 = 0 OR id < $2) ORDER BY id DESC LIMIT $3`, userID, before, limit)
+		WHERE user_id = $1 AND ($2::bigint = 0 OR id < $2) ORDER BY id DESC LIMIT $3`, userID, before, limit)
 	if err != nil {
-		return nil, fmt.Errorf("list bills: %w", err)
+		return nil, pg.Fail("list bills", err)
 	}
 	bills, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Bill])
 	if err != nil {
-		return nil, fmt.Errorf("list bills: %w", err)
+		return nil, pg.Fail("list bills", err)
 	}
 	return bills, nil
 }
@@ -33,11 +33,11 @@ func (s *Store) BillsOf(ctx context.Context, userIDs []int64) ([]billing.Bill, e
 	rows, err := s.pool.Query(ctx, `
 		SELECT `+billColumns+` FROM billing.bills WHERE user_id = ANY ($1) ORDER BY id DESC`, userIDs)
 	if err != nil {
-		return nil, fmt.Errorf("list bills of customers: %w", err)
+		return nil, pg.Fail("list bills of customers", err)
 	}
 	bills, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Bill])
 	if err != nil {
-		return nil, fmt.Errorf("list bills of customers: %w", err)
+		return nil, pg.Fail("list bills of customers", err)
 	}
 	return bills, nil
 }
@@ -46,7 +46,7 @@ func (s *Store) BillsOf(ctx context.Context, userIDs []int64) ([]billing.Bill, e
 func (s *Store) Bill(ctx context.Context, userID, id int64) (*billing.Bill, error) {
 	rows, err := s.pool.Query(ctx, `SELECT `+billColumns+` FROM billing.bills WHERE id = $1 AND user_id = $2`, id, userID)
 	if err != nil {
-		return nil, fmt.Errorf("read bill: %w", err)
+		return nil, pg.Fail("read bill", err)
 	}
 	return one(rows, pgx.RowToStructByPos[billing.Bill], "read bill")
 }
@@ -57,7 +57,7 @@ func (s *Store) OpenBill(ctx context.Context, userID int64, max int) (*billing.B
 	var owned int
 	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM billing.bills WHERE user_id = $1`, userID).Scan(&owned)
 	if err != nil {
-		return nil, fmt.Errorf("count bills: %w", err)
+		return nil, pg.Fail("count bills", err)
 	}
 	if owned >= max {
 		return nil, nil
@@ -67,7 +67,7 @@ func (s *Store) OpenBill(ctx context.Context, userID int64, max int) (*billing.B
 			INSERT INTO billing.bills (id, user_id) VALUES (nextval('billing.bill_ids'), $1)
 			ON CONFLICT DO NOTHING RETURNING `+billColumns, userID)
 		if err != nil {
-			return nil, fmt.Errorf("insert bill: %w", err)
+			return nil, pg.Fail("insert bill", err)
 		}
 		bill, err := one(rows, pgx.RowToStructByPos[billing.Bill], "insert bill")
 		if bill != nil || err != nil {
@@ -83,7 +83,7 @@ func one[T any](rows pgx.Rows, scan pgx.RowToFunc[T], what string) (*T, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, pg.Fail(what, err)
 	}
 	return &row, nil
 }

@@ -2,10 +2,10 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/pg"
 	"lavka/services/billing/internal/billing"
 )
 
@@ -17,7 +17,7 @@ func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
 		SET login = EXCLUDED.login, role = EXCLUDED.role, status = EXCLUDED.status, version = EXCLUDED.version
 		WHERE customers.version < EXCLUDED.version`, c.UserID, c.Login, c.Role, c.Status, c.Version)
 	if err != nil {
-		return fmt.Errorf("save customer: %w", err)
+		return pg.Fail("save customer", err)
 	}
 	return nil
 }
@@ -26,13 +26,13 @@ func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
 func (s *Store) Customers(ctx context.Context, before int64, limit int) ([]billing.Customer, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT user_id, login, role, status, version FROM billing.customers
-		WHERE $1 = 0 OR user_id < $1 ORDER BY user_id DESC LIMIT $2`, before, limit)
+		WHERE $1::bigint = 0 OR user_id < $1 ORDER BY user_id DESC LIMIT $2`, before, limit)
 	if err != nil {
-		return nil, fmt.Errorf("list customers: %w", err)
+		return nil, pg.Fail("list customers", err)
 	}
 	customers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Customer])
 	if err != nil {
-		return nil, fmt.Errorf("list customers: %w", err)
+		return nil, pg.Fail("list customers", err)
 	}
 	return customers, nil
 }
@@ -42,7 +42,7 @@ func (s *Store) Customer(ctx context.Context, userID int64) (*billing.Customer, 
 	rows, err := s.pool.Query(ctx, `
 		SELECT user_id, login, role, status, version FROM billing.customers WHERE user_id = $1`, userID)
 	if err != nil {
-		return nil, fmt.Errorf("read customer: %w", err)
+		return nil, pg.Fail("read customer", err)
 	}
 	return one(rows, pgx.RowToStructByPos[billing.Customer], "read customer")
 }

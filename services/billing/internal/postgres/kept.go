@@ -4,11 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/pg"
 )
 
 // keptBody bounds how much of a rejected message is kept, in bytes.
@@ -33,7 +34,7 @@ func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) erro
 		                 AND reason <> 'transaction_conflict')
 		FROM billing.refused_payments r ORDER BY id`)
 	if err != nil {
-		return fmt.Errorf("list refused payments: %w", err)
+		return pg.Fail("list refused payments", err)
 	}
 	return forEach(rows, "list refused payments", f)
 }
@@ -53,7 +54,7 @@ func (s *Store) RejectedMessages(ctx context.Context, f func(RejectedMessage) er
 	rows, err := s.pool.Query(ctx, `
 		SELECT key, purchase_id, body, reason, times, first_at, last_at FROM billing.rejected_messages ORDER BY id`)
 	if err != nil {
-		return fmt.Errorf("list rejected messages: %w", err)
+		return pg.Fail("list rejected messages", err)
 	}
 	return forEach(rows, "list rejected messages", f)
 }
@@ -71,7 +72,7 @@ func (s *Store) RecordRejected(ctx context.Context, purchaseID *uuid.UUID, body 
 		ON CONFLICT (key) DO UPDATE SET times = rejected_messages.times + 1, last_at = now(), reason = EXCLUDED.reason
 		RETURNING first_at`, key, purchaseID, body[:min(len(body), keptBody)], reason).Scan(&firstAt)
 	if err != nil {
-		return firstAt, fmt.Errorf("insert rejected message: %w", err)
+		return firstAt, pg.Fail("insert rejected message", err)
 	}
 	return firstAt, nil
 }
@@ -81,14 +82,14 @@ func forEach[T any](rows pgx.Rows, what string, f func(T) error) error {
 	for rows.Next() {
 		row, err := pgx.RowToStructByPos[T](rows)
 		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return pg.Fail(what, err)
 		}
 		if err := f(row); err != nil {
 			return err
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return pg.Fail(what, err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -83,7 +82,7 @@ func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, code strin
 		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = now(), reason = EXCLUDED.reason`,
 		p.ID, p.UserID, p.BillID, p.AmountText, code)
 	if err != nil {
-		return fmt.Errorf("insert refused payment: %w", err)
+		return pg.Fail("insert refused payment", err)
 	}
 	return nil
 }

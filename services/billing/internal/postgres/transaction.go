@@ -2,10 +2,10 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/pg"
 	"lavka/services/billing/internal/billing"
 )
 
@@ -15,7 +15,7 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 		SELECT id, bill_id, user_id, amount, balance_after,
 		       CASE WHEN payment_id IS NULL THEN 'purchase' ELSE 'payment' END, payment_id, purchase_id, created_at
 		FROM billing.transactions
-		WHERE user_id = $1 AND ($2 = 0 OR id < $2)`
+		WHERE user_id = $1 AND ($2::bigint = 0 OR id < $2)`
 	args := []any{f.UserID, f.Before, f.Limit}
 	if f.BillID != nil {
 		sql += ` AND bill_id = $4`
@@ -29,11 +29,11 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 	}
 	rows, err := s.pool.Query(ctx, sql+` ORDER BY id DESC LIMIT $3`, args...)
 	if err != nil {
-		return nil, fmt.Errorf("list transactions: %w", err)
+		return nil, pg.Fail("list transactions", err)
 	}
 	transactions, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Transaction])
 	if err != nil {
-		return nil, fmt.Errorf("list transactions: %w", err)
+		return nil, pg.Fail("list transactions", err)
 	}
 	return transactions, nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/pg"
 )
 
 // Verified counts what Verify has looked at.
@@ -61,14 +63,14 @@ func (s *Store) Verify(ctx context.Context) (Verified, error) {
 	var v Verified
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
-		return v, fmt.Errorf("begin: %w", err)
+		return v, pg.Fail("begin", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	_, err = tx.Exec(ctx, `
 		SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
 		SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off`)
 	if err != nil {
-		return v, fmt.Errorf("set limits: %w", err)
+		return v, pg.Fail("set limits", err)
 	}
 	for _, check := range checks {
 		var bill int64
@@ -85,7 +87,7 @@ func (s *Store) Verify(ctx context.Context) (Verified, error) {
 		SELECT (SELECT count(*) FROM billing.bills), (SELECT count(*) FROM billing.transactions), (SELECT count(*) FROM billing.charges)`).
 		Scan(&v.Bills, &v.Transactions, &v.Charges)
 	if err != nil {
-		return v, fmt.Errorf("count: %w", err)
+		return v, pg.Fail("count", err)
 	}
 	return v, nil
 }
