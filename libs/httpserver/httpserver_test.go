@@ -1,0 +1,400 @@
+package httpserver_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lavka/libs/freeport"
+	"lavka/libs/httpserver"
+	"lavka/libs/problem"
+)
+
+// service is an echo with a route for each thing that can happen, and its log.
+func service(t *testing.T, trusted ...string) (*echo.Echo, *prometheus.Registry, *bytes.Buffer) {
+	t.Helper()
+	var prefixes []netip.Prefix
+	for _, p := range trusted {
+		prefixes = append(prefixes, netip.MustParsePrefix(p))
+	}
+	var log bytes.Buffer
+	registry := httpserver.NewRegistry()
+	e := httpserver.New("test", slog.New(slog.NewTextHandler(&log, nil)), prefixes, registry)
+	e.GET("/things/:id", func(c echo.Context) error { return c.JSON(http.StatusOK, map[string]string{"id": c.Param("id")}) })
+	e.POST("/things", func(c echo.Context) error {
+		var body struct {
+			Name string `json:"name"`
+		}
+		if err := c.Bind(&body); err != nil {
+			return err
+		}
+		return c.JSON(http.StatusCreated, body)
+	})
+	e.POST("/raw", func(c echo.Context) error {
+		body, err := httpserver.ReadBody(c, 16)
+		if err != nil {
+			return err
+		}
+		return c.Blob(http.StatusOK, "application/octet-stream", body)
+	})
+	e.GET("/panic", func(echo.Context) error { panic("the password is hunter2") })
+	e.GET("/broken", func(echo.Context) error { return errors.New("the password is hunter2") })
+	e.GET("/refused", func(echo.Context) error {
+		return problem.New(problem.Unavailable, "overloaded", "later").Retry(2 * time.Second).Because(errors.New("the queue is full"))
+	})
+	e.GET("/address", func(c echo.Context) error { return c.String(http.StatusOK, c.RealIP()) })
+	return e, registry, &log
+}
+
+func do(e http.Handler, method, target, contentType string, body io.Reader) (*httptest.ResponseRecorder, string) {
+	r := httptest.NewRequest(method, target, body)
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, r)
+	var p struct {
+		Code string `json:"code"`
+	}
+	// What is no JSON has no code.
+	_ = json.Unmarshal(w.Body.Bytes(), &p)
+	return w, p.Code
+}
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	const js = "application/json"
+	large := `{"name":"` + strings.Repeat("x", httpserver.MaxBody) + `"}`
+	for name, c := range map[string]struct {
+		method, target, contentType string
+		body                        io.Reader
+		status                      int
+		code                        string
+	}{
+		"found":                      {"GET", "/things/7", "", nil, 200, ""},
+		"unknown route":              {"GET", "/nothing", "", nil, 404, "not_found"},
+		"no trailing slash":          {"GET", "/things/7/", "", nil, 404, "not_found"},
+		"wrong method":               {"DELETE", "/things/7", "", nil, 405, "method_not_allowed"},
+		"made up method":             {"BREW", "/things/7", "", nil, 405, "method_not_allowed"},
+		"created":                    {"POST", "/things", js, strings.NewReader(`{"name":"tea"}`), 201, ""},
+		"charset":                    {"POST", "/things", js + "; charset=UTF-8", strings.NewReader(`{"name":"tea"}`), 201, ""},
+		"another charset":            {"POST", "/things", js + "; charset=latin1", strings.NewReader(`{"name":"tea"}`), 415, "unsupported_media_type"},
+		"no content type":            {"POST", "/things", "", strings.NewReader(`{"name":"tea"}`), 415, "unsupported_media_type"},
+		"text":                       {"POST", "/things", "text/plain", strings.NewReader(`{"name":"tea"}`), 415, "unsupported_media_type"},
+		"a form":                     {"POST", "/things", "application/x-www-form-urlencoded", strings.NewReader(`name=tea`), 415, "unsupported_media_type"},
+		"no content type at all":     {"POST", "/things", ";", strings.NewReader(`{}`), 415, "unsupported_media_type"},
+		"no body":                    {"POST", "/things", js, nil, 400, "malformed"},
+		"unknown member":             {"POST", "/things", js, strings.NewReader(`{"name":"tea","x":1}`), 400, "malformed"},
+		"other case":                 {"POST", "/things", js, strings.NewReader(`{"Name":"tea"}`), 400, "malformed"},
+		"trailing":                   {"POST", "/things", js, strings.NewReader(`{"name":"tea"}x`), 400, "malformed"},
+		"too large":                  {"POST", "/things", js, strings.NewReader(large), 413, "body_too_large"},
+		"too large, unannounced":     {"POST", "/things", js, io.MultiReader(strings.NewReader(large)), 413, "body_too_large"},
+		"raw":                        {"POST", "/raw", "any/thing", strings.NewReader("0123456789abcdef"), 200, ""},
+		"raw too large":              {"POST", "/raw", "", strings.NewReader("0123456789abcdefg"), 413, "body_too_large"},
+		"raw too large, unannounced": {"POST", "/raw", "", io.MultiReader(strings.NewReader("0123456789abcdefg")), 413, "body_too_large"},
+		"zero in the path":           {"GET", "/things/a%00b", "", nil, 400, "malformed"},
+		"zero in the query":          {"GET", "/things/7?q=%00", "", nil, 400, "malformed"},
+		"no UTF-8 in the path":       {"GET", "/things/%ff", "", nil, 400, "malformed"},
+		"no UTF-8 in the query":      {"GET", "/things/7?q=%ff", "", nil, 400, "malformed"},
+		"badly escaped query":        {"GET", "/things/7?q=%zz", "", nil, 400, "malformed"},
+		"panic":                      {"GET", "/panic", "", nil, 500, "internal"},
+		"unknown error":              {"GET", "/broken", "", nil, 500, "internal"},
+		"refused":                    {"GET", "/refused", "", nil, 503, "overloaded"},
+	} {
+		w, code := do(e, c.method, c.target, c.contentType, c.body)
+		if w.Code != c.status || code != c.code {
+			t.Errorf("%s: %d %q, want %d %q: %s", name, w.Code, code, c.status, c.code, w.Body)
+		}
+		if code != "" && w.Header().Get("Content-Type") != problem.ContentType {
+			t.Errorf("%s: %v", name, w.Header())
+		}
+		if strings.Contains(w.Body.String(), "hunter2") {
+			t.Errorf("%s: the answer tells too much: %s", name, w.Body)
+		}
+	}
+}
+
+func TestHeadersOfProblems(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	w, _ := do(e, "POST", "/things/7", "", nil)
+	if allow := w.Header().Get("Allow"); !strings.Contains(allow, "GET") || !strings.Contains(allow, "HEAD") {
+		t.Errorf("Allow: %q", allow)
+	}
+	if w, _ = do(e, "GET", "/raw", "", nil); !strings.Contains(w.Header().Get("Allow"), "POST") || strings.Contains(w.Header().Get("Allow"), "HEAD") {
+		t.Errorf("Allow: %q", w.Header().Get("Allow"))
+	}
+	if w, _ = do(e, "GET", "/refused", "", nil); w.Header().Get("Retry-After") != "2" {
+		t.Errorf("%v", w.Header())
+	}
+}
+
+// The path of an activation link is a secret: only the route is written.
+func TestLogAndMetricsNameOnlyRoutes(t *testing.T) {
+	t.Parallel()
+	e, registry, log := service(t)
+	for _, target := range []string{"/things/secret7", "/unknown/secret7", "/things/secret7/", "/panic?x=secret7"} {
+		do(e, "GET", target, "", nil)
+	}
+	do(e, "SECRET7", "/things/secret7", "", nil)
+	if strings.Contains(log.String(), "secret7") || strings.Count(log.String(), "msg=request") != 5 {
+		t.Errorf("log:\n%s", log)
+	}
+	if !strings.Contains(log.String(), "hunter2") || !strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("the panic is not in the log:\n%s", log)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, f := range families {
+		text := strings.ToLower(f.String())
+		if strings.Contains(text, "secret7") {
+			t.Errorf("metrics: %s", text)
+		}
+		found = found || strings.Contains(text, `"/things/:id"`)
+	}
+	if !found {
+		t.Error("no metric names the route")
+	}
+}
+
+func TestClientAddress(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		trusted   []string
+		forwarded []string
+		want      string
+	}{
+		"nobody is trusted":         {nil, []string{"198.51.100.7"}, "192.0.2.1"},
+		"another is trusted":        {[]string{"10.0.0.0/8"}, []string{"198.51.100.7"}, "192.0.2.1"},
+		"the gateway is trusted":    {[]string{"192.0.2.0/24"}, []string{"198.51.100.7"}, "198.51.100.7"},
+		"the client lies":           {[]string{"192.0.2.0/24"}, []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
+		"the client lies, again":    {[]string{"192.0.2.0/24"}, []string{"203.0.113.9", "198.51.100.7"}, "198.51.100.7"},
+		"by way of two":             {[]string{"192.0.2.0/24", "10.0.0.1/32"}, []string{"198.51.100.7, 10.0.0.1"}, "198.51.100.7"},
+		"nothing is said":           {[]string{"192.0.2.0/24"}, nil, "192.0.2.1"},
+		"a private one is no proxy": {nil, []string{"10.0.0.1"}, "192.0.2.1"},
+	} {
+		e, _, _ := service(t, c.trusted...)
+		r := httptest.NewRequest("GET", "/address", nil) // from 192.0.2.1
+		r.Header["X-Forwarded-For"] = c.forwarded
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, r)
+		if got := w.Body.String(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// running is Serve on ports of its own.
+type running struct {
+	public, internal string
+	stop             func() error
+}
+
+func serve(t *testing.T, h http.Handler, ready func(context.Context) error) running {
+	t.Helper()
+	cfg := httpserver.Config{
+		Addr: address(t), InternalAddr: address(t), ShutdownTimeout: 20 * time.Second,
+		Ready: ready, Registry: httpserver.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- httpserver.Serve(ctx, cfg, h) }()
+	r := running{"http://" + cfg.Addr, "http://" + cfg.InternalAddr, sync.OnceValue(func() error { cancel(); return <-done })}
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "it listens", func() bool {
+		conn, err := net.Dial("tcp", cfg.InternalAddr)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return r
+}
+
+func address(t *testing.T) string {
+	t.Helper()
+	port, err := freeport.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(30 * time.Second)
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+func TestHeadIsGetWithoutABody(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	r := serve(t, e, func(context.Context) error { return nil })
+	for target, want := range map[string]int{"/things/7": 200, "/nothing": 404, "/raw": 405, "/broken": 500} {
+		resp, err := http.Head(r.public + target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != want || len(body) != 0 || resp.Header.Get("Content-Type") == "" {
+			t.Errorf("HEAD %s: %s %v %q", target, resp.Status, err, body)
+		}
+	}
+}
+
+func TestDraining(t *testing.T) {
+	t.Parallel()
+	started, finish := make(chan struct{}), make(chan struct{})
+	slow := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(started)
+		<-finish
+		w.WriteHeader(http.StatusTeapot)
+	})
+	r := serve(t, slow, func(context.Context) error { return nil })
+	if status, _ := get(t, r.internal+"/readyz"); status != 200 {
+		t.Fatalf("not ready: %d", status)
+	}
+	if err := httpserver.Healthcheck(t.Context(), strings.TrimPrefix(r.internal, "http://")); err != nil {
+		t.Error(err)
+	}
+	answered := make(chan int, 1)
+	go func() {
+		resp, err := http.Get(r.public)
+		if err != nil {
+			t.Error(err)
+			answered <- 0
+			return
+		}
+		resp.Body.Close()
+		answered <- resp.StatusCode
+	}()
+	<-started
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	eventually(t, "it says that it drains", func() bool {
+		status, text := get(t, r.internal+"/readyz")
+		return status == 503 && strings.Contains(text, `"draining"`)
+	})
+	if status, _ := get(t, r.internal+"/livez"); status != 200 {
+		t.Errorf("not alive while it drains: %d", status)
+	}
+	if err := httpserver.Healthcheck(t.Context(), strings.TrimPrefix(r.internal, "http://")); err == nil {
+		t.Error("healthy while it drains")
+	}
+	eventually(t, "it takes no new connections", func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.public, "http://"))
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	close(finish)
+	if status := <-answered; status != http.StatusTeapot {
+		t.Errorf("the request under way: %d", status)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInternalPort(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	r := serve(t, e, func(context.Context) error { return errors.New("postgres://auth:hunter2@db is away") })
+	if status, _ := get(t, r.internal+"/livez"); status != 200 {
+		t.Errorf("livez: %d", status)
+	}
+	if status, text := get(t, r.internal+"/readyz"); status != 503 || !strings.Contains(text, `"not_ready"`) || strings.Contains(text, "hunter2") {
+		t.Errorf("readyz: %d %s", status, text)
+	}
+	if status, text := get(t, r.internal+"/metrics"); status != 200 || !strings.Contains(text, "go_goroutines") {
+		t.Errorf("metrics: %d", status)
+	}
+	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
+		if status, _ := get(t, r.public+path); status != 404 {
+			t.Errorf("%s on the public port: %d", path, status)
+		}
+	}
+}
+
+func TestTakenPort(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, cfg := range []httpserver.Config{
+		{Addr: l.Addr().String(), InternalAddr: address(t)}, {Addr: address(t), InternalAddr: l.Addr().String()},
+	} {
+		cfg.Log, cfg.Registry = slog.New(slog.DiscardHandler), httpserver.NewRegistry()
+		err := httpserver.Serve(t.Context(), cfg, http.NotFoundHandler())
+		if err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	contract, err := httpserver.LoadContract([]byte("openapi: 3.1.0\ninfo: {title: x, version: '1'}\npaths: {}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := httpserver.ServeContract(e, "test", contract); err != nil {
+		t.Fatal(err)
+	}
+	if w, _ := do(e, "GET", "/test/openapi.json", "", nil); w.Code != 200 || !json.Valid(w.Body.Bytes()) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if _, err := httpserver.LoadContract([]byte("{")); err == nil {
+		t.Error("a broken contract is read")
+	}
+}

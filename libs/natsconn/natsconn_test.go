@@ -1,0 +1,197 @@
+package natsconn_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/goleak"
+
+	"lavka/libs/natsconn"
+	"lavka/libs/natstest"
+)
+
+func TestMain(m *testing.M) {
+	otel.SetTextMapPropagator(propagation.TraceContext{})
+	goleak.VerifyTestMain(m)
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(30 * time.Second)
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func TestConnectsForEver(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	server.Stop()
+	var connects atomic.Int64
+	nc, err := natsconn.Connect(server.URL, "test", quiet, func() { connects.Add(1) })
+	if err != nil {
+		t.Fatalf("the server is away: %v", err)
+	}
+	defer nc.Close()
+	// Nothing is kept to be sent later: it would be stale by then.
+	if err := nc.Publish("x", nil); err == nil {
+		t.Error("published to nobody")
+	}
+	for want := range int64(3) {
+		server.Start()
+		eventually(t, "connected", func() bool { return connects.Load() == want+1 && nc.IsConnected() })
+		if err := nc.Publish("x", nil); err != nil {
+			t.Error(err)
+		}
+		server.Stop()
+		eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
+	}
+	if _, err := natsconn.Connect("nats://a b", "test", quiet, func() {}); err == nil {
+		t.Error("a broken URL is no error")
+	}
+}
+
+func TestDrainWaitsForHandlers(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	nc, err := natsconn.Connect(server.URL, "test", quiet, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, finish := make(chan struct{}), make(chan struct{})
+	var handled atomic.Int64
+	if _, err := nc.Subscribe("x", func(*nats.Msg) {
+		if handled.Load() == 0 {
+			close(started)
+			<-finish
+		}
+		handled.Add(1)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if err := nc.Publish("x", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- natsconn.Drain(t.Context(), nc) }()
+	eventually(t, "draining", nc.IsDraining)
+	close(finish)
+	if err := <-drained; err != nil || handled.Load() != 10 || !nc.IsClosed() {
+		t.Errorf("%v; %d of 10 handled, closed: %v", err, handled.Load(), nc.IsClosed())
+	}
+	if err := natsconn.Drain(short, nc); err != nil {
+		t.Errorf("drained twice: %v", err)
+	}
+}
+
+func TestDrainGivesUp(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	nc, err := natsconn.Connect(server.URL, "test", quiet, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, finish, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	if _, err := nc.Subscribe("x", func(*nats.Msg) {
+		close(started)
+		<-finish
+		close(ended)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish("x", nil); err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := natsconn.Drain(ctx, nc); !errors.Is(err, context.DeadlineExceeded) || !nc.IsClosed() {
+		t.Errorf("%v, closed: %v", err, nc.IsClosed())
+	}
+	close(finish)
+	<-ended
+}
+
+func TestDrainWithoutAServer(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	nc, err := natsconn.Connect(server.URL, "test", quiet, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
+	if err := natsconn.Drain(t.Context(), nc); err != nil || !nc.IsClosed() {
+		t.Errorf("%v, closed: %v", err, nc.IsClosed())
+	}
+}
+
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	nc, err := natsconn.Connect(natstest.Start(t).URL, "test", quiet, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Stream(t.Context(), "NONE"); !natsconn.Missing(err) {
+		t.Errorf("a stream: %v", err)
+	}
+	if _, err := js.Publish(t.Context(), "none", nil, jetstream.WithRetryAttempts(0)); !natsconn.Missing(err) {
+		t.Errorf("to publish: %v", err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SOME", Subjects: []string{"some"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Consumer(t.Context(), "none"); !natsconn.Missing(err) {
+		t.Errorf("a consumer: %v", err)
+	}
+	if natsconn.Missing(nil) || natsconn.Missing(context.DeadlineExceeded) || natsconn.Missing(nats.ErrConnectionClosed) {
+		t.Error("something else is missing")
+	}
+}
+
+func TestTraceCrosses(t *testing.T) {
+	t.Parallel()
+	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1, 2}, SpanID: trace.SpanID{3}, TraceFlags: trace.FlagsSampled, Remote: true})
+	h := nats.Header{}
+	natsconn.Inject(trace.ContextWithSpanContext(t.Context(), sc), h)
+	if len(h["traceparent"]) != 1 {
+		t.Errorf("%v", h)
+	}
+	if got := trace.SpanContextFromContext(natsconn.Extract(t.Context(), h)); !got.Equal(sc) {
+		t.Errorf("%v, want %v", got, sc)
+	}
+	if trace.SpanContextFromContext(natsconn.Extract(t.Context(), nil)).IsValid() {
+		t.Error("a trace out of nothing")
+	}
+}

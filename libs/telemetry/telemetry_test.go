@@ -1,0 +1,58 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel"
+
+	"lavka/libs/telemetry"
+)
+
+func TestLinesCarryTheTrace(t *testing.T) {
+	t.Parallel()
+	stop := telemetry.Start("test")
+	t.Cleanup(func() {
+		if err := stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	// Also one that is not recorded has an id.
+	ctx, span := otel.Tracer("test").Start(t.Context(), "x")
+	defer span.End()
+	var out bytes.Buffer
+	log, err := telemetry.NewLogger(&out, "shop", "json", "warn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = log.With("replica", 1).WithGroup("g")
+	log.InfoContext(ctx, "too quiet")
+	log.WarnContext(ctx, "loud enough", "x", 1)
+	if strings.Contains(out.String(), "too quiet") || !strings.Contains(out.String(), span.SpanContext().TraceID().String()) {
+		t.Errorf("%s", &out)
+	}
+	var line map[string]any
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line["service"] != "shop" || line["replica"] != 1.0 || line["msg"] != "loud enough" {
+		t.Errorf("%v %v", line, err)
+	}
+	out.Reset()
+	log.Error("without a trace")
+	if strings.Contains(out.String(), "trace_id") {
+		t.Errorf("%s", &out)
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string][2]string{"LOG_LEVEL": {"json", "loud"}, "LAVKA_LOG_FORMAT": {"xml", "info"}} {
+		if _, err := telemetry.NewLogger(&bytes.Buffer{}, "shop", c[0], c[1]); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if _, err := telemetry.NewLogger(&bytes.Buffer{}, "shop", "text", "debug"); err != nil {
+		t.Error(err)
+	}
+}
