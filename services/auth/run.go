@@ -103,7 +103,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
-	verifier, err := token.NewVerifier(ring, cfg.TokenIssuer, cfg.TokenAudience, time.Now)
+	verifier, err := token.NewVerifier(ring, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
 	if err != nil {
 		return err
 	}

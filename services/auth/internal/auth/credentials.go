@@ -32,15 +32,14 @@ func (c *Credentials) Check(ctx context.Context, login, password, address string
 	}
 	user, hash, err := c.find(ctx, login)
 	if err != nil {
-		attempt.Undecided()
 		return User{}, "", err
 	}
 	same, err := c.hasher.Verify(ctx, hash, password)
 	if err != nil {
-		attempt.Undecided()
 		return User{}, "", err
 	}
 	if !same {
+		attempt.Failed()
 		return User{}, "", ErrInvalidCredentials
 	}
 	attempt.Succeeded()

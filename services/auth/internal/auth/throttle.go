@@ -47,15 +47,15 @@ func NewThrottle(now func() time.Time) (*Throttle, error) {
 	return &Throttle{now: now, pairs: pairs, addrs: addrs}, nil
 }
 
-// Attempt is one that was let through. It counts as failed until it says
-// otherwise: many at once get no more tries than one after another.
+// Attempt is one that was let through.
 type Attempt struct {
 	t   *Throttle
 	key pair
 }
 
 // Begin lets an attempt through, or is ErrTooManyAttempts with the time to
-// wait.
+// wait. Only failures count, and they count when they are known: many at once
+// may get through, and then wait for as long as if they had come one by one.
 func (t *Throttle) Begin(login, address string) (Attempt, error) {
 	if CheckLogin(login) != nil {
 		login = "" // nobody's: all of them share one count
@@ -65,18 +65,22 @@ func (t *Throttle) Begin(login, address string) (Attempt, error) {
 	defer t.mu.Unlock()
 	now := t.now()
 	addr, _ := t.addrs.Get(key.address)
-	addr, wait := addr.take(perAddress, now)
-	if wait > 0 {
-		return Attempt{}, ErrTooManyAttempts.Retry(wait)
-	}
 	both, _ := t.pairs.Get(key)
-	both, wait = both.take(perPair, now)
-	if wait > 0 {
+	if wait := max(addr.wait(perAddress, now), both.wait(perPair, now)); wait > 0 {
 		return Attempt{}, ErrTooManyAttempts.Retry(wait)
 	}
-	t.addrs.Add(key.address, addr)
-	t.pairs.Add(key, both)
 	return Attempt{t, key}, nil
+}
+
+// Failed counts the attempt.
+func (a Attempt) Failed() {
+	a.t.mu.Lock()
+	defer a.t.mu.Unlock()
+	now := a.t.now()
+	addr, _ := a.t.addrs.Get(a.key.address)
+	a.t.addrs.Add(a.key.address, addr.take(perAddress, now))
+	both, _ := a.t.pairs.Get(a.key)
+	a.t.pairs.Add(a.key, both.take(perPair, now))
 }
 
 // Succeeded forgets the pair's failures. Those of the address stay: someone
@@ -85,23 +89,6 @@ func (a Attempt) Succeeded() {
 	a.t.mu.Lock()
 	defer a.t.mu.Unlock()
 	a.t.pairs.Remove(a.key)
-	a.t.giveBackAddress(a.key.address)
-}
-
-// Undecided takes the attempt back: no password was looked at.
-func (a Attempt) Undecided() {
-	a.t.mu.Lock()
-	defer a.t.mu.Unlock()
-	if b, ok := a.t.pairs.Peek(a.key); ok {
-		a.t.pairs.Add(a.key, b.giveBack(perPair))
-	}
-	a.t.giveBackAddress(a.key.address)
-}
-
-func (t *Throttle) giveBackAddress(address string) {
-	if b, ok := t.addrs.Peek(address); ok {
-		t.addrs.Add(address, b.giveBack(perAddress))
-	}
 }
 
 // limit is a burst, and the time after which one more is allowed.
@@ -114,19 +101,21 @@ type limit struct {
 // (GCRA). The zero bucket is full.
 type bucket struct{ fullAt time.Time }
 
-// take takes one token, or says how long to wait for the next.
-func (b bucket) take(l limit, now time.Time) (bucket, time.Duration) {
+// wait is the time until there is a token, 0 when there is one.
+func (b bucket) wait(l limit, now time.Time) time.Duration {
+	if b.fullAt.Before(now) {
+		return 0
+	}
+	return max(0, b.fullAt.Sub(now)-time.Duration(l.burst-1)*l.every)
+}
+
+// take takes a token, also one that is not there yet.
+func (b bucket) take(l limit, now time.Time) bucket {
 	if b.fullAt.Before(now) {
 		b.fullAt = now
 	}
-	next := b.fullAt.Add(l.every)
-	if wait := next.Sub(now) - time.Duration(l.burst)*l.every; wait > 0 {
-		return b, wait
-	}
-	return bucket{next}, 0
+	return bucket{b.fullAt.Add(l.every)}
 }
-
-func (b bucket) giveBack(l limit) bucket { return bucket{b.fullAt.Add(-l.every)} }
 
 // network is what one client has of addresses: an IPv6 customer gets a /64 and
 // could take another address for each try.

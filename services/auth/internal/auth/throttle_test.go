@@ -22,7 +22,10 @@ func newThrottle(t *testing.T) (*Throttle, *clock) {
 }
 
 func (t *Throttle) fail(login, address string) error {
-	_, err := t.Begin(login, address)
+	a, err := t.Begin(login, address)
+	if err == nil {
+		a.Failed()
+	}
 	return err
 }
 
@@ -76,19 +79,18 @@ func TestThrottleAddress(t *testing.T) {
 func TestThrottleForgets(t *testing.T) {
 	t.Parallel()
 	th, _ := newThrottle(t)
-	for range 3 * perAddress.burst { // success costs nothing
+	for range 3 * perAddress.burst { // success costs nothing, nor does what nobody looked at
 		a, err := th.Begin("anna", "192.0.2.1")
 		if err != nil {
 			t.Fatal(err)
 		}
 		a.Succeeded()
-	}
-	for range 3 * perAddress.burst { // neither does what was not decided
-		a, err := th.Begin("anna", "192.0.2.1")
-		if err != nil {
+		if _, err := th.Begin("anna", "192.0.2.1"); err != nil {
 			t.Fatal(err)
 		}
-		a.Undecided()
+	}
+	if th.pairs.Len() != 0 || th.addrs.Len() != 0 {
+		t.Error("success is remembered")
 	}
 	for range perPair.burst - 1 {
 		if err := th.fail("anna", "192.0.2.1"); err != nil {
@@ -107,18 +109,29 @@ func TestThrottleForgets(t *testing.T) {
 	}
 }
 
-// All at once get no more tries than one after another.
-func TestThrottleCountsBeforeTheAnswer(t *testing.T) {
+// All at once may get through, but then they wait as if they had come one by
+// one: it gains nothing.
+func TestThrottleChargesForManyAtOnce(t *testing.T) {
 	t.Parallel()
-	th, _ := newThrottle(t)
-	begun := 0
-	for range 100 {
-		if _, err := th.Begin("anna", "192.0.2.1"); err == nil {
-			begun++
+	th, clock := newThrottle(t)
+	const tries = 40
+	attempts := make([]Attempt, tries)
+	for i := range attempts {
+		var err error
+		if attempts[i], err = th.Begin("anna", "192.0.2.1"); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if begun != perPair.burst {
-		t.Errorf("%d tries under way, want %d", begun, perPair.burst)
+	for _, a := range attempts {
+		a.Failed()
+	}
+	_, err := th.Begin("anna", "192.0.2.1")
+	if want := time.Duration(tries-perPair.burst+1) * perPair.every; !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != want {
+		t.Errorf("%v after %v, want %v", err, problem.From(err).RetryAfter, want)
+	}
+	clock.Time = clock.Add(problem.From(err).RetryAfter)
+	if err := th.fail("anna", "192.0.2.1"); err != nil {
+		t.Errorf("after the wait: %v", err)
 	}
 }
 

@@ -150,7 +150,7 @@ func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
 	}
 	verify := func(text string) error {
 		// A new one each time: it remembers nothing.
-		v, err := token.NewVerifier(ring, "lavka", "shop", time.Now)
+		v, err := token.NewVerifier(ring, "lavka", "shop", time.Hour, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/pg"
 )
 
 // ClaimNews gives at most limit users whose newest version has not been
@@ -25,11 +27,11 @@ func (s *Store) claim(ctx context.Context, which string, limit int, lease time.D
 		WHERE id IN (SELECT id FROM auth.users WHERE `+which+` publish_at <= now() ORDER BY publish_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
 		RETURNING id`, limit, lease)
 	if err != nil {
-		return nil, fail("claim users to publish", err)
+		return nil, pg.Fail("claim users to publish", err)
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return nil, fail("claim users to publish", err)
+		return nil, pg.Fail("claim users to publish", err)
 	}
 	return ids, nil
 }
@@ -43,7 +45,7 @@ func (s *Store) MarkPublished(ctx context.Context, id, version int64, soon, late
 		SET publish_at = now() + CASE WHEN published_version < version THEN $3::interval ELSE $4::interval END, published_version = version
 		WHERE id = $1 AND version = $2`, id, version, soon, later)
 	if err != nil {
-		return fail("mark published", err)
+		return pg.Fail("mark published", err)
 	}
 	return nil
 }
@@ -52,7 +54,7 @@ func (s *Store) MarkPublished(ctx context.Context, id, version int64, soon, late
 func (s *Store) Due(ctx context.Context) (int64, error) {
 	var n int64
 	if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM auth.users WHERE publish_at <= now()`).Scan(&n); err != nil {
-		return 0, fail("count users to publish", err)
+		return 0, pg.Fail("count users to publish", err)
 	}
 	return n, nil
 }
@@ -62,7 +64,7 @@ func (s *Store) Due(ctx context.Context) (int64, error) {
 func (s *Store) RepublishChanged(ctx context.Context, within time.Duration) error {
 	_, err := s.pool.Exec(ctx, `UPDATE auth.users SET publish_at = '-infinity' WHERE changed_at > now() - $1::interval AND publish_at > now()`, within)
 	if err != nil {
-		return fail("republish changed users", err)
+		return pg.Fail("republish changed users", err)
 	}
 	return nil
 }
@@ -98,7 +100,7 @@ func (s *Store) Stream(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fail("read the known stream", err)
+		return "", pg.Fail("read the known stream", err)
 	}
 	return created, nil
 }
@@ -107,7 +109,7 @@ func (s *Store) Stream(ctx context.Context) (string, error) {
 func (s *Store) RememberStream(ctx context.Context, created string) error {
 	_, err := s.pool.Exec(ctx, `INSERT INTO auth.users_stream (created_at) VALUES ($1) ON CONFLICT (one) DO UPDATE SET created_at = excluded.created_at`, created)
 	if err != nil {
-		return fail("remember the stream", err)
+		return pg.Fail("remember the stream", err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/pg"
 	"lavka/services/auth/internal/auth"
 )
 
@@ -127,7 +128,7 @@ func (s *Store) Prune(ctx context.Context) (more bool, err error) {
 	} {
 		tag, err := s.pool.Exec(ctx, sql, batch)
 		if err != nil {
-			return false, fail("prune", err)
+			return false, pg.Fail("prune", err)
 		}
 		more = more || tag.RowsAffected() == batch
 	}

@@ -5,19 +5,12 @@ package postgres
 import (
 	"context"
 	"embed"
-	"errors"
-	"fmt"
 	"io/fs"
-	"net"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lavka/libs/pg"
-	"lavka/libs/problem"
 )
 
 // Schema is the name of auth's schema.
@@ -55,9 +48,6 @@ func (s *Store) Ready(ctx context.Context) error {
 	return pg.CheckVersion(ctx, s.pool, Schema, s.version)
 }
 
-// ErrUnavailable is what a client hears when the database is away or busy.
-var ErrUnavailable = problem.New(problem.Unavailable, "service_unavailable", "the database can't answer right now; try again").Retry(time.Second)
-
 // inTx runs f in a transaction, again when it lost a race.
 func (s *Store) inTx(ctx context.Context, what string, f func(pgx.Tx) error) error {
 	for try := 1; ; try++ {
@@ -65,35 +55,10 @@ func (s *Store) inTx(ctx context.Context, what string, f func(pgx.Tx) error) err
 		if err == nil {
 			return nil
 		}
-		lost := pg.LockTimeout(err) || (pg.Again(err) && !pg.CommitUnknown(err) && pg.Code(err) != uniqueViolation)
+		_, taken := pg.UniqueViolation(err)
+		lost := pg.LockTimeout(err) || (pg.Again(err) && !pg.CommitUnknown(err) && !taken)
 		if !lost || try == 3 {
-			return fail(what, err)
+			return pg.Fail(what, err)
 		}
 	}
-}
-
-const uniqueViolation = "23505"
-
-// fail names what failed, and makes an absent or busy server a problem that
-// says so. Problems pass as they are.
-func fail(what string, err error) error {
-	var p *problem.Error
-	if errors.As(err, &p) {
-		return err
-	}
-	err = fmt.Errorf("%s: %w", what, err)
-	if unavailable(err) {
-		return ErrUnavailable.Because(err)
-	}
-	return err
-}
-
-func unavailable(err error) bool {
-	var connect *pgconn.ConnectError
-	var network net.Error
-	code := pg.Code(err)
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
-		pg.LockTimeout(err) || pg.CommitUnknown(err) ||
-		// No connection, no resources, an operator's intervention, a time limit.
-		strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "57")
 }

@@ -302,10 +302,10 @@ func TestUnavailable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.User(t.Context(), 1); !errors.Is(err, postgres.ErrUnavailable) {
+	if _, err := store.User(t.Context(), 1); !errors.Is(err, pg.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
-	if _, _, err := store.SetEnabled(t.Context(), 1, true); !errors.Is(err, postgres.ErrUnavailable) {
+	if _, _, err := store.SetEnabled(t.Context(), 1, true); !errors.Is(err, pg.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
 }

@@ -40,7 +40,7 @@ func (s *Store) LoginTaken(ctx context.Context, login string) (bool, error) {
 	var taken bool
 	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM auth.users WHERE lower(login COLLATE "C") = $1)`, auth.Fold(login)).Scan(&taken)
 	if err != nil {
-		return false, fail("look for login", err)
+		return false, pg.Fail("look for login", err)
 	}
 	return taken, nil
 }
@@ -55,7 +55,7 @@ func (s *Store) Credential(ctx context.Context, login string) (auth.User, string
 		return auth.User{}, "", auth.ErrUserNotFound
 	}
 	if err != nil {
-		return auth.User{}, "", fail("read credential", err)
+		return auth.User{}, "", pg.Fail("read credential", err)
 	}
 	return u, hash, nil
 }
@@ -64,7 +64,7 @@ func (s *Store) Credential(ctx context.Context, login string) (auth.User, string
 func (s *Store) User(ctx context.Context, id int64) (auth.User, error) {
 	u, err := readUser(ctx, s.pool, id, "")
 	if err != nil {
-		return auth.User{}, fail("read user", err)
+		return auth.User{}, pg.Fail("read user", err)
 	}
 	return u, nil
 }
@@ -87,11 +87,11 @@ func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, lim
 	}
 	rows, err := s.pool.Query(ctx, `SELECT `+userColumns+` FROM auth.users WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT $2`, args...)
 	if err != nil {
-		return nil, fail("list users", err)
+		return nil, pg.Fail("list users", err)
 	}
 	users, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) })
 	if err != nil {
-		return nil, fail("list users", err)
+		return nil, pg.Fail("list users", err)
 	}
 	return users, nil
 }
