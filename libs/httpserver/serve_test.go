@@ -1,0 +1,215 @@
+package httpserver_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lavka/libs/freeport"
+	"lavka/libs/httpserver"
+)
+
+// running is Serve on ports of its own.
+type running struct {
+	public, internal string
+	stop             func() error
+}
+
+func serve(t *testing.T, h http.Handler, ready func(context.Context) error) running {
+	t.Helper()
+	cfg := httpserver.Config{
+		Addr: address(t), InternalAddr: address(t), ShutdownTimeout: 20 * time.Second,
+		Ready: ready, Registry: httpserver.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- httpserver.Serve(ctx, cfg, h) }()
+	r := running{"http://" + cfg.Addr, "http://" + cfg.InternalAddr, sync.OnceValue(func() error { cancel(); return <-done })}
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "it listens", func() bool {
+		conn, err := net.Dial("tcp", cfg.InternalAddr)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return r
+}
+
+func address(t *testing.T) string {
+	t.Helper()
+	port, err := freeport.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(30 * time.Second)
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+func TestHeadIsGetWithoutABody(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	r := serve(t, e, func(context.Context) error { return nil })
+	for target, want := range map[string]int{"/things/7": 200, "/nothing": 404, "/raw": 405, "/broken": 500} {
+		resp, err := http.Head(r.public + target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != want || len(body) != 0 || resp.Header.Get("Content-Type") == "" {
+			t.Errorf("HEAD %s: %s %v %q", target, resp.Status, err, body)
+		}
+	}
+}
+
+func TestDraining(t *testing.T) {
+	t.Parallel()
+	started, finish := make(chan struct{}), make(chan struct{})
+	slow := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(started)
+		<-finish
+		w.WriteHeader(http.StatusTeapot)
+	})
+	r := serve(t, slow, func(context.Context) error { return nil })
+	if status, _ := get(t, r.internal+"/readyz"); status != 200 {
+		t.Fatalf("not ready: %d", status)
+	}
+	if err := httpserver.Healthcheck(t.Context(), strings.TrimPrefix(r.internal, "http://")); err != nil {
+		t.Error(err)
+	}
+	answered := make(chan int, 1)
+	go func() {
+		resp, err := http.Get(r.public)
+		if err != nil {
+			t.Error(err)
+			answered <- 0
+			return
+		}
+		resp.Body.Close()
+		answered <- resp.StatusCode
+	}()
+	<-started
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	eventually(t, "it says that it drains", func() bool {
+		status, text := get(t, r.internal+"/readyz")
+		return status == 503 && strings.Contains(text, `"draining"`)
+	})
+	if status, _ := get(t, r.internal+"/livez"); status != 200 {
+		t.Errorf("not alive while it drains: %d", status)
+	}
+	if err := httpserver.Healthcheck(t.Context(), strings.TrimPrefix(r.internal, "http://")); err == nil {
+		t.Error("healthy while it drains")
+	}
+	eventually(t, "it takes no new connections", func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.public, "http://"))
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	close(finish)
+	if status := <-answered; status != http.StatusTeapot {
+		t.Errorf("the request under way: %d", status)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInternalPort(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	r := serve(t, e, func(context.Context) error { return errors.New("postgres://auth:hunter2@db is away") })
+	if status, _ := get(t, r.internal+"/livez"); status != 200 {
+		t.Errorf("livez: %d", status)
+	}
+	if status, text := get(t, r.internal+"/readyz"); status != 503 || !strings.Contains(text, `"not_ready"`) || strings.Contains(text, "hunter2") {
+		t.Errorf("readyz: %d %s", status, text)
+	}
+	if status, text := get(t, r.internal+"/metrics"); status != 200 || !strings.Contains(text, "go_goroutines") {
+		t.Errorf("metrics: %d", status)
+	}
+	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
+		if status, _ := get(t, r.public+path); status != 404 {
+			t.Errorf("%s on the public port: %d", path, status)
+		}
+	}
+}
+
+func TestTakenPort(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, cfg := range []httpserver.Config{
+		{Addr: l.Addr().String(), InternalAddr: address(t)}, {Addr: address(t), InternalAddr: l.Addr().String()},
+	} {
+		cfg.Log, cfg.Registry = slog.New(slog.DiscardHandler), httpserver.NewRegistry()
+		err := httpserver.Serve(t.Context(), cfg, http.NotFoundHandler())
+		if err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	contract, err := httpserver.LoadContract([]byte("openapi: 3.1.0\ninfo: {title: x, version: '1'}\npaths: {}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := httpserver.ServeContract(e, "test", contract); err != nil {
+		t.Fatal(err)
+	}
+	if w, _ := do(e, "GET", "/test/openapi.json", "", nil); w.Code != 200 || !json.Valid(w.Body.Bytes()) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if _, err := httpserver.LoadContract([]byte("{")); err == nil {
+		t.Error("a broken contract is read")
+	}
+}
