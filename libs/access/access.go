@@ -73,12 +73,12 @@ func (g *Guard) require(role string) echo.MiddlewareFunc {
 }
 
 func (g *Guard) identify(c echo.Context) (token.Identity, error) {
+	if !g.tokens.Ready() || !g.revoked.Ready() {
+		return token.Identity{}, errStarting
+	}
 	raw, err := bearer(c)
 	if err != nil {
 		return token.Identity{}, err
-	}
-	if !g.tokens.Ready() || !g.revoked.Ready() {
-		return token.Identity{}, errStarting
 	}
 	id, err := g.tokens.Verify(c.Request().Context(), raw)
 	if err != nil {

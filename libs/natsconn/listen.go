@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -20,6 +21,10 @@ type Listener struct {
 	Handle func(context.Context, jetstream.Msg) error
 	// Ahead is how many messages are pulled before they are handled.
 	Ahead int
+	// Fresh, when set, has the consumer opened anew at each reconnect: for one
+	// that acknowledges nothing, whose last messages may have gone down with
+	// the connection before.
+	Fresh *nats.Conn
 }
 
 // drainTime bounds how long Run takes in what has been pulled, once ctx ended.
@@ -67,12 +72,21 @@ func (l Listener) listen(ctx context.Context) error {
 	// away it comes to no end.
 	taking, give := context.WithCancel(context.WithoutCancel(ctx))
 	defer give()
-	keep := context.AfterFunc(ctx, func() {
+	ended := context.AfterFunc(ctx, func() {
 		messages.Drain()
 		time.AfterFunc(drainTime, give)
 	})
-	defer keep()
+	defer ended()
 	defer messages.Stop()
+	if l.Fresh != nil {
+		reconnected := l.Fresh.StatusChanged(nats.CONNECTED)
+		defer l.Fresh.RemoveStatusListener(reconnected)
+		go func() {
+			if _, ok := <-reconnected; ok {
+				messages.Stop()
+			}
+		}()
+	}
 	for {
 		msg, err := messages.Next(jetstream.NextContext(taking))
 		if err != nil {

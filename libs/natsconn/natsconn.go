@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	neturl "net/url"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +22,10 @@ import (
 // sent again from its row. OnConnect is called at each connect and reconnect,
 // from the connection's own goroutine, and must not block.
 func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, error) {
+	if _, err := neturl.Parse(url); err != nil {
+		// The library's texts repeat parts of the URL, which may be the password's.
+		return nil, errors.New("NATS_URL can't be read as a URL (for example nats://user:password@127.0.0.1:4222)")
+	}
 	connected := func(nc *nats.Conn) {
 		log.Info("connected to NATS", "server", nc.ConnectedServerName())
 		onConnect()

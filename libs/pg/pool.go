@@ -40,6 +40,7 @@ func Open(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Po
 	cfg.ConnConfig.RuntimeParams["application_name"] = service
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	cfg.MaxConns = maxConns
+	cfg.PingTimeout = time.Second // of a session that was idle: its server may have vanished
 	cfg.MaxConnLifetime = time.Hour
 	cfg.MaxConnLifetimeJitter = 10 * time.Minute
 	cfg.HealthCheckPeriod = 15 * time.Second

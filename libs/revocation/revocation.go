@@ -84,6 +84,7 @@ func (v *Versions) Run(ctx context.Context) error {
 		Name:  "token versions",
 		Log:   v.log,
 		Ahead: 1000,
+		Fresh: v.js.Conn(),
 		Open: func(ctx context.Context) (jetstream.Consumer, error) {
 			next = 1
 			return v.open(ctx)
@@ -122,6 +123,8 @@ func (v *Versions) open(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make consumer: %w", err)
 	}
+	// A stream that has just been made anew is empty too. What auth says again
+	// then comes within seconds, the latest changes first.
 	if consumer.CachedInfo().NumPending == 0 {
 		v.markReady()
 	}

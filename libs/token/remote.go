@@ -33,13 +33,18 @@ func NewRemote(url string, log *slog.Logger) *Remote {
 func (r *Remote) Run(ctx context.Context) error {
 	client := &http.Client{Timeout: 3 * time.Second}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		keys, err := r.load(ctx, client)
+		// The library goes on fetching after an attempt that failed, until the
+		// attempt's own context ends.
+		attempt, giveUp := context.WithCancel(ctx)
+		keys, err := r.load(attempt, client)
 		if err == nil {
 			r.keys.Store(&keys)
 			close(r.ready)
 			<-ctx.Done()
+			giveUp()
 			return nil
 		}
+		giveUp()
 		r.log.DebugContext(ctx, "auth's keys can't be read yet", "url", r.url, "error", err)
 		select {
 		case <-ctx.Done():

@@ -26,6 +26,9 @@ const (
 // MaxLength bounds a token's text, in bytes.
 const MaxLength = 4096
 
+// clockSlack is how far auth's clock may be ahead.
+const clockSlack = time.Minute
+
 // remembered bounds how many verified tokens are kept, rememberedFor how long.
 // A minute saves nearly all of the work, and after a key was taken away because
 // somebody had stolen it, it is all that his tokens have left.
@@ -59,10 +62,11 @@ type Keys interface {
 // Verifier checks tokens and remembers those it has found valid for a minute, so
 // that a signature is not checked again on each request.
 type Verifier struct {
-	keys   Keys
-	parser *jwt.Parser
-	now    func() time.Time
-	known  *lru.Cache[[sha256.Size]byte, verified]
+	keys     Keys
+	parser   *jwt.Parser
+	lifetime time.Duration
+	now      func() time.Time
+	known    *lru.Cache[[sha256.Size]byte, verified]
 }
 
 type verified struct {
@@ -70,8 +74,10 @@ type verified struct {
 	until time.Time
 }
 
-// NewVerifier makes a Verifier of one issuer's tokens for one audience.
-func NewVerifier(keys Keys, issuer, audience string, now func() time.Time) (*Verifier, error) {
+// NewVerifier makes a Verifier of one issuer's tokens for one audience. It takes
+// none that lives longer than lifetime: revocations are remembered for no longer
+// than that.
+func NewVerifier(keys Keys, issuer, audience string, lifetime time.Duration, now func() time.Time) (*Verifier, error) {
 	known, err := lru.New[[sha256.Size]byte, verified](remembered)
 	if err != nil {
 		return nil, fmt.Errorf("make token cache: %w", err)
@@ -84,7 +90,7 @@ func NewVerifier(keys Keys, issuer, audience string, now func() time.Time) (*Ver
 		jwt.WithStrictDecoding(),
 		jwt.WithTimeFunc(now),
 	)
-	return &Verifier{keys: keys, parser: parser, now: now, known: known}, nil
+	return &Verifier{keys: keys, parser: parser, lifetime: lifetime, now: now, known: known}, nil
 }
 
 // Ready says whether the issuer's keys have been read.
@@ -101,12 +107,16 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 		return known.id, nil
 	}
 	var claims Claims
-	parsed, err := v.parser.ParseWithClaims(raw, &claims, v.keys.Keyfunc(ctx))
+	// A caller who hangs up must not spend the one refetch for unknown keys.
+	parsed, err := v.parser.ParseWithClaims(raw, &claims, v.keys.Keyfunc(context.WithoutCancel(ctx)))
 	if err != nil {
 		return Identity{}, err
 	}
 	if kid, _ := parsed.Header["kid"].(string); kid == "" {
 		return Identity{}, errors.New("kid is missing") // the library would try every key
+	}
+	if claims.ExpiresAt.Sub(v.now()) > v.lifetime+clockSlack {
+		return Identity{}, errors.New("exp is further off than a token may live: is TOKEN_LIFETIME the same everywhere?")
 	}
 	if parsed.Header["typ"] != Type {
 		return Identity{}, fmt.Errorf("typ is %v, not %s", parsed.Header["typ"], Type)

@@ -81,7 +81,7 @@ func (f forger) good() string { return f.sign(jwt.SigningMethodEdDSA, f.private,
 
 func newVerifier(t *testing.T, k token.Keys, now func() time.Time) *token.Verifier {
 	t.Helper()
-	v, err := token.NewVerifier(k, "lavka", "shop", now)
+	v, err := token.NewVerifier(k, "lavka", "shop", time.Hour, now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -135,6 +137,9 @@ func DecodeUserChanged(data []byte) (UserChanged, error) {
 	}
 	if m.V != Version || m.ID <= 0 || m.Version <= 0 {
 		return m, fmt.Errorf("read user: v %d, id %d, version %d: not a user's state", m.V, m.ID, m.Version)
+	}
+	if !slices.Contains([]string{"user", "admin"}, m.Role) || !slices.Contains([]string{"inactive", "active", "disabled"}, m.Status) || strings.ContainsRune(m.Login, 0) {
+		return m, fmt.Errorf("read user: role %q, status %q or the login of user %d is not one that there is", m.Role, m.Status, m.ID)
 	}
 	return m, nil
 }

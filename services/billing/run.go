@@ -32,8 +32,13 @@ import (
 
 const service = "billing"
 
-// poolSize is how many sessions a replica uses: two groups, and reads.
-const poolSize = 10
+// How many sessions a replica uses. Groups have theirs apart, so that no storm
+// of reads keeps money waiting.
+const (
+	groups       = 2
+	groupSession = groups + 1 // and one to keep what was refused
+	readSessions = 8
+)
 
 // startLimit is how long a replica waits for keys and token versions before it
 // opens all the same.
@@ -52,6 +57,9 @@ func run(ctx context.Context, cfg Config, args []string, out io.Writer) error {
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
+		if cfg.MigrateDatabaseURL == "" {
+			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://billing_owner:…@127.0.0.1:5432/lavka)")
+		}
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
 	case "healthcheck":
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
@@ -66,12 +74,17 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	stopTraces := telemetry.Start(service)
 	registry := httpserver.NewRegistry()
 
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, poolSize)
+	reads, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, readSessions)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
-	store, err := postgres.New(pool, log)
+	defer reads.Close()
+	settles, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" ledger", groupSession)
+	if err != nil {
+		return err
+	}
+	defer settles.Close()
+	store, err := postgres.New(reads, settles, log)
 	if err != nil {
 		return err
 	}
@@ -92,14 +105,14 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 
-	settler := billing.NewSettler(store, group.Config{Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: 2})
-	purchases := bus.NewPurchases(nc, js, settler, store, log)
+	settler := billing.NewSettler(store, group.Config{Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups})
+	purchases := bus.NewPurchases(nc, js, settler, store, log, registry)
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
 	measure(registry, settler, nc.IsConnected)
 
-	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, time.Now)
+	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
 	if err != nil {
 		return err
 	}
@@ -145,6 +158,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	stopWork()
 	workers.Wait()
 	settler.Close()
+	purchases.Close()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return errors.Join(served, natsconn.Drain(limit, nc), stopTraces(limit))
@@ -208,7 +222,7 @@ func report(ctx context.Context, cfg Config, log *slog.Logger, command string, o
 }
 
 func reportOn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, command string, out io.Writer) error {
-	store, err := postgres.New(pool, log)
+	store, err := postgres.New(pool, pool, log)
 	if err != nil {
 		return err
 	}

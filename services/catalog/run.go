@@ -115,7 +115,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	watch(registry, nc, purchases)
 
 	keys := token.NewRemote(cfg.JWKSURL, log)
-	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, time.Now)
+	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,6 @@ var (
 	ErrUserNotFound        = problem.New(problem.NotFound, "user_not_found", "there is no such user").Retry(5 * time.Second)
 	ErrOwnerMismatch       = problem.New(problem.Conflict, "bill_owner_mismatch", "the bill belongs to another user")
 	ErrBalanceLimit        = problem.New(problem.Invalid, "balance_limit", "the balance would pass 70000000000000.00")
-	ErrNotSettled          = problem.New(problem.Internal, "internal", "this payment could not be credited; it is kept for an operator")
 )
 
 // NewPayment checks what a provider asks for: 422 "invalid_id" or

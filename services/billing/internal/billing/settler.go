@@ -15,15 +15,20 @@ type Ledger interface {
 	// Settle decides the items in one transaction and gives a result for each.
 	Settle(items []Item) []Result
 	// RecordRefused keeps a correctly signed payment that was refused.
-	RecordRefused(ctx context.Context, p Payment, code string) error
+	RecordRefused(ctx context.Context, p Payment, reason string) error
 }
 
-// heldFor is how long a payment waits for a bill that somebody else holds.
-const heldFor = 2 * time.Second
+const (
+	// heldFor is how long a payment waits for a bill that somebody else holds.
+	heldFor = 2 * time.Second
+	// payLimit bounds a payment altogether.
+	payLimit = 20 * time.Second
+)
 
 var (
 	errOverloaded = problem.New(problem.Unavailable, "overloaded", "billing has too much to do; nothing was credited").Retry(time.Second)
 	errBillBusy   = problem.New(problem.Unavailable, "bill_busy", "the bill is held by other work; send the payment again").Retry(2 * time.Second)
+	errNotSettled = problem.New(problem.Internal, "internal", "this payment could not be credited; it is kept for an operator")
 	errUnknown    = problem.New(problem.Unavailable, "outcome_unknown", "the ledger could not be asked; send the same payment again").Retry(2 * time.Second)
 )
 
@@ -54,7 +59,8 @@ func (s *Settler) Charge(r ChargeRequest, done func(Result)) error {
 // been credited before. Any refusal is kept before it is returned; 503 means:
 // send the same payment again.
 func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	// A provider who hangs up must not keep a refusal from being kept.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
 	defer cancel()
 	giveUp := time.Now().Add(heldFor)
 	for wait := 25 * time.Millisecond; ; wait = min(2*wait, 400*time.Millisecond) {
@@ -69,7 +75,7 @@ func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
 		case r.Refusal != nil:
 			return false, s.Refuse(ctx, p, r.Refusal)
 		case r.Poison != nil:
-			return false, s.Refuse(ctx, p, ErrNotSettled.Because(r.Poison))
+			return false, s.refuse(ctx, p, "not_settled", errNotSettled.Because(r.Poison))
 		case r.Err != nil:
 			return false, errUnknown.Because(r.Err)
 		case time.Now().After(giveUp):
@@ -86,7 +92,13 @@ func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
 // Refuse keeps a correctly signed payment and returns why it was refused. When
 // it can't be kept the answer is 503: the provider asks again.
 func (s *Settler) Refuse(ctx context.Context, p Payment, refusal error) error {
-	if err := s.ledger.RecordRefused(ctx, p, problem.From(refusal).Code); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
+	defer cancel()
+	return s.refuse(ctx, p, problem.From(refusal).Code, refusal)
+}
+
+func (s *Settler) refuse(ctx context.Context, p Payment, reason string, refusal error) error {
+	if err := s.ledger.RecordRefused(ctx, p, reason); err != nil {
 		return errUnknown.Because(fmt.Errorf("keep refused payment: %w", err))
 	}
 	return refusal

@@ -24,7 +24,10 @@ type ledger struct {
 
 func (l *ledger) Settle(items []Item) []Result { return l.settle(items) }
 
-func (l *ledger) RecordRefused(_ context.Context, _ Payment, code string) error {
+func (l *ledger) RecordRefused(ctx context.Context, _ Payment, code string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lost == nil {
@@ -75,6 +78,26 @@ func TestPay(t *testing.T) {
 				t.Errorf("kept %v, want %d", c.ledger.refused, c.kept)
 			}
 		})
+	}
+}
+
+// A provider who hangs up at any moment must not keep his refused payment from
+// being kept.
+func TestARefusalIsKeptThoughTheProviderHasGone(t *testing.T) {
+	t.Parallel()
+	l := &ledger{settle: each(Result{Refusal: ErrUserNotFound})}
+	s := NewSettler(l, group.Config{Max: 1, Queue: 1, InFlight: 1})
+	defer s.Close()
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	if _, err := s.Pay(ctx, Payment{ID: 1}); !hasCode(err, "user_not_found") {
+		t.Errorf("%v", err)
+	}
+	if err := s.Refuse(ctx, Payment{}, ErrInvalidID); !hasCode(err, "invalid_id") {
+		t.Errorf("%v", err)
+	}
+	if len(l.refused) != 2 {
+		t.Errorf("kept %v", l.refused)
 	}
 }
 

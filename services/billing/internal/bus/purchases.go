@@ -4,6 +4,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 
@@ -23,6 +25,9 @@ import (
 
 // GroupMax is how many items billing settles at once.
 const GroupMax = 512
+
+// maxReason bounds what is kept of an error's text, in bytes.
+const maxReason = 1 << 10
 
 // unreadableExpiry is when a request that can't be read expires, after it was
 // first seen.
@@ -47,19 +52,35 @@ type Purchases struct {
 	rejects Rejects
 	log     *slog.Logger
 	tracer  trace.Tracer
-	slots   chan struct{} // one for each message in hand, so that webhooks find room
+
+	outcomes *prometheus.CounterVec
+	rejected prometheus.Counter
+
+	slots chan struct{} // one for each message in hand, so that webhooks find room
 }
 
+// storeLimit bounds each call of the store, which has no request's limit here.
+const storeLimit = 10 * time.Second
+
 // NewPurchases makes Purchases; Run starts the listening.
-func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settler, rejects Rejects, log *slog.Logger) *Purchases {
-	return &Purchases{
+func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settler, rejects Rejects, log *slog.Logger, registry prometheus.Registerer) *Purchases {
+	p := &Purchases{
 		nc: nc, js: js, settler: settler, rejects: rejects, log: log,
 		tracer: otel.Tracer("lavka/services/billing/internal/bus"),
 		slots:  make(chan struct{}, 2*GroupMax),
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "billing_charges_total", Help: "Decisions on purchases by outcome, repeats included.",
+		}, []string{"outcome"}),
+		rejected: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "billing_rejected_messages_total", Help: "Purchase requests that could not be understood or stored.",
+		}),
 	}
+	registry.MustRegister(p.outcomes, p.rejected)
+	return p
 }
 
-// Run answers requests until ctx ends, and those that it had taken by then.
+// Run takes requests until ctx ends. Close, after the settler's, waits until
+// those that it had taken are answered.
 func (p *Purchases) Run(ctx context.Context) error {
 	return natsconn.Listener{
 		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax, Open: p.open,
@@ -70,9 +91,16 @@ func (p *Purchases) Run(ctx context.Context) error {
 	}.Run(ctx)
 }
 
+// Close returns when every request that was taken has been answered.
+func (p *Purchases) Close() {
+	for range cap(p.slots) {
+		p.slots <- struct{}{}
+	}
+}
+
 // Ensure makes the stream and its consumer, or brings them up to date. Memory
-// is enough: every request can be sent again from catalog's row. There is no
-// duplicate window to speak of, since a request sent again must be delivered.
+// is enough: every request can be sent again from catalog's row. Nobody gives a
+// Nats-Msg-Id, or a request sent again would be taken for a double.
 func (p *Purchases) Ensure(ctx context.Context) error {
 	_, err := p.open(ctx)
 	return err
@@ -109,49 +137,76 @@ func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
 	ctx, span := p.tracer.Start(ctx, "process "+wire.SubjectRequested, trace.WithSpanKind(trace.SpanKindConsumer))
 	p.slots <- struct{}{}
 	finish := func(r billing.Result) {
+		defer func() { <-p.slots }()
+		defer span.End()
 		p.answer(ctx, msg, r)
-		<-p.slots
-		span.End()
 	}
-	request, err := p.read(ctx, msg)
-	if err != nil {
-		finish(billing.Result{Err: err})
+	charge := func(r billing.ChargeRequest) {
+		err := p.settler.Charge(r, func(r billing.Result) {
+			if r.Poison != nil { // that asks the database, and a group must not wait for it
+				go finish(r)
+				return
+			}
+			finish(r)
+		})
+		if err != nil {
+			finish(billing.Result{Err: err})
+		}
+	}
+	request, err := read(msg.Data())
+	if err == nil {
+		charge(request)
 		return
 	}
-	if request == nil { // nobody can be answered
-		finish(billing.Result{Undecided: true})
-		return
-	}
-	if err := p.settler.Charge(*request, finish); err != nil {
-		finish(billing.Result{Err: err})
-	}
+	go func() { // nor may the good requests behind it
+		expiring, err := p.keep(ctx, msg, err)
+		switch {
+		case err != nil:
+			finish(billing.Result{Err: err})
+		case expiring == nil: // there is nobody to answer
+			finish(billing.Result{Undecided: true})
+		default:
+			charge(*expiring)
+		}
+	}()
 }
 
-// read reads a request. One that can't be understood is kept; it is nil unless
-// its purchase id can be read, so that it can be answered or expire.
-func (p *Purchases) read(ctx context.Context, msg jetstream.Msg) (*billing.ChargeRequest, error) {
-	m, err := wire.DecodePurchaseRequested(msg.Data())
-	if err == nil && money.Amount(m.Amount) <= money.Max {
-		return &billing.ChargeRequest{
-			PurchaseID: m.PurchaseID, UserID: m.UserID, BillID: m.BillID,
-			Amount: money.Amount(m.Amount), ExpiresAt: m.ExpiresAt,
-		}, nil
+func read(data []byte) (billing.ChargeRequest, error) {
+	m, err := wire.DecodePurchaseRequested(data)
+	if err == nil && money.Amount(m.Amount) > money.Max {
+		err = errors.New("read purchase request: amount is beyond the limit")
 	}
-	reason := "amount is beyond the limit"
-	if err != nil {
-		reason = err.Error()
-	}
-	p.log.WarnContext(ctx, "a purchase request can't be understood; it is kept", "reason", reason)
-	id, found := wire.PurchaseID(msg.Data())
-	if !found {
-		_, err = p.rejects.RecordRejected(ctx, nil, msg.Data(), reason)
+	return billing.ChargeRequest{
+		PurchaseID: m.PurchaseID, UserID: m.UserID, BillID: m.BillID,
+		Amount: money.Amount(m.Amount), ExpiresAt: m.ExpiresAt,
+	}, err
+}
+
+// keep keeps a request that can't be understood. Where its purchase id can be
+// read, it can still be answered, or expire.
+func (p *Purchases) keep(ctx context.Context, msg jetstream.Msg, cause error) (*billing.ChargeRequest, error) {
+	id, firstAt, err := p.record(ctx, msg, cause)
+	if err != nil || id == nil {
 		return nil, err
 	}
-	firstAt, err := p.rejects.RecordRejected(ctx, &id, msg.Data(), reason)
-	if err != nil {
-		return nil, err
+	return &billing.ChargeRequest{PurchaseID: *id, ExpiresAt: firstAt.Add(unreadableExpiry), Unreadable: true}, nil
+}
+
+// record keeps a request and why, and tells its purchase id, if there is one,
+// and since when it has been coming.
+func (p *Purchases) record(ctx context.Context, msg jetstream.Msg, cause error) (*uuid.UUID, time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
+	reason := cause.Error()
+	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
+	p.log.WarnContext(ctx, "a purchase request can't be understood or stored; it is kept", "reason", reason)
+	p.rejected.Inc()
+	var id *uuid.UUID
+	if found, ok := wire.PurchaseID(msg.Data()); ok {
+		id = &found
 	}
-	return &billing.ChargeRequest{PurchaseID: id, ExpiresAt: firstAt.Add(unreadableExpiry), Unreadable: true}, nil
+	firstAt, err := p.rejects.RecordRejected(ctx, id, msg.Data(), reason)
+	return id, firstAt, err
 }
 
 // answer tells catalog, and only then tells NATS that the message is done.
@@ -159,6 +214,7 @@ func (p *Purchases) answer(ctx context.Context, msg jetstream.Msg, r billing.Res
 	var err error
 	switch {
 	case r.Charge != nil:
+		p.outcomes.WithLabelValues(string(r.Charge.Outcome)).Inc()
 		if err = p.reply(ctx, msg, r.Charge); err == nil {
 			err = msg.Ack()
 		}
@@ -167,7 +223,9 @@ func (p *Purchases) answer(ctx context.Context, msg jetstream.Msg, r billing.Res
 	case r.Undecided:
 		err = msg.TermWithReason("kept in billing.rejected_messages")
 	case r.Poison != nil:
-		err = p.reject(ctx, msg, r.Poison)
+		if _, _, err = p.record(ctx, msg, r.Poison); err == nil {
+			err = msg.TermWithReason("kept in billing.rejected_messages")
+		}
 	default:
 		p.log.WarnContext(ctx, "a purchase request could not be settled; it comes again", "error", r.Err)
 		err = msg.NakWithDelay(againError)
@@ -176,19 +234,6 @@ func (p *Purchases) answer(ctx context.Context, msg jetstream.Msg, r billing.Res
 		// NATS delivers it again, or catalog sends it again.
 		p.log.WarnContext(ctx, "a purchase request could not be finished; it comes again", "error", err)
 	}
-}
-
-// reject keeps a request that the database refuses and never tries it again.
-func (p *Purchases) reject(ctx context.Context, msg jetstream.Msg, cause error) error {
-	p.log.ErrorContext(ctx, "a purchase request can't be stored; it is kept", "error", cause)
-	var id *uuid.UUID
-	if found, ok := wire.PurchaseID(msg.Data()); ok {
-		id = &found
-	}
-	if _, err := p.rejects.RecordRejected(ctx, id, msg.Data(), cause.Error()); err != nil {
-		return fmt.Errorf("keep rejected message: %w", err)
-	}
-	return msg.TermWithReason("kept in billing.rejected_messages")
 }
 
 func (p *Purchases) reply(ctx context.Context, msg jetstream.Msg, c *billing.Charge) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/group"
 	"lavka/libs/money"
@@ -53,7 +54,7 @@ func newDesk(t *testing.T) *desk {
 	pool, err := pg.Open(t.Context(), d.db.URL("billing"), "billing", 8)
 	d.must(err)
 	t.Cleanup(pool.Close)
-	d.store, err = postgres.New(pool, log)
+	d.store, err = postgres.New(pool, pool, log)
 	d.must(err)
 	d.nc, err = natsconn.Connect(d.server.URL, "test", log, func() {})
 	d.must(err)
@@ -72,12 +73,12 @@ func newDesk(t *testing.T) *desk {
 	d.must(err)
 
 	settler := billing.NewSettler(d.store, group.Config{Max: 100, Queue: 4000, InFlight: 2})
-	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, log), bus.NewUsers(d.js, d.store, log)
+	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, log, prometheus.NewRegistry()), bus.NewUsers(d.js, d.store, log)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var workers sync.WaitGroup
 	workers.Go(func() { d.check(purchases.Run(ctx)) })
 	workers.Go(func() { d.check(users.Run(ctx)) })
-	t.Cleanup(func() { stop(); workers.Wait(); settler.Close() })
+	t.Cleanup(func() { stop(); workers.Wait(); settler.Close(); purchases.Close() })
 
 	d.user(1, "active", 1)
 	d.credit(1, 1, 10, 100_000)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/libs/natsconn"
+	"lavka/libs/pg"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
 )
@@ -56,9 +57,15 @@ func (u *Users) handle(ctx context.Context, msg jetstream.Msg) error {
 		u.log.ErrorContext(ctx, "a user's message can't be understood; it is left out", "subject", msg.Subject(), "error", err)
 		return msg.TermWithReason("can't be understood")
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
 	err = u.customers.SaveCustomer(ctx, billing.Customer{
 		UserID: m.ID, Login: m.Login, Role: m.Role, Status: m.Status, Version: m.Version,
 	})
+	if pg.BadData(err) {
+		u.log.ErrorContext(ctx, "a user can't be saved; the message is left out", "user_id", m.ID, "error", err)
+		return msg.TermWithReason("can't be saved")
+	}
 	if err != nil {
 		u.log.WarnContext(ctx, "a user could not be saved; the message comes again", "user_id", m.ID, "error", err)
 		return msg.NakWithDelay(time.Second)

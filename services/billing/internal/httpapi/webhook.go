@@ -115,6 +115,9 @@ func readWebhook(body []byte) (webhookCall, error) {
 		return call, malformed("the body must be a JSON object").Because(err)
 	}
 	var err error
+	if err = checkNames(body); err != nil {
+		return call, err
+	}
 	if call.signature, err = readSignature(raw.Signature); err != nil {
 		return call, err
 	}
@@ -138,6 +141,23 @@ func readWebhook(body []byte) (webhookCall, error) {
 		return call, malformed("amount must be a JSON number")
 	}
 	return call, nil
+}
+
+// checkNames refuses our members' names in another case: next to the right ones
+// they could only mislead a reader.
+func checkNames(body []byte) error {
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(body, &members); err != nil {
+		return malformed("the body must be a JSON object").Because(err)
+	}
+	for name := range members {
+		for _, ours := range []string{"signature", "transaction_id", "user_id", "bill_id", "amount"} {
+			if name != ours && strings.EqualFold(name, ours) {
+				return malformed("write the member " + ours + " in lower case")
+			}
+		}
+	}
+	return nil
 }
 
 func readSignature(raw jsontext.Value) (sum [sha1.Size]byte, err error) {

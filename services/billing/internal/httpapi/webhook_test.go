@@ -43,7 +43,7 @@ func newDesk(t *testing.T) desk {
 	}
 	t.Cleanup(pool.Close)
 	log := slog.New(slog.DiscardHandler)
-	store, err := postgres.New(pool, log)
+	store, err := postgres.New(pool, pool, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,10 +10,25 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/pg"
+	"lavka/services/billing/internal/billing"
 )
 
 // keptBody bounds how much of a rejected message is kept, in bytes.
 const keptBody = 4 << 10
+
+// RecordRefused keeps a correctly signed payment that was refused, once for
+// each content, and counts.
+func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, reason string) error {
+	_, err := s.ledger.Exec(ctx, `
+		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason)
+		VALUES (sha256(convert_to($1::bigint || ':' || $2::bigint || ':' || $3::bigint || ':' || $4::text, 'UTF8')), $1, $2, $3, $4, $5)
+		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = now(), reason = EXCLUDED.reason`,
+		p.ID, p.UserID, p.BillID, p.AmountText, reason)
+	if err != nil {
+		return pg.Fail("insert refused payment", err)
+	}
+	return nil
+}
 
 // RefusedPayment is a correctly signed payment that was refused.
 type RefusedPayment struct {
@@ -29,9 +44,11 @@ type RefusedPayment struct {
 func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) error) error {
 	rows, err := s.pool.Query(ctx, `
 		SELECT payment_id, user_id, bill_id, amount, reason, times, first_at, last_at,
-		       EXISTS (SELECT FROM billing.transactions t
-		               WHERE t.payment_id = r.payment_id AND t.user_id = r.user_id AND t.bill_id = r.bill_id
-		                 AND reason <> 'transaction_conflict')
+		       -- Only these had an amount that can be credited as it stands.
+		       CASE WHEN reason IN ('user_not_found', 'bill_owner_mismatch', 'balance_limit', 'not_settled') THEN EXISTS (
+		           SELECT FROM billing.transactions t
+		           WHERE t.payment_id = r.payment_id AND t.user_id = r.user_id AND t.bill_id = r.bill_id AND t.amount = r.amount::numeric * 100)
+		       ELSE false END
 		FROM billing.refused_payments r ORDER BY id`)
 	if err != nil {
 		return pg.Fail("list refused payments", err)

@@ -38,7 +38,7 @@ var errUnusedBill = errors.New("a bill was made for a payment that was refused")
 //  4. Decide in memory.
 //  5. Write balances, transactions and charges.
 func (s *Store) settle(ctx context.Context, items []billing.Item, l lock) (results []billing.Result, err error) {
-	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	tx, err := s.ledger.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
@@ -112,7 +112,9 @@ func read(ctx context.Context, tx pgx.Tx, a asked, l lock) (state billing.State,
 	}
 	var ids []int64
 	b := &pgx.Batch{}
-	if len(a.payments) > 0 {
+	// Not when locks are skipped: a bill that another transaction is making holds
+	// this one up as a lock does. Left out, its item is held.
+	if len(a.payments) > 0 && l == wait {
 		queue(b, &made, pgx.RowTo[int64], `
 			INSERT INTO billing.bills (id, user_id)
 			SELECT DISTINCT ON (p.bill_id) p.bill_id, p.user_id

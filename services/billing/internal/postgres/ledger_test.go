@@ -142,6 +142,33 @@ func TestABillThatIsHeldHoldsNobodyElse(t *testing.T) {
 	s.verify(t)
 }
 
+// Another replica has made a bill and not committed: whoever needs that bill
+// waits for it, and nobody else does.
+func TestABillThatIsBeingMadeHoldsNobodyElse(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.Settle([]billing.Item{payment(1, 1, 10, 1000)})
+	frozen, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer frozen.Rollback(t.Context())
+	if _, err := frozen.Exec(t.Context(), `INSERT INTO billing.bills (id, user_id) VALUES (50, 2)`); err != nil {
+		t.Fatal(err)
+	}
+	r := s.Settle([]billing.Item{payment(2, 2, 50, 5), purchase(1, 10, 1), purchase(1, 404, 1), payment(3, 1, 10, 5)})
+	if !r[0].Held || outcome(r[1]) != "settled" || outcome(r[2]) != "bill_not_found" || outcome(r[3]) != "credited" {
+		t.Errorf("%s %s %s %s", outcome(r[0]), outcome(r[1]), outcome(r[2]), outcome(r[3]))
+	}
+	if err := frozen.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Settle([]billing.Item{payment(2, 2, 50, 5)}); outcome(r[0]) != "credited" {
+		t.Errorf("when it is there: %s", outcome(r[0]))
+	}
+	s.verify(t)
+}
+
 // One item of a hundred that the database itself refuses must not cost its
 // neighbours anything. The constraint stands for whatever a later release,
 // an operator or a bug may bring.
@@ -161,10 +188,21 @@ func TestAPoisonousItemFailsAlone(t *testing.T) {
 	items[52] = payment(52, 1, 10, money.Max)
 	items[53] = items[0]
 	items[54] = payment(1, 1, 10, 1)
+	s.Settle([]billing.Item{payment(2, 2, 20, 100)})
+	frozen, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer frozen.Rollback(t.Context())
+	if _, err := frozen.Exec(t.Context(), `SELECT FROM billing.bills WHERE id = 20 FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	items[56] = purchase(2, 20, 1)
+	items[57] = payment(57, 2, 20, 1)
 	items[55] = billing.Item{Charge: &billing.ChargeRequest{PurchaseID: uuid.New(), Unreadable: true, ExpiresAt: time.Now().Add(time.Hour)}}
 	special := map[int]string{
 		17: "poison", 42: "poison", 50: "bill_not_found", 51: "user_not_found", 52: "balance_limit",
-		53: "settled again", 54: "transaction_conflict", 55: "undecided",
+		53: "settled again", 54: "transaction_conflict", 55: "undecided", 56: "held", 57: "held",
 	}
 	for i, r := range s.Settle(items) {
 		want := special[i]
@@ -175,8 +213,11 @@ func TestAPoisonousItemFailsAlone(t *testing.T) {
 			t.Errorf("item %d: %s, want %s", i, got, want)
 		}
 	}
-	if b := s.balance(t, 10); b != 100_000-92*10 {
-		t.Errorf("the bill holds %d, want what 92 purchases leave", b)
+	if b := s.balance(t, 10); b != 100_000-90*10 {
+		t.Errorf("the bill holds %d, want what 90 purchases leave", b)
+	}
+	if r := s.Settle([]billing.Item{payment(60, 3, 60, 666)}); outcome(r[0]) != "poison" {
+		t.Errorf("alone, on a bill that it would make: %s", outcome(r[0]))
 	}
 	s.verify(t)
 }

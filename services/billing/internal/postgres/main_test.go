@@ -60,7 +60,7 @@ func (s *shop) open(t *testing.T, url string) (*postgres.Store, *pgxpool.Pool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	store, err := postgres.New(pool, slog.New(slog.DiscardHandler))
+	store, err := postgres.New(pool, pool, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

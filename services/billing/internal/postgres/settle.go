@@ -24,14 +24,15 @@ func (s *Store) Settle(items []billing.Item) []billing.Result {
 	if pg.LockTimeout(err) {
 		results, err = s.settleAgain(ctx, items, skip)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return results
-	case pg.BadData(err) && len(items) == 1:
+	}
+	if pg.BadData(err) && len(items) == 1 {
 		return []billing.Result{{Poison: err}}
-	case pg.BadData(err):
+	}
+	if pg.BadData(err) || pg.LockTimeout(err) {
 		s.log.WarnContext(ctx, "a group was refused; settling each item alone", "items", len(items), "error", err)
-		return s.settleEach(items)
+		return s.settleEach(ctx, items)
 	}
 	s.log.ErrorContext(ctx, "a group could not be settled", "items", len(items), "error", err)
 	results = make([]billing.Result, len(items))
@@ -41,10 +42,22 @@ func (s *Store) Settle(items []billing.Item) []billing.Result {
 	return results
 }
 
-func (s *Store) settleEach(items []billing.Item) []billing.Result {
+// settleEach finds the items that the database refuses. It waits for no lock:
+// many items on a held bill would wait one after the other.
+func (s *Store) settleEach(ctx context.Context, items []billing.Item) []billing.Result {
 	results := make([]billing.Result, len(items))
 	for i, item := range items {
-		results[i] = s.Settle([]billing.Item{item})[0]
+		alone, err := s.settleAgain(ctx, []billing.Item{item}, skip)
+		switch {
+		case err == nil:
+			results[i] = alone[0]
+		case pg.LockTimeout(err):
+			results[i].Held = true
+		case pg.BadData(err):
+			results[i].Poison = err
+		default:
+			results[i].Err = err
+		}
 	}
 	return results
 }
@@ -69,20 +82,6 @@ func (s *Store) settleAgain(ctx context.Context, items []billing.Item, l lock) (
 func commit(ctx context.Context, tx pgx.Tx) error {
 	if err := tx.Commit(ctx); err != nil {
 		return pg.Commit(err)
-	}
-	return nil
-}
-
-// RecordRefused keeps a correctly signed payment that was refused, once for
-// each content, and counts.
-func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, code string) error {
-	_, err := s.pool.Exec(ctx, `
-		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason)
-		VALUES (sha256(convert_to($1::bigint || ':' || $2::bigint || ':' || $3::bigint || ':' || $4::text, 'UTF8')), $1, $2, $3, $4, $5)
-		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = now(), reason = EXCLUDED.reason`,
-		p.ID, p.UserID, p.BillID, p.AmountText, code)
-	if err != nil {
-		return pg.Fail("insert refused payment", err)
 	}
 	return nil
 }

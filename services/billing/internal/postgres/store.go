@@ -30,18 +30,19 @@ func Migrations() fs.FS {
 
 // Store is billing's part of the database.
 type Store struct {
-	pool    *pgxpool.Pool
+	pool    *pgxpool.Pool // for reads
+	ledger  *pgxpool.Pool // for what moves money, so that reads can't hold it up
 	log     *slog.Logger
 	version int64
 }
 
-// New makes a Store on a pool of the role "billing".
-func New(pool *pgxpool.Pool, log *slog.Logger) (*Store, error) {
+// New makes a Store on pools of the role "billing", which may be one.
+func New(reads, ledger *pgxpool.Pool, log *slog.Logger) (*Store, error) {
 	version, err := pg.LastVersion(Migrations())
 	if err != nil {
 		return nil, err
 	}
-	return &Store{pool: pool, log: log, version: version}, nil
+	return &Store{pool: reads, ledger: ledger, log: log, version: version}, nil
 }
 
 // Ready fails unless Postgres answers and its schema is new enough.

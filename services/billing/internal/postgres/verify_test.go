@@ -29,7 +29,17 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 		"a payment credited twice": {`
 			INSERT INTO billing.transactions SELECT 1000, bill_id, user_id, amount, 1200, payment_id, purchase_id FROM billing.transactions WHERE bill_id = 20;
 			UPDATE billing.bills SET balance = 1200 WHERE id = 20;
-			UPDATE billing.transactions SET balance_after = 1200 WHERE id = 1000`, "bill 20: payment 2 was credited 2 times"},
+			UPDATE billing.transactions SET balance_after = 1200 WHERE id = 1000`, "bill 20: payment 2 is there 2 times"},
+		"a settled charge without a balance":    {`UPDATE billing.charges SET balance = NULL WHERE outcome = 'settled'`, "bill 10: "},
+		"a settled charge of nobody":            {`UPDATE billing.charges SET user_id = NULL, bill_id = NULL, amount = NULL WHERE outcome = 'settled'`, "bill 10: "},
+		"a doubled decision":                    {`INSERT INTO billing.charges SELECT * FROM billing.charges WHERE outcome = 'settled'`, "bill 10: the decision on purchase"},
+		"a doubled decline":                     {`INSERT INTO billing.charges SELECT * FROM billing.charges WHERE outcome <> 'settled'`, "bill 20: the decision on purchase"},
+		"a doubled bill":                        {`INSERT INTO billing.bills SELECT * FROM billing.bills WHERE id = 20`, "bill 20: bill 20 is there 2 times"},
+		"a decline with a transaction":          {`UPDATE billing.charges SET transaction_id = 4711 WHERE outcome <> 'settled'`, "bill 20: "},
+		"a decline though there was enough":     {`UPDATE billing.charges SET balance = amount WHERE outcome <> 'settled'`, "bill 20: "},
+		"a decline on a bill that is not there": {`UPDATE billing.charges SET bill_id = 30 WHERE outcome <> 'settled'`, "bill 30: "},
+		"a decline on somebody else's bill":     {`UPDATE billing.charges SET bill_id = 10 WHERE outcome <> 'settled'`, "bill 10: "},
+		"a balance beyond the limit":            {`UPDATE billing.bills SET balance = 7000000000000001 WHERE id = 20; UPDATE billing.transactions SET amount = 7000000000000001, balance_after = 7000000000000001 WHERE bill_id = 20`, "bill 20: "},
 		"a transaction that is nothing": {`
 			INSERT INTO billing.transactions VALUES (1000, 20, 2, 5, 605, NULL, NULL);
 			UPDATE billing.bills SET balance = 605 WHERE id = 20`, "bill 20: "},
@@ -43,9 +53,11 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 				t.Fatalf("before: %+v, %v", v, err)
 			}
 			s.exec(t, `
-				ALTER TABLE billing.bills DROP CONSTRAINT bills_balance_check;
-				ALTER TABLE billing.transactions DROP CONSTRAINT transactions_check, DROP CONSTRAINT transactions_payment_id_key;
-				ALTER TABLE billing.charges DROP CONSTRAINT charges_check`)
+				DO $$ DECLARE c record; BEGIN
+					FOR c IN SELECT conrelid::regclass AS tbl, conname FROM pg_constraint WHERE connamespace = 'billing'::regnamespace AND contype <> 'f' LOOP
+						EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I CASCADE', c.tbl, c.conname);
+					END LOOP;
+				END $$`)
 			s.exec(t, c.sql)
 			_, err = s.Verify(t.Context())
 			if !errors.Is(err, postgres.ErrDifference) || !strings.Contains(err.Error(), c.says) {

@@ -52,6 +52,7 @@ CREATE TABLE billing.charges (
     transaction_id bigint UNIQUE,
     decided_at     timestamptz NOT NULL DEFAULT statement_timestamp(),
     CHECK ((outcome = 'settled') = (transaction_id IS NOT NULL)),
+    CHECK ((outcome IN ('settled', 'insufficient_funds')) = (balance IS NOT NULL)),
     CHECK (outcome = 'expired' OR (user_id IS NOT NULL AND bill_id IS NOT NULL AND amount > 0))
 );
 
@@ -84,7 +85,8 @@ CREATE TABLE billing.rejected_messages (
 
 GRANT SELECT ON billing.schema_version TO billing;
 GRANT SELECT, INSERT, UPDATE ON billing.customers TO billing;
-GRANT SELECT, INSERT, UPDATE (balance) ON billing.bills TO billing;
+GRANT SELECT, INSERT (id, user_id), UPDATE (balance) ON billing.bills TO billing; -- a new bill is empty
 GRANT SELECT, INSERT ON billing.transactions, billing.charges TO billing;
-GRANT SELECT, INSERT, UPDATE (reason, times, last_at) ON billing.refused_payments, billing.rejected_messages TO billing;
+GRANT SELECT, INSERT (content, payment_id, user_id, bill_id, amount, reason), UPDATE (reason, times, last_at) ON billing.refused_payments TO billing;
+GRANT SELECT, INSERT (key, purchase_id, body, reason), UPDATE (reason, times, last_at) ON billing.rejected_messages TO billing;
 GRANT USAGE ON SEQUENCE billing.bill_ids, billing.transaction_ids TO billing;
