@@ -151,7 +151,7 @@ func TestPublish(t *testing.T) {
 // meanwhile: NATS refuses it, and it reads again.
 func TestRefusedSequence(t *testing.T) {
 	t.Parallel()
-	s := &source{user: auth.User{ID: 1, Version: 2, TokenVersion: 1}, news: []int64{1}}
+	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}, news: []int64{1}}
 	p := newPublisher(t, s)
 	s.onRead = func(n int) {
 		if n != 1 {
@@ -160,7 +160,7 @@ func TestRefusedSequence(t *testing.T) {
 			s.user.Version = 3
 			return
 		}
-		data, err := wire.Encode(wire.UserChanged{V: 1, ID: 1, Version: 3})
+		data, err := wire.Encode(wire.UserChanged{V: 1, ID: 1, Login: "anna", Role: "user", Status: "active", Version: 3})
 		if err != nil {
 			t.Error(err)
 		}
@@ -179,7 +179,7 @@ func TestRefusedSequence(t *testing.T) {
 // What could not be marked stays due; saying it again does no harm.
 func TestMarkFails(t *testing.T) {
 	t.Parallel()
-	s := &source{user: auth.User{ID: 1, Version: 2, TokenVersion: 1}, news: []int64{1}}
+	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}, news: []int64{1}}
 	away := errors.New("the database is away")
 	s.onMark = func() error { return away }
 	p := newPublisher(t, s)
@@ -194,7 +194,7 @@ func TestMarkFails(t *testing.T) {
 
 func TestStreamGone(t *testing.T) {
 	t.Parallel()
-	s := &source{user: auth.User{ID: 1, Version: 2, TokenVersion: 1}}
+	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}}
 	p := newPublisher(t, s)
 	if err := p.runOnce(t.Context()); err != nil {
 		t.Fatal(err)
