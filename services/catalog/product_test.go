@@ -45,6 +45,9 @@ func TestProducts(t *testing.T) {
 	if a := r.send(t, admin, "PATCH", location, `{"title":"Tea"}`, "If-Match", tag); a.status != 412 {
 		t.Errorf("changed meanwhile: %s", a)
 	}
+	if a := r.send(t, admin, "DELETE", location, "", "If-Match", tag); a.status != 412 || a.code() != "precondition_failed" {
+		t.Errorf("deleting another version: %+v", a)
+	}
 	if a := r.send(t, admin, "PATCH", location, `{"title":"Tea"}`, "If-Match", "*"); a.status != 200 || a.body["title"] != "Tea" {
 		t.Errorf("whatever it is: %s", a)
 	}

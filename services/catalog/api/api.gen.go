@@ -195,6 +195,11 @@ type CreateProductJSONBody struct {
 	Title *string `json:"title"`
 }
 
+// DeleteProductParams defines parameters for DeleteProduct.
+type DeleteProductParams struct {
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
 // GetProductParams defines parameters for GetProduct.
 type GetProductParams struct {
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
@@ -250,7 +255,7 @@ type ServerInterface interface {
 	CreateProduct(ctx echo.Context) error
 	// DeleteProduct Take a product off sale. Purchases keep its title and price.
 	// (DELETE /products/{id})
-	DeleteProduct(ctx echo.Context, id int64) error
+	DeleteProduct(ctx echo.Context, id int64, params DeleteProductParams) error
 	// GetProduct One product.
 	// (GET /products/{id})
 	GetProduct(ctx echo.Context, id int64, params GetProductParams) error
@@ -349,8 +354,28 @@ func (w *ServerInterfaceWrapper) DeleteProduct(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteProductParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.DeleteProduct(ctx, id)
+	err = w.Handler.DeleteProduct(ctx, id, params)
 	return err
 }
 
@@ -687,7 +712,8 @@ func (response CreateProductdefaultApplicationProblemPlusJSONResponse) VisitCrea
 }
 
 type DeleteProductRequestObject struct {
-	Id int64 `json:"id"`
+	Id     int64 `json:"id"`
+	Params DeleteProductParams
 }
 
 type DeleteProductResponseObject interface {
@@ -1083,10 +1109,11 @@ func (sh *strictHandler) CreateProduct(ctx echo.Context) error {
 }
 
 // DeleteProduct operation middleware
-func (sh *strictHandler) DeleteProduct(ctx echo.Context, id int64) error {
+func (sh *strictHandler) DeleteProduct(ctx echo.Context, id int64, params DeleteProductParams) error {
 	var request DeleteProductRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteProduct(ctx.Request().Context(), request.(DeleteProductRequestObject))

@@ -23,8 +23,6 @@ var (
 	ErrProductNotFound = problem.New(problem.NotFound, "product_not_found", "there is no such product")
 	// ErrPreconditionFailed means that a product has changed since the client read it.
 	ErrPreconditionFailed = problem.New(problem.PreconditionFailed, "precondition_failed", "the product has changed since you read it; read it again")
-	// ErrUnavailable means that the database is away.
-	ErrUnavailable = problem.New(problem.Unavailable, "unavailable", "the shop's records can't be reached now; try again").Retry(time.Second)
 )
 
 // Product is something on sale.
@@ -68,8 +66,8 @@ func (p Product) With(patch Patch) (Product, bool, error) {
 
 func (p Product) validate() error {
 	var fields []problem.Field
-	if n := utf8.RuneCountInString(p.Title); n < 1 || n > MaxTitle {
-		fields = append(fields, problem.Field{Field: "title", Message: "must have 1 to 200 characters"})
+	if n := utf8.RuneCountInString(p.Title); strings.TrimSpace(p.Title) == "" || n > MaxTitle {
+		fields = append(fields, problem.Field{Field: "title", Message: "must have 1 to 200 characters, not only spaces"})
 	}
 	if utf8.RuneCountInString(p.Description) > MaxDescription {
 		fields = append(fields, problem.Field{Field: "description", Message: "must have at most 10000 characters"})

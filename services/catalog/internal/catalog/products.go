@@ -10,7 +10,8 @@ type ProductStore interface {
 	// ChangeProduct stores what change makes of the product, which nobody else
 	// changes meanwhile.
 	ChangeProduct(ctx context.Context, id int64, change func(Product) (Product, bool, error)) (Product, error)
-	DeleteProduct(ctx context.Context, id int64) error
+	// DeleteProduct takes a product off sale, unless may objects.
+	DeleteProduct(ctx context.Context, id int64, may func(Product) error) error
 }
 
 // Products is the shelf.
@@ -46,7 +47,13 @@ func (s *Products) Change(ctx context.Context, id int64, patch Patch, current fu
 	})
 }
 
-// Delete takes a product off sale. Purchases keep its title and price.
-func (s *Products) Delete(ctx context.Context, id int64) error {
-	return s.store.DeleteProduct(ctx, id)
+// Delete takes a product off sale when current holds for it, and is otherwise
+// ErrPreconditionFailed. Purchases keep its title and price.
+func (s *Products) Delete(ctx context.Context, id int64, current func(Product) bool) error {
+	return s.store.DeleteProduct(ctx, id, func(p Product) error {
+		if !current(p) {
+			return ErrPreconditionFailed
+		}
+		return nil
+	})
 }

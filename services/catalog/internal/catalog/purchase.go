@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,7 +40,8 @@ var (
 	// ErrNothingBought means that the database was away before anything was written.
 	ErrNothingBought = problem.New(problem.Unavailable, "unavailable", "the shop's records can't be reached now; nothing was bought; try again").Retry(time.Second)
 	errOverloaded    = problem.New(problem.Unavailable, "overloaded", "too many purchases are waiting; nothing was bought and nothing will be; try again later").Retry(2 * time.Second)
-	errAskAgain      = problem.New(problem.Unavailable, "outcome_unknown", "too busy to look whether this Idempotency-Key has bought already; ask again with the same key").Retry(2 * time.Second)
+	// errAskAgain is for orders with a key, which may have bought before.
+	errAskAgain = problem.New(problem.Unavailable, "outcome_unknown", "it can't be looked up now whether this Idempotency-Key has bought already; ask again with the same key").Retry(2 * time.Second)
 )
 
 // Purchase is what was bought, by whom, from which bill. Title and price are
@@ -121,6 +123,17 @@ func (o Order) sameAs(p Purchase) bool {
 		return false
 	}
 	return o.ProductID == p.ProductID && o.BillID == p.BillID
+}
+
+// notPlaced is what the buyer hears when the order was not placed. One without a
+// key hears why, which promises that nothing was bought. With a key an order of
+// before may have bought, and that could not be looked up.
+func (o Order) notPlaced(err error) error {
+	var p *problem.Error
+	if o.Key != "" && errors.As(err, &p) && p.Kind == problem.Unavailable {
+		return errAskAgain.Because(err)
+	}
+	return err
 }
 
 // purchase is what becomes of the order with a product as it is now, or the

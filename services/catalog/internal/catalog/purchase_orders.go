@@ -216,7 +216,7 @@ func (o *Orders) Fail(err error) {
 		case e.doubt:
 			e.result = &Placement{Err: Unknown(e.order.ID).Because(err)}
 		case e.first == nil:
-			e.result = &Placement{Err: err}
+			e.result = &Placement{Err: e.order.notPlaced(err)}
 		}
 	}
 }

@@ -33,13 +33,16 @@ type Requests interface {
 	Connected() bool
 }
 
-// Sizes and limits of the two groups. An order waits for at most placeLimit.
+// Sizes and limits of the two groups. An order is taken from the queue within
+// queueLimit or not at all, and is placed within placeLimit: long enough for a
+// store that tries for eight seconds.
 const (
 	groupMax    = 512
 	placeQueue  = 4096
 	answerQueue = 16384
 	inFlight    = 2
-	placeLimit  = 10 * time.Second
+	queueLimit  = 3 * time.Second
+	placeLimit  = 12 * time.Second
 )
 
 // PurchasesConfig is what Purchases need.
@@ -58,7 +61,7 @@ type PurchasesConfig struct {
 type Purchases struct {
 	PurchasesConfig
 	waiters *waiters
-	orders  *group.Group[Order, Placement]
+	orders  *group.Group[queued, Placement]
 	answers *group.Group[Answer, struct{}]
 }
 
@@ -87,14 +90,14 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 	// A buyer who leaves does not stop what has begun: billing is asked at once.
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), placeLimit)
 	defer cancel()
-	placed, err := s.orders.Do(limit, order)
+	placed, err := s.orders.Do(limit, queued{order, time.Now()})
 	switch {
+	case errors.Is(err, context.DeadlineExceeded) && order.Key != "":
+		return Placement{Err: errAskAgain.Because(err)} // it may be another id's
 	case errors.Is(err, context.DeadlineExceeded):
 		return Placement{Err: Unknown(order.ID).Because(err)}
-	case err != nil && order.Key != "": // full: this may repeat an order that was taken
-		return Placement{Err: errAskAgain.Because(err)}
 	case err != nil:
-		return Placement{Err: errOverloaded.Because(err)}
+		return Placement{Err: order.notPlaced(errOverloaded.Because(err))}
 	case placed.Err != nil || placed.Purchase.Status != Pending:
 		return placed
 	}
@@ -152,14 +155,34 @@ func (s *Purchases) CloseOrders() { s.orders.Close() }
 // CloseAnswers takes no more answers and writes those it has.
 func (s *Purchases) CloseAnswers() { s.answers.Close() }
 
+// queued is an order in the queue.
+type queued struct {
+	Order
+	since time.Time
+}
+
 // place settles a group of orders. It runs on a context of its own: a COMMIT
-// is never cancelled because a buyer has left.
-func (s *Purchases) place(orders []Order) []Placement {
-	s.Metrics.group("orders", len(orders))
+// is never cancelled because a buyer has left. What has waited too long is not
+// placed: its buyer is about to hear that it can't be told.
+func (s *Purchases) place(waiting []queued) []Placement {
+	s.Metrics.group("orders", len(waiting))
+	placements := make([]Placement, len(waiting))
+	var orders []Order
+	var at []int
+	for i, q := range waiting {
+		if time.Since(q.since) > queueLimit {
+			placements[i].Err = q.notPlaced(errOverloaded)
+			continue
+		}
+		orders, at = append(orders, q.Order), append(at, i)
+	}
+	if len(orders) == 0 {
+		return placements
+	}
 	group := NewOrders(orders, s.Backlog)
 	s.Store.Place(context.Background(), group)
-	placements := group.Placements()
-	for _, p := range placements {
+	for i, p := range group.Placements() {
+		placements[at[i]] = p
 		if p.Err == nil && !p.Replayed {
 			s.Backlog.add(p.Purchase.UserID, 1)
 		}

@@ -146,6 +146,21 @@ func TestAFullQueue(t *testing.T) {
 	}
 }
 
+// Nobody is told "overloaded" about an order that is placed after all.
+func TestAnOrderThatWaitedTooLongIsNotPlaced(t *testing.T) {
+	t.Parallel()
+	s, m, _ := newTill(t, time.Hour, 0)
+	close(m.gate)
+	long := time.Now().Add(-queueLimit - time.Second)
+	placements := s.place([]queued{
+		{Order{ID: uuid.New(), UserID: 5, ProductID: 1, BillID: 1}, long},
+		{Order{ID: uuid.New(), UserID: 5, ProductID: 1, BillID: 1, Key: "k"}, long},
+	})
+	if code(placements[0].Err) != "overloaded" || code(placements[1].Err) != "outcome_unknown" || len(m.rows) != 0 {
+		t.Errorf("%+v, %d rows", placements, len(m.rows))
+	}
+}
+
 func TestRepeatsWaitTogetherAndAskOnce(t *testing.T) {
 	t.Parallel()
 	s, m, w := newTill(t, time.Hour, 0)

@@ -46,12 +46,15 @@ func TestEntityTags(t *testing.T) {
 		if got := matchesAny(&c.header, tag); got != c.weak {
 			t.Errorf("If-None-Match: %s: %v", c.header, got)
 		}
-		if got := strictlyMatches(c.header, tag); got != c.strong {
+		if got := ifMatch(&c.header)(catalog.Product{ID: 1, Version: 2}); got != c.strong {
 			t.Errorf("If-Match: %s: %v", c.header, got)
 		}
 	}
 	if matchesAny(nil, tag) {
-		t.Error("a header that is not there matches")
+		t.Error("If-None-Match that is not there matches")
+	}
+	if !ifMatch(nil)(catalog.Product{}) {
+		t.Error("If-Match that is not there is a condition")
 	}
 }
 

@@ -128,9 +128,7 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 // PatchProduct answers PATCH /products/{id}.
 func (h *Handlers) PatchProduct(ctx context.Context, r api.PatchProductRequestObject) (api.PatchProductResponseObject, error) {
 	patch := catalog.Patch{Title: r.Body.Title, Description: r.Body.Description, Price: r.Body.Price}
-	p, err := h.products.Change(ctx, r.Id, patch, func(p catalog.Product) bool {
-		return r.Params.IfMatch == nil || strictlyMatches(*r.Params.IfMatch, productTag(p))
-	})
+	p, err := h.products.Change(ctx, r.Id, patch, ifMatch(r.Params.IfMatch))
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +137,7 @@ func (h *Handlers) PatchProduct(ctx context.Context, r api.PatchProductRequestOb
 
 // DeleteProduct answers DELETE /products/{id}.
 func (h *Handlers) DeleteProduct(ctx context.Context, r api.DeleteProductRequestObject) (api.DeleteProductResponseObject, error) {
-	if err := h.products.Delete(ctx, r.Id); err != nil {
+	if err := h.products.Delete(ctx, r.Id, ifMatch(r.Params.IfMatch)); err != nil {
 		return nil, err
 	}
 	return api.DeleteProduct204Response{}, nil

@@ -31,10 +31,13 @@ func matchesAny(header *string, tag string) bool {
 	return header != nil && listed(*header, func(t string) bool { return strings.TrimPrefix(t, "W/") == tag })
 }
 
-// strictlyMatches says whether If-Match names the tag; a weak one never does
-// (RFC 9110, section 13.1.1).
-func strictlyMatches(header, tag string) bool {
-	return listed(header, func(t string) bool { return t == tag })
+// ifMatch is the condition that If-Match puts on a product: without the header
+// none; a weak tag never matches (RFC 9110, section 13.1.1).
+func ifMatch(header *string) func(catalog.Product) bool {
+	return func(p catalog.Product) bool {
+		tag := productTag(p)
+		return header == nil || listed(*header, func(t string) bool { return t == tag })
+	}
 }
 
 // listed looks through a list of tags, or "*" for any. None of ours holds a

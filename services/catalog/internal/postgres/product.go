@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,7 +19,7 @@ func (s *Store) CreateProduct(ctx context.Context, p catalog.Product) (catalog.P
 		VALUES ($1, $2, $3, $4)
 		RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price)
 	if err != nil {
-		return created, fmt.Errorf("insert product: %w", explain(err))
+		return created, pg.Fail("insert product", err)
 	}
 	return created, nil
 }
@@ -59,11 +58,11 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 			AND `+productPages[q.Sort]+`
 		LIMIT $5`, q.Title, id, title, price, q.Limit)
 	if err != nil {
-		return nil, fmt.Errorf("list products: %w", explain(err))
+		return nil, pg.Fail("list products", err)
 	}
 	products, err := pgx.CollectRows(rows, scanProduct)
 	if err != nil {
-		return nil, fmt.Errorf("list products: %w", explain(err))
+		return nil, pg.Fail("list products", err)
 	}
 	return products, nil
 }
@@ -72,13 +71,9 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog.Product) (catalog.Product, bool, error)) (catalog.Product, error) {
 	var p catalog.Product
 	err := pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
-		before, err := queryProduct(ctx, tx, `
-			SELECT `+productColumns+`
-			FROM catalog.products
-			WHERE id = $1 AND deleted_at IS NULL
-			FOR NO KEY UPDATE`, id)
+		before, err := lockProduct(ctx, tx, id)
 		if err != nil {
-			return explainProduct("lock product", err)
+			return err
 		}
 		after, changed, err := change(before)
 		if err != nil {
@@ -95,17 +90,36 @@ func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog
 			RETURNING `+productColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
 		return explainProduct("update product", err)
 	})
-	return p, explain(err)
+	return p, pg.Fail("change product", err)
 }
 
-// DeleteProduct marks a product as deleted.
-func (s *Store) DeleteProduct(ctx context.Context, id int64) error {
-	_, err := queryProduct(ctx, s.pool, `
-		UPDATE catalog.products
-		SET deleted_at = now(), version = version + 1, updated_at = now()
+// DeleteProduct locks a product, and marks it as deleted unless may objects.
+func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Product) error) error {
+	return pg.Fail("delete product", pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		p, err := lockProduct(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := may(p); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			UPDATE catalog.products
+			SET deleted_at = now(), version = version + 1, updated_at = now()
+			WHERE id = $1`, id)
+		return err
+	}))
+}
+
+// lockProduct reads a product that nobody else changes until the end of the
+// transaction.
+func lockProduct(ctx context.Context, tx pgx.Tx, id int64) (catalog.Product, error) {
+	p, err := queryProduct(ctx, tx, `
+		SELECT `+productColumns+`
+		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL
-		RETURNING `+productColumns, id)
-	return explainProduct("delete product", err)
+		FOR NO KEY UPDATE`, id)
+	return p, explainProduct("lock product", err)
 }
 
 type querier interface {
@@ -133,5 +147,5 @@ func explainProduct(what string, err error) error {
 	case errors.Is(err, pgx.ErrNoRows):
 		return catalog.ErrProductNotFound
 	}
-	return fmt.Errorf("%s: %w", what, explain(err))
+	return pg.Fail(what, err)
 }

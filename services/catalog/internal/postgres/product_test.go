@@ -94,7 +94,7 @@ func TestSearchIsWithoutRegardToCaseAndTakesEveryCharacterAsItIs(t *testing.T) {
 		s.product(t, title, 100)
 	}
 	gone := s.product(t, "old tea", 100)
-	if err := s.DeleteProduct(t.Context(), gone.ID); err != nil {
+	if err := s.DeleteProduct(t.Context(), gone.ID, always); err != nil {
 		t.Fatal(err)
 	}
 	for q, want := range map[string]int{"": 5, "tea": 2, "TEA": 2, "зелён": 1, "ЧАЙ": 1, "%": 1, "_": 1, `\`: 1, "nothing": 0} {
@@ -127,10 +127,10 @@ func TestChangingAProduct(t *testing.T) {
 	}); !errors.Is(err, catalog.ErrPreconditionFailed) {
 		t.Errorf("a refusal: %v", err)
 	}
-	if err := s.DeleteProduct(t.Context(), tea.ID); err != nil {
+	if err := s.DeleteProduct(t.Context(), tea.ID, always); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteProduct(t.Context(), tea.ID); !errors.Is(err, catalog.ErrProductNotFound) {
+	if err := s.DeleteProduct(t.Context(), tea.ID, always); !errors.Is(err, catalog.ErrProductNotFound) {
 		t.Errorf("delete again: %v", err)
 	}
 	if _, err := s.Product(t.Context(), tea.ID); !errors.Is(err, catalog.ErrProductNotFound) {

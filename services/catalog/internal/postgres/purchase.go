@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/pg"
 	"lavka/services/catalog/internal/catalog"
 )
 
@@ -20,13 +21,13 @@ func (s *Store) Purchase(ctx context.Context, userID int64, id uuid.UUID) (catal
 		FROM catalog.purchases
 		WHERE id = $1 AND user_id = $2`, id, userID)
 	if err != nil {
-		return catalog.Purchase{}, wrap("read purchase", explain(err))
+		return catalog.Purchase{}, pg.Fail("read purchase", err)
 	}
 	p, err := pgx.CollectExactlyOneRow(rows, scanPurchase)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, catalog.ErrPurchaseNotFound
 	}
-	return p, wrap("read purchase", explain(err))
+	return p, pg.Fail("read purchase", err)
 }
 
 // Purchases lists a user's purchases, newest first.
@@ -38,10 +39,10 @@ func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catal
 		ORDER BY id DESC
 		LIMIT $4`, q.UserID, string(q.Status), q.Before, q.Limit)
 	if err != nil {
-		return nil, wrap("list purchases", explain(err))
+		return nil, pg.Fail("list purchases", err)
 	}
 	purchases, err := pgx.CollectRows(rows, scanPurchase)
-	return purchases, wrap("list purchases", explain(err))
+	return purchases, pg.Fail("list purchases", err)
 }
 
 func scanPurchase(row pgx.CollectableRow) (catalog.Purchase, error) {

@@ -38,7 +38,7 @@ func (s *Store) Place(ctx context.Context, orders *catalog.Orders) {
 		for _, alone := range orders.Split() {
 			s.Place(ctx, alone)
 		}
-	case passing(err):
+	case pg.Passing(err):
 		orders.Fail(catalog.ErrNothingBought.Because(err))
 	default:
 		orders.Fail(fmt.Errorf("place %d orders: %w", orders.Len(), err))
@@ -59,7 +59,7 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 			deadline = time.Now().Add(doubtLimit)
 		}
 		lastTry := try >= placeTries && !orders.Doubtful()
-		if !passing(err) || lastTry || time.Now().After(deadline) {
+		if !pg.Passing(err) || lastTry || time.Now().After(deadline) {
 			return err
 		}
 		orders.Again()

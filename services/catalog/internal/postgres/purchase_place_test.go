@@ -32,7 +32,7 @@ func TestAPlacedPurchaseIsASnapshot(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteProduct(t.Context(), tea.ID); err != nil {
+	if err := s.DeleteProduct(t.Context(), tea.ID, always); err != nil {
 		t.Fatal(err)
 	}
 	stored, err := s.Purchase(t.Context(), 1, p.ID)
@@ -56,7 +56,7 @@ func TestABadOrderDoesNotHarmItsGroup(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	tea, gone := s.product(t, "tea", 350), s.product(t, "gone", 100)
-	if err := s.DeleteProduct(t.Context(), gone.ID); err != nil {
+	if err := s.DeleteProduct(t.Context(), gone.ID, always); err != nil {
 		t.Fatal(err)
 	}
 	before := s.mustPlace(t, order(1, tea.ID, "before"))

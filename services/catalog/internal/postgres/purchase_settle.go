@@ -25,7 +25,7 @@ func (s *Store) Settle(ctx context.Context, answers []catalog.Answer) (catalog.S
 	var settled catalog.Settlement
 	var err error
 	for try := 1; try <= placeTries; try++ {
-		if settled, err = s.settleOnce(ctx, answers); err == nil || !passing(err) {
+		if settled, err = s.settleOnce(ctx, answers); err == nil || !pg.Passing(err) {
 			break
 		}
 	}
