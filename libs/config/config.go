@@ -60,6 +60,9 @@ func (p *Prefixes) Decode(text string) error {
 	return nil
 }
 
+// Sentence makes one line of an error that may be several.
+func Sentence(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
 // Common are the settings of every service.
 type Common struct {
 	HTTPAddr           string        `envconfig:"HTTP_ADDR" default:":8080"`

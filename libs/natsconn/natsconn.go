@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
 )
@@ -59,6 +60,19 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	return nc, nil
+}
+
+// Measure adds the metric nats_connected, 1 while connected. NATS being away is
+// something to know, and no reason to be unready.
+func Measure(registry prometheus.Registerer, nc *nats.Conn) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nats_connected", Help: "1 while connected to NATS.",
+	}, func() float64 {
+		if nc.IsConnected() {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // Drain ends a connection's subscriptions, lets their handlers finish, sends

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"lavka/libs/config"
 )
@@ -30,7 +31,7 @@ func (c Config) ValidateServe() error {
 		errs = append(errs, errors.New("PAYMENT_PRIVATE_KEYS is not set: the keys shared with the payment provider, comma-separated"))
 	}
 	for i, key := range keys {
-		if len(key) < minKey {
+		if utf8.RuneCountInString(key) < minKey {
 			errs = append(errs, fmt.Errorf("PAYMENT_PRIVATE_KEYS: key %d is shorter than %d characters", i+1, minKey))
 		}
 	}

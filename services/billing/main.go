@@ -21,7 +21,7 @@ func main() {
 		err = run(ctx, cfg, os.Args[1:], os.Stdout)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "billing:", err)
+		fmt.Fprintln(os.Stderr, "billing:", config.Sentence(err))
 		os.Exit(1)
 	}
 }

@@ -110,7 +110,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
-	measure(registry, settler, nc.IsConnected)
+	measure(registry, settler)
+	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
 	if err != nil {
@@ -194,17 +195,10 @@ func waitFor(ctx context.Context, limit time.Duration, all ...<-chan struct{}) {
 	}
 }
 
-func measure(registry prometheus.Registerer, settler *billing.Settler, connected func() bool) {
+func measure(registry prometheus.Registerer, settler *billing.Settler) {
 	registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "billing_settle_queue_length", Help: "Items that wait for a group."},
 			func() float64 { return float64(settler.Waiting()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nats_connected", Help: "1 while connected to NATS."},
-			func() float64 {
-				if connected() {
-					return 1
-				}
-				return 0
-			}),
 	)
 }
 

@@ -20,7 +20,7 @@ func main() {
 		err = run(ctx, cfg, os.Args[1:])
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "catalog:", err)
+		fmt.Fprintln(os.Stderr, "catalog:", config.Sentence(err))
 		os.Exit(1)
 	}
 }

@@ -93,7 +93,7 @@ func TestTheSweeperSendsWhatWasNeverSent(t *testing.T) {
 	}
 	// Nobody is there at all.
 	s.nats.Stop()
-	until(t, func() bool { return strings.Contains(r.metrics(t), "\ncatalog_nats_connected 0") })
+	until(t, func() bool { return strings.Contains(r.metrics(t), "\nnats_connected 0") })
 	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 202 {
 		t.Fatal(a)
 	}

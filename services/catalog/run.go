@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -112,7 +111,8 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	if err := bus.Listen(nc, replicaID, purchases.Answered, log, registry); err != nil {
 		return err
 	}
-	watch(registry, nc, purchases)
+	watch(registry, purchases)
+	natsconn.Measure(registry, nc)
 
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -175,14 +175,8 @@ func waitUntilLoaded(ctx context.Context, loaded ...<-chan struct{}) {
 }
 
 // watch adds the metrics of what is read and not counted.
-func watch(registry prometheus.Registerer, nc *nats.Conn, purchases *catalog.Purchases) {
+func watch(registry prometheus.Registerer, purchases *catalog.Purchases) {
 	registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "catalog_nats_connected", Help: "1 while NATS is connected."}, func() float64 {
-			if nc.IsConnected() {
-				return 1
-			}
-			return 0
-		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "catalog_orders_waiting", Help: "Orders that wait for a group."}, func() float64 {
 			return float64(purchases.OrdersWaiting())
 		}),

@@ -113,7 +113,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		t.Errorf("Allow: %v", a.header)
 	}
 	text := r.metrics(t)
-	for _, name := range []string{"catalog_purchases_pending", "catalog_purchases_oldest_pending_seconds", "catalog_purchases_resent_total", "catalog_nats_connected 1", "catalog_answers_unreadable_total"} {
+	for _, name := range []string{"catalog_purchases_pending", "catalog_purchases_oldest_pending_seconds", "catalog_purchases_resent_total", "nats_connected 1", "catalog_answers_unreadable_total"} {
 		if !strings.Contains(text, "\n"+name) {
 			t.Errorf("no metric %s", name)
 		}
