@@ -3,12 +3,14 @@ package stack
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSecretsAreKept(t *testing.T) {
@@ -167,7 +169,8 @@ func TestPorts(t *testing.T) {
 		"which is not host:port":      {Auth: Service{Addr: "8081"}},
 		"LAVKA_GATEWAY_ADDR and LAVKA_AUTH_ADDR have the same port": {GatewayAddr: "127.0.0.1:23", Auth: Service{Addr: "127.0.0.1:23"}},
 	} {
-		err := choosePorts(&cfg)
+		cfg.Log = slog.New(slog.DiscardHandler)
+		err := choosePorts(t.Context(), &cfg, 0)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("want one sentence with %s: %v", want, err)
 		}
@@ -176,11 +179,34 @@ func TestPorts(t *testing.T) {
 		}
 	}
 	free := Config{GatewayAddr: "127.0.0.1:0", NATSURL: "nats://x", NATSPort: number}
-	if err := choosePorts(&free); err != nil {
+	if err := choosePorts(t.Context(), &free, 0); err != nil {
 		t.Fatal(err)
 	}
 	if strings.HasSuffix(free.GatewayAddr, ":0") || free.Auth.Addr == "" || free.PostgresPort == 0 {
 		t.Errorf("ports left open: %+v", free)
+	}
+}
+
+// atFirstWrite is told when something is logged.
+type atFirstWrite chan struct{}
+
+func (w atFirstWrite) Write(p []byte) (int, error) { close(w); return len(p), nil }
+
+// The processes of a shop that was killed hold its ports for a moment longer.
+func TestPortThatIsGivenBack(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits, closed := make(atFirstWrite), make(chan error, 1)
+	go func() {
+		<-waits
+		closed <- l.Close()
+	}()
+	cfg := Config{GatewayAddr: l.Addr().String(), Log: slog.New(slog.NewTextHandler(waits, nil))}
+	if err := errors.Join(choosePorts(t.Context(), &cfg, time.Minute), <-closed); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,16 +1,26 @@
 package stack
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
+	"syscall"
+	"time"
 
 	"lavka/libs/freeport"
 )
 
+// portWait is how long a taken port may take to be given back: the processes of a shop that was killed a moment ago may still hold it.
+const portWait = 5 * time.Second
+
 // choosePorts puts free ports where the configuration leaves the choice, and makes sure that all others can be had,
-// before anything is started.
-func choosePorts(cfg *Config) error {
+// before anything is started. For all that are taken together it waits no longer than wait.
+func choosePorts(ctx context.Context, cfg *Config, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	natsAddr := net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.NATSPort))
 	postgresAddr := net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.PostgresPort))
 	all := []struct {
@@ -32,7 +42,7 @@ func choosePorts(cfg *Config) error {
 		if a.setting == "LAVKA_NATS_PORT" && cfg.NATSURL != "" || a.setting == "LAVKA_POSTGRES_PORT" && cfg.DatabaseURL != "" {
 			continue
 		}
-		addr, err := choosePort(a.setting, *a.addr)
+		addr, err := choosePort(ctx, a.setting, *a.addr, cfg.Log)
 		if err != nil {
 			return err
 		}
@@ -54,7 +64,7 @@ func choosePorts(cfg *Config) error {
 	return err
 }
 
-func choosePort(setting, addr string) (string, error) {
+func choosePort(ctx context.Context, setting, addr string, log *slog.Logger) (string, error) {
 	if addr == "" {
 		return freeAddr("127.0.0.1")
 	}
@@ -65,14 +75,33 @@ func choosePort(setting, addr string) (string, error) {
 	if port == "0" {
 		return freeAddr(host)
 	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
+	if err := awaitPort(ctx, addr, log); err != nil {
 		return "", fmt.Errorf("can't listen on %s: stop what listens there, or set %s to something else (%w)", addr, setting, err)
 	}
-	if err := l.Close(); err != nil {
-		return "", fmt.Errorf("try port %s: %w", addr, err)
-	}
 	return addr, nil
+}
+
+// awaitPort returns when addr can be listened on, or why it can't: at once, or, when somebody listens there, when ctx ends.
+func awaitPort(ctx context.Context, addr string, log *slog.Logger) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for told := false; ; told = true {
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			return l.Close()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		if !told {
+			log.Info("waiting for an address that is in use", "addr", addr)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
 }
 
 func freeAddr(host string) (string, error) {

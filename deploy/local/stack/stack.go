@@ -71,7 +71,7 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 }
 
 func (s *Stack) start(ctx context.Context) error {
-	if err := choosePorts(&s.cfg); err != nil {
+	if err := choosePorts(ctx, &s.cfg, portWait); err != nil {
 		return err
 	}
 	if err := s.prepareSecrets(ctx); err != nil {

@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -303,7 +305,7 @@ func TestServersOfYourOwn(t *testing.T) {
 	}
 }
 
-// A killed launcher leaves no process.
+// A killed launcher leaves no process, and one that is started at once, at the same addresses, waits for them to be free.
 func TestKilledLauncher(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -321,28 +323,52 @@ func TestKilledLauncher(t *testing.T) {
 	if err != nil || line != "up\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	if len(processesOf(t, dir)) < 5 {
-		t.Fatalf("too few processes to be a shop: %v", processesOf(t, dir))
+	before := processesOf(t, dir)
+	if len(before) < 5 {
+		t.Fatalf("too few processes to be a shop: %v", before)
 	}
+	cfg := sameAddresses(t, filepath.Join(dir, "data"))
+	cfg.BinDir, cfg.DataDir = bin, filepath.Join(dir, "data")
 	if err := launcher.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	_ = launcher.Wait() // killed
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
-	for {
-		left := processesOf(t, dir)
-		if len(left) == 0 {
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("these outlived the launcher: %v", left)
+	open(t, cfg)        // and the data is as good as before
+	for _, p := range processesOf(t, dir) {
+		if slices.Contains(before, p) {
+			t.Errorf("this outlived the launcher: %s", p)
 		}
 	}
-	open(t, Config{BinDir: bin, DataDir: filepath.Join(dir, "data")}) // and the data is as good as before
+}
+
+// sameAddresses are those of the shop that runs on a data directory.
+func sameAddresses(t *testing.T, dataDir string) Config {
+	t.Helper()
+	shop, err := Running(dataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := func(address string) string {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.Host
+	}
+	port := func(address string) int {
+		n, err := portOf(host(address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	service := func(name string) Service {
+		return Service{Addr: host(shop.ServiceURLs[name]), InternalAddr: host(shop.InternalURLs[name])}
+	}
+	return Config{
+		GatewayAddr: host(shop.GatewayURL), Auth: service(Auth), Catalog: service(Catalog), Billing: service(Billing),
+		NATSPort: port(shop.NATSURL), PostgresPort: port(shop.DatabaseURLs[Auth]),
+	}
 }
 
 // processesOf lists the processes that have to do with a directory: by their arguments (the services) or by where they stand (PostgreSQL).
