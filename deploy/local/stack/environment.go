@@ -1,7 +1,11 @@
 package stack
 
 import (
+	"context"
+	"fmt"
 	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -26,12 +30,11 @@ func inherited() []string {
 // environment is what a service is started with.
 func (s *Stack) environment(service, addr, internalAddr string) map[string]string {
 	env := map[string]string{
-		"HTTP_ADDR":     addr,
-		"INTERNAL_ADDR": internalAddr,
-		"DATABASE_URL":  s.DatabaseURL(service),
-		"NATS_URL":      s.NATSURL(),
-		// The gateway, which runs in this process, and nobody else on other machines.
-		"TRUSTED_PROXIES": "127.0.0.1/32",
+		"HTTP_ADDR":       addr,
+		"INTERNAL_ADDR":   internalAddr,
+		"DATABASE_URL":    s.DatabaseURL(service),
+		"NATS_URL":        s.NATSURL(),
+		"TRUSTED_PROXIES": s.trustedProxies,
 	}
 	if os.Getenv("SHUTDOWN_TIMEOUT") == "" {
 		env["SHUTDOWN_TIMEOUT"] = (s.cfg.StopTimeout / 2).String() // a service has more to do after it, and we kill in the end
@@ -52,6 +55,29 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 	maps.Copy(env, s.cfg.Env)
 	maps.Copy(env, s.cfg.service(service).Env)
 	return env
+}
+
+// trustedProxies are the addresses that the gateway, which runs in this process, comes from: this machine's loopback address, and, since the
+// way to an address of one's own machine begins at that same address, those of the services.
+func trustedProxies(ctx context.Context, cfg Config) (string, error) {
+	list := []string{"127.0.0.1/32"}
+	for _, name := range Services() {
+		host, _, err := net.SplitHostPort(dialable(cfg.service(name).Addr))
+		if err != nil {
+			return "", fmt.Errorf("read the address of %s: %w", name, err)
+		}
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			return "", fmt.Errorf("find the address of %s: %w", name, err)
+		}
+		for _, addr := range addrs {
+			addr = addr.Unmap().WithZone("")
+			if prefix := netip.PrefixFrom(addr, addr.BitLen()).String(); !slices.Contains(list, prefix) {
+				list = append(list, prefix)
+			}
+		}
+	}
+	return strings.Join(list, ","), nil
 }
 
 // migrateEnvironment has the owner's rights.

@@ -210,6 +210,20 @@ func TestPortThatIsGivenBack(t *testing.T) {
 	}
 }
 
+func TestTrustedProxies(t *testing.T) {
+	t.Parallel()
+	for want, addrs := range map[string][3]string{
+		"127.0.0.1/32":         {"127.0.0.1:1", ":2", "0.0.0.0:3"},
+		"127.0.0.1/32,::1/128": {"[::1]:1", "[::]:2", "127.0.0.1:3"},
+		"127.0.0.1/32,192.0.2.7/32,2001:db8::7/128,fe80::1/128": {"192.0.2.7:1", "[2001:db8::7]:2", "[fe80::1%lo]:3"},
+	} {
+		got, err := trustedProxies(t.Context(), Config{Auth: Service{Addr: addrs[0]}, Catalog: Service{Addr: addrs[1]}, Billing: Service{Addr: addrs[2]}})
+		if err != nil || got != want {
+			t.Errorf("%v: got %q, %v, want %q", addrs, got, err, want)
+		}
+	}
+}
+
 func TestLines(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

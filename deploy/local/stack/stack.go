@@ -31,18 +31,19 @@ type Stack struct {
 	// PaymentKeys sign what the payment provider sends; each of them is good.
 	PaymentKeys []string
 
-	cfg         Config
-	lock        *Lock
-	secrets     *secrets
-	signingKeys string
-	postgres    *Postgres // nil with a DatabaseURL
-	nats        *NATS     // nil with a NATSURL
-	adminURL    string
-	roleURLs    map[string]string
-	replicas    map[string][]*Replica
-	gateway     *http.Server
-	stopped     sync.Once
-	stopErr     error
+	cfg            Config
+	lock           *Lock
+	secrets        *secrets
+	signingKeys    string
+	trustedProxies string
+	postgres       *Postgres // nil with a DatabaseURL
+	nats           *NATS     // nil with a NATSURL
+	adminURL       string
+	roleURLs       map[string]string
+	replicas       map[string][]*Replica
+	gateway        *http.Server
+	stopped        sync.Once
+	stopErr        error
 }
 
 // Start starts a shop and returns when it is ready. When anything fails, or ctx ends first, it stops what was started.
@@ -72,6 +73,10 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 
 func (s *Stack) start(ctx context.Context) error {
 	if err := choosePorts(ctx, &s.cfg, portWait); err != nil {
+		return err
+	}
+	var err error
+	if s.trustedProxies, err = trustedProxies(ctx, s.cfg); err != nil {
 		return err
 	}
 	if err := s.prepareSecrets(ctx); err != nil {

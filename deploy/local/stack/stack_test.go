@@ -101,6 +101,9 @@ func TestShop(t *testing.T) {
 	if catalog["EXTRA"] != "1" || billing["EXTRA"] != "" {
 		t.Error("settings of one service reach another")
 	}
+	if auth["TRUSTED_PROXIES"] != "127.0.0.1/32" {
+		t.Errorf("auth believes %s", auth["TRUSTED_PROXIES"])
+	}
 	pids := map[string]bool{}
 	for range 9 {
 		pids[told(t, s, "/products")["PID"]] = true
