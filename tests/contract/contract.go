@@ -9,7 +9,9 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -22,6 +24,9 @@ import (
 // Checker knows the contracts of all services.
 type Checker struct {
 	services []service
+
+	mu        sync.Mutex
+	succeeded map[string]bool // operations that were answered with a 2xx
 }
 
 type service struct {
@@ -36,7 +41,7 @@ func Load(root string) (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checker{}
+	c := &Checker{succeeded: map[string]bool{}}
 	for _, file := range files {
 		doc, err := openapi3.NewLoader().LoadFromFile(file)
 		if err != nil {
@@ -80,6 +85,21 @@ func (c *Checker) Operations() []Operation {
 	return all
 }
 
+// NeverSucceeded lists the operations that Check has not seen answered with a
+// 2xx: nothing has shown that they work.
+func (c *Checker) NeverSucceeded() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var missing []string
+	for _, o := range c.Operations() {
+		if name := o.Method + " " + o.Path; !c.succeeded[name] {
+			missing = append(missing, name)
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
 // Check holds an exchange against the contract. A request that the contract
 // does not allow must have been refused with a 4xx; an answer must be one that
 // the contract knows; on a route that no contract knows only a problem will do.
@@ -95,6 +115,9 @@ func (c *Checker) Check(r *http.Request, sent []byte, resp *http.Response, got [
 		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, MultiError: true, IncludeResponseStatus: true},
 	}
 	if resp.StatusCode < 300 {
+		c.mu.Lock()
+		c.succeeded[route.Method+" "+route.Path] = true
+		c.mu.Unlock()
 		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil && !raw(route) {
 			return fmt.Errorf("%s %s was answered %d, though the contract does not allow the request: %w", r.Method, r.URL.Path, resp.StatusCode, err)
 		}
