@@ -26,11 +26,11 @@ import (
 	"lavka/libs/pgtest"
 	"lavka/libs/token"
 	"lavka/libs/wire"
-	"lavka/services/catalog/internal/postgres/postgrestest"
+	"lavka/services/catalog/internal/postgres"
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
 }
 
 // shop is what the program needs around it: a database, NATS and auth's keys.

@@ -24,11 +24,10 @@ import (
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/bus"
 	"lavka/services/billing/internal/postgres"
-	"lavka/services/billing/internal/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
 }
 
 // limit is how long a test waits for what has to come.

@@ -20,11 +20,10 @@ import (
 	"lavka/libs/pgtest"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/postgres"
-	"lavka/services/billing/internal/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
 }
 
 const key, newKey = "an-old-key-of-the-provider", "a-new-key-of-the-provider"

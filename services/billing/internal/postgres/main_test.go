@@ -16,11 +16,10 @@ import (
 	"lavka/libs/pgtest"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/postgres"
-	"lavka/services/billing/internal/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
 }
 
 // shop is a database with a few customers: users 1 to 9, of whom 9 is disabled.

@@ -14,11 +14,10 @@ import (
 	"lavka/libs/pgtest"
 	"lavka/services/catalog/internal/catalog"
 	"lavka/services/catalog/internal/postgres"
-	"lavka/services/catalog/internal/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
 }
 
 // shop is a test's database and a replica's store on it.
