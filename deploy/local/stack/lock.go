@@ -14,7 +14,7 @@ const lockName = "lock"
 // ErrInUse means that a shop runs on the data directory.
 var ErrInUse = errors.New("a shop is running on it")
 
-// Lock keeps a data directory for one user. The system gives it back when its holder ends, however that happens.
+// Lock keeps a directory for its user. The system gives it back when its holder ends, however that happens.
 type Lock struct{ file *os.File }
 
 // LockData takes the lock of a data directory, which it makes when missing. It fails with ErrInUse, naming the holder.
@@ -71,6 +71,39 @@ func mark(f *os.File) (*Lock, error) {
 func write(f *os.File, text string) error {
 	_, err := f.WriteAt([]byte(text), 0)
 	return err
+}
+
+// ErrBinariesInUse means that a shop runs from the directory of binaries.
+var ErrBinariesInUse = errors.New("a shop runs from them")
+
+// HoldBinaries keeps a directory of binaries from being removed: a service that ends is started from it again. Any number of shops may hold it.
+func HoldBinaries(dir string) (*Lock, error) {
+	l, err := lockDir(dir, syscall.LOCK_SH)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("the binaries in %s are being removed: build them again with make build", dir)
+	}
+	return l, err
+}
+
+// ClaimBinaries takes a directory of binaries for oneself, to remove them. It fails with ErrBinariesInUse while anybody holds it.
+func ClaimBinaries(dir string) (*Lock, error) {
+	l, err := lockDir(dir, syscall.LOCK_EX)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("binaries in %s: %w, maybe on other data (LAVKA_DATA): stop it first", dir, ErrBinariesInUse)
+	}
+	return l, err
+}
+
+// lockDir locks the directory itself, in which we may not be allowed to write.
+func lockDir(dir string, how int) (*Lock, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the directory of binaries: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the directory of binaries: %w", err), f.Close())
+	}
+	return &Lock{f}, nil
 }
 
 // Release gives the lock back.

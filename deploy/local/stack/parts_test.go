@@ -96,12 +96,12 @@ func TestAdminPassword(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "data")
+	dir, bin := filepath.Join(t.TempDir(), "data"), t.TempDir()
 	lock, err := LockData(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{second(LockData(dir)), Remove(dir), second(Start(t.Context(), Config{DataDir: dir}))} {
+	for _, err := range []error{second(LockData(dir)), Remove(dir, bin), second(Start(t.Context(), Config{DataDir: dir}))} {
 		if !errors.Is(err, ErrInUse) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("a second user of the data: %v", err)
 		}
@@ -115,14 +115,51 @@ func TestLock(t *testing.T) {
 	if _, err := Running(dir); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("Running: %v", err)
 	}
-	if err := Remove(dir); err != nil {
+	if err := Remove(dir, bin); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the data is still there: %v", err)
 	}
-	if err := Remove(dir); err != nil {
+	if err := Remove(dir, bin); err != nil {
 		t.Errorf("nothing to remove: %v", err)
+	}
+}
+
+func TestBinariesAreHeld(t *testing.T) {
+	t.Parallel()
+	dir, data := t.TempDir(), t.TempDir()
+	if _, err := keepSecrets(data); err != nil {
+		t.Fatal(err)
+	}
+	var shops []*Lock
+	for range 2 {
+		l, err := HoldBinaries(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shops = append(shops, l)
+	}
+	for _, l := range shops {
+		if err := Remove(data, dir); !errors.Is(err, ErrBinariesInUse) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("a shop's binaries could be removed: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(data, "secrets.json")); err != nil {
+			t.Error("the data is gone, and was not to be removed alone")
+		}
+		if err := l.Release(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	claim, err := ClaimBinaries(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := HoldBinaries(dir); err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("a shop starts from binaries that are being removed: %v", err)
+	}
+	if err := claim.Release(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -130,21 +167,23 @@ func second[T any](_ T, err error) error { return err }
 
 func TestRemoveLeavesWhatIsNotOurs(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	for _, name := range []string{"secrets.json", "thesis.tex"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+	dir, bin := t.TempDir(), t.TempDir()
+	for _, file := range []string{filepath.Join(dir, "secrets.json"), filepath.Join(dir, "thesis.tex"), filepath.Join(bin, "lavka"), filepath.Join(bin, Auth), filepath.Join(bin, "latex")} {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := Remove(dir); err != nil {
+	if err := Remove(dir, bin); err != nil {
 		t.Fatal(err)
 	}
-	left, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(left) != 1 || left[0].Name() != "thesis.tex" {
-		t.Errorf("left: %v", left)
+	for in, want := range map[string]string{dir: "thesis.tex", bin: "latex"} {
+		left, err := os.ReadDir(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) != 1 || left[0].Name() != want {
+			t.Errorf("left: %v", left)
+		}
 	}
 }
 

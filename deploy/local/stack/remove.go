@@ -10,29 +10,50 @@ import (
 // owned are the entries of a data directory that are the shop's.
 var owned = []string{"postgres", "nats", "secrets.json", "signing-keys.json", "running.json", lockName}
 
-// Remove removes all data of a shop, and the directory when nothing else is in it. It refuses while a shop runs there.
-func Remove(dataDir string) (err error) {
-	if _, err := os.Stat(dataDir); errors.Is(err, os.ErrNotExist) {
-		return nil
+// Remove removes all data of a shop, its directory when nothing else is in it, and the shop's binaries.
+// It removes nothing while a shop runs on the data (ErrInUse) or, on whatever data, from the binaries (ErrBinariesInUse).
+func Remove(dataDir, binDir string) (err error) {
+	release := func(l *Lock) { err = errors.Join(err, l.Release()) }
+	if _, err := os.Stat(dataDir); !errors.Is(err, os.ErrNotExist) {
+		lock, err := LockData(dataDir)
+		if err != nil {
+			return err
+		}
+		defer release(lock)
 	}
-	lock, err := LockData(dataDir)
+	claim, err := ClaimBinaries(binDir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lock.Release()) }()
+	defer release(claim)
+	if err := removeData(dataDir); err != nil {
+		return err
+	}
+	for _, name := range append(Services(), "lavka") {
+		if err := os.Remove(filepath.Join(binDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the binaries: %w", err)
+		}
+	}
+	return nil
+}
+
+func removeData(dir string) error {
 	for _, name := range owned {
-		if err := os.RemoveAll(filepath.Join(dataDir, name)); err != nil {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("remove the data: %w", err)
 		}
 	}
-	left, err := os.ReadDir(dataDir)
+	left, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("look at what is left: %w", err)
 	}
 	if len(left) > 0 {
 		return nil // not ours
 	}
-	if err := os.Remove(dataDir); err != nil {
+	if err := os.Remove(dir); err != nil {
 		return fmt.Errorf("remove the data directory: %w", err)
 	}
 	return nil

@@ -32,7 +32,7 @@ type Stack struct {
 	PaymentKeys []string
 
 	cfg            Config
-	lock           *Lock
+	lock, binaries *Lock
 	secrets        *secrets
 	signingKeys    string
 	trustedProxies string
@@ -61,7 +61,11 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{cfg: cfg, lock: lock, replicas: map[string][]*Replica{}}
+	binaries, err := HoldBinaries(cfg.BinDir)
+	if err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
+	s := &Stack{cfg: cfg, lock: lock, binaries: binaries, replicas: map[string][]*Replica{}}
 	if err := s.start(ctx); err != nil {
 		if stopErr := s.Stop(); stopErr != nil {
 			err = fmt.Errorf("%w (and then: %w)", err, stopErr)
@@ -262,7 +266,7 @@ func (s *Stack) stop() error {
 	if s.postgres != nil {
 		errs = append(errs, s.postgres.Stop())
 	}
-	errs = append(errs, s.withdraw(), s.lock.Release())
+	errs = append(errs, s.withdraw(), s.binaries.Release(), s.lock.Release())
 	return errors.Join(errs...)
 }
 

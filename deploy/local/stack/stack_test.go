@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -124,6 +125,10 @@ func TestShop(t *testing.T) {
 	}
 	if shop.GatewayURL != s.GatewayURL() || shop.AdminPassword != s.AdminPassword || shop.DatabaseURLs[Billing] != s.DatabaseURL(Billing) {
 		t.Errorf("the tools are told %+v", shop)
+	}
+
+	if err := Remove(filepath.Join(dir, "other data"), cfg.BinDir); !errors.Is(err, ErrBinariesInUse) {
+		t.Errorf("the binaries of a running shop may go: %v", err)
 	}
 
 	// Again, with the data there.
