@@ -62,9 +62,9 @@ func topUp(ctx context.Context, cfg settings, args []string) error {
 		}
 		return err
 	}
-	for name, value := range map[string]string{"user": *user, "bill": *bill, "amount": *amount} {
-		if !isNumber(value) {
-			return fmt.Errorf("--%s must be a number, and is %q: make topup USER=1 BILL=1 AMOUNT=100", name, value)
+	for _, given := range []struct{ name, value string }{{"user", *user}, {"bill", *bill}, {"amount", *amount}} {
+		if !isNumber(given.value) {
+			return fmt.Errorf("%s must be a number, and is %q: make topup USER=1 BILL=1 AMOUNT=100", given.name, given.value)
 		}
 	}
 	shop, err := stack.Running(cfg.Data)

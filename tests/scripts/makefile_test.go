@@ -1,0 +1,77 @@
+package scripts
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestTopUpIsForTheUserOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	write(t, filepath.Join(dir, "bin/lavka"), "#!/bin/sh\necho \"$@\"\n")
+	for _, c := range []struct {
+		env, args []string
+		want      string
+	}{
+		{[]string{"USER=root"}, []string{"USER=7", "BILL=2", "AMOUNT=9.99"}, "topup --user 7 --bill 2 --amount 9.99"},
+		{[]string{"USER=7"}, []string{"BILL=2", "AMOUNT=100"}, "topup --user  --bill 2 --amount 100"},
+	} {
+		if out, code := run(t, dir, c.env, "make", append([]string{"topup"}, c.args...)...); code != 0 || strings.TrimSpace(out) != c.want {
+			t.Errorf("%v make topup %v: %d, %q, want %q", c.env, c.args, code, out, c.want)
+		}
+	}
+}
+
+func TestCleanAsksTheLauncher(t *testing.T) {
+	t.Parallel()
+	const noGo = "#!/bin/sh\necho go \"$@\"\nexit 1\n"
+	for name, c := range map[string]struct {
+		files map[string]string
+		code  int
+		say   string
+		left  bool // is bin/ there afterwards?
+	}{
+		"nothing there":                   {},
+		"data of somebody else":           {files: map[string]string{".lavka/thesis.tex": "", "bin/staticcheck": ""}},
+		"a shop's data and no launcher":   {files: map[string]string{".lavka/lock": "", "bin/auth": ""}, code: 2, say: "go build", left: true},
+		"binaries that nobody uses":       {files: map[string]string{"bin/lavka": "#!/bin/sh\n"}},
+		"a shop runs from these binaries": {files: map[string]string{"bin/lavka": "#!/bin/sh\necho a shop runs from them\nexit 1\n"}, code: 2, say: "a shop runs from them", left: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := checkout(t)
+			write(t, filepath.Join(dir, "path/go"), noGo)
+			for file, text := range c.files {
+				write(t, filepath.Join(dir, file), text)
+			}
+			out, code := run(t, dir, nil, "make", "clean")
+			if code != c.code || !strings.Contains(out, c.say) || c.say == "" && out != "" {
+				t.Errorf("%d, %q", code, out)
+			}
+			if exists(t, filepath.Join(dir, "bin")) != c.left {
+				t.Error("bin/ is there, or not, against the rule")
+			}
+		})
+	}
+}
+
+// A module that reads what others hold is never taken from the cache; one that fails does not hide the others.
+func TestEveryModuleIsTested(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\necho \"${PWD#"+dir+"/}: $*\"\ncase $PWD in */libs) exit 1; esac\n")
+	out, code := run(t, dir, nil, "make", "test")
+	if code == 0 || !strings.Contains(out, "tests fail in: libs\n") {
+		t.Errorf("%d, %s", code, out)
+	}
+	for _, m := range modules {
+		flags := "-race -timeout 10m "
+		if m == "tests" {
+			flags += "-count=1 "
+		}
+		if want := m + ": test " + flags + "./...\n"; !strings.Contains(out, want) {
+			t.Errorf("%q was not run, but\n%s", want, out)
+		}
+	}
+}
