@@ -1,0 +1,78 @@
+// Package routes holds the gateway's routes against the services' contracts.
+package routes
+
+import (
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"lavka/deploy/local/gateway"
+	"lavka/deploy/local/stack"
+)
+
+const routesFile = "deploy/local/gateway/routes.go"
+
+// paths are what each service answers to clients: the paths of its contract, and the contract itself.
+func paths(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	for _, service := range stack.Services() {
+		doc, err := openapi3.NewLoader().LoadFromFile(filepath.Join("../../services", service, "api/openapi.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[service] = append(doc.Paths.Keys(), "/"+service+"/openapi.json")
+		if len(all[service]) < 4 {
+			t.Errorf("%s has the paths %v only: something is not read", service, all[service])
+		}
+	}
+	return all
+}
+
+var parameter = regexp.MustCompile(`\{[^}]*\}`)
+
+// Every path of a contract reaches its service through the gateway.
+func TestContractsAreReached(t *testing.T) {
+	t.Parallel()
+	routes := gateway.Routes()
+	for service, paths := range paths(t) {
+		for _, path := range paths {
+			example := parameter.ReplaceAllString(path, "1")
+			if got, ok := gateway.Match(routes, example, (&url.URL{Path: example}).EscapedPath()); !ok || got != service {
+				t.Errorf("services/%s/api/openapi.yaml has %s, which the gateway gives to %q: add {%q, %q} to Routes in %s",
+					service, path, got, service, pattern(path), routesFile)
+			}
+		}
+	}
+}
+
+// Every route of the gateway is there for a path of its service's contract, and is no wider than that: a tree has a parameter, or several paths.
+func TestRoutesAreInContracts(t *testing.T) {
+	t.Parallel()
+	paths := paths(t)
+	for _, r := range gateway.Routes() {
+		below := 0
+		for _, path := range paths[r.Service] {
+			if tree, ok := strings.CutSuffix(r.Path, "*"); ok && strings.HasPrefix(path, tree) {
+				below++
+			}
+		}
+		if below < 2 && !slices.ContainsFunc(paths[r.Service], func(path string) bool { return r.Path == pattern(path) }) {
+			t.Errorf("the gateway sends %s to %s, and services/%s/api/openapi.yaml asks for no such route: remove it from Routes in %s, or add the path to the contract",
+				r.Path, r.Service, r.Service, routesFile)
+		}
+	}
+}
+
+// pattern is how the gateway would write a contract's path: with a tree in place of a parameter and what follows it.
+func pattern(path string) string {
+	if i := strings.Index(path, "{"); i >= 0 {
+		return path[:i] + "*"
+	}
+	return path
+}
