@@ -97,6 +97,8 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 		IdleTimeout:       90 * time.Second,
 		MaxHeaderBytes:    12 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * is a route that nobody has
 	}
 }
 
@@ -126,11 +128,13 @@ func rewrite(pr *httputil.ProxyRequest) {
 
 // refuse answers for a service that could not.
 func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger) {
-	if r.Context().Err() != nil {
+	body := r.Context().Value(bodyKey{}).(*body)
+	// net/http ends the context of a client that stalls within its body too; he is still there, and the transport has waited for that read.
+	if r.Context().Err() != nil && body.failed() == nil {
 		panic(http.ErrAbortHandler) // the client has gone
 	}
 	answer := errBroken
-	switch body := r.Context().Value(bodyKey{}).(*body); {
+	switch {
 	case notSent(err):
 		answer = errUnavailable
 	case body.tooLarge():

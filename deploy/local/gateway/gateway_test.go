@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // closedAddr is an address where nobody listens.
@@ -44,9 +45,15 @@ func echo(name string) http.HandlerFunc {
 // front starts a gateway and returns its address.
 func front(t *testing.T, upstreams map[string][]string) string {
 	t.Helper()
+	return frontWith(t, upstreams, func(*http.Server) {})
+}
+
+func frontWith(t *testing.T, upstreams map[string][]string, change func(*http.Server)) string {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	s := httptest.NewUnstartedServer(nil)
 	s.Config = NewServer(New(Config{Upstreams: upstreams, Log: log}), log)
+	change(s.Config)
 	s.Start()
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
@@ -132,6 +139,12 @@ func TestNobodysPaths(t *testing.T) {
 		}
 		wantProblem(t, resp, body, 404, "not_found")
 	}
+}
+
+func TestOptionsOfTheServer(t *testing.T) {
+	t.Parallel()
+	resp, body := raw(t, front(t, allOf(t)), "OPTIONS * HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+	wantProblem(t, resp, body, 404, "not_found")
 }
 
 func TestWhatAServiceSees(t *testing.T) {
@@ -221,6 +234,18 @@ func TestBodyLimit(t *testing.T) {
 
 	resp, body = raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
 	wantProblem(t, resp, body, 400, "malformed")
+}
+
+// A client that does not go on with its body is told so; a service that waits for it hears no more of it.
+func TestStalledBody(t *testing.T) {
+	t.Parallel()
+	addr := frontWith(t, allOf(t), func(s *http.Server) { s.ReadTimeout = 50 * time.Millisecond })
+	for range 8 { // who notices first, the reader of the body or the one who waits for the answer, is a matter of luck
+		for _, begin := range []string{"Content-Length: 10\r\n\r\n{}", "Content-Length: 10\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"} {
+			resp, body := raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\n"+begin)
+			wantProblem(t, resp, body, 400, "malformed")
+		}
+	}
 }
 
 func TestHeaderLimit(t *testing.T) {
