@@ -78,6 +78,13 @@ func Running(dataDir string) (Shop, error) {
 	return shop, nil
 }
 
+// Verify prepares billing's check of its ledger, with billing's own rights.
+func (s Shop) Verify(ctx context.Context) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.BinDir, Billing), "verify")
+	cmd.Env = append(inherited(), "DATABASE_URL="+s.DatabaseURLs[Billing])
+	return cmd
+}
+
 func (s *Stack) binary(service string) string { return filepath.Join(s.cfg.BinDir, service) }
 
 // GatewayURL is where clients come in.
