@@ -25,7 +25,7 @@ func TestVulnerabilitiesFailAndAnAbsentDatabaseIsLoud(t *testing.T) {
 	} {
 		dir := checkout(t)
 		write(t, filepath.Join(dir, "bin/govulncheck"), fmt.Sprintf("#!/bin/sh\necho \"$PWD\"\necho '%s'\nexit %d\n", c.says, c.ends))
-		out, code := run(t, dir, nil, ".ci/run", "vulnerable")
+		out, code := run(t, dir, nil, "bash", ".ci/run", "vulnerable")
 		if code != c.code || !strings.Contains(out, c.says) || strings.Contains(out, "govulncheck DID NOT RUN") != c.didNot || strings.Contains(out, dir+"/tests\n") != c.lastRuns {
 			t.Errorf("%q (%d): %d\n%s", c.says, c.ends, code, out)
 		}
@@ -43,11 +43,11 @@ func TestPostgresThatIsTooOldIsNone(t *testing.T) {
 	} {
 		dir := checkout(t)
 		write(t, filepath.Join(dir, "pg/postgres"), "#!/bin/sh\necho '"+version+"'\n")
-		if out, code := run(t, dir, nil, ".ci/run", "new_enough", "pg"); code != 1 {
+		if out, code := run(t, dir, nil, "bash", ".ci/run", "new_enough", "pg"); code != 1 {
 			t.Errorf("%s without initdb will do: %s", version, out)
 		}
 		write(t, filepath.Join(dir, "pg/initdb"), "")
-		if out, code := run(t, dir, nil, ".ci/run", "new_enough", "pg"); code != want {
+		if out, code := run(t, dir, nil, "bash", ".ci/run", "new_enough", "pg"); code != want {
 			t.Errorf("%s: %d %s", version, code, out)
 		}
 	}
