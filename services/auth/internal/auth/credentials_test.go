@@ -3,7 +3,10 @@ package auth
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
+
+	"lavka/libs/problem"
 )
 
 type credentialStore map[string]string // hash by login
@@ -49,7 +52,7 @@ func TestThrottleComesBeforeTheHash(t *testing.T) {
 		continue
 	}
 	hasher := NewHasher(1, 0)
-	hasher.slots <- struct{}{} // whoever hashes is told overloaded
+	hasher.everybody.places <- struct{}{} // whoever hashes is told overloaded
 	c := NewCredentials(credentialStore{}, hasher, throttle)
 	if _, _, err := c.Check(t.Context(), "anna", "x", "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) {
 		t.Errorf("%v", err)
@@ -59,5 +62,89 @@ func TestThrottleComesBeforeTheHash(t *testing.T) {
 		if _, _, err := c.Check(t.Context(), "bert", "x", "192.0.2.1"); !errors.Is(err, ErrOverloaded) {
 			t.Fatalf("%v", err)
 		}
+	}
+}
+
+// Guesses at once are no more than guesses one by one, and whoever knows the
+// password is let in as soon as they are decided.
+func TestManyGuessesAtOnce(t *testing.T) {
+	t.Parallel()
+	throttle, clock := newThrottle(t)
+	c := NewCredentials(credentialStore{"anna": hashPassword("violet tram")}, NewHasher(2, 100), throttle)
+	atOnce := func(password string, n int) (answers map[string]int) {
+		answers = map[string]int{}
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for range n {
+			all.Go(func() {
+				_, _, err := c.Check(t.Context(), "anna", password, "192.0.2.1")
+				answer := "ok"
+				if err != nil {
+					answer = problem.From(err).Code
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				answers[answer]++
+			})
+		}
+		all.Wait()
+		return answers
+	}
+	if got := atOnce("violet tram", perPair.burst); got["ok"] != perPair.burst {
+		t.Errorf("a few right ones at once: %v", got)
+	}
+	got := atOnce("wrong", 90)
+	if got["invalid_credentials"] != perPair.burst || got["too_many_attempts"] != 90-perPair.burst {
+		t.Errorf("%v: %d are allowed", got, perPair.burst)
+	}
+	_, _, err := c.Check(t.Context(), "anna", "violet tram", "192.0.2.1")
+	wait := problem.From(err).RetryAfter
+	if !errors.Is(err, ErrTooManyAttempts) || wait > perPair.every {
+		t.Errorf("%v after %v, want %v at most", err, wait, perPair.every)
+	}
+	clock.Time = clock.Add(wait)
+	if got := atOnce("violet tram", 1); got["ok"] != 1 {
+		t.Errorf("after the wait: %v", got)
+	}
+}
+
+// A newcomer who was turned away because too many wait is not counted: he comes
+// back, as he was told.
+func TestNewcomersAreCounted(t *testing.T) {
+	t.Parallel()
+	throttle, _ := newThrottle(t)
+	hasher := NewHasher(1, 0)
+	c := NewCredentials(credentialStore{"anna": hashPassword("violet tram")}, hasher, throttle)
+	hasher.everybody.places <- struct{}{}
+	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1"); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("%v", err)
+	}
+	if _, err := c.CheckNewcomer(t.Context(), "anna", "violet tram", "192.0.2.1"); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("%v", err)
+	}
+	<-hasher.everybody.places
+	if throttle.newcomers.Len() != 0 {
+		t.Error("they were counted")
+	}
+	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1"); err != nil {
+		t.Error(err)
+	}
+	if user, err := c.CheckNewcomer(t.Context(), "anna", "violet tram", "192.0.2.1"); err != nil || user.ID != 1 {
+		t.Errorf("%+v %v", user, err)
+	}
+	if joined, _ := throttle.newcomers.Get("192.0.2.1"); !joined.fullAt.Equal(noon.Add(2 * perNewcomers.every)) {
+		t.Errorf("two were not counted: %+v", joined)
+	}
+	for throttle.MayJoin("192.0.2.1") == nil {
+		throttle.Joined("192.0.2.1")
+	}
+	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("%v", err)
+	}
+	if _, err := c.CheckNewcomer(t.Context(), "anna", "violet tram", "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := c.Check(t.Context(), "anna", "violet tram", "192.0.2.1"); err != nil {
+		t.Errorf("a login: %v", err)
 	}
 }

@@ -24,29 +24,40 @@ const (
 // Hasher hashes passwords with argon2id (RFC 9106), a few at a time: a storm of
 // logins waits here, and then is turned away, while everything else goes on.
 type Hasher struct {
-	slots   chan struct{}
-	waiting atomic.Int64
-	queue   int64
-	dummy   string
+	everybody *line
+	newcomers *line
+	dummy     string
 }
 
+// caller is who wants a password hashed.
+type caller int
+
+const (
+	member   caller = iota // has an account, or says so
+	newcomer               // registers, or asks for a new link
+)
+
 // NewHasher makes a Hasher of so many hashes at once, and so many callers that
-// wait for their turn.
+// wait for their turn. Newcomers first wait in a line of their own, just as
+// long, and get half of the turns at most: a storm of registrations, which
+// anybody can start, takes next to nothing from those who log in.
 func NewHasher(atOnce, queue int) *Hasher {
-	h := &Hasher{slots: make(chan struct{}, atOnce), queue: int64(queue)}
-	h.dummy = hashPassword(rand.Text())
-	return h
+	return &Hasher{
+		everybody: newLine(atOnce, queue),
+		newcomers: newLine(max(1, atOnce/2), queue),
+		dummy:     hashPassword(rand.Text()),
+	}
 }
 
 // Waiting is the number of callers who wait for their turn.
-func (h *Hasher) Waiting() int { return int(h.waiting.Load()) }
+func (h *Hasher) Waiting() int { return int(h.everybody.waiting.Load() + h.newcomers.waiting.Load()) }
 
 // Hash gives the PHC string of a password that passes check, which is run in
 // the same turn since it costs as much. ErrOverloaded means that too many
 // wait; the error of ctx, that it ended first.
-func (h *Hasher) Hash(ctx context.Context, password string, check func() error) (string, error) {
+func (h *Hasher) Hash(ctx context.Context, as caller, password string, check func() error) (string, error) {
 	var hash string
-	err := h.inTurn(ctx, func() error {
+	err := h.inTurn(ctx, as, func() error {
 		if err := check(); err != nil {
 			return err
 		}
@@ -58,43 +69,63 @@ func (h *Hasher) Hash(ctx context.Context, password string, check func() error) 
 
 // Verify says whether a password is the one of a PHC string. An empty string
 // is nobody's: that takes the same time and is never true.
-func (h *Hasher) Verify(ctx context.Context, phc, password string) (bool, error) {
+func (h *Hasher) Verify(ctx context.Context, as caller, phc, password string) (bool, error) {
 	known := phc != ""
 	if !known {
 		phc = h.dummy
 	}
 	var same bool
-	err := h.inTurn(ctx, func() (err error) {
+	err := h.inTurn(ctx, as, func() (err error) {
 		same, err = verifyPassword(phc, password)
 		return err
 	})
 	return same && known, err
 }
 
-func (h *Hasher) inTurn(ctx context.Context, f func() error) error {
-	select {
-	case h.slots <- struct{}{}:
-	default:
-		if err := h.wait(ctx); err != nil {
+func (h *Hasher) inTurn(ctx context.Context, as caller, f func() error) error {
+	if as == newcomer {
+		if err := h.newcomers.enter(ctx); err != nil {
 			return err
 		}
+		defer h.newcomers.leave()
 	}
-	defer func() { <-h.slots }()
+	if err := h.everybody.enter(ctx); err != nil {
+		return err
+	}
+	defer h.everybody.leave()
 	return f()
 }
 
-func (h *Hasher) wait(ctx context.Context) error {
-	defer h.waiting.Add(-1)
-	if h.waiting.Add(1) > h.queue {
+// line lets a few in at once. A bounded number waits, first come, first served.
+type line struct {
+	places  chan struct{}
+	waiting atomic.Int64
+	queue   int64
+}
+
+func newLine(atOnce, queue int) *line {
+	return &line{places: make(chan struct{}, atOnce), queue: int64(queue)}
+}
+
+func (l *line) enter(ctx context.Context) error {
+	select {
+	case l.places <- struct{}{}:
+		return nil
+	default:
+	}
+	defer l.waiting.Add(-1)
+	if l.waiting.Add(1) > l.queue {
 		return ErrOverloaded
 	}
 	select {
-	case h.slots <- struct{}{}:
+	case l.places <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
+
+func (l *line) leave() { <-l.places }
 
 var b64 = base64.RawStdEncoding
 

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -14,11 +15,11 @@ func noCheck() error { return nil }
 func TestHashAndVerify(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(2, 2)
-	first, err := h.Hash(t.Context(), "violet tram", noCheck)
+	first, err := h.Hash(t.Context(), member, "violet tram", noCheck)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := h.Hash(t.Context(), "violet tram", noCheck)
+	second, err := h.Hash(t.Context(), member, "violet tram", noCheck)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,15 +27,15 @@ func TestHashAndVerify(t *testing.T) {
 		t.Errorf("%s, %s", first, second)
 	}
 	for password, want := range map[string]bool{"violet tram": true, "violet tran": false, "": false, "violet tram ": false} {
-		if got, err := h.Verify(t.Context(), first, password); err != nil || got != want {
+		if got, err := h.Verify(t.Context(), member, first, password); err != nil || got != want {
 			t.Errorf("%q: %v %v, want %v", password, got, err, want)
 		}
 	}
-	if _, err := h.Verify(t.Context(), "$2a$10$x", "violet tram"); err == nil {
+	if _, err := h.Verify(t.Context(), member, "$2a$10$x", "violet tram"); err == nil {
 		t.Error("a hash of another kind is read")
 	}
 	weak := errors.New("weak")
-	if _, err := h.Hash(t.Context(), "x", func() error { return weak }); !errors.Is(err, weak) {
+	if _, err := h.Hash(t.Context(), member, "x", func() error { return weak }); !errors.Is(err, weak) {
 		t.Errorf("%v, want what the check says", err)
 	}
 }
@@ -56,14 +57,14 @@ func TestNobodysHashIsAsDear(t *testing.T) {
 		t.Errorf("%+v costs other than %+v", nobodys, ours)
 	}
 	// It takes its turn like any other.
-	h.slots <- struct{}{}
+	h.everybody.places <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := h.Verify(ctx, "", "violet tram"); !errors.Is(err, context.Canceled) {
+	if _, err := h.Verify(ctx, member, "", "violet tram"); !errors.Is(err, context.Canceled) {
 		t.Errorf("nobody's hash was not computed in turn: %v", err)
 	}
-	<-h.slots
-	if same, err := h.Verify(t.Context(), "", "violet tram"); same || err != nil {
+	<-h.everybody.places
+	if same, err := h.Verify(t.Context(), member, "", "violet tram"); same || err != nil {
 		t.Errorf("nobody's password is right: %v %v", same, err)
 	}
 }
@@ -71,20 +72,20 @@ func TestNobodysHashIsAsDear(t *testing.T) {
 func TestHashQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(1, 2)
-	h.slots <- struct{}{} // somebody hashes
+	h.everybody.places <- struct{}{} // somebody hashes
 	ctx, leave := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	left := make(chan error, 2)
 	for range 2 {
 		waiting.Go(func() {
-			_, err := h.Verify(ctx, "", "x")
+			_, err := h.Verify(ctx, member, "", "x")
 			left <- err
 		})
 	}
 	for h.Waiting() < 2 {
 		runtime.Gosched() // they are on their way to the queue
 	}
-	if _, err := h.Verify(t.Context(), "", "x"); !errors.Is(err, ErrOverloaded) {
+	if _, err := h.Verify(t.Context(), member, "", "x"); !errors.Is(err, ErrOverloaded) {
 		t.Errorf("the third one waits: %v", err)
 	}
 	leave()
@@ -97,9 +98,52 @@ func TestHashQueueIsBounded(t *testing.T) {
 	if h.Waiting() != 0 {
 		t.Errorf("%d still wait", h.Waiting())
 	}
-	<-h.slots
-	if _, err := h.Verify(t.Context(), "", "x"); err != nil {
+	<-h.everybody.places
+	if _, err := h.Verify(t.Context(), member, "", "x"); err != nil {
 		t.Errorf("after the storm: %v", err)
+	}
+}
+
+// However many newcomers there are, they have half of the turns and their own
+// line.
+func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
+	t.Parallel()
+	h := NewHasher(2, 3)
+	ctx, leave := context.WithCancel(t.Context())
+	goOn := make(chan struct{})
+	var newcomers sync.WaitGroup
+	var hashing atomic.Int64
+	for range 4 {
+		newcomers.Go(func() {
+			_, err := h.Hash(ctx, newcomer, "violet tram", func() error {
+				hashing.Add(1)
+				<-goOn
+				return nil
+			})
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+	}
+	for h.Waiting() < 3 || hashing.Load() < 1 {
+		runtime.Gosched() // they are on their way to the queue
+	}
+	if _, err := h.Verify(t.Context(), newcomer, "", "x"); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("one newcomer too many: %v", err)
+	}
+	for range 3 {
+		if _, err := h.Verify(t.Context(), member, "", "x"); err != nil {
+			t.Errorf("a member, in a storm of newcomers: %v", err)
+		}
+	}
+	if n := hashing.Load(); n != 1 {
+		t.Errorf("%d newcomers hash at once", n)
+	}
+	leave()
+	close(goOn)
+	newcomers.Wait()
+	if h.Waiting() != 0 || len(h.everybody.places) != 0 || len(h.newcomers.places) != 0 {
+		t.Errorf("%d wait and %d hash when all have gone", h.Waiting(), len(h.everybody.places))
 	}
 }
 

@@ -16,7 +16,7 @@ var (
 	ErrInvalidCredentials = problem.New(problem.Unauthenticated, "invalid_credentials", "the login or the password is wrong")
 	ErrUserInactive       = problem.New(problem.Forbidden, "user_inactive", "this user is not active yet; follow the activation link, or ask for a new one with POST /auth/activation")
 	ErrUserDisabled       = problem.New(problem.Forbidden, "user_disabled", "this user has been disabled")
-	ErrTooManyAttempts    = problem.New(problem.TooMany, "too_many_attempts", "too many failed attempts; wait as long as Retry-After says")
+	ErrTooManyAttempts    = problem.New(problem.TooMany, "too_many_attempts", "too many attempts; wait as long as Retry-After says")
 	ErrRefreshInvalid     = problem.New(problem.Unauthenticated, "refresh_token_invalid", "the refresh token is unknown, spent or expired, or its session has ended; log in again")
 
 	ErrUserNotFound      = problem.New(problem.NotFound, "user_not_found", "there is no such user")

@@ -107,7 +107,7 @@ func (s *Sessions) ChangePassword(ctx context.Context, userID int64, old, next, 
 	if err != nil {
 		return err
 	}
-	hash, err := s.credentials.hashNew(ctx, user.Login, next, "new_password")
+	hash, err := s.credentials.hashNew(ctx, member, user.Login, next, "new_password")
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func newThrottle(t *testing.T) (*Throttle, *clock) {
 func (t *Throttle) fail(login, address string) error {
 	a, err := t.Begin(login, address)
 	if err == nil {
-		a.Failed()
+		a.End(Failed)
 	}
 	return err
 }
@@ -80,13 +80,12 @@ func TestThrottleForgets(t *testing.T) {
 	t.Parallel()
 	th, _ := newThrottle(t)
 	for range 3 * perAddress.burst { // success costs nothing, nor does what nobody looked at
-		a, err := th.Begin("anna", "192.0.2.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		a.Succeeded()
-		if _, err := th.Begin("anna", "192.0.2.1"); err != nil {
-			t.Fatal(err)
+		for _, outcome := range []Outcome{Succeeded, Undecided} {
+			a, err := th.Begin("anna", "192.0.2.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.End(outcome)
 		}
 	}
 	if th.pairs.Len() != 0 || th.addrs.Len() != 0 {
@@ -101,7 +100,7 @@ func TestThrottleForgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Succeeded()
+	a.End(Succeeded)
 	for range perPair.burst {
 		if err := th.fail("anna", "192.0.2.1"); err != nil {
 			t.Errorf("success did not reset the pair: %v", err)
@@ -109,28 +108,98 @@ func TestThrottleForgets(t *testing.T) {
 	}
 }
 
-// All at once may get through, but then they wait as if they had come one by
-// one: it gains nothing.
-func TestThrottleChargesForManyAtOnce(t *testing.T) {
+// What is under way holds a try, so that guesses at once are no more than one
+// by one. What it holds comes back.
+func TestThrottleHoldsWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	th, clock := newThrottle(t)
-	const tries = 40
-	attempts := make([]Attempt, tries)
-	for i := range attempts {
-		var err error
-		if attempts[i], err = th.Begin("anna", "192.0.2.1"); err != nil {
+	begin := func() Attempt {
+		t.Helper()
+		a, err := th.Begin("anna", "192.0.2.1")
+		if err != nil {
 			t.Fatal(err)
 		}
+		return a
 	}
-	for _, a := range attempts {
-		a.Failed()
+	refused := func(wait time.Duration) {
+		t.Helper()
+		_, err := th.Begin("anna", "192.0.2.1")
+		if !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != wait {
+			t.Errorf("%v after %v, want %v", err, problem.From(err).RetryAfter, wait)
+		}
 	}
-	_, err := th.Begin("anna", "192.0.2.1")
-	if want := time.Duration(tries-perPair.burst+1) * perPair.every; !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != want {
+	var open []Attempt
+	for range perPair.burst {
+		open = append(open, begin())
+	}
+	refused(decided)
+	open[0].End(Undecided)
+	open[0] = begin()
+	refused(decided)
+	for i, a := range open {
+		refused(decided)
+		a.End(Failed)
+		if i == 0 {
+			refused(decided) // one has failed, the others are under way
+		}
+	}
+	refused(perPair.every)
+	clock.Time = clock.Add(perPair.every)
+	last := begin()
+	refused(decided)
+	last.End(Succeeded)
+	begin().End(Succeeded)
+	if th.pairs.Len() != 0 {
+		t.Error("success is remembered")
+	}
+}
+
+// More logins than an address may fail at can be under way. It waits for all of
+// them, but not for ever.
+func TestThrottleWaitIsBounded(t *testing.T) {
+	t.Parallel()
+	th, clock := newThrottle(t)
+	var open []Attempt
+	for i := range 3 * perAddress.burst {
+		a, err := th.Begin(fmt.Sprint("user", i), "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, a)
+	}
+	for _, a := range open {
+		a.End(Failed)
+	}
+	err := th.fail("anna", "192.0.2.1")
+	if want := time.Duration(perAddress.burst) * perAddress.every; problem.From(err).RetryAfter != want {
 		t.Errorf("%v after %v, want %v", err, problem.From(err).RetryAfter, want)
 	}
 	clock.Time = clock.Add(problem.From(err).RetryAfter)
 	if err := th.fail("anna", "192.0.2.1"); err != nil {
+		t.Errorf("after the wait: %v", err)
+	}
+}
+
+func TestThrottleNewcomers(t *testing.T) {
+	t.Parallel()
+	th, clock := newThrottle(t)
+	for range perNewcomers.burst {
+		if err := th.MayJoin("192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+		th.Joined("192.0.2.1")
+	}
+	if err := th.MayJoin("192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != perNewcomers.every {
+		t.Errorf("%v after %v", err, problem.From(err).RetryAfter)
+	}
+	if err := th.MayJoin("192.0.2.2"); err != nil {
+		t.Errorf("a neighbour: %v", err)
+	}
+	if err := th.fail("anna", "192.0.2.1"); err != nil {
+		t.Errorf("a login: %v", err)
+	}
+	clock.Time = clock.Add(perNewcomers.every)
+	if err := th.MayJoin("192.0.2.1"); err != nil {
 		t.Errorf("after the wait: %v", err)
 	}
 }
@@ -155,5 +224,16 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 	}
 	if th.pairs.Len() != 1 {
 		t.Errorf("%d pairs", th.pairs.Len())
+	}
+	// What was forgotten while it was under way is counted all the same.
+	th, _ = newThrottle(t)
+	a, err := th.Begin("anna", "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	th.pairs.Purge()
+	a.End(Failed)
+	if both, ok := th.pairs.Get(a.key); !ok || both.underWay != 0 || !both.failed.fullAt.Equal(noon.Add(perPair.every)) {
+		t.Errorf("%+v", both)
 	}
 }

@@ -110,7 +110,7 @@ func NewUsers(store UserStore, credentials *Credentials, linkLifetime time.Durat
 
 // Register adds an inactive user and gives the secret of the link that
 // activates it.
-func (u *Users) Register(ctx context.Context, login, password string) (User, string, error) {
+func (u *Users) Register(ctx context.Context, login, password, address string) (User, string, error) {
 	if err := CheckLogin(login); err != nil {
 		return User{}, "", err
 	}
@@ -123,7 +123,7 @@ func (u *Users) Register(ctx context.Context, login, password string) (User, str
 	if taken {
 		return User{}, "", ErrLoginTaken
 	}
-	hash, err := u.credentials.HashNew(ctx, login, password)
+	hash, err := u.credentials.HashNewcomer(ctx, login, password, address)
 	if err != nil {
 		return User{}, "", err
 	}
@@ -152,7 +152,7 @@ func (u *Users) Activate(ctx context.Context, text string) (User, error) {
 
 // NewLink gives the secret of a new link to a user who is not yet active.
 func (u *Users) NewLink(ctx context.Context, login, password, address string) (string, error) {
-	user, _, err := u.credentials.Check(ctx, login, password, address)
+	user, err := u.credentials.CheckNewcomer(ctx, login, password, address)
 	if err != nil {
 		return "", err
 	}

@@ -15,7 +15,7 @@ func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (a
 	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
 		return nil, err
 	}
-	user, token, err := h.users.Register(ctx, r.Body.Login, r.Body.Password)
+	user, token, err := h.users.Register(ctx, r.Body.Login, r.Body.Password, client(ctx))
 	if err != nil {
 		return nil, err
 	}
