@@ -23,9 +23,9 @@ type secrets struct {
 }
 
 type admin struct {
-	// Password is empty when it was given to us: then it is not ours to keep.
+	// Password is what we made up. It is empty when auth has one that was given: then it is not ours to keep.
 	Password string `json:"password,omitempty"`
-	// Created means that a shop came up with it. From then on auth keeps it, whatever it is told.
+	// Created means that auth has the administrator. From then on it keeps the password, whatever it is told.
 	Created bool `json:"created"`
 }
 
@@ -75,27 +75,17 @@ func (s *secrets) save(dataDir string) error {
 }
 
 // adminPassword says what auth is to be told, and whether we made it up. It is empty for an administrator of an earlier run
-// whose password was given then and is not now: auth has it, and we don't.
+// whose password was given then and is not now: auth has it, and we don't. Which of those it is told auth takes, settleAdmin finds out.
 func (s *secrets) adminPassword(login, given string) (password string, madeUp bool) {
-	kept, known := s.Admins[login]
-	switch {
-	case given != "":
-		if !kept.Created {
-			s.Admins[login] = admin{}
-		}
+	kept := s.Admins[login]
+	if given != "" {
 		return given, false
-	case !known || !kept.Created && kept.Password == "":
+	}
+	if !kept.Created && kept.Password == "" {
 		kept.Password = rand.Text()
 		s.Admins[login] = kept
 	}
 	return kept.Password, kept.Password != ""
-}
-
-// adminCreated remembers that auth has the administrator now.
-func (s *secrets) adminCreated(login string) {
-	kept := s.Admins[login]
-	kept.Created = true
-	s.Admins[login] = kept
 }
 
 // signingKeys lets auth make its keys, where there are none.

@@ -98,8 +98,7 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := s.startServices(ctx); err != nil {
 		return err
 	}
-	s.secrets.adminCreated(s.AdminLogin)
-	if err := s.secrets.save(s.cfg.DataDir); err != nil {
+	if err := s.settleAdmin(ctx); err != nil {
 		return err
 	}
 	if err := s.startGateway(ctx); err != nil {
