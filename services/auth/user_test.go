@@ -202,6 +202,18 @@ func TestDisableAndEnable(t *testing.T) {
 	}
 }
 
+// Not yet revoked, but no admin any more: what a token says is not enough to
+// disable others.
+func TestDisabledAdminDisablesNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	admin := r.admin()
+	_, id := r.register("anna")
+	w.exec(`UPDATE auth.users SET disabled_at = now() WHERE login = $1`, adminLogin)
+	r.do("PATCH", fmt.Sprintf("/users/%d", id), admin, object{"enabled": false}).want(t, 403, "forbidden")
+}
+
 func TestListUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -20,6 +20,7 @@ var (
 	ErrRefreshInvalid     = problem.New(problem.Unauthenticated, "refresh_token_invalid", "the refresh token is unknown, spent or expired, or its session has ended; log in again")
 
 	ErrUserNotFound      = problem.New(problem.NotFound, "user_not_found", "there is no such user")
+	ErrForbidden         = problem.New(problem.Forbidden, "forbidden", "you are no longer an active admin")
 	ErrCannotDisableSelf = problem.New(problem.Conflict, "cannot_disable_self", "you can't disable yourself; ask another admin")
 
 	// ErrOverloaded promises that nothing was done.

@@ -62,6 +62,15 @@ func (u User) MayLogIn() error {
 	return nil
 }
 
+// MayAdminister is nil for an active admin, else a problem "forbidden": a token
+// may speak of what its user was a moment ago.
+func (u User) MayAdminister() error {
+	if u.Role != RoleAdmin || u.Status() != Active {
+		return ErrForbidden
+	}
+	return nil
+}
+
 // Filter narrows a list of users. Zero values narrow nothing.
 type Filter struct {
 	Status Status
@@ -83,8 +92,9 @@ type UserStore interface {
 	// Users gives at most limit users below an id, newest first.
 	Users(ctx context.Context, filter Filter, below *int64, limit int) ([]User, error)
 	// SetEnabled changes a user and, when it disables, ends all sessions. It
-	// says whether there was anything to change.
-	SetEnabled(ctx context.Context, id int64, enabled bool) (User, bool, error)
+	// says whether there was anything to change. It is [User.MayAdminister] of
+	// the admin, who stays what he is until it is done.
+	SetEnabled(ctx context.Context, admin, id int64, enabled bool) (User, bool, error)
 }
 
 // NewUser is a user to be.
@@ -178,13 +188,13 @@ func (u *Users) List(ctx context.Context, filter Filter, below *int64, limit int
 }
 
 // SetEnabled disables a user, whose tokens and sessions end with it, or takes
-// that back. Nobody can disable himself: the last admin could not be enabled
-// again.
+// that back. Nobody can disable himself, and only an active admin disables
+// another: so there is always one left.
 func (u *Users) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (User, error) {
 	if admin == id && !enabled {
 		return User{}, ErrCannotDisableSelf
 	}
-	user, changed, err := u.store.SetEnabled(ctx, id, enabled)
+	user, changed, err := u.store.SetEnabled(ctx, admin, id, enabled)
 	if err != nil {
 		return User{}, fmt.Errorf("set enabled: %w", err)
 	}

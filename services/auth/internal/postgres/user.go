@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -98,12 +99,21 @@ func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, lim
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// SetEnabled changes a user, and when it disables, ends all sessions and
-// tokens with it.
-func (s *Store) SetEnabled(ctx context.Context, id int64, enabled bool) (user auth.User, done bool, err error) {
+// SetEnabled changes a user on behalf of an admin, and when it disables, ends
+// all sessions and tokens with it.
+func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (user auth.User, done bool, err error) {
 	err = s.inTx(ctx, "set enabled", func(tx pgx.Tx) (err error) {
 		done = false
-		user, err = readUser(ctx, tx, id, "FOR NO KEY UPDATE")
+		// Both are locked, in order: of two admins who disable each other at once,
+		// one finds himself disabled.
+		users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin, id)
+		if err != nil {
+			return err
+		}
+		if actor, err := find(users, admin); err != nil || actor.MayAdminister() != nil {
+			return auth.ErrForbidden
+		}
+		user, err = find(users, id)
 		if err != nil || enabled == (user.DisabledAt == nil) {
 			return err
 		}
@@ -128,11 +138,7 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user
 		done = false
 		// All admins are locked, in order: two who take the role from each
 		// other at once must not both find another admin left.
-		rows, err := tx.Query(ctx, `SELECT `+userColumns+` FROM auth.users WHERE role = 'admin' OR lower(login COLLATE "C") = $1 ORDER BY id FOR NO KEY UPDATE`, auth.Fold(login))
-		if err != nil {
-			return err
-		}
-		users, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) })
+		users, err := lockUsers(ctx, tx, `role = 'admin' OR lower(login COLLATE "C") = $1`, auth.Fold(login))
 		if err != nil {
 			return err
 		}
@@ -158,6 +164,24 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user
 		return err
 	})
 	return user, done, err
+}
+
+// lockUsers locks users against change, in the order of their ids, as everybody
+// does who locks more than one.
+func lockUsers(ctx context.Context, tx pgx.Tx, which string, args ...any) ([]auth.User, error) {
+	rows, err := tx.Query(ctx, `SELECT `+userColumns+` FROM auth.users WHERE `+which+` ORDER BY id FOR NO KEY UPDATE`, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) })
+}
+
+func find(users []auth.User, id int64) (auth.User, error) {
+	i := slices.IndexFunc(users, func(u auth.User) bool { return u.ID == id })
+	if i < 0 {
+		return auth.User{}, auth.ErrUserNotFound
+	}
+	return users[i], nil
 }
 
 type querier interface {

@@ -1,0 +1,82 @@
+package postgres_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"lavka/services/auth/internal/auth"
+)
+
+// Whatever two admins do to each other at once, one of them is left.
+func TestTwoAdminsGoForEachOther(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	disable := func(admin, user auth.User) error {
+		_, _, err := f.SetEnabled(t.Context(), admin.ID, user.ID, false)
+		return err
+	}
+	revoke := func(_, user auth.User) error {
+		_, _, err := f.SetRole(t.Context(), strings.ToUpper(user.Login), auth.RoleUser)
+		return err
+	}
+	anna, bert := f.add(t, "anna", auth.RoleAdmin), f.add(t, "bert", auth.RoleAdmin)
+	for name, do := range map[string][2]func(admin, user auth.User) error{
+		"both disable": {disable, disable}, "both revoke": {revoke, revoke}, "one disables, one revokes": {disable, revoke},
+	} {
+		for range 5 {
+			f.exec(t, `UPDATE auth.users SET role = 'admin', disabled_at = NULL`)
+			var all sync.WaitGroup
+			refused := make([]error, 2)
+			all.Go(func() { refused[0] = do[0](anna, bert) })
+			all.Go(func() { refused[1] = do[1](bert, anna) })
+			all.Wait()
+			n := 0
+			for _, err := range refused {
+				if errors.Is(err, auth.ErrForbidden) || errors.Is(err, auth.ErrLastAdmin) {
+					n++
+				} else if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			var left int
+			err := f.admin.QueryRow(t.Context(), `SELECT count(*) FROM auth.users WHERE role = 'admin' AND disabled_at IS NULL`).Scan(&left)
+			if n != 1 || left != 1 || err != nil {
+				t.Errorf("%s: %v; %d admins left, %v", name, refused, left, err)
+			}
+		}
+	}
+}
+
+// A token may speak of what its user was a moment ago.
+func TestOnlyAnActiveAdminDisables(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	boss, user := f.add(t, "boss", auth.RoleAdmin), f.user(t, "anna")
+	for name, c := range map[string]struct {
+		actor int64
+		state string
+	}{
+		"a user": {user.ID, ``}, "nobody": {99, ``}, "disabled": {boss.ID, `disabled_at = now()`},
+		"inactive": {boss.ID, `activated_at = NULL`}, "no admin any more": {boss.ID, `role = 'user'`},
+	} {
+		if c.state != "" {
+			f.exec(t, `UPDATE auth.users SET `+c.state+` WHERE id = $1`, boss.ID)
+		}
+		for _, enabled := range []bool{false, true} {
+			for _, id := range []int64{user.ID, 99} {
+				if _, done, err := f.SetEnabled(t.Context(), c.actor, id, enabled); !errors.Is(err, auth.ErrForbidden) || done {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+		f.exec(t, `UPDATE auth.users SET role = 'admin', disabled_at = NULL, activated_at = now() WHERE id = $1`, boss.ID)
+	}
+	if _, _, err := f.SetEnabled(t.Context(), boss.ID, 99, false); !errors.Is(err, auth.ErrUserNotFound) {
+		t.Errorf("nobody: %v", err)
+	}
+	if u, done, err := f.SetEnabled(t.Context(), boss.ID, user.ID, false); err != nil || !done || u.Status() != auth.Disabled {
+		t.Errorf("%+v %v", u, err)
+	}
+}
