@@ -114,28 +114,23 @@ func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStre
 		case <-p.changed:
 		case <-poll.C:
 		}
-		p.report(ctx, p.runOnce(ctx))
+		p.step(ctx)
 	}
 }
 
-// report logs a failure once, however often it is met.
-func (p *Publisher) report(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	trouble := ""
-	if err != nil {
-		trouble = err.Error()
-	}
-	if trouble == p.trouble {
-		return
-	}
-	p.trouble = trouble
-	if err == nil {
+// step publishes what is due. It logs a failure once, however often it is met,
+// and its end when a user has been published.
+func (p *Publisher) step(ctx context.Context) {
+	published, err := p.runOnce(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && err.Error() != p.trouble:
+		p.trouble = err.Error()
+		p.log.WarnContext(ctx, "users can't be published; trying again", "error", err)
+	case err == nil && published > 0 && p.trouble != "":
+		p.trouble = ""
 		p.log.InfoContext(ctx, "users are published again")
-		return
 	}
-	p.log.WarnContext(ctx, "users can't be published; trying again", "error", err)
 }
 
 // again has said again what a server that was away may have lost.
@@ -155,43 +150,47 @@ func (p *Publisher) count(ctx context.Context) {
 	p.due.Store(due)
 }
 
-// runOnce publishes all news, and then repeats as fast as they may come.
-func (p *Publisher) runOnce(ctx context.Context) error {
+// runOnce publishes all news, and then repeats as fast as they may come. It
+// says how many it has published.
+func (p *Publisher) runOnce(ctx context.Context) (int, error) {
+	published := 0
 	if !p.nc.IsConnected() {
-		return nil // it is told when that changes
+		return 0, nil // it is told when that changes
 	}
 	if p.stream == nil {
 		stream, err := p.ensureStream(ctx)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		p.stream = stream
 	}
 	for {
 		news, err := p.source.ClaimNews(ctx, batch, lease)
 		if err != nil {
-			return err
+			return published, err
 		}
 		if err := p.publishAll(ctx, news); err != nil {
-			return err
+			return published, err
 		}
+		published += len(news)
 		if len(news) == batch {
 			continue
 		}
 		allowed := min(int(p.repeats.Tokens()), batch)
 		if allowed < 1 {
-			return nil
+			return published, nil
 		}
 		repeats, err := p.source.ClaimRepeats(ctx, allowed, lease)
 		if err != nil {
-			return err
+			return published, err
 		}
 		p.repeats.AllowN(time.Now(), len(repeats)) // as many were there a moment ago
 		if err := p.publishAll(ctx, repeats); err != nil {
-			return err
+			return published, err
 		}
+		published += len(repeats)
 		if len(repeats) < allowed {
-			return nil
+			return published, nil
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -93,8 +95,12 @@ func (s *source) Due(context.Context) (int64, error) { return 0, nil }
 
 func newPublisher(t *testing.T, s *source) *Publisher {
 	t.Helper()
-	server := natstest.Start(t)
-	nc, err := nats.Connect(server.URL)
+	return newPublisherOn(t, s, natstest.Start(t))
+}
+
+func newPublisherOn(t *testing.T, s *source, server *natstest.Server) *Publisher {
+	t.Helper()
+	nc, err := nats.Connect(server.URL, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +112,26 @@ func newPublisher(t *testing.T, s *source) *Publisher {
 	p := NewPublisher(s, slog.New(slog.DiscardHandler))
 	p.nc, p.js = nc, js
 	return p
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(30 * time.Second)
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func (p *Publisher) once(t *testing.T) error {
+	t.Helper()
+	_, err := p.runOnce(t.Context())
+	return err
 }
 
 func (p *Publisher) last(t *testing.T) wire.UserChanged {
@@ -125,7 +151,7 @@ func TestPublish(t *testing.T) {
 	t.Parallel()
 	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 3, TokenVersion: 2}, news: []int64{1}}
 	p := newPublisher(t, s)
-	if err := p.runOnce(t.Context()); err != nil {
+	if err := p.once(t); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.last(t); got.Version != 3 || got.TokenVersion != 2 || got.Status != "inactive" || got.Login != "anna" {
@@ -138,7 +164,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("a new stream: everybody %d times, remembered as %q", s.all, s.known)
 	}
 	p.stream = nil
-	if err := p.runOnce(t.Context()); err != nil || s.all != 1 {
+	if err := p.once(t); err != nil || s.all != 1 {
 		t.Errorf("the same stream: everybody %d times, %v", s.all, err)
 	}
 	cfg := p.stream.CachedInfo().Config
@@ -168,7 +194,7 @@ func TestRefusedSequence(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := p.runOnce(t.Context()); err != nil {
+	if err := p.once(t); err != nil {
 		t.Fatal(err)
 	}
 	if s.readCount != 2 || p.last(t).Version != 3 || len(s.marked) != 1 || s.marked[0] != 3 {
@@ -183,31 +209,69 @@ func TestMarkFails(t *testing.T) {
 	away := errors.New("the database is away")
 	s.onMark = func() error { return away }
 	p := newPublisher(t, s)
-	if err := p.runOnce(t.Context()); !errors.Is(err, away) {
+	if err := p.once(t); !errors.Is(err, away) {
 		t.Errorf("%v", err)
 	}
 	s.onMark, s.news = nil, []int64{1}
-	if err := p.runOnce(t.Context()); err != nil || len(s.marked) != 1 || p.last(t).Version != 2 {
+	if err := p.once(t); err != nil || len(s.marked) != 1 || p.last(t).Version != 2 {
 		t.Errorf("%v, marked %v", err, s.marked)
 	}
+}
+
+// A failure is said once, and its end only when a user has been published.
+func TestTroubleEndsWithAPublish(t *testing.T) {
+	t.Parallel()
+	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}, news: []int64{1}}
+	server := natstest.Start(t)
+	p := newPublisherOn(t, s, server)
+	var log bytes.Buffer
+	p.log = slog.New(slog.NewTextHandler(&log, nil))
+	said := func(troubles, ends int) {
+		t.Helper()
+		if strings.Count(log.String(), "can't be published") != troubles || strings.Count(log.String(), "published again") != ends {
+			t.Errorf("want %d troubles and %d ends:\n%s", troubles, ends, log.String())
+		}
+	}
+	s.onMark = func() error { return errors.New("the database is away") }
+	for range 2 {
+		s.news = []int64{1}
+		p.step(t.Context())
+		said(1, 0)
+	}
+	s.onMark = nil
+	server.Stop()
+	eventually(t, "disconnected", func() bool { return !p.nc.IsConnected() })
+	p.step(t.Context())
+	said(1, 0)
+	server.Start()
+	eventually(t, "connected", p.nc.IsConnected)
+	p.stream, s.news = nil, nil
+	p.step(t.Context())
+	said(1, 0) // there was nothing to publish
+	s.news = []int64{1}
+	p.step(t.Context())
+	said(1, 1)
+	s.news = []int64{1}
+	p.step(t.Context())
+	said(1, 1)
 }
 
 func TestStreamGone(t *testing.T) {
 	t.Parallel()
 	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}}
 	p := newPublisher(t, s)
-	if err := p.runOnce(t.Context()); err != nil {
+	if err := p.once(t); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
 		t.Fatal(err)
 	}
 	s.news = []int64{1}
-	if err := p.runOnce(t.Context()); err == nil || len(s.marked) != 0 {
+	if err := p.once(t); err == nil || len(s.marked) != 0 {
 		t.Errorf("published on a stream that is gone: %v, marked %v", err, s.marked)
 	}
 	s.news = []int64{1}
-	if err := p.runOnce(t.Context()); err != nil || len(s.marked) != 1 || s.all != 2 {
+	if err := p.once(t); err != nil || len(s.marked) != 1 || s.all != 2 {
 		t.Errorf("%v, marked %v, everybody %d times", err, s.marked, s.all)
 	}
 }
@@ -220,7 +284,7 @@ func TestStreamOfAnotherShape(t *testing.T) {
 	if _, err := p.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{"users.changed.*"}, MaxMsgsPerSubject: 7}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.runOnce(t.Context()); err != nil {
+	if err := p.once(t); err != nil {
 		t.Fatal(err)
 	}
 	if n := p.stream.CachedInfo().Config.MaxMsgsPerSubject; n != 1 {
