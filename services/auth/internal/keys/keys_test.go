@@ -3,6 +3,7 @@ package keys
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -138,6 +139,50 @@ func TestRingFollowsTheFile(t *testing.T) {
 	}
 	if _, err := Open(path+".none", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "auth keys new") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A file that could not be read is read as soon as it can be, even if nothing
+// else about it has changed: chmod leaves its time and its size.
+func TestRingTriesAgain(t *testing.T) {
+	t.Parallel()
+	path, _ := newFile(t)
+	var log bytes.Buffer
+	ring, err := Open(path, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Add(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now()
+	write := func(text []byte) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(path, text, 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(bytes.Repeat([]byte("x"), len(good)))
+	for range 3 {
+		ring.poll(t.Context())
+	}
+	if n := strings.Count(log.String(), "can't be read"); n != 1 || len(ring.Public()) != 1 {
+		t.Errorf("said %d times, %d keys\n%s", n, len(ring.Public()), log.String())
+	}
+	write(good)
+	ring.poll(t.Context())
+	if public := ring.Public(); len(public) != 2 || public[1].ID != second.ID {
+		t.Errorf("not read again: %v", public)
+	}
+	write(bytes.Repeat([]byte("x"), len(good)+1))
+	ring.poll(t.Context())
+	if n := strings.Count(log.String(), "can't be read"); n != 2 {
+		t.Errorf("new trouble is said %d times\n%s", n, log.String())
 	}
 }
 

@@ -24,7 +24,10 @@ type Ring struct {
 	path string
 	log  *slog.Logger
 	set  atomic.Pointer[Set]
-	seen fs.FileInfo // only for Run
+
+	// Only for Run:
+	seen    fs.FileInfo // the file that was read last
+	trouble string      // what was logged last
 }
 
 var _ token.Keys = (*Ring)(nil)
@@ -57,29 +60,36 @@ func (r *Ring) Run(ctx context.Context) error {
 	}
 }
 
+// poll logs a failure once, however often it is met.
 func (r *Ring) poll(ctx context.Context) {
-	info, err := os.Stat(r.path)
-	if err != nil {
-		if r.seen != nil {
-			r.log.ErrorContext(ctx, "the signing keys are gone; going on with the known ones", "error", err)
-		}
-		r.seen = nil
+	err := r.follow()
+	if err == nil {
+		r.trouble = ""
 		return
 	}
-	if r.seen != nil && os.SameFile(info, r.seen) && info.ModTime().Equal(r.seen.ModTime()) && info.Size() == r.seen.Size() {
-		return
-	}
-	if err := r.read(info); err != nil {
+	if err.Error() != r.trouble {
+		r.trouble = err.Error()
 		r.log.ErrorContext(ctx, "the signing keys can't be read; going on with the known ones", "error", err)
 	}
 }
 
+func (r *Ring) follow() error {
+	info, err := os.Stat(r.path)
+	if err != nil {
+		return err
+	}
+	if os.SameFile(info, r.seen) && info.ModTime().Equal(r.seen.ModTime()) && info.Size() == r.seen.Size() {
+		return nil
+	}
+	return r.read(info)
+}
+
 func (r *Ring) read(info fs.FileInfo) error {
-	r.seen = info
 	set, err := Read(r.path)
 	if err != nil {
 		return err
 	}
+	r.seen = info
 	// Only a warning: Kubernetes mounts secrets as 0644 unless told otherwise,
 	// in a container where nobody else is.
 	if info.Mode().Perm()&0o004 != 0 {
