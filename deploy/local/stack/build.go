@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// Build builds the services' binaries from a checkout into a directory, with the race detector or without.
+// Build builds the services' binaries from a checkout into a directory, with the race detector or without. With it, the flags are those of
+// go test -race, whose compiled packages are then used again.
 func Build(ctx context.Context, repoRoot, outDir string, race bool) error {
 	out, err := filepath.Abs(outDir)
 	if err != nil {
@@ -19,14 +21,13 @@ func Build(ctx context.Context, repoRoot, outDir string, race bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range Services() {
 		group.Go(func() error {
-			args := []string{"build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(out, name)}
-			cgo := "CGO_ENABLED=0"
+			args, env := []string{"-trimpath"}, append(os.Environ(), "CGO_ENABLED=0")
 			if race {
-				args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+				args, env = []string{"-race"}, nil
 			}
-			cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
+			cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-buildvcs=false", "-o", filepath.Join(out, name)}, args, []string{"."})...)
 			cmd.Dir = filepath.Join(repoRoot, "services", name)
-			cmd.Env = append(os.Environ(), cgo)
+			cmd.Env = env
 			if text, err := cmd.CombinedOutput(); err != nil {
 				return fmt.Errorf("build %s: %w\n%s", name, err, text)
 			}
