@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -83,6 +84,7 @@ func TestAccessTokenSaysWhatItShould(t *testing.T) {
 func TestUnknownRoutesAndTypes(t *testing.T) {
 	t.Parallel()
 	r := newWorld(t).start()
+	r.admin()
 	r.do("GET", "/auth/nothing", "", nil).want(t, 404, "not_found")
 	if a := r.do("GET", "/auth/login", "", nil).want(t, 405, "method_not_allowed"); !strings.Contains(a.header.Get("Allow"), "POST") {
 		t.Errorf("Allow: %q", a.header.Get("Allow"))
@@ -98,14 +100,26 @@ func TestUnknownRoutesAndTypes(t *testing.T) {
 	if a := r.do("GET", "/auth/openapi.json", "", nil).want(t, 200, ""); a.str("openapi") != "3.1.0" {
 		t.Errorf("%.100s", a.text)
 	}
-	metrics, err := http.Get(r.internal + "/metrics")
+	eventually(t, "NATS is a metric", func() bool { return strings.Contains(r.metrics(), "\nnats_connected 1\n") })
+	for _, name := range []string{"auth_hash_queue 0", "auth_users_due ", `auth_logins_total{outcome="`} {
+		if !strings.Contains(r.metrics(), "\n"+name) {
+			t.Errorf("no metric %s", name)
+		}
+	}
+}
+
+func (r *replica) metrics() string {
+	r.t.Helper()
+	resp, err := http.Get(r.internal + "/metrics")
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	metrics.Body.Close()
-	if metrics.StatusCode != 200 {
-		t.Errorf("metrics: %s", metrics.Status)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		r.t.Fatalf("metrics: %s %v", resp.Status, err)
 	}
+	return string(text)
 }
 
 // unsign makes a token that says it needs no signature.

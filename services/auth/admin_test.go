@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"lavka/libs/config"
 	"lavka/libs/wire"
 	"lavka/services/auth/internal/auth"
 )
@@ -105,8 +106,8 @@ func TestFirstAdmin(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
-		if err != nil && strings.ContainsAny(sentence(err), "\n") {
-			t.Errorf("more than one line: %q", sentence(err))
+		if err != nil && strings.ContainsAny(config.Sentence(err), "\n") {
+			t.Errorf("more than one line: %q", config.Sentence(err))
 		}
 	}
 }

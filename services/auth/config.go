@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	"lavka/libs/config"
@@ -46,6 +45,3 @@ func (c Config) ValidateServe() error {
 	}
 	return errors.Join(wrong...)
 }
-
-// sentence makes one line of an error.
-func sentence(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

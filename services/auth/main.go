@@ -20,7 +20,7 @@ func main() {
 		err = run(ctx, cfg, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "auth: %s\n", sentence(err))
+		fmt.Fprintf(os.Stderr, "auth: %s\n", config.Sentence(err))
 		stop()
 		os.Exit(1)
 	}

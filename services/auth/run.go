@@ -37,6 +37,8 @@ const (
 	hashQueue = 32
 	// loadWait is how long a start waits to hear which tokens are revoked.
 	loadWait = 10 * time.Second
+	// drainLimit bounds how long NATS takes to say goodbye.
+	drainLimit = 5 * time.Second
 )
 
 type streams struct {
@@ -79,6 +81,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		return err
 	}
 	stopTelemetry := telemetry.Start("auth")
+	defer func() { err = errors.Join(err, stopTelemetry(context.WithoutCancel(ctx))) }()
 	registry := httpserver.NewRegistry()
 	ring, err := keys.Open(cfg.SigningKeys, log)
 	if err != nil {
@@ -98,6 +101,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
@@ -121,6 +125,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Registry: registry,
 	})
 	measure(registry, hasher, publisher)
+	natsconn.Measure(registry, nc)
 
 	contract, err := httpserver.LoadContract(api.Contract)
 	if err != nil {
@@ -140,26 +145,28 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	// what those change. What is left over stays due in its row.
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
-	workers, working := errgroup.WithContext(working)
+	var workers errgroup.Group
 	workers.Go(func() error { return publisher.Run(working, nc, js) })
 	workers.Go(func() error { return versions.Run(working) })
 	workers.Go(func() error { return ring.Run(working) })
 	workers.Go(func() error { return prune(working, store, log) })
 
-	serving, serve := errgroup.WithContext(ctx)
-	serving.Go(func() error { return admins.Run(serve) })
-	serving.Go(func() error {
-		wait(serve, versions.Loaded(), log)
-		return httpserver.Serve(serve, httpserver.Config{
+	// An admin who can't be made ends the serving, and the other way round.
+	front, serving := errgroup.WithContext(ctx)
+	front.Go(func() error { return admins.Run(serving) })
+	front.Go(func() error {
+		wait(serving, versions.Loaded(), log)
+		return httpserver.Serve(serving, httpserver.Config{
 			Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout,
 			Ready: admins.Ready(store.Ready), Registry: registry, Log: log,
 		}, e)
 	})
-	err = serving.Wait()
+	served := front.Wait()
 	stopWorking()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	worked := workers.Wait()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
 	defer cancel()
-	return errors.Join(err, workers.Wait(), natsconn.Drain(closing, nc), stopTelemetry(closing))
+	return errors.Join(served, worked, natsconn.Drain(limit, nc))
 }
 
 // newCredentials is the part that the admin command needs too.
