@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test demo topup verify clean generate lint tools
+.PHONY: help build run test compiler demo topup verify clean generate lint tools
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
 SERVICES := auth catalog billing
@@ -23,8 +23,15 @@ build: ## Build the services and the launcher into bin/
 run: build ## Build everything and run the whole shop until Ctrl-C
 	@exec bin/lavka run
 
+# The race detector is linked with C's linker. Where there is none, apt brings one.
+compiler:
+	@cc=$$(go env CC); command -v $${cc%% *} >/dev/null && exit 0; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; echo "the race detector needs a C compiler: installing gcc"; \
+	{ $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc libc6-dev; } || \
+		{ echo "install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev) and run make test again"; exit 1; }
+
 # What tests/ builds and reads of other modules is not seen by the cache of test results.
-test: ## Run every test of every module with the race detector; needs nothing started
+test: compiler ## Run every test of every module with the race detector; needs nothing started
 	@failed=; for m in $(MODULES); do \
 		again=; if [ $$m = tests ]; then again=-count=1; fi; \
 		echo "== $$m"; (cd $$m && go test -race -timeout 10m $$again ./...) || failed="$$failed $$m"; \
