@@ -1,12 +1,14 @@
 package stack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const lockName = "lock"
@@ -37,6 +39,25 @@ func LockData(dataDir string) (*Lock, error) {
 		// It was removed between our open and our lock; the next one is new.
 		if err := f.Close(); err != nil {
 			return nil, fmt.Errorf("close a removed lock: %w", err)
+		}
+	}
+}
+
+// lockDataSoon is LockData that gives a holder a moment to be gone: one that was killed keeps the lock until the system has cleared up after it.
+func lockDataSoon(ctx context.Context, dataDir string) (*Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		lock, err := LockData(dataDir)
+		if !errors.Is(err, ErrInUse) {
+			return lock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
 		}
 	}
 }

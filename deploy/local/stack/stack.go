@@ -57,7 +57,7 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 		}
 		*dir = abs
 	}
-	lock, err := LockData(cfg.DataDir)
+	lock, err := lockDataSoon(ctx, cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}

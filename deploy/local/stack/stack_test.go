@@ -340,8 +340,8 @@ func TestKilledLauncher(t *testing.T) {
 	if err := launcher.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	_ = launcher.Wait() // killed
 	open(t, cfg)        // and the data is as good as before
+	_ = launcher.Wait() // killed
 	for _, p := range processesOf(t, dir) {
 		if slices.Contains(before, p) {
 			t.Errorf("this outlived the launcher: %s", p)
