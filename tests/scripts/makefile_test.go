@@ -56,11 +56,24 @@ func TestCleanAsksTheLauncher(t *testing.T) {
 	}
 }
 
+func TestCompilerIsBroughtForTheRaceDetector(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\n[ \"$*\" = 'env CC' ] && echo absent-cc -m64\nexit 0\n")
+	if out, code := run(t, dir, nil, "make", "test"); code == 0 || !strings.Contains(out, "apt-get update -q") || !strings.Contains(out, "install a C compiler") {
+		t.Errorf("%d, %s", code, out)
+	}
+	write(t, filepath.Join(dir, "path/absent-cc"), "#!/bin/sh\n")
+	if out, code := run(t, dir, nil, "make", "test"); code != 0 || strings.Contains(out, "apt-get") {
+		t.Errorf("there is a compiler, and yet: %d, %s", code, out)
+	}
+}
+
 // A module that reads what others hold is never taken from the cache; one that fails does not hide the others.
 func TestEveryModuleIsTested(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
-	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\necho \"${PWD#"+dir+"/}: $*\"\ncase $PWD in */libs) exit 1; esac\n")
+	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\n[ \"$*\" = 'env CC' ] && echo sh && exit\necho \"${PWD#"+dir+"/}: $*\"\ncase $PWD in */libs) exit 1; esac\n")
 	out, code := run(t, dir, nil, "make", "test")
 	if code == 0 || !strings.Contains(out, "tests fail in: libs\n") {
 		t.Errorf("%d, %s", code, out)

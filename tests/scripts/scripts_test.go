@@ -14,7 +14,7 @@ import (
 
 const root = "../.."
 
-// checkout is a directory with the Makefile and .ci/run in it, and nothing else.
+// checkout is a directory with the Makefile and .ci/run in it, and nothing else. Nothing can be installed from there.
 func checkout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -22,6 +22,9 @@ func checkout(t *testing.T) string {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		must(t, err)
 		write(t, filepath.Join(dir, name), string(text))
+	}
+	for _, name := range []string{"apt-get", "sudo"} {
+		write(t, filepath.Join(dir, "path", name), "#!/bin/sh\necho \"$(basename $0)\" \"$@\"\nexit 1\n")
 	}
 	for _, module := range modules {
 		must(t, os.MkdirAll(filepath.Join(dir, module), 0o755))
