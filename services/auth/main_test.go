@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -162,6 +163,26 @@ func (r *replica) do(method, path, token string, body any) answer {
 		r.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return a
+}
+
+// patient is try by a client that does as it is told: it asks again after 503,
+// when Retry-After is over.
+func (r *replica) patient(method, path, token string, body any) (answer, error) {
+	for {
+		a, err := r.try(method, path, token, body)
+		if err != nil || a.status != http.StatusServiceUnavailable {
+			return a, err
+		}
+		seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+		if err != nil {
+			return a, fmt.Errorf("503 without a time to wait: %s: %w", a.text, err)
+		}
+		select {
+		case <-r.t.Context().Done():
+			return a, r.t.Context().Err()
+		case <-time.After(time.Duration(seconds) * time.Second):
+		}
+	}
 }
 
 func (r *replica) try(method, path, token string, body any) (answer, error) {

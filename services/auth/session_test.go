@@ -192,7 +192,7 @@ func TestRefreshManyAtOnce(t *testing.T) {
 		next := make([]string, 20)
 		for i := range next {
 			all.Go(func() {
-				a, err := replicas[i%2].try("POST", "/auth/refresh", "", object{"refresh_token": token})
+				a, err := replicas[i%2].patient("POST", "/auth/refresh", "", object{"refresh_token": token})
 				if err != nil || a.status != 200 {
 					t.Errorf("%v %s", err, a.text)
 				}

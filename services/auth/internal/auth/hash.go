@@ -38,13 +38,15 @@ const (
 )
 
 // NewHasher makes a Hasher of so many hashes at once, and so many callers that
-// wait for their turn. Newcomers first wait in a line of their own, just as
-// long, and get half of the turns at most: a storm of registrations, which
-// anybody can start, takes next to nothing from those who log in.
+// wait for their turn. Newcomers first wait in a line of their own, and get half
+// of the turns at most: a storm of registrations, which anybody can start, takes
+// next to nothing from those who log in. Their line is half as long too, so that
+// nobody waits longer in it.
 func NewHasher(atOnce, queue int) *Hasher {
+	share := max(1, atOnce/2)
 	return &Hasher{
 		everybody: newLine(atOnce, queue),
-		newcomers: newLine(max(1, atOnce/2), queue),
+		newcomers: newLine(share, queue*share/atOnce),
 		dummy:     hashPassword(rand.Text()),
 	}
 }

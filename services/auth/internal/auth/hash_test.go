@@ -108,7 +108,7 @@ func TestHashQueueIsBounded(t *testing.T) {
 // line.
 func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
 	t.Parallel()
-	h := NewHasher(2, 3)
+	h := NewHasher(2, 6)
 	ctx, leave := context.WithCancel(t.Context())
 	goOn := make(chan struct{})
 	var newcomers sync.WaitGroup

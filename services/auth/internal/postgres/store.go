@@ -48,16 +48,27 @@ func (s *Store) Ready(ctx context.Context) error {
 	return pg.CheckVersion(ctx, s.pool, Schema, s.version)
 }
 
+const (
+	raceTries = 3
+	// lockTries is how often a row is waited for, a quarter of a second each
+	// time: for longer than the two seconds after which the server ends a replica
+	// that froze while it held the row.
+	lockTries = 12
+)
+
 // inTx runs f in a transaction, again when it lost a race.
 func (s *Store) inTx(ctx context.Context, what string, f func(pgx.Tx) error) error {
-	for try := 1; ; try++ {
+	for races, waits := 1, 1; ; {
 		err := pg.InTx(ctx, s.pool, f)
-		if err == nil {
-			return nil
-		}
 		_, taken := pg.UniqueViolation(err)
-		lost := pg.LockTimeout(err) || (pg.Again(err) && !pg.CommitUnknown(err) && !taken)
-		if !lost || try == 3 {
+		switch {
+		case err == nil:
+			return nil
+		case pg.LockTimeout(err) && waits < lockTries:
+			waits++
+		case pg.Again(err) && !pg.CommitUnknown(err) && !taken && races < raceTries:
+			races++
+		default:
 			return pg.Fail(what, err)
 		}
 	}

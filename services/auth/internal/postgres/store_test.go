@@ -237,6 +237,25 @@ func TestNoSessionForAnOldPassword(t *testing.T) {
 	}
 }
 
+// A replica that froze while it held a row is ended by the server after two
+// seconds. Whoever needs the row waits for that.
+func TestWaitsForAFrozenReplica(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	u := f.user(t, "anna")
+	frozen, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = frozen.Rollback(context.WithoutCancel(t.Context())) }() // it was ended
+	if _, err := frozen.Exec(t.Context(), `SELECT FROM auth.users WHERE id = $1 FOR UPDATE`, u.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ChangePassword(t.Context(), u.ID, "hash", "new hash"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPrune(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
