@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -137,10 +136,9 @@ func TestKindsOfErrors(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `SELECT FROM shelf.things FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
 	_, err = pool.Exec(t.Context(), `UPDATE shelf.things SET name = 'milk'`)
-	if !pg.LockTimeout(err) || pg.BadData(err) || time.Since(start) > 3*time.Second {
-		t.Errorf("a held row: %v after %v", err, time.Since(start))
+	if !pg.LockTimeout(err) || pg.BadData(err) {
+		t.Errorf("a held row: %v", err)
 	}
 	if other := errors.New("x"); pg.Code(other) != "" || pg.BadData(other) || pg.Again(other) || pg.LockTimeout(other) || pg.CommitUnknown(other) || pg.Code(nil) != "" {
 		t.Error("an error that is not Postgres's has a kind")

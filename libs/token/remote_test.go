@@ -93,21 +93,22 @@ func TestRemote(t *testing.T) {
 	// A key that was added is found at once; strangers then cost no more reads.
 	set.add("later", later.public)
 	before := set.reads.Load()
+	start := time.Now()
 	signed := later.sign(jwt.SigningMethodEdDSA, later.private, map[string]any{"kid": "later"}, claims(nil))
 	if _, err := v.Verify(t.Context(), signed); err != nil {
 		t.Errorf("a new key: %v", err)
 	}
-	start := time.Now()
 	for i := range 50 {
 		forged := stranger.sign(jwt.SigningMethodEdDSA, stranger.private, map[string]any{"kid": "stranger"}, claims(jwt.MapClaims{"jti": i}))
 		if _, err := v.Verify(t.Context(), forged); err == nil {
 			t.Fatal("a stranger's token is good")
 		}
 	}
-	if reads := set.reads.Load() - before; reads != 1 {
-		t.Errorf("%d reads for unknown kids within ten seconds, want 1", reads)
+	took := time.Since(start)
+	if reads, allowed := set.reads.Load()-before, 1+int64(took/(10*time.Second)); reads < 1 || reads > allowed {
+		t.Errorf("%d reads for unknown kids in %v, want %d", reads, took, allowed)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took > 30*time.Second { // each of them by a second, or more
 		t.Errorf("requests waited for the next read: %v", took)
 	}
 }
