@@ -22,7 +22,7 @@ import (
 	"lavka/libs/natstest"
 	"lavka/libs/pgtest"
 	"lavka/services/auth/internal/keys"
-	"lavka/services/auth/internal/postgres/postgrestest"
+	"lavka/services/auth/internal/postgres"
 )
 
 const (
@@ -35,7 +35,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
 }
 
 // world is a database, a NATS and a key file, on which replicas of the real

@@ -16,11 +16,10 @@ import (
 	"lavka/libs/pgtest"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/postgres"
-	"lavka/services/auth/internal/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: postgrestest.Setup})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
 }
 
 type fixture struct {
