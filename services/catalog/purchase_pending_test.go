@@ -125,8 +125,17 @@ func TestTooManyPending(t *testing.T) {
 	for _, c := range []struct {
 		who, key string
 		status   int
-	}{{ann, "1", 202}, {ann, "2", 202}, {ann, "3", 503}, {ann, "1", 202}, {bob, "1", 202}, {bob, "2", 503}, {bob, "1", 202}} {
+		repeat   bool
+	}{
+		{ann, "1", 202, false}, {ann, "2", 202, false}, {ann, "3", 503, false}, {ann, "1", 202, true},
+		{bob, "1", 202, false}, {bob, "2", 503, false}, {bob, "1", 202, true},
+	} {
 		a := buy(c.who, c.key)
+		if c.status == 202 && !c.repeat && a.code() == "overloaded" {
+			// A purchase that was made while the count was taken counts twice until
+			// the next one, a second later: never too few, and a repeat is never refused.
+			until(t, func() bool { a = buy(c.who, c.key); return a.code() != "overloaded" })
+		}
 		if a.status != c.status || (a.status == 503 && (a.code() != "overloaded" || a.header.Get("Retry-After") == "")) {
 			t.Errorf("key %s: %s, want %d", c.key, a, c.status)
 		}
