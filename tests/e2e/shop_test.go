@@ -10,11 +10,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -139,133 +136,6 @@ func (s *shopUnderTest) verify(ctx context.Context) error {
 		return fmt.Errorf("billing verify: %w: %s", err, out)
 	}
 	return nil
-}
-
-// client is somebody who talks to the shop.
-type client struct {
-	base  string
-	token string
-	http  *http.Client
-}
-
-// answer is what came back.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
-func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, a.body) }
-
-// get finds a member, by a path such as "user.id" or "items.0.id"; nil if it is not there.
-func (a answer) get(path string) any {
-	d := json.NewDecoder(bytes.NewReader(a.body))
-	d.UseNumber()
-	var v any
-	if d.Decode(&v) != nil {
-		return nil
-	}
-	for name := range strings.SplitSeq(path, ".") {
-		switch in := v.(type) {
-		case map[string]any:
-			v = in[name]
-		case []any:
-			i, err := strconv.Atoi(name)
-			if err != nil || i >= len(in) {
-				return nil
-			}
-			v = in[i]
-		default:
-			return nil
-		}
-	}
-	return v
-}
-
-func (a answer) str(path string) string {
-	if v := a.get(path); v != nil {
-		return fmt.Sprint(v)
-	}
-	return ""
-}
-
-func (a answer) int(path string) int64 {
-	n, err := strconv.ParseInt(a.str(path), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-func (a answer) code() string { return a.str("code") }
-
-// do sends JSON (or, as []byte, what it is given) and holds the exchange
-// against the contract. Headers are pairs.
-func (c *client) do(ctx context.Context, method, path string, body any, headers ...string) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	var sent []byte
-	switch b := body.(type) {
-	case nil:
-	case []byte:
-		sent = b
-	default:
-		var err error
-		if sent, err = json.Marshal(body); err != nil {
-			return answer{}, err
-		}
-	}
-	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(sent))
-	if err != nil {
-		return answer{}, err
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	hc := c.http
-	if hc == nil {
-		hc = http.DefaultClient
-	}
-	resp, err := hc.Do(r)
-	if err != nil {
-		return answer{}, err
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return answer{}, err
-	}
-	a := answer{resp.StatusCode, resp.Header, got}
-	if method == http.MethodHead || checker == nil {
-		return a, nil
-	}
-	return a, checker.Check(r, sent, resp, got)
-}
-
-// call is do where nothing may go wrong on the way.
-func (c *client) call(t *testing.T, method, path string, body any, headers ...string) answer {
-	t.Helper()
-	a, err := c.do(t.Context(), method, path, body, headers...)
-	if err != nil {
-		t.Errorf("%s %s: %v", method, path, err)
-	}
-	return a
-}
-
-// want is call where the answer is known: a status and, for a problem, a code.
-func (c *client) want(t *testing.T, status int, code, method, path string, body any, headers ...string) answer {
-	t.Helper()
-	a := c.call(t, method, path, body, headers...)
-	if a.status != status || a.code() != code {
-		t.Errorf("%s %s: %s, want %d %s", method, path, a, status, code)
-	}
-	return a
 }
 
 // user is one who has registered, activated and logged in.
@@ -396,23 +266,6 @@ func tail(file string) string {
 		return err.Error()
 	}
 	return string(text[max(0, len(text)-6000):])
-}
-
-// plain gets what is in no contract.
-func (c *client) plain(t *testing.T, path string) (a answer, err error) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+path, nil)
-	if err != nil {
-		return a, err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return a, err
-	}
-	defer resp.Body.Close()
-	a.status, a.header = resp.StatusCode, resp.Header
-	a.body, err = io.ReadAll(resp.Body)
-	return a, err
 }
 
 // database gives a way to ask a service's own schema for one value.
