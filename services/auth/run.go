@@ -35,8 +35,6 @@ const (
 	// hashQueue is how many callers wait for each hash under way: about a
 	// second, at 30 ms a hash.
 	hashQueue = 32
-	// loadWait is how long a start waits to hear which tokens are revoked.
-	loadWait = 10 * time.Second
 	// drainLimit bounds how long NATS takes to say goodbye.
 	drainLimit = 5 * time.Second
 )
@@ -155,7 +153,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	front, serving := errgroup.WithContext(ctx)
 	front.Go(func() error { return admins.Run(serving) })
 	front.Go(func() error {
-		wait(serving, versions.Loaded(), log)
+		access.Await(serving, log, versions.Loaded())
 		return httpserver.Serve(serving, httpserver.Config{
 			Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout,
 			Ready: admins.Ready(store.Ready), Registry: registry, Log: log,
@@ -186,17 +184,6 @@ func measure(registry prometheus.Registerer, hasher *auth.Hasher, publisher *bus
 	}
 	gauge("auth_hash_queue", "Callers who wait for their turn to hash a password.", func() float64 { return float64(hasher.Waiting()) })
 	gauge("auth_users_due", "Users that should have been published by now.", func() float64 { return float64(publisher.Due()) })
-}
-
-// wait gives the first full read of revoked tokens a little time. Without it,
-// routes that need a token answer 503 "starting".
-func wait(ctx context.Context, loaded <-chan struct{}, log *slog.Logger) {
-	select {
-	case <-loaded:
-	case <-ctx.Done():
-	case <-time.After(loadWait):
-		log.WarnContext(ctx, "not all token versions have been heard yet; opening anyway")
-	}
 }
 
 // prune deletes expired sessions and links each hour.

@@ -40,10 +40,6 @@ const (
 	readSessions = 8
 )
 
-// startLimit is how long a replica waits for keys and token versions before it
-// opens all the same.
-const startLimit = 10 * time.Second
-
 // run is the whole program.
 func run(ctx context.Context, cfg Config, args []string, out io.Writer) error {
 	log, err := telemetry.NewLogger(os.Stderr, service, cfg.LogFormat, cfg.LogLevel)
@@ -148,7 +144,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		})
 	}
 
-	waitFor(ctx, startLimit, keys.Loaded(), versions.Loaded())
+	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 	served := httpserver.Serve(ctx, httpserver.Config{
 		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout,
 		Ready: store.Ready, Registry: registry, Log: log,
@@ -178,19 +174,6 @@ func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchas
 				log.WarnContext(ctx, "the stream could not be made after a reconnect; the listener tries again", "error", err)
 			}
 			cancel()
-		}
-	}
-}
-
-// waitFor returns when all of them are closed, the limit has passed or ctx ends.
-func waitFor(ctx context.Context, limit time.Duration, all ...<-chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for _, loaded := range all {
-		select {
-		case <-loaded:
-		case <-ctx.Done():
-			return
 		}
 	}
 }

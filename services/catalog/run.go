@@ -31,8 +31,7 @@ import (
 const (
 	// sessions is enough for both kinds of groups, the workers and reads.
 	sessions   = 16
-	startLimit = 10 * time.Second // for the first reading of keys and versions
-	drainLimit = 5 * time.Second  // for NATS
+	drainLimit = 5 * time.Second // for NATS
 )
 
 func run(ctx context.Context, cfg settings, args []string) error {
@@ -141,7 +140,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	for _, worker := range []func(context.Context) error{keys.Run, versions.Run, counter.Run, sweeper.Run} {
 		workers.Go(func() error { return worker(working) })
 	}
-	waitUntilLoaded(ctx, keys.Loaded(), versions.Loaded())
+	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 
 	served := httpserver.Serve(ctx, httpserver.Config{
 		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout, Registry: registry, Log: log,
@@ -157,21 +156,6 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	drained := natsconn.Drain(limit, nc)
 	purchases.CloseAnswers()
 	return errors.Join(served, worked, drained)
-}
-
-// waitUntilLoaded waits for the first reading of keys and token versions, but
-// not for ever: public routes work without.
-func waitUntilLoaded(ctx context.Context, loaded ...<-chan struct{}) {
-	timeout := time.After(startLimit)
-	for _, one := range loaded {
-		select {
-		case <-one:
-		case <-timeout:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // watch adds the metrics of what is read and not counted.
