@@ -1,0 +1,155 @@
+// Package history is what clients saw of a shop and what its databases hold in
+// the end: all that the checker (lavka/tests/faults/check) judges by.
+//
+// Amounts are in minor units. Times are since the beginning of the run, by one
+// monotonic clock.
+package history
+
+import "time"
+
+// Call is one request and what came back.
+type Call struct {
+	Client     int // who asked; one client asks one thing at a time
+	Start, End time.Duration
+	Status     int    // 0: the connection broke, or the client gave up
+	Code       string // of a problem
+	RetryAfter bool   // the header was there
+	Replayed   bool   // Idempotent-Replayed: true
+	Failure    string // why there was no status, or why the answer is not what the contract says
+}
+
+// Answered reports whether any answer came.
+func (c Call) Answered() bool { return c.Status != 0 }
+
+// Buy is one POST /purchases.
+type Buy struct {
+	Call
+	UserID, ProductID, BillID int64
+	Key                       string // Idempotency-Key; "" for none
+	Expected                  *int64 // expected_price
+
+	// Of the answer, where it has them:
+	PurchaseID    string
+	State         string // pending, completed, declined (also of a 402 and such)
+	Price         *int64
+	Balance       *int64 // of insufficient funds
+	TransactionID *int64
+}
+
+// Pay is one POST /payment/webhook, correctly signed.
+type Pay struct {
+	Call
+	PaymentID, UserID, BillID, Amount int64
+}
+
+// BillRead is one GET /bills/{id} by its owner.
+type BillRead struct {
+	Call
+	UserID, BillID int64
+	Balance        int64 // of a 200
+}
+
+// Look is one GET /purchases/{id} by its buyer.
+type Look struct {
+	Call
+	UserID        int64
+	PurchaseID    string
+	State         string // of a 200: pending, completed, declined
+	Reason        string
+	Price         int64
+	TransactionID *int64
+}
+
+// Page is one GET /transactions?bill_id= by the bill's owner, newest first.
+type Page struct {
+	Call
+	UserID, BillID int64
+	Lines          []Line // of a 200
+}
+
+// Line is a transaction as a client sees it.
+type Line struct {
+	ID, Amount, After int64
+	PaymentID         *int64
+	PurchaseID        *string
+}
+
+// Reprice is one PATCH /products/{id}. The first of a product is its creation.
+type Reprice struct {
+	Call
+	ProductID, Price int64
+}
+
+// Switch is one PATCH /users/{id} that enables or disables.
+type Switch struct {
+	Call
+	UserID  int64
+	Enabled bool
+}
+
+// Access is one request with a token, sent to one replica.
+type Access struct {
+	Call
+	UserID    int64
+	TokenFrom time.Duration // when the login (or refresh) that gave the token was begun
+	Replica   string
+}
+
+// History is what the clients of a run saw.
+type History struct {
+	Buys      []Buy
+	Pays      []Pay
+	BillReads []BillRead
+	Looks     []Look
+	Pages     []Page
+	Reprices  []Reprice
+	Switches  []Switch
+	Accesses  []Access
+}
+
+// Books are what the databases hold when everything has come to rest.
+type Books struct {
+	Purchases    []Purchase    // catalog.purchases
+	Charges      []Charge      // billing.charges
+	Transactions []Transaction // billing.transactions
+	Bills        []Bill        // billing.bills
+	Customers    []User        // billing.customers
+	Users        []User        // auth.users
+}
+
+// Purchase is a row of catalog's.
+type Purchase struct {
+	ID                        string
+	UserID, ProductID, BillID int64
+	Key                       string
+	Price                     int64
+	Expected                  *int64
+	Status                    string // pending, completed, declined
+	Reason                    string
+	Balance, TransactionID    *int64
+}
+
+// Charge is billing's decision on a purchase.
+type Charge struct {
+	PurchaseID             string
+	UserID, BillID, Amount int64  // 0 when the request could not be read
+	Outcome                string // settled, or why it was declined
+	Balance, TransactionID *int64
+}
+
+// Transaction is a line of the ledger.
+type Transaction struct {
+	ID, BillID, UserID, Amount, After int64
+	PaymentID                         *int64
+	PurchaseID                        *string
+}
+
+// Bill is a bill with its cached sum.
+type Bill struct{ ID, UserID, Balance int64 }
+
+// User is a user, as auth or billing knows him.
+type User struct {
+	ID      int64
+	Status  string // inactive, active, disabled
+	Version int64
+}
