@@ -47,6 +47,9 @@ type Config struct {
 
 	// Env is given to every service, and goes over what it would get otherwise.
 	Env map[string]string
+	// Adjust, when it is there, has the last word on the settings of a service's replica (the first is 0) before that is started for the
+	// first time. Tests lead a replica's connections through a proxy with it.
+	Adjust func(service string, replica int, env map[string]string) error
 	// Output takes the services' lines, each marked with the service's name; nil drops them.
 	Output io.Writer
 	// Log takes what the stack itself has to say; nil drops it.

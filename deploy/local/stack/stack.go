@@ -211,7 +211,13 @@ func (s *Stack) newReplica(service string, i int) (*Replica, error) {
 		r.Name += "-" + strconv.Itoa(i+1)
 	}
 	r.output = NewLines(s.cfg.Output, r.Name)
-	env := environ(s.environment(service, r.Addr, r.InternalAddr))
+	settings := s.environment(service, r.Addr, r.InternalAddr)
+	if s.cfg.Adjust != nil {
+		if err := s.cfg.Adjust(service, i, settings); err != nil {
+			return nil, fmt.Errorf("adjust %s: %w", r.Name, err)
+		}
+	}
+	env := environ(settings)
 	r.command = func() *exec.Cmd {
 		cmd := exec.Command(s.binary(service))
 		cmd.Env = env
