@@ -1,6 +1,8 @@
 package strictjson_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -49,5 +51,61 @@ func TestUnmarshal(t *testing.T) {
 		if err := strictjson.Unmarshal([]byte(text), &order{}); !errors.As(err, &p) || p.Code != code {
 			t.Errorf("%.40q: %v, want %s", text, err, code)
 		}
+	}
+}
+
+// What is taken is JSON to everybody else too, and means the same to them.
+func FuzzUnmarshal(f *testing.F) {
+	for _, text := range []string{
+		` {"id": 7, "title": "tea", "price": 9.99} `, `{"id": 1, "id": 2}`, `{"ID": 1}`, `{"id": 1} {}`, `{"id": 1e0}`, `{"title": "\u0000"}`, `{"title": "\ud800"}`,
+		`{"price": -0}`, `{"price": null, "id": -0}`, `null`, `{}`, "\xef\xbb\xbf{}", `{"title": "\xff"}`, strings.Repeat("[", 40) + strings.Repeat("]", 40),
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var p *problem.Error
+		if err := strictjson.Check(text); err == nil {
+			if !json.Valid(text) || depth(text) > strictjson.MaxDepth {
+				t.Fatalf("%q passed the check", text)
+			}
+		} else if !errors.As(err, &p) || p.Code != "malformed" {
+			t.Fatalf("%q: %v is no problem of the client's", text, err)
+		}
+		var ours, theirs order
+		if err := strictjson.Unmarshal(text, &ours); err != nil {
+			if !errors.As(err, &p) || p.Code == "internal" {
+				t.Fatalf("%q: %v is no problem of the client's", text, err)
+			}
+			return
+		}
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&theirs); err != nil {
+			t.Fatalf("%q was taken, and encoding/json says %v", text, err)
+		}
+		if ours.ID != theirs.ID || ours.Title != theirs.Title || (ours.Price == nil) != (theirs.Price == nil) || (ours.Price != nil && *ours.Price != *theirs.Price) {
+			t.Fatalf("%q means %+v, and to encoding/json %+v", text, ours, theirs)
+		}
+		if strings.ContainsRune(ours.Title, 0) {
+			t.Fatalf("%q holds U+0000", text)
+		}
+	})
+}
+
+// depth is how deep a JSON text nests.
+func depth(text []byte) (deepest int) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	for open := 0; ; {
+		tok, err := d.Token()
+		if err != nil {
+			return deepest
+		}
+		switch tok {
+		case json.Delim('['), json.Delim('{'):
+			open++
+		case json.Delim(']'), json.Delim('}'):
+			open--
+		}
+		deepest = max(deepest, open)
 	}
 }

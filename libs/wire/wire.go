@@ -135,8 +135,8 @@ func DecodeUserChanged(data []byte) (UserChanged, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fmt.Errorf("read user: %w", err)
 	}
-	if m.V != Version || m.ID <= 0 || m.Version <= 0 {
-		return m, fmt.Errorf("read user: v %d, id %d, version %d: not a user's state", m.V, m.ID, m.Version)
+	if m.V != Version || m.ID <= 0 || m.Version <= 0 || m.TokenVersion <= 0 {
+		return m, fmt.Errorf("read user: v %d, id %d, version %d, token_version %d: not a user's state", m.V, m.ID, m.Version, m.TokenVersion)
 	}
 	if !slices.Contains([]string{"user", "admin"}, m.Role) || !slices.Contains([]string{"inactive", "active", "disabled"}, m.Status) || strings.ContainsRune(m.Login, 0) {
 		return m, fmt.Errorf("read user: role %q, status %q or the login of user %d is not one that there is", m.Role, m.Status, m.ID)
