@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test compiler demo topup verify clean generate lint tools
+.PHONY: help build run test fuzz compiler demo topup verify clean generate lint tools
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
 SERVICES := auth catalog billing
@@ -36,6 +36,14 @@ test: compiler ## Run every test of every module with the race detector; needs n
 		again=; if [ $$m = tests ]; then again=-count=1; fi; \
 		echo "== $$m"; (cd $$m && go test -race -timeout 10m $$again ./...) || failed="$$failed $$m"; \
 	done; if [ -n "$$failed" ]; then echo "tests fail in:$$failed"; exit 1; fi
+
+# Of the Makefile or its command line only: in the environment, TIME may be anybody's.
+TIME = 30s
+
+fuzz: ## Try random input on all that reads input, 30 s each: make fuzz TIME=5m
+	@for f in $$(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(MODULES) | sed 's|/[^/]*:func |:|' | sort); do \
+		echo "== $$f" && (cd $${f%:*} && go test -run '^$$' -fuzz "^$${f#*:}\$$" -fuzztime $(TIME) .) || exit 1; \
+	done
 
 demo: bin/lavka ## Tell the whole story against the running shop, and check each answer
 	@exec bin/lavka demo
