@@ -1,0 +1,140 @@
+// Package books reads what the databases of a shop hold, past all services.
+package books
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lavka/tests/faults/history"
+)
+
+// Read reads all that belongs to bills from one id up to, but not including,
+// another, and all users and customers.
+func Read(ctx context.Context, url string, from, to int64) (b history.Books, err error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return b, fmt.Errorf("read the books: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		return read(ctx, tx, &b, from, to)
+	})
+	if err != nil {
+		return b, fmt.Errorf("read the books: %w", err)
+	}
+	return b, nil
+}
+
+func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) error {
+	for _, part := range []func() error{
+		collect(ctx, tx, &b.Purchases, `
+			SELECT id::text, user_id, product_id, bill_id, coalesce(idempotency_key, ''), price, expected_price, status, coalesce(decline_reason, ''), balance, transaction_id
+			FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
+		collect(ctx, tx, &b.Charges, `
+			SELECT purchase_id::text, coalesce(user_id, 0), coalesce(bill_id, 0), coalesce(amount, 0), outcome, balance, transaction_id
+			FROM billing.charges
+			WHERE bill_id >= $1 AND bill_id < $2
+			   OR bill_id IS NULL AND purchase_id IN (SELECT id FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2)
+			ORDER BY purchase_id`, from, to),
+		collect(ctx, tx, &b.Transactions, `
+			SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id::text
+			FROM billing.transactions WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
+		collect(ctx, tx, &b.Bills, `
+			SELECT id, user_id, balance FROM billing.bills WHERE id >= $1 AND id < $2 ORDER BY id`, from, to),
+		collect(ctx, tx, &b.Customers, `SELECT user_id, status, version FROM billing.customers ORDER BY user_id`),
+		collect(ctx, tx, &b.Users, `
+			SELECT id, CASE WHEN disabled_at IS NOT NULL THEN 'disabled' WHEN activated_at IS NULL THEN 'inactive' ELSE 'active' END, version
+			FROM auth.users ORDER BY id`),
+	} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func collect[T any](ctx context.Context, tx pgx.Tx, into *[]T, sql string, args ...any) func() error {
+	return func() error {
+		rows, err := tx.Query(ctx, sql, args...)
+		if err == nil {
+			*into, err = pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+		}
+		return err
+	}
+}
+
+// Watcher looks at the ledger while it is in use: at every moment a bill's
+// balance is the sum of its transactions, and not below zero.
+type Watcher struct {
+	looks atomic.Int64
+	end   context.CancelFunc
+	done  sync.WaitGroup
+
+	mu    sync.Mutex
+	wrong []string
+}
+
+// Watch looks every few hundredths of a second at the bills in a range of ids.
+// While the server is away it sees nothing.
+func Watch(ctx context.Context, url string, from, to int64) *Watcher {
+	ctx, end := context.WithCancel(ctx)
+	w := &Watcher{end: end}
+	w.done.Go(func() {
+		for ctx.Err() == nil {
+			w.session(ctx, url, from, to)
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	})
+	return w
+}
+
+// Stop ends the watch, and says how often it has looked and what was wrong.
+func (w *Watcher) Stop() (looks int64, wrong []string) {
+	w.end()
+	w.done.Wait()
+	return w.looks.Load(), w.wrong
+}
+
+func (w *Watcher) session(ctx context.Context, url string, from, to int64) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for ctx.Err() == nil {
+		// One statement sees one moment.
+		rows, err := conn.Query(ctx, `
+			SELECT format('bill %s holds %s, its transactions make %s', b.id, b.balance, coalesce(t.total, 0))
+			FROM billing.bills b
+			LEFT JOIN (SELECT bill_id, sum(amount) AS total FROM billing.transactions WHERE bill_id >= $1 AND bill_id < $2 GROUP BY bill_id) t ON t.bill_id = b.id
+			WHERE b.id >= $1 AND b.id < $2 AND (b.balance <> coalesce(t.total, 0) OR b.balance < 0)
+			LIMIT 3`, from, to)
+		if err != nil {
+			return
+		}
+		wrong, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return
+		}
+		w.looks.Add(1)
+		if len(wrong) > 0 {
+			w.mu.Lock()
+			if len(w.wrong) < 10 {
+				w.wrong = append(w.wrong, wrong...)
+			}
+			w.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(40 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"lavka/tests/faults/history"
+)
+
+// Target is the shop that the load goes to.
+type Target struct {
+	Gateway                   string
+	Billing, Catalog          []string // the replicas' own addresses
+	PaymentKey                string
+	AdminLogin, AdminPassword string
+}
+
+// Account is somebody who can log in.
+type Account struct {
+	ID              int64
+	Login, password string
+
+	mu    sync.Mutex
+	token string
+	from  time.Duration // when the login was begun that gave the token
+}
+
+func (a *Account) current() (token string, from time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.token, a.from
+}
+
+// Accounts are the people of a shop: some who buy, one who is disabled time
+// and again, and the administrator.
+type Accounts struct {
+	Buyers  []*Account
+	Suspect *Account
+	Admin   *Account
+
+	target Target
+	c      *client
+}
+
+const password = "correct-horse-battery-staple-7"
+
+// Register makes the people of a shop and logs them in.
+func Register(ctx context.Context, t Target, rec *history.Recorder, buyers int) (*Accounts, error) {
+	a := &Accounts{target: t, c: &client{rec: rec, hc: newHTTPClient()}}
+	for i := range buyers + 1 {
+		u, err := a.register(ctx, fmt.Sprintf("buyer-%d", i+1))
+		if err != nil {
+			return nil, err
+		}
+		if i == buyers {
+			a.Suspect = u
+		} else {
+			a.Buyers = append(a.Buyers, u)
+		}
+	}
+	a.Admin = &Account{Login: t.AdminLogin, password: t.AdminPassword}
+	return a, a.Refresh(ctx)
+}
+
+func (a *Accounts) register(ctx context.Context, login string) (*Account, error) {
+	u := &Account{Login: login, password: password}
+	call, r, raw := a.c.call(ctx, "POST", a.target.Gateway+"/auth/register", "", map[string]string{"login": login, "password": password})
+	if call.Status != http.StatusCreated {
+		return nil, fmt.Errorf("register %s: %d %s %s", login, call.Status, raw, call.Failure)
+	}
+	u.ID = r.User.ID
+	link, err := url.Parse(r.ActivationLink)
+	if err != nil {
+		return nil, err
+	}
+	if call, _, raw := a.c.call(ctx, "GET", a.target.Gateway+link.Path, "", nil); call.Status != http.StatusOK {
+		return nil, fmt.Errorf("activate %s: %d %s %s", login, call.Status, raw, call.Failure)
+	}
+	return u, nil
+}
+
+// Refresh logs everybody in anew, so that tokens outlast the next minutes.
+func (a *Accounts) Refresh(ctx context.Context) error {
+	for _, u := range append([]*Account{a.Admin, a.Suspect}, a.Buyers...) {
+		if call, raw := a.login(ctx, a.c, u); call.Status != http.StatusOK {
+			return fmt.Errorf("log in %s: %d %s %s", u.Login, call.Status, raw, call.Failure)
+		}
+	}
+	return nil
+}
+
+func (a *Accounts) login(ctx context.Context, c *client, u *Account) (history.Call, []byte) {
+	call, r, raw := c.call(ctx, "POST", a.target.Gateway+"/auth/login", "", map[string]string{"login": u.Login, "password": u.password})
+	if call.Status == http.StatusOK {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.token, u.from = r.AccessToken, call.Start
+	}
+	return call, raw
+}
+
+func newHTTPClient() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 64
+	return &http.Client{Transport: t}
+}
+
+func id(raw []byte) (int64, error) {
+	var n numbered
+	err := json.Unmarshal(raw, &n)
+	return n.ID, err
+}

@@ -1,0 +1,86 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"lavka/libs/money"
+	"lavka/tests/faults/history"
+)
+
+// reprice changes prices.
+func (w *World) reprice(ctx context.Context) {
+	c := w.client()
+	r := w.random(c)
+	for ctx.Err() == nil {
+		change := history.Reprice{ProductID: w.Products[r.IntN(len(w.Products))], Price: 200 + r.Int64N(800)}
+		token, _ := w.accounts.Admin.current()
+		change.Call, _, _ = c.call(context.WithoutCancel(ctx), "PATCH", fmt.Sprint(w.target.Gateway, "/products/", change.ProductID), token,
+			map[string]any{"price": money.Amount(change.Price)})
+		w.rec.Add(func(h *history.History) { h.Reprices = append(h.Reprices, change) })
+		rest(ctx, time.Duration(50+r.IntN(200))*time.Millisecond)
+	}
+}
+
+// suspect is a user who is disabled and enabled, and meanwhile tries to get in
+// everywhere.
+func (w *World) suspect(ctx context.Context) {
+	c := w.client()
+	r := w.random(c)
+	s := w.accounts.Suspect
+	for round := 0; ctx.Err() == nil; round++ {
+		w.tryToGetIn(ctx, c, 3)
+		if w.setEnabled(ctx, c, s, false) {
+			for range 8 {
+				rest(ctx, time.Duration(100+r.IntN(150))*time.Millisecond)
+				w.tryToGetIn(ctx, c, 1)
+			}
+		}
+		w.enable(ctx, c)
+		rest(ctx, time.Duration(r.IntN(100))*time.Millisecond)
+	}
+	w.leaveOpen(fmt.Sprintf("user %d can't be enabled", s.ID), func(ctx context.Context) bool { return w.enable(ctx, c) })
+}
+
+// enable brings the suspect back, with a new token.
+func (w *World) enable(ctx context.Context, c *client) bool {
+	if !w.setEnabled(ctx, c, w.accounts.Suspect, true) {
+		return false
+	}
+	call, _ := w.accounts.login(ctx, c, w.accounts.Suspect)
+	return call.Status == http.StatusOK
+}
+
+func (w *World) setEnabled(ctx context.Context, c *client, u *Account, enabled bool) bool {
+	token, _ := w.accounts.Admin.current()
+	change := history.Switch{UserID: u.ID, Enabled: enabled}
+	change.Call, _, _ = c.call(context.WithoutCancel(ctx), "PATCH", fmt.Sprint(w.target.Gateway, "/users/", u.ID), token, map[string]any{"enabled": enabled})
+	w.rec.Add(func(h *history.History) { h.Switches = append(h.Switches, change) })
+	return change.Status == http.StatusOK
+}
+
+// tryToGetIn asks every replica of catalog and billing, and tries to buy.
+func (w *World) tryToGetIn(ctx context.Context, c *client, times int) {
+	s := w.accounts.Suspect
+	for range times {
+		token, from := s.current()
+		for _, url := range append(paths(w.target.Billing, "/bills"), paths(w.target.Catalog, "/purchases")...) {
+			access := history.Access{UserID: s.ID, TokenFrom: from, Replica: url}
+			access.Call, _, _ = c.call(context.WithoutCancel(ctx), "GET", url+"?limit=1", token, nil)
+			w.rec.Add(func(h *history.History) { h.Accesses = append(h.Accesses, access) })
+		}
+		b := &buyer{client: c, w: w, account: s}
+		b.order(ctx, history.Buy{UserID: s.ID, ProductID: w.Products[0], BillID: w.billsOf(s.ID)[0]})
+		rest(ctx, 10*time.Millisecond)
+	}
+}
+
+func paths(replicas []string, path string) []string {
+	var urls []string
+	for _, r := range replicas {
+		urls = append(urls, r+path)
+	}
+	return urls
+}

@@ -1,0 +1,183 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"lavka/libs/money"
+	"lavka/tests/faults/history"
+)
+
+// patience is how long a buyer follows one purchase before he turns to
+// something else; he comes back to it in the end.
+const patience = 2 * time.Second
+
+// buyer is a client with an account.
+type buyer struct {
+	*client
+	w       *World
+	account *Account
+	bills   []int64
+	r       *rand.Rand
+	prices  map[int64]int64 // as he has seen them last
+}
+
+func (w *World) buy(ctx context.Context, account *Account) {
+	c := w.client()
+	b := &buyer{client: c, w: w, account: account, bills: w.billsOf(account.ID), r: w.random(c), prices: map[int64]int64{}}
+	for ctx.Err() == nil {
+		switch n := b.r.IntN(100); {
+		case n < 40:
+			b.purchase(ctx, "")
+		case n < 70:
+			b.purchase(ctx, b.w.key())
+		case n < 80:
+			b.look(ctx, b.w.Products[b.r.IntN(len(b.w.Products))])
+		case n < 92:
+			b.readBill(ctx, b.bill())
+		default:
+			b.readPage(ctx, b.bill())
+		}
+		rest(ctx, time.Duration(b.r.IntN(10))*time.Millisecond)
+	}
+}
+
+func (w *World) key() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keys++
+	return fmt.Sprintf("key-%d-%d", w.serial, w.keys)
+}
+
+// bill is the first one more often than not, so that it is hot.
+func (b *buyer) bill() int64 {
+	if b.r.IntN(4) > 0 {
+		return b.bills[0]
+	}
+	return b.bills[b.r.IntN(len(b.bills))]
+}
+
+func (b *buyer) token() string {
+	token, _ := b.account.current()
+	return token
+}
+
+// look reads a product's price, to expect it later.
+func (b *buyer) look(ctx context.Context, product int64) {
+	call, r, _ := b.call(ctx, "GET", fmt.Sprint(b.w.target.Gateway, "/products/", product), "", nil)
+	if call.Status == http.StatusOK && r.Price != nil {
+		b.prices[product] = int64(*r.Price)
+	}
+}
+
+func (b *buyer) readBill(ctx context.Context, bill int64) {
+	call, r, _ := b.call(ctx, "GET", fmt.Sprint(b.w.target.Gateway, "/bills/", bill), b.token(), nil)
+	read := history.BillRead{Call: call, UserID: b.account.ID, BillID: bill}
+	if call.Status == http.StatusOK && r.Balance != nil {
+		read.Balance = int64(*r.Balance)
+	}
+	b.rec.Add(func(h *history.History) { h.BillReads = append(h.BillReads, read) })
+}
+
+func (b *buyer) readPage(ctx context.Context, bill int64) {
+	call, r, _ := b.call(ctx, "GET", fmt.Sprint(b.w.target.Gateway, "/transactions?bill_id=", bill), b.token(), nil)
+	page := history.Page{Call: call, UserID: b.account.ID, BillID: bill}
+	for _, i := range r.Items {
+		page.Lines = append(page.Lines, history.Line{
+			ID: i.ID, Amount: int64(i.Amount), After: int64(i.BalanceAfter), PaymentID: i.PaymentID, PurchaseID: i.PurchaseID,
+		})
+	}
+	b.rec.Add(func(h *history.History) { h.Pages = append(h.Pages, page) })
+}
+
+// purchase buys something, and follows it until its outcome is definite or
+// patience ends.
+func (b *buyer) purchase(ctx context.Context, key string) {
+	want := history.Buy{
+		UserID: b.account.ID, ProductID: b.w.Products[b.r.IntN(len(b.w.Products))], BillID: b.bill(), Key: key,
+	}
+	if b.r.IntN(50) == 0 {
+		want.BillID = b.w.billsOf(b.w.accounts.Suspect.ID)[0] // somebody else's
+	}
+	if price, ok := b.prices[want.ProductID]; ok && b.r.IntN(2) == 0 {
+		want.Expected = &price
+	}
+	b.follow(ctx, want)
+}
+
+// follow asks until the outcome is known, as a careful client does: again under
+// the same key; without one it looks at the purchase, if it knows which, and
+// never asks again.
+func (b *buyer) follow(ctx context.Context, want history.Buy) {
+	first := true
+	lookAt := ""
+	try := func(ctx context.Context) bool {
+		if lookAt != "" {
+			state := b.lookAt(ctx, lookAt)
+			return state == "completed" || state == "declined"
+		}
+		if !first && want.Key == "" {
+			return true // he will never know; the books must
+		}
+		first = false
+		got := b.order(ctx, want)
+		switch {
+		case got.Status == http.StatusAccepted, got.Code == "outcome_unknown" && want.Key == "":
+			lookAt = got.PurchaseID
+			return lookAt == ""
+		case got.Status == 0, got.Status >= 500, got.Status == http.StatusTooManyRequests, got.Status == http.StatusUnauthorized:
+			return want.Key == ""
+		}
+		return true
+	}
+	for end, pause := b.rec.Now()+patience, 50*time.Millisecond; b.rec.Now() < end && ctx.Err() == nil; pause *= 2 {
+		if try(ctx) {
+			return
+		}
+		rest(ctx, pause/2+time.Duration(b.r.Int64N(int64(pause))))
+	}
+	b.w.leaveOpen(fmt.Sprintf("user %d does not know what became of his purchase (key %q, id %q)", want.UserID, want.Key, lookAt), try)
+}
+
+// order is one POST /purchases.
+func (b *buyer) order(ctx context.Context, want history.Buy) history.Buy {
+	body := map[string]any{"product_id": want.ProductID, "bill_id": want.BillID}
+	if want.Expected != nil {
+		body["expected_price"] = money.Amount(*want.Expected)
+	}
+	var headers []string
+	if want.Key != "" {
+		headers = []string{"Idempotency-Key", want.Key}
+	}
+	// A buyer who leaves has no answer; but none leaves because the load ends.
+	call, r, _ := b.call(context.WithoutCancel(ctx), "POST", b.w.target.Gateway+"/purchases", b.token(), body, headers...)
+	got := want
+	got.Call = call
+	got.PurchaseID, got.State, got.Price = r.ID, r.state(), minor(r.Price)
+	got.Balance, got.TransactionID = minor(r.Balance), r.TransactionID
+	if r.PurchaseID != "" {
+		got.PurchaseID = r.PurchaseID
+		if call.Status < 500 {
+			got.State = "declined"
+		}
+	}
+	b.rec.Add(func(h *history.History) { h.Buys = append(h.Buys, got) })
+	return got
+}
+
+// lookAt is one GET /purchases/{id}.
+func (b *buyer) lookAt(ctx context.Context, purchase string) (state string) {
+	call, r, _ := b.call(context.WithoutCancel(ctx), "GET", b.w.target.Gateway+"/purchases/"+purchase, b.token(), nil)
+	look := history.Look{Call: call, UserID: b.account.ID, PurchaseID: purchase}
+	if call.Status == http.StatusOK {
+		look.State, look.Reason, look.TransactionID = r.state(), r.DeclineReason, r.TransactionID
+		if r.Price != nil {
+			look.Price = int64(*r.Price)
+		}
+	}
+	b.rec.Add(func(h *history.History) { h.Looks = append(h.Looks, look) })
+	return look.State
+}

@@ -1,0 +1,140 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"lavka/libs/money"
+	"lavka/tests/faults/history"
+)
+
+// giveUp is how long a client waits for an answer.
+const giveUp = 8 * time.Second
+
+// client asks one thing at a time and records each call.
+type client struct {
+	id  int
+	rec *history.Recorder
+	hc  *http.Client
+}
+
+// reply is all that any answer may hold.
+type reply struct {
+	Code string `json:"code"`
+
+	// A purchase, or a problem that speaks of one.
+	ID            string        `json:"id"`
+	PurchaseID    string        `json:"purchase_id"`
+	Status        any           `json:"status"` // a problem's is a number
+	DeclineReason string        `json:"decline_reason"`
+	Price         *money.Amount `json:"price"`
+	TransactionID *int64        `json:"transaction_id"`
+	Balance       *money.Amount `json:"balance"`
+
+	// A page.
+	Items []struct {
+		ID           int64        `json:"id"`
+		Amount       money.Amount `json:"amount"`
+		BalanceAfter money.Amount `json:"balance_after"`
+		PaymentID    *int64       `json:"payment_id"`
+		PurchaseID   *string      `json:"purchase_id"`
+	} `json:"items"`
+
+	// A login, a registration.
+	AccessToken    string `json:"access_token"`
+	ActivationLink string `json:"activation_link"`
+	User           struct {
+		ID int64 `json:"id"`
+	} `json:"user"`
+}
+
+func (r reply) state() string {
+	s, _ := r.Status.(string)
+	return s
+}
+
+// numbered is the part of a reply with a number for its id.
+type numbered struct {
+	ID int64 `json:"id"`
+}
+
+// call sends a request and reads its answer to the end. Header pairs follow.
+func (c *client) call(ctx context.Context, method, url, token string, body any, headers ...string) (history.Call, reply, []byte) {
+	call := history.Call{Client: c.id, Start: c.rec.Now()}
+	r, raw := c.exchange(ctx, &call, method, url, token, body, headers...)
+	call.End = c.rec.Now()
+	call.Code = r.Code
+	return call, r, raw
+}
+
+func (c *client) exchange(ctx context.Context, call *history.Call, method, url, token string, body any, headers ...string) (r reply, raw []byte) {
+	ctx, cancel := context.WithTimeout(ctx, giveUp)
+	defer cancel()
+	sent, ok := body.([]byte)
+	if !ok && body != nil {
+		var err error
+		if sent, err = json.Marshal(body); err != nil {
+			panic(err) // our own types
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(sent))
+	if err != nil {
+		panic(err) // our own URLs
+	}
+	req.GetBody = nil // or net/http would send some requests twice and tell nobody
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := c.hc.Do(req)
+	if err != nil {
+		call.Failure = err.Error()
+		return r, nil
+	}
+	defer resp.Body.Close()
+	raw, err = io.ReadAll(resp.Body)
+	if err != nil {
+		call.Failure = err.Error()
+		return r, nil
+	}
+	call.Status = resp.StatusCode
+	call.RetryAfter = resp.Header.Get("Retry-After") != ""
+	call.Replayed = resp.Header.Get("Idempotent-Replayed") == "true"
+	if len(raw) == 0 {
+		return r, raw
+	}
+	if err := json.Unmarshal(raw, &r); err != nil {
+		var n numbered // ids of users and bills are numbers
+		if json.Unmarshal(raw, &n) != nil {
+			call.Failure = "not JSON: " + err.Error()
+		}
+	}
+	return r, raw
+}
+
+// sign makes the body of a webhook call.
+func sign(key string, p history.Pay) []byte {
+	amount := money.Amount(p.Amount)
+	sum := sha1.Sum(fmt.Appendf(nil, "%s:%d:%d:%d:%s", key, p.PaymentID, p.UserID, p.BillID, amount))
+	return fmt.Appendf(nil, `{"signature":"%s","transaction_id":%d,"user_id":%d,"bill_id":%d,"amount":%s}`,
+		hex.EncodeToString(sum[:]), p.PaymentID, p.UserID, p.BillID, amount)
+}
+
+func minor(a *money.Amount) *int64 {
+	if a == nil {
+		return nil
+	}
+	return new(int64(*a))
+}

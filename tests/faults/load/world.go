@@ -1,0 +1,225 @@
+// Package load drives a shop the way its clients would: buyers with keys and
+// without, who ask again when no answer comes; a payment provider who repeats
+// himself, and sometimes sends nonsense; an administrator who changes prices
+// and disables somebody. Every call is recorded.
+//
+// A seed decides what is asked. When it is asked depends on the machine, so a
+// seed repeats a run's plan and not its every moment.
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"lavka/libs/money"
+	"lavka/tests/faults/history"
+)
+
+// World is what one run buys and pays with: bills and products of its own, so
+// that runs on one shop are judged apart.
+type World struct {
+	Bills    map[int64]int64 // owner by bill
+	Products []int64
+
+	target   Target
+	accounts *Accounts
+	rec      *history.Recorder
+	seed     uint64
+	serial   int64
+	hc       *http.Client
+
+	mu       sync.Mutex
+	payments []history.Pay // that were sent
+	next     int64         // payment id
+	keys     int
+	clients  int
+	open     []unfinished
+}
+
+// unfinished is something whose outcome a client does not know yet. Its try
+// reports whether he knows now.
+type unfinished struct {
+	what string
+	try  func(context.Context) bool
+}
+
+// block is how many payment and bill ids a world has to itself.
+const block = 1_000_000
+
+// Config is what a World is made of.
+type Config struct {
+	Target   Target
+	Accounts *Accounts
+	Recorder *history.Recorder
+	Seed     uint64
+	Serial   int64 // which world of the shop this is, from 1
+}
+
+const (
+	products     = 3
+	billsOfEach  = 2
+	firstPrice   = 500    // minor units
+	firstPayment = 10_000 // on each bill
+)
+
+// New opens bills, puts money on them, and offers products.
+func New(ctx context.Context, cfg Config) (*World, error) {
+	w := &World{
+		Bills: map[int64]int64{}, target: cfg.Target, accounts: cfg.Accounts, rec: cfg.Recorder, seed: cfg.Seed, serial: cfg.Serial,
+		hc: newHTTPClient(), next: cfg.Serial * block,
+	}
+	c := w.client()
+	for range products {
+		id, err := w.offer(ctx, c, firstPrice)
+		if err != nil {
+			return nil, err
+		}
+		w.Products = append(w.Products, id)
+	}
+	bill := cfg.Serial * block
+	for _, u := range append([]*Account{cfg.Accounts.Suspect}, cfg.Accounts.Buyers...) {
+		for range billsOfEach {
+			bill++
+			w.Bills[bill] = u.ID
+			if err := w.deposit(ctx, c, u.ID, bill); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return w, nil
+}
+
+// Range is where the world's bills and payments have their ids: from, and up to
+// but not including, to.
+func (w *World) Range() (from, to int64) { return w.serial * block, (w.serial + 1) * block }
+
+func (w *World) billsOf(owner int64) []int64 {
+	var bills []int64
+	for bill, user := range w.Bills {
+		if user == owner {
+			bills = append(bills, bill)
+		}
+	}
+	slices.Sort(bills)
+	return bills
+}
+
+func (w *World) client() *client {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clients++
+	return &client{id: int(w.serial)*1000 + w.clients, rec: w.rec, hc: w.hc}
+}
+
+func (w *World) offer(ctx context.Context, c *client, price int64) (int64, error) {
+	token, _ := w.accounts.Admin.current()
+	call, _, raw := c.call(ctx, "POST", w.target.Gateway+"/products", token,
+		map[string]any{"title": "tea", "description": "", "price": money.Amount(price)})
+	if call.Status != http.StatusCreated {
+		return 0, fmt.Errorf("offer a product: %d %s %s", call.Status, raw, call.Failure)
+	}
+	product, err := id(raw)
+	w.rec.Add(func(h *history.History) {
+		h.Reprices = append(h.Reprices, history.Reprice{Call: call, ProductID: product, Price: price})
+	})
+	return product, err
+}
+
+// deposit waits until billing knows the user.
+func (w *World) deposit(ctx context.Context, c *client, user, bill int64) error {
+	pay := history.Pay{PaymentID: w.paymentID(), UserID: user, BillID: bill, Amount: firstPayment}
+	for {
+		if pay.Call = w.send(ctx, c, pay, 0); pay.Status == http.StatusOK {
+			return nil
+		}
+		if pay.Status != http.StatusNotFound && pay.Status != http.StatusServiceUnavailable && pay.Status != 0 || ctx.Err() != nil {
+			return fmt.Errorf("deposit: %d %s %s", pay.Status, pay.Code, pay.Failure)
+		}
+		rest(ctx, 50*time.Millisecond)
+	}
+}
+
+func (w *World) paymentID() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	return w.next
+}
+
+func (w *World) random(c *client) *rand.Rand { return rand.New(rand.NewPCG(w.seed, uint64(c.id))) }
+
+// Mix is how many clients of each kind there are.
+type Mix struct{ Buyers, Providers, Admins int }
+
+// Usual is the mix that most faults are tried under.
+var Usual = Mix{Buyers: 8, Providers: 3, Admins: 1}
+
+// Run puts the shop under load until ctx ends.
+func (w *World) Run(ctx context.Context, mix Mix) {
+	var clients sync.WaitGroup
+	for i := range mix.Buyers {
+		clients.Go(func() { w.buy(ctx, w.accounts.Buyers[i%len(w.accounts.Buyers)]) })
+	}
+	for range mix.Providers {
+		clients.Go(func() { w.pay(ctx) })
+	}
+	if mix.Admins > 0 {
+		clients.Go(func() { w.reprice(ctx) })
+		clients.Go(func() { w.suspect(ctx) })
+	}
+	clients.Wait()
+}
+
+// Finish has every client find out what became of what he does not know, until
+// ctx ends. What is still unknown then is an error.
+func (w *World) Finish(ctx context.Context) error {
+	w.mu.Lock()
+	open := w.open
+	w.open = nil
+	w.mu.Unlock()
+	var mu sync.Mutex
+	var errs []error
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 16)
+	for _, u := range open {
+		all.Go(func() {
+			for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+				slots <- struct{}{}
+				done := u.try(ctx)
+				<-slots
+				if done {
+					return
+				}
+				if ctx.Err() != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, errors.New(u.what))
+					return
+				}
+				rest(ctx, pause)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func (w *World) leaveOpen(what string, try func(context.Context) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = append(w.open, unfinished{what, try})
+}
+
+// rest is a client's pause.
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
