@@ -76,7 +76,9 @@ type Common struct {
 	TrustedProxies     Prefixes      `envconfig:"TRUSTED_PROXIES"` // whose X-Forwarded-For is believed
 	LogLevel           string        `envconfig:"LOG_LEVEL" default:"info"`
 	LogFormat          string        `envconfig:"LAVKA_LOG_FORMAT" default:"json"`
-	ShutdownTimeout    time.Duration `envconfig:"SHUTDOWN_TIMEOUT" default:"15s"`
+	DrainDelay         time.Duration `envconfig:"DRAIN_DELAY" default:"5s"`       // from "not ready" to the closing of ports
+	ShutdownTimeout    time.Duration `envconfig:"SHUTDOWN_TIMEOUT" default:"15s"` // then, for the requests under way
+	MaxConnections     int           `envconfig:"MAX_CONNECTIONS" default:"8192"` // on HTTP_ADDR
 }
 
 // Load fills a struct with envconfig tags from the environment.
@@ -107,6 +109,12 @@ func (c Common) ValidateServe() error {
 	}
 	if c.TokenLifetime < time.Second || c.TokenLifetime > 24*time.Hour {
 		missing = append(missing, fmt.Errorf("TOKEN_LIFETIME %v is not between 1s and 24h", c.TokenLifetime))
+	}
+	if c.DrainDelay < 0 || c.DrainDelay > time.Minute {
+		missing = append(missing, fmt.Errorf("DRAIN_DELAY %v is not between 0s and 1m", c.DrainDelay))
+	}
+	if c.MaxConnections < 1 || c.MaxConnections > 1_000_000 {
+		missing = append(missing, fmt.Errorf("MAX_CONNECTIONS %d is not between 1 and 1000000", c.MaxConnections))
 	}
 	return errors.Join(missing...)
 }

@@ -64,7 +64,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DatabaseURL.Reveal() != "postgres://x" || c.TokenLifetime != 5*time.Minute || len(c.TrustedProxies) != 1 || c.HTTPAddr != "127.0.0.1:1" ||
-		c.InternalAddr != ":9090" || c.LogLevel != "info" || c.LogFormat != "json" || c.ShutdownTimeout != 15*time.Second || c.TokenIssuer != "lavka" {
+		c.InternalAddr != ":9090" || c.LogLevel != "info" || c.LogFormat != "json" || c.DrainDelay != 5*time.Second || c.ShutdownTimeout != 15*time.Second || c.MaxConnections != 8192 || c.TokenIssuer != "lavka" {
 		t.Errorf("%+v", c)
 	}
 	if err := c.ValidateServe(); err != nil {
@@ -82,7 +82,7 @@ func TestLoad(t *testing.T) {
 
 func TestValidateServe(t *testing.T) {
 	t.Parallel()
-	good := config.Common{DatabaseURL: "x", NATSURL: "x", HTTPAddr: ":0", InternalAddr: ":0", TokenLifetime: time.Minute}
+	good := config.Common{DatabaseURL: "x", NATSURL: "x", HTTPAddr: ":0", InternalAddr: ":0", TokenLifetime: time.Minute, MaxConnections: 1}
 	for want, change := range map[string]func(*config.Common){
 		"DATABASE_URL is not set":   func(c *config.Common) { c.DatabaseURL = "" },
 		"NATS_URL is not set":       func(c *config.Common) { c.NATSURL = "" },
@@ -90,6 +90,9 @@ func TestValidateServe(t *testing.T) {
 		`INTERNAL_ADDR "" is not`:   func(c *config.Common) { c.InternalAddr = "" },
 		"TOKEN_LIFETIME 0s is not":  func(c *config.Common) { c.TokenLifetime = 0 },
 		"TOKEN_LIFETIME 25h0m0s is": func(c *config.Common) { c.TokenLifetime = 25 * time.Hour },
+		"DRAIN_DELAY -1ns is not":   func(c *config.Common) { c.DrainDelay = -1 },
+		"DRAIN_DELAY 2m0s is not":   func(c *config.Common) { c.DrainDelay = 2 * time.Minute },
+		"MAX_CONNECTIONS 0 is not":  func(c *config.Common) { c.MaxConnections = 0 },
 	} {
 		c := good
 		change(&c)

@@ -21,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"lavka/libs/access"
+	"lavka/libs/connlimit"
 	"lavka/libs/problem"
 )
 
@@ -134,6 +135,16 @@ func recovered(log *slog.Logger) echo.MiddlewareFunc {
 			}()
 			return next(c)
 		}
+	}
+}
+
+// admitted refuses what comes on a connection too many.
+func admitted(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if err := connlimit.Admit(c.Response(), c.Request()); err != nil {
+			return err
+		}
+		return next(c)
 	}
 }
 

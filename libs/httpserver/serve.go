@@ -13,7 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
+	"lavka/libs/connlimit"
 	"lavka/libs/problem"
 )
 
@@ -21,7 +23,9 @@ import (
 type Config struct {
 	Addr            string
 	InternalAddr    string
-	ShutdownTimeout time.Duration
+	DrainDelay      time.Duration               // for balancers to notice that it drains
+	ShutdownTimeout time.Duration               // for requests under way, after that
+	MaxConnections  int                         // on Addr
 	Ready           func(context.Context) error // beyond "not draining"
 	Registry        *prometheus.Registry
 	Log             *slog.Logger
@@ -34,10 +38,18 @@ func NewRegistry() *prometheus.Registry {
 	return r
 }
 
+// internalConnections bounds the internal port. Probes get through however
+// crowded the public one is.
+const internalConnections = 256
+
 // Serve listens on both ports until ctx ends. Then it says that it is not
-// ready, takes no new connections, lets the requests under way finish within
-// ShutdownTimeout, and closes the internal port last.
+// ready and goes on serving for DrainDelay, so that who balances sends nothing
+// more when it takes no new connections; lets the requests under way finish
+// within ShutdownTimeout; and closes the internal port last.
 func Serve(ctx context.Context, cfg Config, public http.Handler) error {
+	if ctx.Err() != nil {
+		return nil // stopped before anybody could know of us
+	}
 	publicListener, err := listen("HTTP_ADDR", cfg.Addr)
 	if err != nil {
 		return err
@@ -49,10 +61,14 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	}
 	var draining atomic.Bool
 	failed := make(chan error, 2)
-	publicServer := server(headAsGet(public), cfg.Log)
+	publicServer := server(leaving(&draining, headAsGet(public)), cfg.Log)
 	internalServer := server(internal(cfg, &draining), cfg.Log)
-	go func() { failed <- publicServer.Serve(publicListener) }()
-	go func() { failed <- internalServer.Serve(internalListener) }()
+	bounded := connlimit.Bound(publicServer, publicListener, cfg.MaxConnections)
+	cfg.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "http_server_connections", Help: "Open connections on the public port.",
+	}, func() float64 { return float64(bounded.Open()) }))
+	go func() { failed <- publicServer.Serve(bounded) }()
+	go func() { failed <- internalServer.Serve(netutil.LimitListener(internalListener, internalConnections)) }()
 	cfg.Log.InfoContext(ctx, "serving", "addr", publicListener.Addr().String(), "internal_addr", internalListener.Addr().String())
 
 	select {
@@ -61,11 +77,28 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	case <-ctx.Done():
 	}
 	draining.Store(true)
-	cfg.Log.InfoContext(ctx, "draining")
+	cfg.Log.InfoContext(ctx, "draining", "delay", cfg.DrainDelay)
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-time.After(cfg.DrainDelay):
+	}
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
 	defer cancel()
 	err = publicServer.Shutdown(limit)
 	return errors.Join(err, internalServer.Shutdown(limit))
+}
+
+// leaving ends a connection with each answer of a draining replica. Its client
+// finds another replica before this one closes the connection, which may be
+// while a request is on its way.
+func leaving(draining *atomic.Bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Healthcheck asks a replica on this machine whether it is ready.
@@ -95,6 +128,7 @@ func Healthcheck(ctx context.Context, internalAddr string) error {
 }
 
 func internal(cfg Config, draining *atomic.Bool) http.Handler {
+	var unready atomic.Bool // balancers ask often: a change is logged, not each answer
 	mux := http.NewServeMux()
 	ok := func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "application/json")
@@ -110,9 +144,14 @@ func internal(cfg Config, draining *atomic.Bool) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
 		if err := cfg.Ready(ctx); err != nil {
-			cfg.Log.WarnContext(ctx, "not ready", "error", err)
+			if !unready.Swap(true) {
+				cfg.Log.WarnContext(ctx, "not ready", "error", err)
+			}
 			problem.Write(w, r, problem.New(problem.Unavailable, "not_ready", "the database is away or older than this release"))
 			return
+		}
+		if unready.Swap(false) {
+			cfg.Log.InfoContext(ctx, "ready again")
 		}
 		ok(w)
 	})

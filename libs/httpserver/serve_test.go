@@ -26,10 +26,13 @@ type running struct {
 
 func serve(t *testing.T, h http.Handler, ready func(context.Context) error) running {
 	t.Helper()
-	cfg := httpserver.Config{
-		Addr: address(t), InternalAddr: address(t), ShutdownTimeout: 20 * time.Second,
-		Ready: ready, Registry: httpserver.NewRegistry(), Log: slog.New(slog.DiscardHandler),
-	}
+	return serveWith(t, h, httpserver.Config{Ready: ready, MaxConnections: 1000})
+}
+
+func serveWith(t *testing.T, h http.Handler, cfg httpserver.Config) running {
+	t.Helper()
+	cfg.Addr, cfg.InternalAddr, cfg.ShutdownTimeout = address(t), address(t), 20*time.Second
+	cfg.Registry, cfg.Log = httpserver.NewRegistry(), slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- httpserver.Serve(ctx, cfg, h) }()
@@ -154,6 +157,55 @@ func TestDraining(t *testing.T) {
 		t.Errorf("the request under way: %d", status)
 	}
 	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// Until who balances has noticed, a draining replica serves as before; but it
+// has its clients take their next request elsewhere.
+func TestServingWhileItDrains(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	ready := func(context.Context) error { return nil }
+	r := serveWith(t, e, httpserver.Config{Ready: ready, MaxConnections: 1000, DrainDelay: 3 * time.Second})
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	ask := func() (*http.Response, error) {
+		resp, err := client.Get(r.public + "/things/7")
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		return resp, err
+	}
+	if resp, err := ask(); err != nil || resp.StatusCode != 200 || resp.Close {
+		t.Fatalf("%v %v", resp, err)
+	}
+	stopped := make(chan error, 1)
+	begin := time.Now()
+	go func() { stopped <- r.stop() }()
+	eventually(t, "it says that it drains", func() bool {
+		status, text := get(t, r.internal+"/readyz")
+		return status == 503 && strings.Contains(text, `"draining"`)
+	})
+	for range 2 { // on the connection of before, and on a new one
+		if resp, err := ask(); err != nil || resp.StatusCode != 200 || !resp.Close {
+			t.Errorf("while it drains: %v %v", resp, err)
+		}
+	}
+	if err := <-stopped; err != nil || time.Since(begin) < 3*time.Second {
+		t.Errorf("stopped after %v: %v", time.Since(begin), err)
+	}
+	if _, err := ask(); err == nil {
+		t.Error("it serves after its end")
+	}
+}
+
+func TestStoppedBeforeItServes(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := httpserver.Serve(ctx, httpserver.Config{Addr: "nowhere", DrainDelay: time.Hour}, http.NotFoundHandler()); err != nil {
 		t.Error(err)
 	}
 }

@@ -155,8 +155,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	front.Go(func() error {
 		access.Await(serving, log, versions.Loaded())
 		return httpserver.Serve(serving, httpserver.Config{
-			Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout,
-			Ready: admins.Ready(store.Ready), Registry: registry, Log: log,
+			Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
+			MaxConnections: cfg.MaxConnections, Ready: admins.Ready(store.Ready), Registry: registry, Log: log,
 		}, e)
 	})
 	served := front.Wait()

@@ -146,8 +146,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 	served := httpserver.Serve(ctx, httpserver.Config{
-		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout,
-		Ready: store.Ready, Registry: registry, Log: log,
+		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
+		MaxConnections: cfg.MaxConnections, Ready: store.Ready, Registry: registry, Log: log,
 	}, e)
 
 	// No more webhooks: take no more requests, settle what was taken, send the

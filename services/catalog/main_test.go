@@ -123,7 +123,7 @@ func (s *shop) settings(t *testing.T) settings {
 	cfg.DatabaseURL, cfg.MigrateDatabaseURL = config.Secret(s.db.URL("catalog")), config.Secret(s.db.URL("catalog_owner"))
 	cfg.NATSURL = config.Secret(s.nats.URL)
 	cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime = "lavka", "lavka", 10*time.Minute
-	cfg.LogLevel, cfg.LogFormat, cfg.ShutdownTimeout = "error", "text", 15*time.Second
+	cfg.LogLevel, cfg.LogFormat, cfg.ShutdownTimeout, cfg.MaxConnections = "error", "text", 15*time.Second, 1000
 	return cfg
 }
 

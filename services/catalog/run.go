@@ -143,7 +143,8 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 
 	served := httpserver.Serve(ctx, httpserver.Config{
-		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, ShutdownTimeout: cfg.ShutdownTimeout, Registry: registry, Log: log,
+		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
+		MaxConnections: cfg.MaxConnections, Registry: registry, Log: log,
 		Ready: func(ctx context.Context) error { return pg.CheckVersion(ctx, pool, postgres.Schema, version) },
 	}, e)
 
