@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"lavka/deploy/postgres"
 )
@@ -36,8 +37,12 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 		"NATS_URL":        s.NATSURL(),
 		"TRUSTED_PROXIES": s.trustedProxies,
 	}
+	drain := s.drainDelay(service)
+	if os.Getenv("DRAIN_DELAY") == "" {
+		env["DRAIN_DELAY"] = drain.String()
+	}
 	if os.Getenv("SHUTDOWN_TIMEOUT") == "" {
-		env["SHUTDOWN_TIMEOUT"] = (s.cfg.StopTimeout / 2).String() // a service has more to do after it, and we kill in the end
+		env["SHUTDOWN_TIMEOUT"] = ((s.cfg.StopTimeout - drain) / 2).String() // a service has more to do after it, and we kill in the end
 	}
 	switch service {
 	case Auth:
@@ -55,6 +60,15 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 	maps.Copy(env, s.cfg.Env)
 	maps.Copy(env, s.cfg.service(service).Env)
 	return env
+}
+
+// drainDelay is how long a replica that stops goes on serving: some of the gateway's looks at it. A replica that is the only one has nobody to
+// leave its requests to.
+func (s *Stack) drainDelay(service string) time.Duration {
+	if s.cfg.service(service).Replicas == 1 {
+		return 0
+	}
+	return min(time.Second, s.cfg.StopTimeout/4)
 }
 
 // trustedProxies are the addresses that the gateway, which runs in this process, comes from: this machine's loopback address, and, since the
