@@ -1,0 +1,379 @@
+package link_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"lavka/libs/pgtest"
+	"lavka/tests/faults/link"
+)
+
+// patience is how long a test waits for what has to come, and moment for what
+// must not.
+const (
+	patience = 60 * time.Second
+	moment   = 200 * time.Millisecond
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m, pgtest.Config{}) }
+
+// wire is a link to a server that the test plays.
+type wire struct {
+	*link.Link
+	t      *testing.T
+	server net.Listener
+}
+
+func newWire(t *testing.T) *wire {
+	t.Helper()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { server.Close() })
+	l, err := link.New(server.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Close()) })
+	return &wire{Link: l, t: t, server: server}
+}
+
+// dial connects both ends, which a good link must let.
+func (w *wire) dial() (client, server *end) {
+	w.t.Helper()
+	c, err := net.Dial("tcp", w.Addr())
+	must(w.t, err)
+	client = w.end(c)
+	must(w.t, w.server.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
+	s, err := w.server.Accept()
+	must(w.t, err)
+	return client, w.end(s)
+}
+
+func (w *wire) end(c net.Conn) *end {
+	w.t.Cleanup(func() { c.Close() })
+	return &end{t: w.t, TCPConn: c.(*net.TCPConn)}
+}
+
+// end is one end of a connection.
+type end struct {
+	*net.TCPConn
+	t *testing.T
+}
+
+func (e *end) say(text string) {
+	e.t.Helper()
+	_, err := e.Write([]byte(text))
+	must(e.t, err)
+}
+
+func (e *end) hear(want string) {
+	e.t.Helper()
+	must(e.t, e.SetReadDeadline(time.Now().Add(patience)))
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(e, got); err != nil || string(got) != want {
+		e.t.Errorf("heard %q, %v, want %q", got, err, want)
+	}
+}
+
+// hearNothing wants silence: neither a byte nor an end.
+func (e *end) hearNothing() {
+	e.t.Helper()
+	must(e.t, e.SetReadDeadline(time.Now().Add(moment)))
+	if n, err := e.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		e.t.Errorf("heard %d bytes, %v, want nothing", n, err)
+	}
+}
+
+// hearEnd wants the connection to end with an error, after whatever.
+func (e *end) hearEnd(want error) {
+	e.t.Helper()
+	must(e.t, e.SetReadDeadline(time.Now().Add(patience)))
+	_, err := io.Copy(io.Discard, e.TCPConn)
+	if err == nil {
+		err = io.EOF
+	}
+	if !errors.Is(err, want) {
+		e.t.Errorf("it ended with %v, want %v", err, want)
+	}
+}
+
+func TestAGoodLinkChangesNothing(t *testing.T) {
+	t.Parallel()
+	client, server := newWire(t).dial()
+	up, down := make([]byte, 5<<20), make([]byte, 3<<20)
+	rand.Read(up)
+	rand.Read(down)
+	var all sync.WaitGroup
+	talk := func(e *end, says, hears []byte) {
+		all.Go(func() {
+			if _, err := e.Write(says); err != nil {
+				t.Error(err)
+			}
+			if err := e.CloseWrite(); err != nil { // the other one may still speak
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			if got, err := io.ReadAll(e); err != nil || !bytes.Equal(got, hears) {
+				t.Errorf("%d bytes arrived of %d, or others: %v", len(got), len(hears), err)
+			}
+		})
+	}
+	talk(client, up, down)
+	talk(server, down, up)
+	all.Wait()
+}
+
+func TestAResetGoesThrough(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	for range 2 {
+		broken, other := w.dial()
+		broken.say("hello")
+		other.hear("hello")
+		must(t, broken.SetLinger(0))
+		must(t, broken.Close())
+		other.hearEnd(syscall.ECONNRESET)
+	}
+}
+
+func TestAServerThatIsAway(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	must(t, w.server.Close())
+	c, err := net.Dial("tcp", w.Addr())
+	if err == nil {
+		w.end(c).hearEnd(syscall.ECONNRESET)
+	} else if !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
+	}
+}
+
+func TestCut(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	client, server := w.dial()
+	must(t, w.Cut())
+	client.hearEnd(syscall.ECONNRESET)
+	server.hearEnd(syscall.ECONNRESET)
+	if _, err := net.Dial("tcp", w.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("to connect along a link that is cut: %v", err)
+	}
+	must(t, w.Heal())
+	client, server = w.dial()
+	client.say("back")
+	server.hear("back")
+}
+
+func TestReset(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	client, server := w.dial()
+	w.Reset()
+	client.hearEnd(syscall.ECONNRESET)
+	server.hearEnd(syscall.ECONNRESET)
+	w.dial()
+}
+
+func TestBlackhole(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		d        link.Direction
+		up, down bool // what still goes
+	}{
+		"up": {link.Up, false, true}, "down": {link.Down, true, false}, "both": {link.Both, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWire(t)
+			client, server := w.dial()
+			client.say("before")
+			server.hear("before")
+			untouched, _ := w.dial()
+			w.Blackhole(c.d)
+			for _, way := range []struct {
+				from, to *end
+				goes     bool
+			}{{client, server, c.up}, {server, client, c.down}} {
+				way.from.say("hello")
+				if way.goes {
+					way.to.hear("hello")
+				} else {
+					way.to.hearNothing()
+				}
+			}
+			// Nor does the one who hears nothing hear that the other has gone.
+			gone, deaf := client, server
+			if c.up {
+				gone, deaf = server, client
+			}
+			must(t, gone.Close())
+			deaf.hearNothing()
+
+			// A newcomer gets in, and that is all.
+			newcomer, err := net.Dial("tcp", w.Addr())
+			must(t, err)
+			w.end(newcomer).say("anybody?")
+			w.end(newcomer).hearNothing()
+			must(t, w.server.(*net.TCPListener).SetDeadline(time.Now().Add(moment)))
+			if _, err := w.server.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the server has heard of a newcomer: %v", err)
+			}
+
+			must(t, w.Heal())
+			deaf.hearEnd(syscall.ECONNRESET)
+			w.end(newcomer).hearEnd(syscall.ECONNRESET)
+			untouched.hearNothing()
+			client, server = w.dial()
+			client.say("back")
+			server.hear("back")
+		})
+	}
+}
+
+// What has lost a part must not go on as if nothing had happened, even when
+// the hole moves.
+func TestWhatHasLostSomethingStaysLost(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	client, server := w.dial()
+	w.Blackhole(link.Up)
+	client.say("lost")
+	server.hearNothing()
+	w.Blackhole(link.Down)
+	client.say("and this makes no sense without it")
+	server.hearNothing()
+	must(t, w.Heal())
+	server.hearEnd(syscall.ECONNRESET)
+}
+
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	client, server := w.dial()
+	const latency, jitter = 100 * time.Millisecond, 50 * time.Millisecond
+	w.Slow(latency, jitter)
+	began := time.Now()
+	client.say("ping")
+	server.hear("ping")
+	server.say("pong")
+	client.hear("pong")
+	if took := time.Since(began); took < 2*(latency-jitter) {
+		t.Errorf("there and back in %v", took)
+	}
+}
+
+// What follows does not wait until what went before has arrived.
+func TestSlowDoesNotThrottle(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	client, server := w.dial()
+	const latency, often = 5 * time.Second, 20
+	w.Slow(latency, 0)
+	began := time.Now()
+	for range often {
+		<-time.After(5 * time.Millisecond) // or they would all go at once
+		client.say("0123456789")
+	}
+	for range often {
+		server.hear("0123456789")
+	}
+	if took := time.Since(began); took < latency || took > 2*latency-time.Second {
+		t.Errorf("%d in a row took %v", often, took)
+	}
+}
+
+func TestWhatIsHeldArrivesWhenHealed(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	client, server := w.dial()
+	w.Slow(time.Hour, time.Minute)
+	client.say("one ")
+	client.say("two")
+	must(t, client.CloseWrite())
+	server.hearNothing()
+	must(t, w.Heal())
+	server.hear("one two")
+	server.hearEnd(io.EOF)
+	server.say("thanks")
+	client.hear("thanks")
+}
+
+// What is under way is bounded: who sends more has to wait.
+func TestASlowLinkHoldsNotEverything(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	client, server := w.dial()
+	w.Slow(time.Hour, 0)
+	must(t, client.SetWriteDeadline(time.Now().Add(2*time.Second)))
+	n, err := client.Write(make([]byte, 256<<20))
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("%d bytes went under way, %v", n, err)
+	}
+	must(t, w.Heal())
+	must(t, client.Close())
+	if got, err := io.Copy(io.Discard, server); err != nil || got != int64(n) {
+		t.Errorf("%d bytes of %d arrived, %v", got, n, err)
+	}
+}
+
+func TestThrough(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	got, err := w.Through("postgres://ann:s%3Acret@127.0.0.1:5432/shop?sslmode=disable")
+	must(t, err)
+	u, err := url.Parse(got)
+	must(t, err)
+	if password, _ := u.User.Password(); u.Host != w.Addr() || password != "s:cret" || u.Path != "/shop" || u.RawQuery != "sslmode=disable" {
+		t.Errorf("it became %s", got)
+	}
+	for _, bad := range []string{"host=/tmp password=cret", "nats://ann:cret@[::1", ""} {
+		if got, err := w.Through(bad); err == nil || bytes.Contains([]byte(err.Error()), []byte("cret")) {
+			t.Errorf("%q became %q, %v", bad, got, err)
+		}
+	}
+}
+
+// Not parallel: nobody else's goroutines come and go meanwhile.
+func TestCloseLeavesNothing(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	for _, fault := range []func(*link.Link){
+		func(*link.Link) {},
+		func(l *link.Link) { l.Blackhole(link.Both) },
+		func(l *link.Link) { l.Slow(time.Hour, 0) },
+		func(l *link.Link) { must(t, l.Cut()) },
+	} {
+		server, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		l, err := link.New(server.Addr().String())
+		must(t, err)
+		w := &wire{Link: l, t: t, server: server}
+		client, other := w.dial()
+		fault(l)
+		_, _ = client.Write(make([]byte, 1<<20)) // whether it goes is the fault's business
+		must(t, l.Close())
+		if _, err := net.Dial("tcp", l.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("to connect along a closed link: %v", err)
+		}
+		other.Close()
+		client.Close()
+		server.Close()
+	}
+	goleak.VerifyNone(t, before)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
