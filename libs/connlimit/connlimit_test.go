@@ -45,6 +45,7 @@ func serve(t *testing.T, max int) *connlimit.Listener {
 		if err := <-done; err != http.ErrServerClosed {
 			t.Error(err)
 		}
+		until(t, bounded, 0)
 	})
 	return bounded
 }
@@ -126,6 +127,25 @@ func TestBound(t *testing.T) {
 	until(t, l, 3)
 	if _, body := dial(t, l).ask(); body != "served" {
 		t.Errorf("when another had gone: %s", body)
+	}
+}
+
+// A refusal that comes before the request has been read to its end must not
+// be lost with a reset of the connection.
+func TestAnEarlyAnswerArrives(t *testing.T) {
+	t.Parallel()
+	l := serve(t, 1)
+	held := dial(t, l)
+	held.ask()
+	for range 4 {
+		c := dial(t, l)
+		if _, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n%s", strings.Repeat("x", 500_000)); err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := http.ReadResponse(c.in, nil); err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%v %v", resp, err)
+		}
+		c.Close()
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 
 	"lavka/libs/connlimit"
 	"lavka/libs/problem"
@@ -39,7 +38,7 @@ func NewRegistry() *prometheus.Registry {
 }
 
 // internalConnections bounds the internal port. Probes get through however
-// crowded the public one is.
+// crowded the public one is, and nobody is refused here.
 const internalConnections = 256
 
 // Serve listens on both ports until ctx ends. Then it says that it is not
@@ -68,7 +67,9 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 		Name: "http_server_connections", Help: "Open connections on the public port.",
 	}, func() float64 { return float64(bounded.Open()) }))
 	go func() { failed <- publicServer.Serve(bounded) }()
-	go func() { failed <- internalServer.Serve(netutil.LimitListener(internalListener, internalConnections)) }()
+	go func() {
+		failed <- internalServer.Serve(connlimit.Bound(internalServer, internalListener, internalConnections))
+	}()
 	cfg.Log.InfoContext(ctx, "serving", "addr", publicListener.Addr().String(), "internal_addr", internalListener.Addr().String())
 
 	select {
