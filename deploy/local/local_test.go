@@ -47,7 +47,7 @@ func TestDefaults(t *testing.T) {
 		Data: ".lavka", GatewayAddr: "127.0.0.1:8080",
 		AuthAddr: "127.0.0.1:8081", CatalogAddr: "127.0.0.1:8082", BillingAddr: "127.0.0.1:8083",
 		AuthInner: "127.0.0.1:9081", CatalogInner: "127.0.0.1:9082", BillingInner: "127.0.0.1:9083",
-		NATSPort: 4222, PostgresPort: 54329, AdminLogin: "admin", LogFormat: s.LogFormat,
+		NATSPort: 4222, PostgresPort: 54329, MaxConnections: 8192, AdminLogin: "admin", LogFormat: s.LogFormat,
 	}
 	if s != want {
 		t.Errorf("defaults are %+v", s)
@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestSettingsRefused(t *testing.T) {
-	for name, value := range map[string]string{"LAVKA_NATS_PORT": "x", "LAVKA_POSTGRES_PORT": "65536", "PAYMENT_PRIVATE_KEYS": "long enough to be a key,short"} {
+	for name, value := range map[string]string{"LAVKA_NATS_PORT": "x", "LAVKA_POSTGRES_PORT": "65536", "MAX_CONNECTIONS": "0", "PAYMENT_PRIVATE_KEYS": "long enough to be a key,short"} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
 			if _, err := load(); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "short") {

@@ -27,6 +27,8 @@ type settings struct {
 	NATSPort     int    `envconfig:"LAVKA_NATS_PORT" default:"4222"`
 	PostgresPort int    `envconfig:"LAVKA_POSTGRES_PORT" default:"54329"`
 
+	MaxConnections int `envconfig:"MAX_CONNECTIONS" default:"8192"` // of the gateway; the services read it too
+
 	AdminLogin    string        `envconfig:"ADMIN_LOGIN" default:"admin"`
 	AdminPassword config.Secret `envconfig:"ADMIN_PASSWORD"`
 	PaymentKeys   config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
@@ -52,6 +54,9 @@ func load() (settings, error) {
 		if port < 0 || port > 65535 {
 			return s, fmt.Errorf("%s is %d, which is no port", name, port)
 		}
+	}
+	if s.MaxConnections < 1 || s.MaxConnections > 1_000_000 {
+		return s, fmt.Errorf("MAX_CONNECTIONS is %d, which is not between 1 and 1000000", s.MaxConnections)
 	}
 	for _, key := range s.paymentKeys() {
 		if len(key) < minKey {
@@ -98,21 +103,22 @@ func (s settings) stack() (stack.Config, error) {
 		env["LAVKA_LOG_FORMAT"] = "text"
 	}
 	return stack.Config{
-		BinDir:        bin,
-		DataDir:       s.Data,
-		GatewayAddr:   s.GatewayAddr,
-		Auth:          stack.Service{Addr: s.AuthAddr, InternalAddr: s.AuthInner},
-		Catalog:       stack.Service{Addr: s.CatalogAddr, InternalAddr: s.CatalogInner},
-		Billing:       stack.Service{Addr: s.BillingAddr, InternalAddr: s.BillingInner},
-		NATSPort:      s.NATSPort,
-		PostgresPort:  s.PostgresPort,
-		DatabaseURL:   s.DatabaseURL.Reveal(),
-		NATSURL:       s.NATSURL.Reveal(),
-		AdminLogin:    s.AdminLogin,
-		AdminPassword: s.AdminPassword.Reveal(),
-		PaymentKeys:   s.paymentKeys(),
-		Env:           env,
-		Output:        os.Stdout,
+		BinDir:         bin,
+		DataDir:        s.Data,
+		GatewayAddr:    s.GatewayAddr,
+		MaxConnections: s.MaxConnections,
+		Auth:           stack.Service{Addr: s.AuthAddr, InternalAddr: s.AuthInner},
+		Catalog:        stack.Service{Addr: s.CatalogAddr, InternalAddr: s.CatalogInner},
+		Billing:        stack.Service{Addr: s.BillingAddr, InternalAddr: s.BillingInner},
+		NATSPort:       s.NATSPort,
+		PostgresPort:   s.PostgresPort,
+		DatabaseURL:    s.DatabaseURL.Reveal(),
+		NATSURL:        s.NATSURL.Reveal(),
+		AdminLogin:     s.AdminLogin,
+		AdminPassword:  s.AdminPassword.Reveal(),
+		PaymentKeys:    s.paymentKeys(),
+		Env:            env,
+		Output:         os.Stdout,
 	}, nil
 }
 

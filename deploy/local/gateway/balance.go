@@ -1,61 +1,117 @@
 package gateway
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
-	"time"
 )
 
-// balancer sends each request to the next replica of its service, and on to the one after that when a replica can't be reached at all.
+// balancer sends each request to the next ready replica of its service, and on to the one after that when a replica can't be reached at all.
 // Once a byte of a request may have been sent it is never sent again from here: it could be a purchase. (net/http's Transport repeats
 // a request on a connection that turns out closed only if it is a GET, HEAD, OPTIONS or TRACE, or has an Idempotency-Key and no body.)
 type balancer struct {
-	transport *http.Transport
-	replicas  map[string][]string
-	next      map[string]*atomic.Uint64
+	services map[string]*service
+	probes   *http.Transport
+	stop     context.CancelFunc
+	watching sync.WaitGroup
 }
 
-func newBalancer(replicas map[string][]string) *balancer {
-	b := &balancer{
-		transport: &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: time.Second, KeepAlive: 15 * time.Second}).DialContext,
-			MaxIdleConnsPerHost:   1024,             // each burst would otherwise open its connections anew
-			IdleConnTimeout:       30 * time.Second, // below the services' own 90 s: we close, so no request meets a closing connection
-			ResponseHeaderTimeout: answerTime,
-			DisableCompression:    true, // bodies go through as they are
-		},
-		replicas: replicas,
-		next:     map[string]*atomic.Uint64{},
-	}
-	for service := range replicas {
-		b.next[service] = new(atomic.Uint64)
+// service is the replicas of one service.
+type service struct {
+	replicas []*replica
+	turn     atomic.Uint64
+}
+
+// newBalancer begins to watch the replicas; close ends that.
+func newBalancer(services map[string][]Replica, log *slog.Logger) *balancer {
+	ctx, stop := context.WithCancel(context.Background())
+	b := &balancer{services: map[string]*service{}, probes: &http.Transport{MaxIdleConnsPerHost: 1}, stop: stop}
+	for name, replicas := range services {
+		s := &service{}
+		for _, at := range replicas {
+			r := newReplica(at)
+			s.replicas = append(s.replicas, r)
+			b.watching.Go(func() { r.watch(ctx, b.probes, log.With("service", name, "addr", at.Addr)) })
+		}
+		b.services[name] = s
 	}
 	return b
 }
 
-// errNoReplica stands for a service that has no replicas at all.
-var errNoReplica = errors.New("the service has no replicas")
+func (b *balancer) close() {
+	b.stop()
+	b.watching.Wait()
+	b.probes.CloseIdleConnections()
+	for _, s := range b.services {
+		for _, r := range s.replicas {
+			r.transport.CloseIdleConnections()
+		}
+	}
+}
+
+var (
+	// errNoReplica stands for a service that has no replicas at all.
+	errNoReplica = errors.New("the service has no replicas")
+	// errStarting marks a service of which no replica has been ready yet: the shop is being opened, and nothing is wrong.
+	errStarting = errors.New("the service starts")
+)
 
 // RoundTrip reads the service's name where the URL has its host.
 func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
-	service := r.URL.Host
-	replicas := b.replicas[service]
-	if len(replicas) == 0 {
+	s, ok := b.services[r.URL.Host]
+	if !ok || len(s.replicas) == 0 {
 		return nil, errNoReplica
 	}
-	first := b.next[service].Add(1)
 	var err error
-	for i := range uint64(len(replicas)) {
+	for _, replica := range s.inTurn() {
 		var resp *http.Response
-		resp, err = b.transport.RoundTrip(aimed(r, replicas[(first+i)%uint64(len(replicas))]))
+		resp, err = replica.transport.RoundTrip(aimed(r, replica.Addr))
 		if err == nil || !notSent(err) || r.Context().Err() != nil {
 			return resp, err
 		}
 	}
+	if !s.hasOpened() {
+		err = fmt.Errorf("%w: %w", errStarting, err)
+	}
 	return nil, err
+}
+
+// inTurn gives the ready replicas, each request beginning with another one, and after them those that say they are not: when nobody is ready,
+// the service's own answer is better than none.
+func (s *service) inTurn() []*replica {
+	ready, rest := make([]*replica, 0, len(s.replicas)), []*replica(nil)
+	for _, r := range s.replicas {
+		if r.ready.Load() {
+			ready = append(ready, r)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	turn := s.turn.Add(1)
+	return append(rotated(ready, turn), rotated(rest, turn)...)
+}
+
+func rotated(list []*replica, by uint64) []*replica {
+	if len(list) == 0 {
+		return nil
+	}
+	first := by % uint64(len(list))
+	return append(list[first:len(list):len(list)], list[:first]...)
+}
+
+func (s *service) hasOpened() bool {
+	for _, r := range s.replicas {
+		if r.opened.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // aimed is a copy of r for one replica. Its body outlives a failed attempt; ReverseProxy closes the real one.

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"lavka/libs/connlimit"
 	"lavka/libs/problem"
 )
 
@@ -37,23 +38,58 @@ var (
 
 // Config says where the services are.
 type Config struct {
-	// Upstreams are the addresses (host:port) of each service's replicas.
-	Upstreams map[string][]string
-	Log       *slog.Logger
+	// Replicas are the processes of each service.
+	Replicas map[string][]Replica
+	// MaxConnections bounds those of clients.
+	MaxConnections int
+	Log            *slog.Logger
 }
 
-// New makes the gateway's handler.
-func New(cfg Config) http.Handler {
+// Gateway is the front door.
+type Gateway struct {
+	server         *http.Server
+	balancer       *balancer
+	maxConnections int
+}
+
+// New makes a gateway, which begins to ask for the replicas' health. Shutdown or Close ends that.
+func New(cfg Config) *Gateway {
+	b := newBalancer(cfg.Replicas, cfg.Log)
+	return &Gateway{server: newServer(newHandler(b, cfg.Log), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
+}
+
+// Serve serves on l until Shutdown or Close; then the error is http.ErrServerClosed.
+func (g *Gateway) Serve(l net.Listener) error {
+	return g.server.Serve(connlimit.Bound(g.server, l, g.maxConnections))
+}
+
+// Shutdown takes no new requests and lets those under way finish, until ctx ends.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	defer g.balancer.close()
+	return g.server.Shutdown(ctx)
+}
+
+// Close ends every connection at once.
+func (g *Gateway) Close() error {
+	defer g.balancer.close()
+	return g.server.Close()
+}
+
+func newHandler(upstream http.RoundTripper, log *slog.Logger) http.Handler {
 	routes := Routes()
 	proxy := &httputil.ReverseProxy{
-		Transport:    newBalancer(cfg.Upstreams),
+		Transport:    upstream,
 		Rewrite:      rewrite,
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { refuse(w, r, err, cfg.Log) },
-		ErrorLog:     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { refuse(w, r, err, log) },
+		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BufferPool:   &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = traced(r)
+		if err := connlimit.Admit(w, r); err != nil {
+			problem.Write(w, r, err)
+			return
+		}
 		service, ok := Match(routes, r.URL.Path, r.URL.EscapedPath())
 		switch {
 		case !ok:
@@ -87,8 +123,8 @@ func traced(r *http.Request) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// NewServer gives a handler the limits that net/http leaves open. Its header limit (to which net/http adds 4 KiB) is below the services'.
-func NewServer(h http.Handler, log *slog.Logger) *http.Server {
+// newServer gives a handler the limits that net/http leaves open. Its header limit (to which net/http adds 4 KiB) is below the services'.
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -143,7 +179,11 @@ func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger)
 		answer = errUnreadable
 	}
 	if answer == errBroken || answer == errUnavailable {
-		log.WarnContext(r.Context(), "no answer from a service", "service", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "trace_id", problem.TraceID(r), "error", err)
+		level := slog.LevelWarn
+		if errors.Is(err, errStarting) {
+			level = slog.LevelDebug
+		}
+		log.Log(r.Context(), level, "no answer from a service", "service", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "trace_id", problem.TraceID(r), "error", err)
 	}
 	problem.Write(w, r, answer)
 }

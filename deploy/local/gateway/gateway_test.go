@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,7 +27,16 @@ func closedAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func service(t *testing.T, h http.HandlerFunc) string {
+// down is a replica that does not run.
+func down(t *testing.T) Replica { return Replica{closedAddr(t), closedAddr(t)} }
+
+// up is a ready replica.
+func up(t *testing.T, h http.HandlerFunc) Replica {
+	t.Helper()
+	return Replica{listening(t, h), listening(t, func(http.ResponseWriter, *http.Request) {})}
+}
+
+func listening(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -43,27 +53,38 @@ func echo(name string) http.HandlerFunc {
 }
 
 // front starts a gateway and returns its address.
-func front(t *testing.T, upstreams map[string][]string) string {
+func front(t *testing.T, replicas map[string][]Replica) string {
 	t.Helper()
-	return frontWith(t, upstreams, func(*http.Server) {})
+	addr, _ := frontWith(t, replicas, func(*Gateway) {})
+	return addr
 }
 
-func frontWith(t *testing.T, upstreams map[string][]string, change func(*http.Server)) string {
+func frontWith(t *testing.T, replicas map[string][]Replica, change func(*Gateway)) (string, *Gateway) {
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	s := httptest.NewUnstartedServer(nil)
-	s.Config = NewServer(New(Config{Upstreams: upstreams, Log: log}), log)
-	change(s.Config)
-	s.Start()
-	t.Cleanup(s.Close)
-	return s.Listener.Addr().String()
+	g := New(Config{Replicas: replicas, MaxConnections: 1000, Log: slog.New(slog.DiscardHandler)})
+	change(g)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- g.Serve(l) }()
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String(), g
 }
 
-func allOf(t *testing.T) map[string][]string {
+func allOf(t *testing.T) map[string][]Replica {
 	t.Helper()
-	all := map[string][]string{}
+	all := map[string][]Replica{}
 	for _, name := range []string{"auth", "catalog", "billing"} {
-		all[name] = []string{service(t, echo(name))}
+		all[name] = []Replica{up(t, echo(name))}
 	}
 	return all
 }
@@ -150,7 +171,7 @@ func TestOptionsOfTheServer(t *testing.T) {
 func TestWhatAServiceSees(t *testing.T) {
 	t.Parallel()
 	seen := make(chan *http.Request, 1)
-	addr := front(t, map[string][]string{"catalog": {service(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r })}})
+	addr := front(t, map[string][]Replica{"catalog": {up(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r })}})
 	raw(t, addr, "GET /products/a%20b?q=%zz&x=;&limit=1 HTTP/1.1\r\nHost: shop.example\r\nConnection: close, X-Secret-Hop\r\nX-Secret-Hop: 1\r\nX-Forwarded-For: 6.6.6.6\r\nx-forwarded-host: evil\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Whatever: 1\r\n"+
 		"Forwarded: for=6.6.6.6\r\nTraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\nAuthorization: Bearer x\r\nIdempotency-Key: k\r\nUpgrade: websocket\r\n\r\n")
 	r := <-seen
@@ -169,7 +190,7 @@ func TestWhatAServiceSees(t *testing.T) {
 
 func TestServiceDown(t *testing.T) {
 	t.Parallel()
-	addr := front(t, map[string][]string{"billing": {closedAddr(t), closedAddr(t)}})
+	addr := front(t, map[string][]Replica{"billing": {down(t), down(t)}})
 	for _, path := range []string{"/bills", "/users"} {
 		resp, body := raw(t, addr, "POST "+path+" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
 		wantProblem(t, resp, body, 503, "service_unavailable")
@@ -191,7 +212,7 @@ func TestBrokenAnswer(t *testing.T) {
 				conn.Close()
 			}
 		}
-		addr := front(t, map[string][]string{"catalog": {service(t, cut), service(t, cut)}})
+		addr := front(t, map[string][]Replica{"catalog": {up(t, cut), up(t, cut)}})
 		resp, body := raw(t, addr, method+" /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nIdempotency-Key: k\r\nContent-Length: 2\r\n\r\n{}")
 		wantProblem(t, resp, body, 502, "bad_gateway")
 		if hits.Load() != 1 {
@@ -202,8 +223,8 @@ func TestBrokenAnswer(t *testing.T) {
 
 func TestReplicas(t *testing.T) {
 	t.Parallel()
-	a, b, down := service(t, echo("a")), service(t, echo("b")), closedAddr(t)
-	addr := front(t, map[string][]string{"catalog": {a, down, b}})
+	a, b := up(t, echo("a")), up(t, echo("b"))
+	addr := front(t, map[string][]Replica{"catalog": {a, down(t), b}})
 	count := map[string]int{}
 	for range 60 {
 		resp, body := raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
@@ -239,7 +260,7 @@ func TestBodyLimit(t *testing.T) {
 // A client that does not go on with its body is told so; a service that waits for it hears no more of it.
 func TestStalledBody(t *testing.T) {
 	t.Parallel()
-	addr := frontWith(t, allOf(t), func(s *http.Server) { s.ReadTimeout = 50 * time.Millisecond })
+	addr, _ := frontWith(t, allOf(t), func(g *Gateway) { g.server.ReadTimeout = 50 * time.Millisecond })
 	for range 8 { // who notices first, the reader of the body or the one who waits for the answer, is a matter of luck
 		for _, begin := range []string{"Content-Length: 10\r\n\r\n{}", "Content-Length: 10\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"} {
 			resp, body := raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\n"+begin)
@@ -261,11 +282,12 @@ func TestHeaderLimit(t *testing.T) {
 func TestAnswerIsNotHeldBack(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	addr := front(t, map[string][]string{"catalog": {service(t, func(w http.ResponseWriter, r *http.Request) {
+	addr := front(t, map[string][]Replica{"catalog": {up(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "first")
 		_ = http.NewResponseController(w).Flush()
 		<-release
 	})}})
+	defer http.DefaultClient.CloseIdleConnections()
 	resp, err := http.Get("http://" + addr + "/products")
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,9 @@ type Config struct {
 	// DataDir holds everything that outlives a run. One shop at a time uses it.
 	DataDir string
 
-	GatewayAddr            string
+	GatewayAddr string
+	// MaxConnections bounds those of the gateway's clients; 0 means 8192. The services have theirs from their environment.
+	MaxConnections         int
 	Auth, Catalog, Billing Service
 	NATSPort, PostgresPort int
 
@@ -80,6 +82,9 @@ func (c Config) withDefaults() Config {
 	c.Output = &sharedWriter{w: c.Output}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 8192
 	}
 	if c.StartTimeout == 0 {
 		c.StartTimeout = time.Minute

@@ -55,7 +55,7 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 		env["PAYMENT_PRIVATE_KEYS"] = strings.Join(s.PaymentKeys, ",")
 	}
 	if service != Auth {
-		env["JWKS_URL"] = baseURL(s.cfg.Auth.Addr) + "/.well-known/jwks.json"
+		env["JWKS_URL"] = s.GatewayURL() + "/.well-known/jwks.json"
 	}
 	maps.Copy(env, s.cfg.Env)
 	maps.Copy(env, s.cfg.service(service).Env)

@@ -41,7 +41,7 @@ type Stack struct {
 	adminURL       string
 	roleURLs       map[string]string
 	replicas       map[string][]*Replica
-	gateway        *http.Server
+	gateway        *gateway.Gateway
 	stopped        sync.Once
 	stopErr        error
 }
@@ -95,13 +95,17 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
+	if err := s.prepareServices(); err != nil {
+		return err
+	}
+	// Services read auth's keys through the gateway, from whichever replica is there.
+	if err := s.startGateway(ctx); err != nil {
+		return err
+	}
 	if err := s.startServices(ctx); err != nil {
 		return err
 	}
 	if err := s.settleAdmin(ctx); err != nil {
-		return err
-	}
-	if err := s.startGateway(ctx); err != nil {
 		return err
 	}
 	return s.announce()
@@ -174,9 +178,7 @@ func (s *Stack) migrate(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (s *Stack) startServices(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
-	defer cancel()
+func (s *Stack) prepareServices() error {
 	for _, name := range Services() {
 		for i := range s.cfg.service(name).Replicas {
 			r, err := s.newReplica(name, i)
@@ -186,6 +188,12 @@ func (s *Stack) startServices(ctx context.Context) error {
 			s.replicas[name] = append(s.replicas[name], r)
 		}
 	}
+	return nil
+}
+
+func (s *Stack) startServices(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, replicas := range s.replicas {
 		for _, r := range replicas {
@@ -227,17 +235,17 @@ func (s *Stack) newReplica(service string, i int) (*Replica, error) {
 }
 
 func (s *Stack) startGateway(ctx context.Context) error {
-	upstreams := map[string][]string{}
-	for service, replicas := range s.replicas {
-		for _, r := range replicas {
-			upstreams[service] = append(upstreams[service], dialable(r.Addr))
+	replicas := map[string][]gateway.Replica{}
+	for service, all := range s.replicas {
+		for _, r := range all {
+			replicas[service] = append(replicas[service], gateway.Replica{Addr: dialable(r.Addr), InternalAddr: dialable(r.InternalAddr)})
 		}
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.GatewayAddr)
 	if err != nil {
 		return fmt.Errorf("start the gateway (LAVKA_GATEWAY_ADDR): %w", err)
 	}
-	s.gateway = gateway.NewServer(gateway.New(gateway.Config{Upstreams: upstreams, Log: s.cfg.Log}), s.cfg.Log)
+	s.gateway = gateway.New(gateway.Config{Replicas: replicas, MaxConnections: s.cfg.MaxConnections, Log: s.cfg.Log})
 	go func() {
 		if err := s.gateway.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.cfg.Log.Error("the gateway ended", "error", err)

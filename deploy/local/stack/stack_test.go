@@ -91,7 +91,7 @@ func TestShop(t *testing.T) {
 	if auth["PUBLIC_URL"] != s.GatewayURL() || auth["ADMIN_LOGIN"] != "admin" || auth["ADMIN_PASSWORD"] != s.AdminPassword || !s.AdminPasswordMadeUp {
 		t.Errorf("auth was told %v", auth)
 	}
-	if billing["PAYMENT_PRIVATE_KEYS"] != s.PaymentKeys[0] || billing["JWKS_URL"] != s.Replicas(Auth)[0].URL()+"/.well-known/jwks.json" {
+	if billing["PAYMENT_PRIVATE_KEYS"] != s.PaymentKeys[0] || billing["JWKS_URL"] != s.GatewayURL()+"/.well-known/jwks.json" {
 		t.Errorf("billing was told %v", billing)
 	}
 	for _, secret := range []string{"ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "AUTH_SIGNING_KEYS", "MIGRATE_DATABASE_URL", "PGHOST"} {

@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake is a replica that says what a test wants of its health.
+type fake struct {
+	Replica
+	health atomic.Int32 // the status of /readyz; 0: no answer
+	probes atomic.Int32
+
+	mu   sync.Mutex
+	idle map[net.Conn]bool // connections for requests that have none
+}
+
+func newFake(t *testing.T, name string, health int32) *fake {
+	t.Helper()
+	f := &fake{idle: map[net.Conn]bool{}}
+	f.health.Store(health)
+	s := httptest.NewUnstartedServer(echo(name))
+	s.Config.ConnState = func(c net.Conn, state http.ConnState) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if state == http.StateIdle {
+			f.idle[c] = true
+		} else {
+			delete(f.idle, c)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	f.Replica = Replica{s.Listener.Addr().String(), listening(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/readyz" {
+			t.Errorf("asked for %s", r.URL.Path)
+		}
+		f.probes.Add(1)
+		if f.health.Load() == 0 {
+			<-r.Context().Done()
+			return
+		}
+		w.WriteHeader(int(f.health.Load()))
+	})}
+	return f
+}
+
+func (f *fake) idleConnections() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.idle)
+}
+
+func eventually(t *testing.T, what string, reached func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(60 * time.Second); !reached(); {
+		select {
+		case <-end:
+			t.Fatalf("not within 60 s: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// answering lists, sorted, which replicas a row of purchases went to.
+func answering(t *testing.T, addr string) string {
+	t.Helper()
+	count := map[string]int{}
+	for range 30 {
+		resp, body := raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
+		if resp.StatusCode != 200 || body != "body" {
+			t.Errorf("%s %q", resp.Status, body)
+		}
+		count[resp.Header.Get("X-Service")]++
+	}
+	var names []string
+	for _, name := range []string{"a", "b", "c"} {
+		if count[name] > 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+func TestOnlyReadyReplicasAreAsked(t *testing.T) {
+	t.Parallel()
+	a, b, c := newFake(t, "a", 503), newFake(t, "b", 503), newFake(t, "c", 503)
+	addr := front(t, map[string][]Replica{"catalog": {a.Replica, b.Replica, c.Replica}})
+	goTo := func(want string) func() bool { return func() bool { return answering(t, addr) == want } }
+	if got := answering(t, addr); got != "a b c" {
+		t.Errorf("nobody is ready, so anybody is asked, and %q answered", got)
+	}
+	a.health.Store(200)
+	eventually(t, "requests go to the only ready one", goTo("a"))
+	c.health.Store(200)
+	eventually(t, "requests go to both who are", goTo("a c"))
+	a.health.Store(0)
+	eventually(t, "nobody asks one whose health is silent", goTo("c"))
+	c.health.Store(503)
+	eventually(t, "anybody is asked again", goTo("a b c"))
+}
+
+// The gateway lets go of a replica that drains before the replica lets go of the gateway.
+func TestNoConnectionIsKeptToOneThatIsNotReady(t *testing.T) {
+	t.Parallel()
+	a := newFake(t, "a", 200)
+	addr := front(t, map[string][]Replica{"catalog": {a.Replica}})
+	eventually(t, "it is asked for its health", func() bool { return a.probes.Load() > 2 })
+	answering(t, addr)
+	if a.idleConnections() == 0 {
+		t.Fatal("no connection is kept for the next request")
+	}
+	a.health.Store(503)
+	eventually(t, "its connections are closed", func() bool { return a.idleConnections() == 0 })
+}
+
+func TestAReadyReplicaThatIsGone(t *testing.T) {
+	t.Parallel()
+	gone, notReady := newFake(t, "gone", 200), newFake(t, "b", 503)
+	gone.Addr = closedAddr(t) // its health is that of a moment ago
+	addr := front(t, map[string][]Replica{"catalog": {gone.Replica, notReady.Replica}})
+	eventually(t, "both are asked for their health", func() bool { return gone.probes.Load() > 2 && notReady.probes.Load() > 2 })
+	if got := answering(t, addr); got != "b" {
+		t.Errorf("%q answered", got)
+	}
+}
+
+func TestProbesEndWithTheGateway(t *testing.T) {
+	t.Parallel()
+	a, silent := newFake(t, "a", 200), newFake(t, "b", 0)
+	_, g := frontWith(t, map[string][]Replica{"catalog": {a.Replica, silent.Replica}}, func(*Gateway) {})
+	eventually(t, "they are asked", func() bool { return a.probes.Load() > 2 && silent.probes.Load() > 0 })
+	if err := g.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	asked := a.probes.Load()
+	time.Sleep(3 * probeEvery) // for what must not come
+	if now := a.probes.Load(); now != asked {
+		t.Errorf("asked %d times after the end", now-asked)
+	}
+}
+
+func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
+	addr, _ := frontWith(t, allOf(t), func(g *Gateway) { g.maxConnections = 2 })
+	const request = "GET /products HTTP/1.1\r\nHost: shop\r\n\r\n"
+	var held []net.Conn
+	for range 2 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err != nil { // it is counted
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	resp, body := raw(t, addr, request)
+	wantProblem(t, resp, body, 503, "too_many_connections")
+	if resp.Header.Get("Retry-After") != "1" || !resp.Close {
+		t.Errorf("%v", resp.Header)
+	}
+	held[0].Close()
+	eventually(t, "there is room again", func() bool { resp, _ := raw(t, addr, request); return resp.StatusCode == 200 })
+}
