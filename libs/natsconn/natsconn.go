@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	neturl "net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,17 +23,32 @@ import (
 // is published while disconnected fails at once: every message here can be
 // sent again from its row. OnConnect is called at each connect and reconnect,
 // from the connection's own goroutine, and must not block.
+//
+// The name is the service's. Replies come in under _INBOX.<name>, so that NATS
+// can keep them from other services. A password that NATS refuses is one more
+// reason to try again, since passwords are changed; what it forbids is logged,
+// and a request for it ends when its context does.
 func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, error) {
 	if _, err := neturl.Parse(url); err != nil {
 		// The library's texts repeat parts of the URL, which may be the password's.
 		return nil, errors.New("NATS_URL can't be read as a URL (for example nats://user:password@127.0.0.1:4222)")
 	}
+	var refused atomic.Bool
 	connected := func(nc *nats.Conn) {
 		log.Info("connected to NATS", "server", nc.ConnectedServerName())
+		refused.Store(false)
 		onConnect()
+	}
+	report := func(err error, subject string) {
+		// One line for a password, however often it is tried.
+		if !errors.Is(err, nats.ErrAuthorization) || !refused.Swap(true) {
+			log.Warn("NATS reports an error", "subject", subject, "error", err)
+		}
 	}
 	nc, err := nats.Connect(url,
 		nats.Name(name),
+		nats.CustomInboxPrefix("_INBOX."+name),
+		nats.IgnoreAuthErrorAbort(),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.ReconnectWait(250*time.Millisecond),
@@ -48,12 +64,17 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 				log.Warn("disconnected from NATS", "error", err)
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if errors.Is(err, nats.ErrAuthorization) { // at the first try; others go to the next handler
+				report(err, "")
+			}
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {
 				subject = sub.Subject
 			}
-			log.Warn("NATS reports an error", "subject", subject, "error", err)
+			report(err, subject)
 		}),
 	)
 	if err != nil {

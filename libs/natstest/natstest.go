@@ -20,13 +20,17 @@ type Server struct {
 	ns   *server.Server
 }
 
-// Start runs a server on a free port of 127.0.0.1 until the test ends.
-func Start(t testing.TB) *Server {
+// Start runs a server on a free port of 127.0.0.1 until the test ends. Changes
+// go over its options; what they keep of them counts at the next start.
+func Start(t testing.TB, changes ...func(*server.Options)) *Server {
 	t.Helper()
 	s := &Server{t: t, opts: &server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
 		JetStreamMaxMemory: 1 << 30, JetStreamMaxStore: 1 << 30,
 	}}
+	for _, change := range changes {
+		change(s.opts)
+	}
 	s.Start()
 	t.Cleanup(s.Stop)
 	return s

@@ -1,0 +1,134 @@
+package natsconn_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/libs/natsconn"
+	"lavka/libs/natstest"
+)
+
+const secret = "sesame"
+
+// lines is a log to look into.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), s)
+}
+
+// password lets one user in, with the permissions given.
+func password(password string, allowed *server.Permissions) func(*server.Options) {
+	return func(o *server.Options) {
+		o.Users = []*server.User{{Username: "shop", Password: password, Permissions: allowed}}
+	}
+}
+
+func as(password, url string) string {
+	return strings.Replace(url, "nats://", "nats://shop:"+password+"@", 1)
+}
+
+// A service that lacks a permission says so and goes on.
+func TestForbidden(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, password(secret, &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{"mine"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"mine", "_INBOX.shop.>"}},
+	}))
+	nc, said := connect(t, as(secret, s.URL))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish("theirs", nil); err != nil {
+		t.Errorf("publish: %v", err)
+	}
+	if _, err := nc.SubscribeSync("theirs"); err != nil {
+		t.Errorf("subscribe: %v", err)
+	}
+	limited, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := js.Stream(limited, "THEIRS"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("request: %v", err)
+	}
+	for _, what := range []string{`Publish to \"theirs\"`, `Subscription to \"theirs\"`, `Publish to \"$JS.API.STREAM.INFO.THEIRS\"`} {
+		eventually(t, what, func() bool { return said.count("Permissions Violation for "+what) == 1 })
+	}
+	mine, err := nc.SubscribeSync("mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("mine", nc.NewInbox(), []byte("still here")); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := mine.NextMsg(30 * time.Second)
+	if err != nil {
+		t.Fatalf("what is allowed: %v", err)
+	}
+	if !strings.HasPrefix(msg.Reply, "_INBOX.shop.") {
+		t.Errorf("replies go to %s", msg.Reply)
+	}
+}
+
+// While a password is changed, NATS knows the new one and a service the old
+// one, or the other way round.
+func TestRefusedPassword(t *testing.T) {
+	t.Parallel()
+	var opts *server.Options
+	s := natstest.Start(t, password(secret+"old", nil), func(o *server.Options) { opts = o })
+	newcomer, newcomerSaid := connect(t, as(secret+"new", s.URL))
+	keeper, keeperSaid := connect(t, as(secret+"old", s.URL))
+	eventually(t, "the old password", keeper.IsConnected)
+
+	s.Stop()
+	password(secret+"new", nil)(opts)
+	s.Start()
+	eventually(t, "the new password", newcomer.IsConnected)
+	tries := keeper.Stats().Reconnects
+	eventually(t, "the keeper tries, and again", func() bool { return keeper.Stats().Reconnects >= tries+4 })
+	for who, said := range map[string]*lines{"newcomer": newcomerSaid, "keeper": keeperSaid} {
+		if n := said.count("uthorization "); n != 1 {
+			t.Errorf("%s: %d lines of a refused password", who, n)
+		}
+		if said.count(secret) > 0 {
+			t.Errorf("%s: a password is in the log", who)
+		}
+	}
+
+	s.Stop()
+	password(secret+"old", nil)(opts)
+	s.Start()
+	eventually(t, "the old password again", keeper.IsConnected)
+}
+
+func connect(t *testing.T, url string) (*nats.Conn, *lines) {
+	t.Helper()
+	said := &lines{}
+	nc, err := natsconn.Connect(url, "shop", slog.New(slog.NewTextHandler(said, nil)), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc, said
+}
