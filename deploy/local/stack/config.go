@@ -36,7 +36,7 @@ type Config struct {
 	// DatabaseURL is an administrator's way into a database to use instead of a server of our own. Roles, and so their passwords,
 	// belong to the whole server: it takes one shop.
 	DatabaseURL string
-	// NATSURL is a server (with JetStream) to use instead of one of our own.
+	// NATSURL is a server (with JetStream) to use instead of one of our own, and the way in for all services: its user has the rights of all.
 	NATSURL string
 
 	// AdminLogin is the first administrator; empty means admin. AdminPassword and PaymentKeys are made up and kept when they are empty.

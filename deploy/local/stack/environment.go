@@ -34,7 +34,7 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 		"HTTP_ADDR":       addr,
 		"INTERNAL_ADDR":   internalAddr,
 		"DATABASE_URL":    s.DatabaseURL(service),
-		"NATS_URL":        s.NATSURL(),
+		"NATS_URL":        s.natsURL(service),
 		"TRUSTED_PROXIES": s.trustedProxies,
 	}
 	drain := s.drainDelay(service)

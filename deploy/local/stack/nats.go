@@ -13,17 +13,16 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"golang.org/x/crypto/bcrypt"
+
+	"lavka/deploy/nats"
 )
 
-const natsUser = "lavka"
-
-// NATS is a server within this process, on 127.0.0.1.
+// NATS is a server within this process, on 127.0.0.1. A service gets in as the user of its name (see lavka/deploy/nats).
 type NATS struct {
-	dir      string
-	port     int
-	password string
-	log      *slog.Logger
+	dir       string
+	port      int
+	passwords map[string]string // by user
+	log       *slog.Logger
 
 	mu     sync.Mutex
 	server *server.Server
@@ -36,18 +35,13 @@ func (n *NATS) Start() error {
 	if n.server != nil {
 		return nil
 	}
-	// The server warns of passwords in plain text. This one is random, so the cheapest hash is as good as the dearest.
-	hash, err := bcrypt.GenerateFromPassword([]byte(n.password), bcrypt.MinCost)
+	opts, err := nats.Options(n.passwords)
 	if err != nil {
-		return fmt.Errorf("hash NATS's password: %w", err)
+		return err
 	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: "lavka", Host: "127.0.0.1", Port: n.port,
-		Username: natsUser, Password: string(hash),
-		JetStream: true, StoreDir: n.dir,
-		JetStreamMaxMemory: 1 << 30, JetStreamMaxStore: 4 << 30,
-		NoSigs: true, // Ctrl-C is the launcher's business
-	})
+	opts.ServerName, opts.Host, opts.Port, opts.StoreDir = "lavka", "127.0.0.1", n.port, n.dir
+	opts.NoSigs = true // Ctrl-C is the launcher's business
+	s, err := server.NewServer(opts)
 	if err != nil {
 		return fmt.Errorf("prepare NATS: %w", err)
 	}
@@ -86,9 +80,9 @@ func (n *NATS) Wipe() error {
 	return nil
 }
 
-// URL is the way in, with the password in it.
-func (n *NATS) URL() string {
-	u := url.URL{Scheme: "nats", User: url.UserPassword(natsUser, n.password), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))}
+// url is a user's way in, with the password in it.
+func (n *NATS) url(user string) string {
+	u := url.URL{Scheme: "nats", User: url.UserPassword(user, n.passwords[user]), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))}
 	return u.String()
 }
 

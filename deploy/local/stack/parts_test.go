@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lavka/deploy/nats"
 )
 
 func TestSecretsAreKept(t *testing.T) {
@@ -31,7 +33,7 @@ func TestSecretsAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other.PaymentKey == first.PaymentKey || other.NATSPassword == first.NATSPassword || other.Roles["auth"] == first.Roles["auth"] || first.Roles["auth"] == first.Roles["auth_owner"] {
+	if other.PaymentKey == first.PaymentKey || other.NATSUsers["auth"] == first.NATSUsers["auth"] || first.NATSUsers["auth"] == first.NATSUsers["billing"] || other.Roles["auth"] == first.Roles["auth"] || first.Roles["auth"] == first.Roles["auth_owner"] {
 		t.Error("secrets repeat")
 	}
 	if len(first.PaymentKey) < 16 {
@@ -58,6 +60,26 @@ func TestSecretsAreKept(t *testing.T) {
 	}
 	if _, err := keepSecrets(dir); err == nil {
 		t.Error("damaged secrets were replaced, and the data lost with them")
+	}
+}
+
+// A data directory of the time when NATS had one password goes on working.
+func TestOlderSecrets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	older := `{"roles": {"auth": "role"}, "nats_password": "one for all", "payment_key": "webhook", "admins": {"admin": {"created": true}}}`
+	if err := os.WriteFile(secretsFile(dir), []byte(older), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := keepSecrets(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Roles["auth"] != "role" || s.PaymentKey != "webhook" || !s.Admins["admin"].Created {
+		t.Error("what was made up before is forgotten")
+	}
+	if _, err := nats.Options(s.NATSUsers); err != nil {
+		t.Error(err)
 	}
 }
 

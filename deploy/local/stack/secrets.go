@@ -11,15 +11,16 @@ import (
 	"path/filepath"
 	"strings"
 
+	"lavka/deploy/nats"
 	"lavka/deploy/postgres"
 )
 
 // secrets is what the launcher has made up, once for the life of the data.
 type secrets struct {
-	Roles        map[string]string `json:"roles"` // PostgreSQL's, by role
-	NATSPassword string            `json:"nats_password"`
-	PaymentKey   string            `json:"payment_key"`
-	Admins       map[string]admin  `json:"admins"` // by login
+	Roles      map[string]string `json:"roles"`      // PostgreSQL's, by role
+	NATSUsers  map[string]string `json:"nats_users"` // by user
+	PaymentKey string            `json:"payment_key"`
+	Admins     map[string]admin  `json:"admins"` // by login
 }
 
 type admin struct {
@@ -48,6 +49,9 @@ func keepSecrets(dataDir string) (*secrets, error) {
 	if s.Roles == nil {
 		s.Roles = map[string]string{}
 	}
+	if s.NATSUsers == nil {
+		s.NATSUsers = map[string]string{}
+	}
 	if s.Admins == nil {
 		s.Admins = map[string]admin{}
 	}
@@ -58,8 +62,10 @@ func keepSecrets(dataDir string) (*secrets, error) {
 			}
 		}
 	}
-	if s.NATSPassword == "" {
-		s.NATSPassword = rand.Text()
+	for _, user := range nats.Users() {
+		if s.NATSUsers[user] == "" {
+			s.NATSUsers[user] = rand.Text()
+		}
 	}
 	if s.PaymentKey == "" {
 		s.PaymentKey = rand.Text()

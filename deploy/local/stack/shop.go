@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"lavka/deploy/nats"
 )
 
 // Shop is what a running shop tells the tools beside it, in a file of mode 0600 that is there while it runs.
@@ -90,12 +92,15 @@ func (s *Stack) binary(service string) string { return filepath.Join(s.cfg.BinDi
 // GatewayURL is where clients come in.
 func (s *Stack) GatewayURL() string { return baseURL(s.cfg.GatewayAddr) }
 
-// NATSURL is the way into NATS, with the password in it.
-func (s *Stack) NATSURL() string {
+// NATSURL is the operator's way into NATS, with the password in it; with a NATSURL of yours, that one.
+func (s *Stack) NATSURL() string { return s.natsURL(nats.Operator) }
+
+// natsURL is a user's way into NATS. On a server of yours there is one for all.
+func (s *Stack) natsURL(user string) string {
 	if s.nats == nil {
 		return s.cfg.NATSURL
 	}
-	return s.nats.URL()
+	return s.nats.url(user)
 }
 
 // AdminDatabaseURL is the database administrator's way in.

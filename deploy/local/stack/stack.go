@@ -132,7 +132,7 @@ func (s *Stack) startNATS() error {
 	if s.cfg.NATSURL != "" {
 		return nil
 	}
-	s.nats = &NATS{dir: filepath.Join(s.cfg.DataDir, "nats"), port: s.cfg.NATSPort, password: s.secrets.NATSPassword, log: s.cfg.Log}
+	s.nats = &NATS{dir: filepath.Join(s.cfg.DataDir, "nats"), port: s.cfg.NATSPort, passwords: s.secrets.NATSUsers, log: s.cfg.Log}
 	return s.nats.Start()
 }
 

@@ -159,14 +159,30 @@ func checkServers(t *testing.T, s *Stack, databaseURL, natsURL string) {
 	if err := conn.QueryRow(t.Context(), `SELECT current_user || '@' || current_database()`).Scan(&who); err != nil || who != "catalog@lavka" {
 		t.Errorf("catalog is %q, %v", who, err)
 	}
+	if user := natsUser(t, natsURL); user != Catalog {
+		t.Errorf("catalog is %q in NATS", user)
+	}
+	if user := natsUser(t, s.NATSURL()); user != "operator" {
+		t.Errorf("the operator is %q in NATS", user)
+	}
+	if _, err := nats.Connect(strings.Replace(natsURL, s.secrets.NATSUsers[Catalog], s.secrets.NATSUsers[Billing], 1)); err == nil {
+		t.Error("NATS takes another user's password")
+	}
+}
+
+// natsUser connects, and says as whom.
+func natsUser(t *testing.T, natsURL string) string {
+	t.Helper()
 	nc, err := nats.Connect(natsURL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	nc.Close()
-	if _, err := nats.Connect(strings.Replace(natsURL, s.secrets.NATSPassword, "wrong", 1)); err == nil {
-		t.Error("NATS lets anybody in")
+	u, err := url.Parse(natsURL)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return u.User.Username()
 }
 
 func TestWhatDiesComesBack(t *testing.T) {

@@ -1,0 +1,224 @@
+package nats
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/libs/natsconn"
+	"lavka/libs/wire"
+)
+
+// patience bounds the wait for what has to come.
+const patience = 60 * time.Second
+
+// testServer is a test's own, set up as the shop's.
+type testServer struct {
+	*server.Server
+	passwords map[string]string
+}
+
+func start(t *testing.T) *testServer {
+	t.Helper()
+	s := &testServer{passwords: map[string]string{}}
+	for _, user := range Users() {
+		s.passwords[user] = rand.Text()
+	}
+	opts, err := Options(s.passwords)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, opts)
+	return s
+}
+
+func (s *testServer) run(t *testing.T, opts *server.Options) {
+	t.Helper()
+	opts.Host, opts.Port, opts.StoreDir, opts.NoLog, opts.NoSigs = "127.0.0.1", server.RANDOM_PORT, t.TempDir(), true, true
+	var err error
+	if s.Server, err = server.NewServer(opts); err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the server did not start in time")
+	}
+}
+
+func (s *testServer) url(user string) string {
+	u := url.URL{Scheme: "nats", User: url.UserPassword(user, s.passwords[user]), Host: s.Addr().String()}
+	return u.String()
+}
+
+// connect connects the way a service does.
+func (s *testServer) connect(t *testing.T, user string) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := natsconn.Connect(s.url(user), user, slog.New(slog.DiscardHandler), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if !nc.IsConnected() { // it tries again for ever
+		t.Fatalf("%s was not let in: %v", user, nc.LastError())
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc, js
+}
+
+// open also makes the streams and the durable consumers, each as its owner.
+func open(t *testing.T) *testServer {
+	t.Helper()
+	s := start(t)
+	_, auth := s.connect(t, "auth")
+	_, billing := s.connect(t, "billing")
+	must(t, makeUsers(t.Context(), auth))
+	must(t, makePurchases(t.Context(), billing))
+	return s
+}
+
+// makeUsers is what auth does, at the start and when a release wants the stream to be another.
+func makeUsers(ctx context.Context, auth jetstream.JetStream) error {
+	cfg := jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1, AllowDirect: true}
+	if _, err := auth.Stream(ctx, cfg.Name); err == nil {
+		cfg.Description = "another"
+		_, err := auth.UpdateStream(ctx, cfg)
+		return err
+	}
+	_, err := auth.CreateStream(ctx, cfg)
+	return err
+}
+
+// makePurchases is what billing does.
+func makePurchases(ctx context.Context, billing jetstream.JetStream) error {
+	if _, err := billing.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: wire.StreamPurchases, Subjects: []string{wire.SubjectRequested}, Retention: jetstream.WorkQueuePolicy,
+		Storage: jetstream.MemoryStorage, MaxBytes: 256 << 20, Discard: jetstream.DiscardNew,
+	}); err != nil {
+		return err
+	}
+	for _, stream := range []string{wire.StreamPurchases, wire.StreamUsers} {
+		if _, err := billing.CreateOrUpdateConsumer(ctx, stream, durable); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// durable is billing's consumer of either stream.
+var durable = jetstream.ConsumerConfig{Durable: wire.ConsumerPurchases, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 20_000}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAuthPublishesUsers(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	nc, js := s.connect(t, "auth")
+	must(t, makeUsers(t.Context(), js)) // again, and another
+	stream, err := js.Stream(t.Context(), wire.StreamUsers)
+	must(t, err)
+	for range 2 {
+		last := uint64(0)
+		if msg, err := stream.GetLastMsgForSubject(t.Context(), wire.SubjectChanged+".7"); err == nil {
+			last = msg.Sequence
+		}
+		_, err = js.Publish(t.Context(), wire.SubjectChanged+".7", nil, jetstream.WithExpectStream(wire.StreamUsers), jetstream.WithExpectLastSequencePerSubject(last))
+		must(t, err)
+	}
+	_, err = nc.QueueSubscribe("users.revocations", "auth", func(msg *nats.Msg) { _ = msg.Respond([]byte("none")) })
+	must(t, err)
+	must(t, nc.Flush())
+	for _, service := range []string{"catalog", "billing"} {
+		asker, _ := s.connect(t, service)
+		answer, err := asker.Request("users.revocations", nil, patience)
+		if err != nil || string(answer.Data) != "none" {
+			t.Errorf("%s asks: %v, %v", service, answer, err)
+		}
+	}
+	must(t, nc.LastError())
+}
+
+func TestEveryServiceHearsOfUsers(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	_, auth := s.connect(t, "auth")
+	_, err := auth.Publish(t.Context(), wire.SubjectChanged+".7", nil)
+	must(t, err)
+	for _, service := range Services() {
+		nc, js := s.connect(t, service)
+		consumer, err := js.CreateConsumer(t.Context(), wire.StreamUsers, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true})
+		must(t, err)
+		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
+		if err != nil || msg.Subject() != wire.SubjectChanged+".7" {
+			t.Errorf("%s hears %v, %v", service, msg, err)
+		}
+		must(t, nc.LastError())
+	}
+}
+
+func TestPurchasesAreAskedAndAnswered(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	_, auth := s.connect(t, "auth")
+	_, err := auth.Publish(t.Context(), wire.SubjectChanged+".7", nil)
+	must(t, err)
+	catalogConn, catalog := s.connect(t, "catalog")
+	answers, err := catalogConn.SubscribeSync(wire.SubjectAnswered + ".replica")
+	must(t, err)
+	ack, err := catalog.PublishMsgAsync(nats.NewMsg(wire.SubjectRequested))
+	must(t, err)
+	select {
+	case <-ack.Ok():
+	case err := <-ack.Err():
+		t.Fatal(err)
+	}
+
+	billingConn, billing := s.connect(t, "billing")
+	must(t, makePurchases(t.Context(), billing)) // as at every start
+	for _, stream := range []string{wire.StreamPurchases, wire.StreamUsers} {
+		consumer, err := billing.CreateOrUpdateConsumer(t.Context(), stream, durable)
+		must(t, err)
+		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
+		must(t, err)
+		must(t, billingConn.Publish(wire.SubjectAnswered+".replica", []byte(stream)))
+		must(t, msg.DoubleAck(t.Context())) // this one waits for NATS's word
+		answer, err := answers.NextMsg(patience)
+		if err != nil || string(answer.Data) != stream {
+			t.Errorf("catalog hears %v, %v", answer, err)
+		}
+	}
+	must(t, catalogConn.LastError())
+	must(t, billingConn.LastError())
+}
+
+// The operator sees everything, and tests with his eyes do.
+func TestOperator(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	nc, js := s.connect(t, Operator)
+	sub, err := nc.SubscribeSync(">")
+	must(t, err)
+	purchases, err := js.Stream(t.Context(), wire.StreamPurchases)
+	must(t, err)
+	must(t, purchases.Purge(t.Context()))
+	must(t, js.DeleteStream(t.Context(), wire.StreamUsers))
+	if _, err := sub.NextMsg(patience); err != nil {
+		t.Error(err)
+	}
+	must(t, nc.LastError())
+}
