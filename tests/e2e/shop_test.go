@@ -75,7 +75,7 @@ func testMain(m *testing.M) int {
 	if err := s.Stop(); err != nil {
 		code = fail(err)
 	}
-	if err := noRaces(output.Name()); err != nil {
+	if err := noFaults(output.Name()); err != nil {
 		code = fail(err)
 	}
 	return code
@@ -106,7 +106,7 @@ func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
 		if err := st.Stop(); err != nil {
 			t.Error(err)
 		}
-		if err := noRaces(output.Name()); err != nil {
+		if err := noFaults(output.Name()); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
@@ -248,14 +248,17 @@ func fail(err error) int {
 	return 1
 }
 
-// noRaces looks for what the race detector said of a service.
-func noRaces(output string) error {
+// noFaults looks for what a service may never say: that the race detector found
+// something, or that it needed what NATS forbids it (deploy/nats).
+func noFaults(output string) error {
 	text, err := os.ReadFile(output)
 	if err != nil {
 		return err
 	}
-	if i := bytes.Index(text, []byte("DATA RACE")); i >= 0 {
-		return fmt.Errorf("a data race in a service:\n%s", text[i:min(len(text), i+4000)])
+	for _, fault := range []string{"DATA RACE", "Permissions Violation"} {
+		if i := bytes.Index(text, []byte(fault)); i >= 0 {
+			return fmt.Errorf("a service says %q:\n%s", fault, text[max(0, i-500):min(len(text), i+4000)])
+		}
 	}
 	return nil
 }
