@@ -17,7 +17,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
+	pgtest.Main(m, pgtest.Config{
+		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations()),
+		Settings: map[string]string{"synchronous_standby_names": "nobody"}, // for who asks for synchronous_commit
+	})
 }
 
 // shop is a test's database and a replica's store on it.
@@ -61,6 +64,17 @@ func (s *shop) exec(t *testing.T, sql string, args ...any) {
 	if _, err := s.owner.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
+}
+
+// admin is the superuser's session.
+func (s *shop) admin(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.db.AdminURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
 }
 
 // number reads one number as the schema's owner.

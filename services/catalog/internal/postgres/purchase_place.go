@@ -122,6 +122,10 @@ func readForOrders(ctx context.Context, tx pgx.Tx, orders *catalog.Orders, again
 
 // readKnown queues the reading of purchases that were made before under the
 // orders' keys, and under their ids where an earlier run may have made them.
+// They are locked, though nobody contends for them: a row that can be seen may
+// be missing on a synchronous standby still (its COMMIT was interrupted while
+// it waited), and only a transaction that has written something waits for the
+// standby before it is answered.
 func readKnown(batch *pgx.Batch, orders *catalog.Orders, byID bool) {
 	take := func(rows pgx.Rows) error {
 		known, err := pgx.CollectRows(rows, scanPurchase)
@@ -134,14 +138,16 @@ func readKnown(batch *pgx.Batch, orders *catalog.Orders, byID bool) {
 		batch.Queue(`
 			SELECT `+purchaseColumns+`
 			FROM catalog.purchases
-			WHERE id = ANY($1)`, orders.IDs()).Query(take)
+			WHERE id = ANY($1)
+			FOR KEY SHARE`, orders.IDs()).Query(take)
 	}
 	if users, keys := orders.Keys(); len(users) > 0 {
 		batch.Queue(`
 			SELECT `+purchaseColumns+`
 			FROM catalog.purchases
 			JOIN unnest($1::bigint[], $2::text[]) AS asked (asked_user, asked_key)
-				ON user_id = asked_user AND idempotency_key = asked_key`, users, keys).Query(take)
+				ON user_id = asked_user AND idempotency_key = asked_key
+			FOR KEY SHARE OF purchases`, users, keys).Query(take)
 	}
 }
 

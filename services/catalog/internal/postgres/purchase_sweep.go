@@ -24,15 +24,14 @@ func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) ti
 		for i, p := range due {
 			ids[i] = p.ID
 		}
-		// A claim that a crash takes back only has something sent once more.
-		batch := &pgx.Batch{}
-		batch.Queue(`SET LOCAL synchronous_commit = off`)
-		batch.Queue(`
+		// A claim could be lost in a crash, but the rows must not be: this COMMIT
+		// waits for a synchronous standby that may not have them yet.
+		_, err = tx.Exec(ctx, `
 			UPDATE catalog.purchases
 			SET next_send_at = now() + claim.wait, claimed = claimed + 1
 			FROM unnest($1::uuid[], $2::interval[]) AS claim (purchase_id, wait)
 			WHERE id = claim.purchase_id`, ids, waits)
-		return wrap("move next_send_at", tx.SendBatch(ctx, batch).Close())
+		return wrap("move next_send_at", err)
 	})
 	if err != nil {
 		return nil, wrap("claim due purchases", err)
