@@ -105,7 +105,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	purchases := bus.NewPurchases(nc, js, settler, store, log, registry)
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
-	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
+	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
 	measure(registry, settler)
 	natsconn.Measure(registry, nc)
 

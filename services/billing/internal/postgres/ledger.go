@@ -63,7 +63,22 @@ func (s *Store) settle(ctx context.Context, items []billing.Item, l lock) (resul
 	if err := write(ctx, tx, changes); err != nil {
 		return nil, err
 	}
+	if len(state.Bills) == 0 && len(changes.Charges) == 0 {
+		if err := mark(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
 	return results, commit(ctx, tx)
+}
+
+// mark makes a transaction wait for a synchronous standby that has neither
+// locked nor written anything: it repeats declines for which there was no bill.
+// PostgreSQL has only those wait that have put something into its log.
+func mark(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, `SELECT pg_logical_emit_message(true, 'lavka', 'repeat')`); err != nil {
+		return fmt.Errorf("mark a transaction that only repeats: %w", err)
+	}
+	return nil
 }
 
 // asked is what a group has to read.

@@ -19,7 +19,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
+	pgtest.Main(m, pgtest.Config{
+		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations()),
+		Settings: map[string]string{"synchronous_standby_names": "nobody"}, // for who asks for synchronous_commit
+	})
 }
 
 // shop is a database with a few customers: users 1 to 9, of whom 9 is disabled.
