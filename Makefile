@@ -45,6 +45,12 @@ fuzz: ## Try random input on all that reads input, 30 s each: make fuzz TIME=5m
 		echo "== $$f" && (cd $${f%:*} && go test -run '^$$' -fuzz "^$${f#*:}\$$" -fuzztime $(TIME) .) || exit 1; \
 	done
 
+faults: compiler ## Break running shops in every way and judge them: make faults SEED= CASE= MINUTES=
+	@cd tests && go run -race ./faults $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)') $(if $(MINUTES),-minutes $(MINUTES))
+
+mutants: compiler ## Show that what judges make faults catches broken services: make mutants SEED= CASE=
+	@cd tests && go run -race ./faults -mutants $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)')
+
 demo: bin/lavka ## Tell the whole story against the running shop, and check each answer
 	@exec bin/lavka demo
 

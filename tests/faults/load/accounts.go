@@ -104,6 +104,12 @@ func (a *Accounts) login(ctx context.Context, c *client, u *Account) (history.Ca
 	return call, raw
 }
 
+// Token is what an account shows to services.
+func (a *Account) Token() string {
+	token, _ := a.current()
+	return token
+}
+
 func newHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 64
@@ -114,4 +120,12 @@ func id(raw []byte) (int64, error) {
 	var n numbered
 	err := json.Unmarshal(raw, &n)
 	return n.ID, err
+}
+
+// LogIn logs somebody in anew.
+func (a *Accounts) LogIn(ctx context.Context, rec *history.Recorder, u *Account) error {
+	if call, raw := a.login(ctx, &client{rec: rec, hc: a.c.hc}, u); call.Status != http.StatusOK {
+		return fmt.Errorf("%d %s %s", call.Status, raw, call.Failure)
+	}
+	return nil
 }

@@ -67,7 +67,7 @@ func (b *buyer) token() string {
 
 // look reads a product's price, to expect it later.
 func (b *buyer) look(ctx context.Context, product int64) {
-	call, r, _ := b.call(ctx, "GET", fmt.Sprint(b.w.target.Gateway, "/products/", product), "", nil)
+	call, r, _ := b.call(ctx, "GET", fmt.Sprint(b.w.target.Gateway, "/products/", product), b.token(), nil)
 	if call.Status == http.StatusOK && r.Price != nil {
 		b.prices[product] = int64(*r.Price)
 	}
@@ -180,4 +180,22 @@ func (b *buyer) lookAt(ctx context.Context, purchase string) (state string) {
 	}
 	b.rec.Add(func(h *history.History) { h.Looks = append(h.Looks, look) })
 	return look.State
+}
+
+// SameKey has several clients, started by start, ask with one and the same key
+// until ctx ends.
+func (w *World) SameKey(ctx context.Context, clients int, start func(func())) {
+	account := w.accounts.Buyers[0]
+	want := history.Buy{UserID: account.ID, ProductID: w.Products[0], BillID: w.billsOf(account.ID)[0], Key: w.key()}
+	for range clients {
+		c := w.client()
+		b := &buyer{client: c, w: w, account: account, r: w.random(c)}
+		start(func() {
+			for ctx.Err() == nil {
+				b.order(ctx, want)
+				rest(ctx, time.Duration(20+b.r.IntN(80))*time.Millisecond)
+			}
+			b.follow(ctx, want)
+		})
+	}
 }

@@ -207,8 +207,14 @@ func (w *World) Finish(ctx context.Context) error {
 		})
 	}
 	all.Wait()
+	if len(errs) > maxTold {
+		errs = append(errs[:maxTold], fmt.Errorf("and %d more", len(errs)-maxTold))
+	}
 	return errors.Join(errs...)
 }
+
+// maxTold is how many of the unfinished are told of.
+const maxTold = 3
 
 func (w *World) leaveOpen(what string, try func(context.Context) bool) {
 	w.mu.Lock()

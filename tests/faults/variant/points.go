@@ -9,10 +9,10 @@ const (
 	// and not sent; has claimed rows for the sweeper and not sent; has written
 	// billing's answers and told nobody.
 	CatalogInserted, CatalogPlaced, CatalogClaimed, CatalogAnswered = "catalog.inserted", "catalog.placed", "catalog.claimed", "catalog.answered"
-	// Billing has locked a group's bills and decided; has written the group and
+	// Billing has locked a group's bills; has written the group and
 	// not committed; has committed and answered nobody; has answered and not
 	// acked.
-	BillingDecided, BillingWritten, BillingCommitted, BillingAnswered = "billing.decided", "billing.written", "billing.committed", "billing.answered"
+	BillingLocked, BillingWritten, BillingCommitted, BillingAnswered = "billing.locked", "billing.written", "billing.committed", "billing.answered"
 )
 
 // Points are all points.
@@ -20,7 +20,7 @@ func Points() []string {
 	return []string{
 		AuthChanged, AuthPublished,
 		CatalogInserted, CatalogPlaced, CatalogClaimed, CatalogAnswered,
-		BillingDecided, BillingWritten, BillingCommitted, BillingAnswered,
+		BillingLocked, BillingWritten, BillingCommitted, BillingAnswered,
 	}
 }
 
@@ -29,15 +29,6 @@ func WithPoints() Variant {
 	const imports = "import (\n"
 	const withPoint = "import (\n\t\"lavka/libs/point\"\n\n"
 	reach := func(name string) string { return `point.Reach("` + name + `")` }
-	const (
-		publisher = "services/auth/internal/bus/publisher.go"
-		place     = "services/catalog/internal/postgres/purchase_place.go"
-		purchases = "services/catalog/internal/catalog/purchases.go"
-		sweep     = "services/catalog/internal/catalog/purchase_sweep.go"
-		ledger    = "services/billing/internal/postgres/ledger.go"
-		requests  = "services/billing/internal/bus/purchases.go"
-		answers   = "services/catalog/internal/catalog/purchase_answers.go"
-	)
 	v := Variant{
 		Name: "points",
 		Race: true,
@@ -46,19 +37,19 @@ func WithPoints() Variant {
 			{publisher, "\tfor try := 1; ; try++ {\n", "\t" + reach(AuthChanged) + "\n\tfor try := 1; ; try++ {\n"},
 			{publisher, "\t\treturn p.source.MarkPublished(", "\t\t" + reach(AuthPublished) + "\n\t\treturn p.source.MarkPublished("},
 
-			{place, "\t\torders.Placed(inserted)\n", "\t\t" + reach(CatalogInserted) + "\n\t\torders.Placed(inserted)\n"},
-			{purchases, "\tjoined, first := s.waiters.join(p.ID)\n", "\t" + reach(CatalogPlaced) + "\n\tjoined, first := s.waiters.join(p.ID)\n"},
+			{placing, "\t\torders.Placed(inserted)\n", "\t\t" + reach(CatalogInserted) + "\n\t\torders.Placed(inserted)\n"},
+			{orders, "\tjoined, first := s.waiters.join(p.ID)\n", "\t" + reach(CatalogPlaced) + "\n\tjoined, first := s.waiters.join(p.ID)\n"},
 			{sweep, "\tfor _, p := range due {\n", "\tif len(due) > 0 {\n\t\t" + reach(CatalogClaimed) + "\n\t}\n\tfor _, p := range due {\n"},
 			{answers, "\tfor _, p := range settled.Written {\n", "\t" + reach(CatalogAnswered) + "\n\tfor _, p := range settled.Written {\n"},
 
-			{ledger, "\tif err := write(ctx, tx, changes); err != nil {\n\t\treturn nil, err\n\t}\n\treturn results, commit(ctx, tx)\n",
-				"\t" + reach(BillingDecided) + "\n\tif err := write(ctx, tx, changes); err != nil {\n\t\treturn nil, err\n\t}\n\t" + reach(BillingWritten) +
-					"\n\tif err := commit(ctx, tx); err != nil {\n\t\treturn nil, err\n\t}\n\t" + reach(BillingCommitted) + "\n\treturn results, nil\n"},
+			{ledger, "\tresults, changes := billing.Decide(state, items)\n", "\t" + reach(BillingLocked) + "\n\tresults, changes := billing.Decide(state, items)\n"},
+			{ledger, "\treturn results, commit(ctx, tx)\n",
+				"\t" + reach(BillingWritten) + "\n\tif err := commit(ctx, tx); err != nil {\n\t\treturn nil, err\n\t}\n\t" + reach(BillingCommitted) + "\n\treturn results, nil\n"},
 			// What is published lies in a buffer for a moment; here it has been sent.
 			{requests, "\t\t\terr = msg.Ack()\n", "\t\t\tif point.Armed(\"" + BillingAnswered + "\") {\n\t\t\t\t_ = p.nc.Flush()\n\t\t\t\t" + reach(BillingAnswered) + "\n\t\t\t}\n\t\t\terr = msg.Ack()\n"},
 		},
 	}
-	for _, file := range []string{publisher, place, purchases, sweep, ledger, requests, answers} {
+	for _, file := range []string{publisher, placing, orders, sweep, ledger, requests, answers} {
 		v.Edits = append(v.Edits, Edit{file, imports, withPoint})
 	}
 	return v

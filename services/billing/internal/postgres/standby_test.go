@@ -1,0 +1,63 @@
+package postgres_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lavka/services/billing/internal/billing"
+)
+
+// A session that is ended while its COMMIT waits for the synchronous standby
+// leaves the transaction committed on the primary alone. A repeat must not be
+// answered by what can be seen there before the standby has it too.
+func TestNothingOutrunsAStandby(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	paid := payment(1, 1, 7, 1000)
+	bought, poor, lost := purchase(1, 7, 100), purchase(1, 7, 5000), purchase(1, 99, 100)
+	unreadable := billing.Item{Charge: &billing.ChargeRequest{PurchaseID: uuid.New(), ExpiresAt: time.Now().Add(-time.Hour), Unreadable: true}}
+	s.Settle([]billing.Item{paid, bought, poor, lost, unreadable})
+	// From here on commits wait for the standby that TestMain names and nobody is.
+	s.exec(t, "ALTER DATABASE "+s.db.Name+" SET synchronous_commit = on")
+	// release ends all waits, as an operator's cancel does, and counts them.
+	release := func(t *testing.T) (n int) {
+		err := s.admin.QueryRow(t.Context(), `
+			SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event = 'SyncRep'`).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+
+	for name, item := range map[string]billing.Item{
+		"a new payment":                       payment(2, 1, 7, 1000),
+		"a payment again":                     paid,
+		"a charge again":                      bought,
+		"a decline again":                     poor,
+		"a decline again that has no bill":    lost,
+		"a decline again of we know not whom": unreadable,
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, _ := s.open(t, s.db.URL("billing"))
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				store.Settle([]billing.Item{item})
+			}()
+			for waited, ended := 0, false; !ended; {
+				select {
+				case <-done:
+					ended = true
+				case <-time.After(10 * time.Millisecond):
+				}
+				waited += release(t)
+				if ended && waited == 0 {
+					t.Error("it did not wait for the standby")
+				}
+			}
+		})
+	}
+}

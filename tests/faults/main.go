@@ -1,0 +1,96 @@
+// Faults starts shops of real binaries, drives them, breaks something, heals
+// it, and judges what clients saw and what the databases hold.
+//
+//	go run ./faults [-seed N] [-case NAME] [-minutes N]
+//	go run ./faults -mutants [-case NAME]
+//
+// The first tries each fault once, or, with -minutes, one after another and
+// random mixes of them until the time is over. The second builds broken
+// services and shows that each is caught.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"lavka/deploy/local/stack"
+	"lavka/tests/faults/variant"
+)
+
+func main() {
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "decides what is asked and when it breaks")
+	only := flag.String("case", "", "only the faults (or mutants) whose names match this pattern, as in a shell")
+	minutes := flag.Int("minutes", 0, "how long to go on; 0 means each fault once, and short")
+	mutants := flag.Bool("mutants", false, "show that broken services are caught")
+	root := flag.String("root", "..", "the repository")
+	keep := flag.Bool("keep", false, "keep the shops' data and output")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	h := &harness{root: *root, seed: *seed, only: *only, limit: time.Duration(*minutes) * time.Minute, keep: *keep}
+	if err := h.run(ctx, *mutants); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
+		os.Exit(1)
+	}
+}
+
+// harness is one run of this program.
+type harness struct {
+	root  string
+	seed  uint64
+	only  string
+	limit time.Duration
+	keep  bool
+
+	work   string // everything that is made lies in it
+	plain  string // the services as they are
+	points string // the services with points
+}
+
+func (h *harness) run(ctx context.Context, mutants bool) (err error) {
+	if _, err := filepath.Match(h.only, ""); err != nil {
+		return fmt.Errorf("-case %q: %w", h.only, err)
+	}
+	if h.work, err = os.MkdirTemp("", "lavka-faults-*"); err != nil {
+		return err
+	}
+	defer func() {
+		if h.keep {
+			fmt.Println("the shops' data and output are in", h.work)
+			return
+		}
+		err = errors.Join(err, os.RemoveAll(h.work))
+	}()
+	if err := h.build(ctx); err != nil {
+		return err
+	}
+	if mutants {
+		return h.tryMutants(ctx)
+	}
+	return h.tryFaults(ctx)
+}
+
+func (h *harness) build(ctx context.Context) error {
+	fmt.Println("building the services, as they are and with points")
+	h.plain, h.points = filepath.Join(h.work, "plain"), filepath.Join(h.work, "points")
+	if err := os.Mkdir(h.plain, 0o755); err != nil {
+		return err
+	}
+	if err := stack.Build(ctx, h.root, h.plain, true); err != nil {
+		return err
+	}
+	return variant.Build(ctx, h.root, h.plain, h.points, variant.WithPoints(), stack.Services()...)
+}
+
+func (h *harness) wanted(name string) bool {
+	ok, err := filepath.Match(h.only, name)
+	return h.only == "" || ok && err == nil
+}

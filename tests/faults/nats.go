@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/deploy/local/stack"
+	"lavka/libs/wire"
+	"lavka/tests/faults/natsproxy"
+)
+
+// natsFaults break the broker, and the messages on their way.
+func natsFaults() []fault {
+	return []fault{
+		{
+			name: "nats-restart", story: "NATS stopped and started at once", blind: true,
+			strike: func(ctx context.Context, t *trial) error {
+				t.NATS().Stop()
+				return t.NATS().Start()
+			},
+		},
+		{
+			name: "nats-away", story: "NATS stopped for a minute (3 s); purchases, payments, lists and logins go on", blind: true,
+			strike: func(ctx context.Context, t *trial) error { return t.withoutNATS(ctx, nil) },
+		},
+		{
+			name: "nats-lost", story: "NATS stopped, and its whole store deleted while it is down", blind: true,
+			strike: func(ctx context.Context, t *trial) error { return t.withoutNATS(ctx, t.NATS().Wipe) },
+		},
+		{
+			name: "stream-full", story: "the stream of purchase requests takes no more messages for a while",
+			strike: streamFull,
+		},
+		{
+			name: "stream-deleted", story: "the stream of purchase requests is deleted",
+			strike: func(ctx context.Context, t *trial) error {
+				return t.operate(ctx, func(ctx context.Context, js jetstream.JetStream) error {
+					return js.DeleteStream(ctx, wire.StreamPurchases)
+				})
+			},
+		},
+		{
+			name: "users-deleted", story: "the stream of users is deleted", blind: true,
+			strike: func(ctx context.Context, t *trial) error {
+				return t.operate(ctx, func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, wire.StreamUsers) })
+			},
+		},
+		{
+			name: "consumers-deleted", story: "billing's consumers of purchase requests and of users are deleted", blind: true,
+			strike: func(ctx context.Context, t *trial) error {
+				return t.operate(ctx, func(ctx context.Context, js jetstream.JetStream) error {
+					return errors.Join(js.DeleteConsumer(ctx, wire.StreamPurchases, wire.ConsumerPurchases), js.DeleteConsumer(ctx, wire.StreamUsers, "billing"))
+				})
+			},
+		},
+		messages("messages-delayed", "messages are held for up to a second each way", natsproxy.Rule{Delay: 0.3, MaxDelay: time.Second}),
+		messages("messages-reordered", "messages overtake each other", natsproxy.Rule{Delay: 0.5, MaxDelay: 50 * time.Millisecond}),
+		messages("messages-doubled", "half of all messages come twice", natsproxy.Rule{Duplicate: 0.5}),
+		messages("messages-lost", "a fifth of all messages is lost", natsproxy.Rule{Drop: 0.2}),
+		messages("messages-mixed", "messages are lost, doubled, held and re-ordered", natsproxy.Rule{Drop: 0.1, Duplicate: 0.3, Delay: 0.3, MaxDelay: 500 * time.Millisecond}),
+	}
+}
+
+// withoutNATS stops NATS for a while, and does something to it meanwhile.
+func (t *trial) withoutNATS(ctx context.Context, meanwhile func() error) error {
+	t.NATS().Stop()
+	broken := t.natsAway(ctx)
+	err := last(ctx, t.span(time.Second, time.Minute))
+	if meanwhile != nil {
+		err = errors.Join(err, meanwhile())
+	}
+	return errors.Join(broken, err, t.NATS().Start())
+}
+
+// streamFull leaves no room in the stream; discarding new messages, it refuses
+// them. Billing makes it again as it should be when it reconnects.
+func streamFull(ctx context.Context, t *trial) error {
+	resize := func(bytes int64) error {
+		return t.operate(ctx, func(ctx context.Context, js jetstream.JetStream) error {
+			s, err := js.Stream(ctx, wire.StreamPurchases)
+			if err != nil {
+				return err
+			}
+			cfg := s.CachedInfo().Config
+			cfg.MaxBytes = bytes
+			_, err = js.UpdateStream(ctx, cfg)
+			return err
+		})
+	}
+	if err := resize(1); err != nil {
+		return err
+	}
+	broken := t.promise(ctx, "a purchase is answered 202 while the stream is full", t.boughtLater)
+	err := last(ctx, t.span(time.Second, 20*time.Second))
+	return errors.Join(broken, err, resize(256<<20))
+}
+
+// messages does something to the messages of all replicas, both ways.
+func messages(name, story string, rule natsproxy.Rule) fault {
+	return fault{
+		name: name, story: story, blind: true,
+		strike: func(ctx context.Context, t *trial) error {
+			var rules []natsproxy.Rule
+			for _, match := range []natsproxy.Rule{
+				{Subject: wire.SubjectRequested}, {Subject: wire.SubjectAnswered + ".*"}, {Stream: wire.StreamPurchases}, {Stream: wire.StreamUsers},
+			} {
+				r := rule
+				r.Subject, r.Stream = match.Subject, match.Stream
+				rules = append(rules, r)
+			}
+			of := t.linesOf(stack.Catalog, stack.Billing)
+			before := touched(of)
+			for _, l := range of {
+				l.messages.Set(rules...)
+			}
+			err := last(ctx, t.span(4*time.Second, 30*time.Second))
+			for _, l := range of {
+				l.messages.Clear()
+			}
+			if touched(of) == before {
+				return errors.Join(err, errors.New("no message was touched"))
+			}
+			return err
+		},
+	}
+}
+
+func touched(of []*lines) (n int) {
+	for _, l := range of {
+		c := l.messages.Counts()
+		n += c.Dropped + c.Duplicated + c.Delayed
+	}
+	return n
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"lavka/deploy/local/stack"
+	"lavka/tests/faults/link"
+	"lavka/tests/faults/variant"
+)
+
+// processFaults end, freeze and restart the services' processes.
+func processFaults() []fault {
+	var faults []fault
+	for _, service := range stack.Services() {
+		faults = append(faults,
+			fault{
+				name: "kill-" + service, story: "SIGKILL of one replica of " + service + ", twice, at random moments",
+				blind: service == stack.Auth,
+				strike: func(ctx context.Context, t *trial) error {
+					for range 2 {
+						if err := last(ctx, t.moment()); err != nil {
+							return err
+						}
+						if err := t.crash(ctx, t.one(service)); err != nil {
+							return err
+						}
+					}
+					return nil
+				},
+			},
+			fault{
+				name: "kill-all-" + service, story: "SIGKILL of all replicas of " + service + "; they stay down for a while",
+				blind: service == stack.Auth,
+				strike: func(ctx context.Context, t *trial) error {
+					if err := last(ctx, t.moment()); err != nil {
+						return err
+					}
+					if err := t.everyReplica((*stack.Replica).Crash, service); err != nil {
+						return err
+					}
+					var broken error
+					if service == stack.Billing {
+						broken = t.billingAway(ctx)
+					}
+					if err := last(ctx, t.span(2*time.Second, 15*time.Second)); err != nil {
+						return err
+					}
+					return errors.Join(broken, t.everyReplica(func(r *stack.Replica) error { return r.Start(ctx) }, service))
+				},
+			},
+			fault{
+				name: "freeze-" + service, story: "SIGSTOP of one replica of " + service + " for 20 s (3 s), then SIGCONT",
+				blind: true, // a frozen replica hears nothing, nor does it answer
+				strike: func(ctx context.Context, t *trial) error {
+					r := t.one(service)
+					if err := r.Signal(syscall.SIGSTOP); err != nil {
+						return err
+					}
+					if err := last(ctx, t.span(3*time.Second, 20*time.Second)); err != nil {
+						return errors.Join(err, r.Signal(syscall.SIGCONT))
+					}
+					return r.Signal(syscall.SIGCONT)
+				},
+			},
+		)
+	}
+	for _, name := range variant.Points() {
+		faults = append(faults, fault{
+			name: "kill-at-" + strings.ReplaceAll(name, ".", "-"), story: "SIGKILL at " + pointStory[name], blind: strings.HasPrefix(name, stack.Auth),
+			strike: func(ctx context.Context, t *trial) error { return t.killAt(ctx, name) },
+		})
+	}
+	return append(faults,
+		fault{
+			name: "zombie-billing", story: "SIGSTOP of billing in the middle of its transaction, with the bills locked; SIGCONT after 20 s (4 s)", blind: true, alone: true,
+			strike: zombie,
+		},
+		fault{
+			name: "rolling-restart", story: "SIGTERM and a new start of every replica, one after another; no request through the gateway may fail", alone: true,
+			blind: true, strike: rollingRestart,
+		},
+	)
+}
+
+var pointStory = map[string]string{
+	variant.AuthChanged:      "auth, when a user was changed and before he is published",
+	variant.AuthPublished:    "auth, when a user was published and before that is noted",
+	variant.CatalogInserted:  "catalog, inside a group: purchases inserted, before the commit",
+	variant.CatalogPlaced:    "catalog, between the insert's commit and the sending",
+	variant.CatalogClaimed:   "catalog, when the sweeper has claimed and before it sends",
+	variant.CatalogAnswered:  "catalog, when billing's answer is written and before the buyer hears it",
+	variant.BillingLocked:    "billing, inside a group: bills locked, before the writes",
+	variant.BillingWritten:   "billing, inside a group: written, before the commit",
+	variant.BillingCommitted: "billing, between the commit and the answers",
+	variant.BillingAnswered:  "billing, between the answer and the ack",
+}
+
+// one picks a replica.
+func (t *trial) one(service string) *stack.Replica {
+	replicas := t.Replicas(service)
+	return replicas[t.r.IntN(len(replicas))]
+}
+
+// moment is a short time that nobody can foresee.
+func (t *trial) moment() time.Duration { return rand.N(400 * time.Millisecond) }
+
+// crash kills a replica and starts it again.
+func (t *trial) crash(ctx context.Context, r *stack.Replica) error {
+	if err := r.Crash(); err != nil {
+		return err
+	}
+	return r.Start(ctx)
+}
+
+func (t *trial) killAt(ctx context.Context, name string) error {
+	if err := t.arm(name, "kill"); err != nil {
+		return err
+	}
+	if name == variant.CatalogClaimed {
+		// The sweeper has something to do only when answers fail to come.
+		deaf := t.natsLines(stack.Billing)
+		return errors.Join(deaf.each(func(l *link.Link) error { l.Blackhole(link.Both); return nil }), t.awaitKill(ctx, name), deaf.each((*link.Link).Heal))
+	}
+	return t.awaitKill(ctx, name)
+}
+
+func (t *trial) awaitKill(ctx context.Context, name string) error {
+	pid, err := t.reached(ctx, name)
+	if err != nil {
+		return err
+	}
+	// The launcher starts it again, as an operator's does.
+	return await(ctx, fmt.Sprintf("process %d has been replaced", pid), func() bool {
+		_, err := t.byPID(pid)
+		return err != nil
+	})
+}
+
+// zombie freezes billing while it holds bills. Others must get at them within
+// the sessions' limits: the server ends an idle transaction after 2 s.
+func zombie(ctx context.Context, t *trial) error {
+	if err := t.arm(variant.BillingLocked, "stop"); err != nil {
+		return err
+	}
+	pid, err := t.reached(ctx, variant.BillingLocked)
+	if err != nil {
+		return err
+	}
+	r, err := t.byPID(pid)
+	if err != nil {
+		return err
+	}
+	frozen := time.Now()
+	free := await(ctx, "the zombie's locks are gone", func() bool {
+		held, err := value[bool](ctx, t.shop, `
+			SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'billing ledger' AND state = 'idle in transaction' AND now() - state_change > interval '1500 ms')`)
+		return err == nil && !held && time.Since(frozen) > 1500*time.Millisecond
+	})
+	waited := time.Since(frozen)
+	err = last(ctx, t.span(4*time.Second, 20*time.Second)-waited)
+	if free == nil && waited > 10*time.Second {
+		free = fmt.Errorf("a frozen replica held bills for %v", waited)
+	}
+	return errors.Join(free, err, r.Signal(syscall.SIGCONT))
+}
+
+func rollingRestart(ctx context.Context, t *trial) error {
+	begin := t.rec.Now()
+	for _, service := range stack.Services() {
+		for _, r := range t.Replicas(service) {
+			if err := r.Restart(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	h := t.rec.History()
+	var failed []string
+	for _, c := range h.Buys {
+		if c.Start > begin && (c.Status == 0 || c.Status >= 500) {
+			failed = append(failed, fmt.Sprintf("purchase: %d %s %s", c.Status, c.Code, c.Failure))
+		}
+	}
+	for _, c := range h.BillReads {
+		if c.Start > begin && (c.Status == 0 || c.Status >= 500) {
+			failed = append(failed, fmt.Sprintf("bill: %d %s %s", c.Status, c.Code, c.Failure))
+		}
+	}
+	for _, c := range h.Looks {
+		if c.Start > begin && (c.Status == 0 || c.Status >= 500) {
+			failed = append(failed, fmt.Sprintf("look: %d %s %s", c.Status, c.Code, c.Failure))
+		}
+	}
+	for _, c := range h.Reprices {
+		if c.Start > begin && (c.Status == 0 || c.Status >= 500) {
+			failed = append(failed, fmt.Sprintf("price: %d %s %s", c.Status, c.Code, c.Failure))
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("%d requests failed, such as: %s", len(failed), strings.Join(slices.Compact(failed)[:min(3, len(slices.Compact(failed)))], "; "))
+	}
+	return nil
+}
+
+// billingAway checks what the shop promises while billing is down.
+func (t *trial) billingAway(ctx context.Context) error {
+	if err := t.lists(ctx, "/products", "/purchases"); err != nil {
+		return fmt.Errorf("billing is away and %w", err)
+	}
+	return t.promise(ctx, "a purchase is answered 202", func() bool { return t.boughtLater() })
+}

@@ -1,0 +1,412 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/deploy/local/stack"
+	"lavka/libs/pgserver"
+	"lavka/tests/faults/history"
+	"lavka/tests/faults/link"
+	"lavka/tests/faults/load"
+	"lavka/tests/faults/natsproxy"
+	"lavka/tests/faults/point"
+)
+
+// shop is a shop under test: two replicas of each service, each with lines of
+// its own to Postgres and to NATS that can be broken.
+type shop struct {
+	*stack.Stack
+	dir      string
+	lines    map[string]*lines // by replica: billing-1
+	accounts *load.Accounts
+	rec      *history.Recorder
+	loggedIn time.Time
+	worlds   int64
+	output   *os.File
+	mounted  string           // a disk of its own
+	after    *pgserver.Server // that has taken the place of Postgres
+}
+
+// lines lead from a replica to what it needs.
+type lines struct {
+	postgres, nats *link.Link
+	messages       *natsproxy.Proxy // between the replica and its line to NATS
+}
+
+// kind is what a shop is made of.
+type kind struct {
+	name    string
+	bin     string                       // of the binaries; "" means those with points
+	env     map[string]string            // for every service
+	replica map[string]map[string]string // settings of a replica, by its name
+	disk    int                          // MiB that Postgres has; 0 for all there is
+	change  func(*stack.Config)
+}
+
+// startShop starts a shop and registers its people.
+func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
+	dir, err := os.MkdirTemp(h.work, "shop-*")
+	if err != nil {
+		return nil, err
+	}
+	s = &shop{dir: dir, lines: map[string]*lines{}, rec: history.NewRecorder()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("start a shop: %w", err), s.stop())
+		}
+	}()
+	for _, d := range []string{"points", "data"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if s.output, err = os.Create(filepath.Join(dir, "output")); err != nil {
+		return nil, err
+	}
+	replicas := stack.Service{Replicas: 2}
+	cfg := stack.Config{
+		BinDir: k.bin, DataDir: filepath.Join(dir, "data"), Output: s.output,
+		Auth: replicas, Catalog: replicas, Billing: replicas,
+		Env: map[string]string{point.Dir: filepath.Join(dir, "points")},
+		Adjust: func(service string, replica int, env map[string]string) error {
+			name := service + "-" + strconv.Itoa(replica+1)
+			for setting, value := range k.replica[name] {
+				env[setting] = value
+			}
+			return s.lay(name, env)
+		},
+	}
+	if cfg.BinDir == "" {
+		cfg.BinDir = h.points
+	}
+	for name, value := range k.env {
+		cfg.Env[name] = value
+	}
+	if k.change != nil {
+		k.change(&cfg)
+	}
+	if k.disk > 0 {
+		s.mounted = filepath.Join(dir, "data")
+		if err := mount(s.mounted, k.disk); err != nil {
+			return s, err
+		}
+	}
+	if s.Stack, err = stack.Start(ctx, cfg); err != nil {
+		return s, fmt.Errorf("%w\n%s", err, s.tail())
+	}
+	s.accounts, err = load.Register(ctx, s.target(), s.rec, 4)
+	s.loggedIn = time.Now()
+	return s, err
+}
+
+// lay lays a replica's lines, and has its settings lead along them.
+func (s *shop) lay(replica string, env map[string]string) error {
+	l := &lines{}
+	s.lines[replica] = l
+	var err error
+	if l.postgres, err = lineTo(env["DATABASE_URL"]); err != nil {
+		return err
+	}
+	if env["DATABASE_URL"], err = l.postgres.Through(env["DATABASE_URL"]); err != nil {
+		return err
+	}
+	if l.nats, err = lineTo(env["NATS_URL"]); err != nil {
+		return err
+	}
+	if l.messages, err = natsproxy.New(l.nats.Addr(), 1); err != nil {
+		return err
+	}
+	env["NATS_URL"], err = l.messages.Through(env["NATS_URL"])
+	return err
+}
+
+func lineTo(rawURL string) (*link.Link, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, errors.New("a URL of the shop can't be read") // err would show its password
+	}
+	return link.New(u.Host)
+}
+
+// stop ends the shop and all that stands around it.
+func (s *shop) stop() error {
+	var errs []error
+	if s.Stack != nil {
+		errs = append(errs, s.Stack.Stop())
+	}
+	if s.after != nil {
+		errs = append(errs, s.after.Stop())
+	}
+	for _, l := range s.lines {
+		if l.messages != nil {
+			errs = append(errs, l.messages.Close())
+		}
+		for _, one := range []*link.Link{l.nats, l.postgres} {
+			if one != nil {
+				errs = append(errs, one.Close())
+			}
+		}
+	}
+	if s.mounted != "" {
+		errs = append(errs, syscall.Unmount(s.mounted, 0))
+	}
+	if s.output != nil {
+		errs = append(errs, s.output.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *shop) target() load.Target {
+	t := load.Target{Gateway: s.GatewayURL(), PaymentKey: s.PaymentKeys[0], AdminLogin: s.AdminLogin, AdminPassword: s.AdminPassword}
+	for _, r := range s.Replicas(stack.Billing) {
+		t.Billing = append(t.Billing, r.URL())
+	}
+	for _, r := range s.Replicas(stack.Catalog) {
+		t.Catalog = append(t.Catalog, r.URL())
+	}
+	return t
+}
+
+// newWorld gives bills and products that no earlier run on this shop has used.
+func (s *shop) newWorld(ctx context.Context, seed uint64) (*load.World, error) {
+	if time.Since(s.loggedIn) > 4*time.Minute { // a token lives for ten
+		if err := s.accounts.Refresh(ctx); err != nil {
+			return nil, err
+		}
+		s.loggedIn = time.Now()
+	}
+	s.worlds++
+	return load.New(ctx, load.Config{Target: s.target(), Accounts: s.accounts, Recorder: s.rec, Seed: seed, Serial: s.worlds})
+}
+
+// everyReplica runs f for all replicas at once, or for those of some services.
+func (s *shop) everyReplica(f func(*stack.Replica) error, services ...string) error {
+	if len(services) == 0 {
+		services = stack.Services()
+	}
+	var mu sync.Mutex
+	var errs []error
+	var all sync.WaitGroup
+	for _, service := range services {
+		for _, r := range s.Replicas(service) {
+			all.Go(func() {
+				if err := f(r); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// awaitReady returns when every replica runs and is ready.
+func (s *shop) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return s.everyReplica(func(r *stack.Replica) error { return r.AwaitReady(ctx) })
+}
+
+// linesOf gives the lines of a service's replicas.
+func (s *shop) linesOf(services ...string) []*lines {
+	var of []*lines
+	for _, service := range services {
+		for _, r := range s.Replicas(service) {
+			of = append(of, s.lines[r.Name])
+		}
+	}
+	return of
+}
+
+// connect opens a session as the database's administrator, past all lines.
+func (s *shop) connect(ctx context.Context) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(s.AdminDatabaseURL())
+	if err != nil {
+		return nil, err
+	}
+	cfg.RuntimeParams["default_transaction_read_only"] = "off" // one of the faults turns it on
+	cfg.ConnectTimeout = 5 * time.Second
+	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// sql runs a statement as the database's administrator.
+func (s *shop) sql(ctx context.Context, statement string, args ...any) error {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, statement, args...)
+	return err
+}
+
+// value reads one value as the database's administrator.
+func value[T any](ctx context.Context, s *shop, query string, args ...any) (v T, err error) {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return v, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	err = conn.QueryRow(ctx, query, args...).Scan(&v)
+	return v, err
+}
+
+// operate does something to NATS as its operator.
+func (s *shop) operate(ctx context.Context, f func(context.Context, jetstream.JetStream) error) error {
+	nc, err := nats.Connect(s.NATSURL())
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return f(ctx, js)
+}
+
+// verify is billing verify.
+func (s *shop) verify(ctx context.Context) error {
+	if out, err := s.Command(ctx, stack.Billing, "verify").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// arm has the first process that reaches a point end, or freeze.
+func (s *shop) arm(name, what string) error {
+	tmp := filepath.Join(s.dir, "arming")
+	if err := os.WriteFile(tmp, []byte(what), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(s.dir, "points", name))
+}
+
+// reached waits until a process has reached an armed point, and gives its id.
+func (s *shop) reached(ctx context.Context, name string) (pid int, err error) {
+	file := filepath.Join(s.dir, "points", name+".reached")
+	err = await(ctx, "somebody reaches "+name, func() bool {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return false
+		}
+		pid, err = strconv.Atoi(string(text))
+		return err == nil
+	})
+	return pid, errors.Join(err, removeIfThere(file), removeIfThere(filepath.Join(s.dir, "points", name)))
+}
+
+func removeIfThere(file string) error {
+	if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// byPID finds the replica that a process belongs to.
+func (s *shop) byPID(pid int) (*stack.Replica, error) {
+	for _, service := range stack.Services() {
+		for _, r := range s.Replicas(service) {
+			if r.PID() == pid {
+				return r, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("no replica has process %d", pid)
+}
+
+// races looks for what the race detector has said of a service, panics, and
+// what NATS has refused to let a service do.
+func (s *shop) complaints() error {
+	text, err := os.ReadFile(s.output.Name())
+	if err != nil {
+		return err
+	}
+	for _, bad := range []string{"DATA RACE", "panic: ", "Permissions Violation"} {
+		if i := bytes.Index(text, []byte(bad)); i >= 0 {
+			return fmt.Errorf("a service says:\n%s", text[max(0, i-200):min(len(text), i+3000)])
+		}
+	}
+	return nil
+}
+
+func (s *shop) tail() string {
+	text, err := os.ReadFile(s.output.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-5000):])
+}
+
+// memory is a process's resident memory in MiB.
+func memory(ctx context.Context, pid int) (int, error) {
+	out, err := exec.CommandContext(ctx, "ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
+	if err != nil {
+		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+	}
+	kib, err := strconv.Atoi(string(bytes.TrimSpace(out)))
+	return kib / 1024, err
+}
+
+// status is what a GET is answered with; 0 for no answer.
+func status(ctx context.Context, url, token string) int {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// await waits for a condition, for a minute at most.
+func await(ctx context.Context, what string, reached func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for !reached() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited in vain until %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// last passes the time during which a fault lasts.
+func last(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"lavka/deploy/local/stack"
+	"lavka/tests/faults/history"
+	"lavka/tests/faults/load"
+	"lavka/tests/faults/variant"
+)
+
+// faults are all rows of the table.
+func (h *harness) faults() []fault {
+	var all []fault
+	for _, some := range [][]fault{processFaults(), natsFaults(), postgresFaults(), networkFaults(), specialFaults()} {
+		all = append(all, some...)
+	}
+	return all
+}
+
+// kind makes what a shop of a kind needs.
+func (h *harness) kind(name string) (kind, error) {
+	k := kind{name: name}
+	switch name {
+	case "": // the usual one
+	case "hasty":
+		k.env = map[string]string{"PURCHASE_WAIT": "30ms", "PURCHASE_EXPIRY": "3s"}
+	case "clocks":
+		v, err := variant.WithClock()
+		if err != nil {
+			return k, err
+		}
+		k.bin = filepath.Join(h.work, "clocks")
+		if err := variant.Build(context.Background(), h.root, h.plain, k.bin, v, stack.Services()...); err != nil {
+			return k, err
+		}
+		off := func(d time.Duration) map[string]string {
+			return map[string]string{variant.ClockOff: strconv.Itoa(int(d.Seconds()))}
+		}
+		k.replica = map[string]map[string]string{
+			"auth-2": off(-time.Hour), "catalog-2": off(time.Hour), "billing-2": off(-time.Hour), "billing-1": off(time.Hour),
+		}
+	case "small-disk":
+		k.change = func(cfg *stack.Config) {
+			cfg.PostgresSettings = map[string]string{"max_wal_size": "64MB", "min_wal_size": "32MB"}
+		}
+		k.disk = 400
+	default:
+		return k, fmt.Errorf("there is no kind of shop called %q", name)
+	}
+	return k, nil
+}
+
+// specialFaults need a shop of another kind, or another load.
+func specialFaults() []fault {
+	return []fault{
+		{
+			name: "quiet", story: "nothing is broken", alone: true,
+			strike: func(ctx context.Context, t *trial) error { return last(ctx, t.span(3*time.Second, 10*time.Second)) },
+		},
+		{
+			name: "redelivery", story: "billing killed inside a group, and catalog too: NATS alone has the request, and delivers it again", alone: true, blind: true,
+			mix: load.Mix{Buyers: 1}, strike: redelivery,
+		},
+		{
+			name: "failover", story: "the primary lost for good, and a synchronous standby in its place, after commits had waited for it", alone: true, blind: true, forgets: true, spoils: true,
+			strike: failover,
+		},
+		{
+			name: "key-for-a-minute", story: "one Idempotency-Key asked with for a minute (4 s) by eight clients while replicas are killed", blind: true,
+			strike: keyForAMinute,
+		},
+		{
+			name: "sweeper-races", story: "the sweeper sends again while the first request is still under way (PURCHASE_WAIT 30 ms)", kind: "hasty", alone: true,
+			strike: func(ctx context.Context, t *trial) error { return last(ctx, t.span(3*time.Second, 20*time.Second)) },
+		},
+		{
+			name: "billing-down-past-expiry", story: "billing down until purchases have expired (PURCHASE_EXPIRY 3 s)", kind: "hasty", alone: true,
+			strike: func(ctx context.Context, t *trial) error {
+				err := t.everyReplica((*stack.Replica).Crash, stack.Billing)
+				err = errors.Join(err, last(ctx, t.span(4*time.Second, 20*time.Second)))
+				return errors.Join(err, t.everyReplica(func(r *stack.Replica) error { return r.Start(ctx) }, stack.Billing))
+			},
+		},
+		{
+			name: "clocks-off", story: "the wall clocks of replicas are an hour ahead or behind, billing's one each way", kind: "clocks", blind: true, alone: true,
+			strike: func(ctx context.Context, t *trial) error { return last(ctx, t.span(3*time.Second, 20*time.Second)) },
+		},
+		{
+			name: "overload", story: "300 buyers at once for 30 s (5 s): each is answered in time, and it ends when they go", alone: true, blind: true,
+			strike: overload,
+		},
+	}
+}
+
+// keyForAMinute has several clients ask with one key, for as long as it takes,
+// while replicas die.
+func keyForAMinute(ctx context.Context, t *trial) error {
+	asking, stop := context.WithTimeout(ctx, t.span(4*time.Second, time.Minute))
+	defer stop()
+	var clients sync.WaitGroup
+	t.world.SameKey(asking, 8, clients.Go)
+	var err error
+	for asking.Err() == nil && err == nil {
+		service := []string{stack.Billing, stack.Catalog}[t.r.IntN(2)]
+		err = t.crash(ctx, t.one(service))
+		if err == nil {
+			err = last(ctx, t.span(500*time.Millisecond, 5*time.Second))
+		}
+	}
+	clients.Wait()
+	return err
+}
+
+// redelivery leaves a request in nobody's hands but NATS's.
+func redelivery(ctx context.Context, t *trial) error {
+	if err := t.arm(variant.BillingLocked, "kill"); err != nil {
+		return err
+	}
+	if _, err := t.reached(ctx, variant.BillingLocked); err != nil {
+		return err
+	}
+	if err := t.everyReplica((*stack.Replica).Crash, stack.Catalog); err != nil {
+		return err
+	}
+	broken := t.promise(ctx, "billing decides, without catalog, on the request that it had taken", func() bool {
+		open, err := value[int](ctx, t.shop, `
+			SELECT count(*) FROM catalog.purchases p WHERE status = 'pending' AND NOT EXISTS (SELECT FROM billing.charges c WHERE c.purchase_id = p.id)`)
+		return err == nil && open == 0
+	})
+	return errors.Join(broken, t.everyReplica(func(r *stack.Replica) error { return r.Start(ctx) }, stack.Catalog))
+}
+
+// overload has far more buyers than the shop can serve at once.
+func overload(ctx context.Context, t *trial) error {
+	const maxMemory = 1500 // MiB; the race detector takes five to ten times what a service does
+	begin := t.rec.Now()
+	storm, stop := context.WithTimeout(ctx, t.span(5*time.Second, 30*time.Second))
+	defer stop()
+	t.world.Run(storm, load.Mix{Buyers: 300})
+	end := t.rec.Now()
+	answered := map[int]int{}
+	for _, b := range t.rec.History().Buys {
+		if b.Start < begin {
+			continue
+		}
+		answered[b.Status]++
+		switch {
+		case b.Status == 0:
+			return fmt.Errorf("a purchase was not answered within %v of overload: %s", b.End-b.Start, b.Failure)
+		case b.Status == http.StatusServiceUnavailable && !b.RetryAfter, b.Status >= 500 && b.Status != http.StatusServiceUnavailable:
+			return fmt.Errorf("overload was answered with %d %s, Retry-After %v", b.Status, b.Code, b.RetryAfter)
+		}
+	}
+	err := t.everyReplica(func(r *stack.Replica) error {
+		if mib, err := memory(ctx, r.PID()); err != nil || mib > maxMemory {
+			return fmt.Errorf("%s takes %d MiB after an overload (%w)", r.Name, mib, err)
+		}
+		return nil
+	})
+	return errors.Join(err, t.promise(ctx, "purchases are completed as before the overload", func() bool {
+		return t.among(func(h history.History) bool {
+			for _, b := range h.Buys {
+				if b.Start > end && b.Status == http.StatusCreated && b.End-b.Start < time.Second {
+					return true
+				}
+			}
+			return false
+		})
+	}))
+}
+
+// mount gives a directory a disk of its own, of so many MiB.
+func mount(dir string, mib int) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
+		return fmt.Errorf("mount a tmpfs of %d MiB (that takes root): %w", mib, err)
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"lavka/tests/faults/books"
+	"lavka/tests/faults/check"
+	"lavka/tests/faults/history"
+	"lavka/tests/faults/load"
+)
+
+// fault is a row of the table: something that breaks.
+type fault struct {
+	name  string
+	story string // what is done, in a few words
+	kind  string // of the shop that it needs; "" means the usual one
+	// strike breaks something, heals it, and returns when it is healed. What
+	// it calls a broken promise is an error.
+	strike func(context.Context, *trial) error
+	// mix is the load meanwhile; the zero value means the usual one.
+	mix load.Mix
+	// blind is for faults that keep news of users from arriving in time: then
+	// a disabled user may get in for longer.
+	blind bool
+	// forgets is for crashes of the database: catalog may forget answers, and
+	// is told again.
+	forgets bool
+	// alone is not to be mixed with others. What spoils leaves a shop that is
+	// no longer like others.
+	alone, spoils bool
+}
+
+// The limits that the shop promises.
+const (
+	definiteIn = 30 * time.Second // from healing to every outcome
+	revokedIn  = time.Second
+)
+
+// trial is one try of a fault, or of several at once.
+type trial struct {
+	*shop
+	r     *rand.Rand
+	world *load.World
+	long  bool
+}
+
+// span is how long a fault lasts: the second length in a long run.
+func (t *trial) span(short, long time.Duration) time.Duration {
+	if t.long {
+		return long
+	}
+	return short
+}
+
+// outcome is what came of a trial.
+type outcome struct {
+	calls    int
+	definite time.Duration // from healing until every outcome was known
+	looks    int64         // at the ledger, while it was in use
+	wrong    []check.Violation
+}
+
+// try lets faults strike a shop under load, and judges. An error means that the
+// trial itself failed.
+func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault) (o outcome, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	t := &trial{shop: s, r: rand.New(rand.NewPCG(seed, 0)), long: long}
+	if t.world, err = s.newWorld(ctx, seed); err != nil {
+		return o, err
+	}
+	from, to := t.world.Range()
+	watcher := books.Watch(ctx, s.AdminDatabaseURL(), from, to)
+
+	mix, opts := load.Usual, check.Options{RevocationLimit: revokedIn}
+	for _, f := range faults {
+		if f.mix != (load.Mix{}) {
+			mix = f.mix
+		}
+		if f.blind {
+			opts.RevocationLimit = 0
+		}
+		opts.CatalogForgets = opts.CatalogForgets || f.forgets
+	}
+	loaded, unload := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { t.world.Run(loaded, mix) })
+	struck := t.strikeAll(ctx, faults)
+	healed := time.Now()
+	unload()
+	running.Wait()
+
+	limit, cancelFinish := context.WithDeadline(ctx, healed.Add(definiteIn))
+	defer cancelFinish()
+	if err := t.world.Finish(limit); err != nil {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "c", What: fmt.Sprintf("%v after healing: %v", definiteIn, err)})
+	}
+	if err := s.atRest(limit, from, to); err != nil {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "c", What: err.Error()})
+	}
+	o.definite = time.Since(healed)
+	if struck != nil {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: struck.Error()})
+	}
+	var unbalanced []string
+	o.looks, unbalanced = watcher.Stop()
+	for _, what := range unbalanced {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "e", What: "while in use: " + what})
+	}
+	b, err := books.Read(ctx, s.AdminDatabaseURL(), from, to)
+	if err != nil {
+		return o, err
+	}
+	h := since(s.rec.History(), from, to)
+	o.calls = calls(h)
+	o.wrong = append(o.wrong, check.Check(h, b, opts)...)
+	if err := s.verify(ctx); err != nil {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "i", What: err.Error()})
+	}
+	if err := s.complaints(); err != nil {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "output", What: err.Error()})
+	}
+	return o, nil
+}
+
+// strikeAll lets all faults strike at once, under load before and after.
+func (t *trial) strikeAll(ctx context.Context, faults []fault) error {
+	if err := last(ctx, t.span(500*time.Millisecond, time.Second)); err != nil {
+		return err
+	}
+	errs := make([]error, len(faults))
+	var all sync.WaitGroup
+	for i, f := range faults {
+		own := *t
+		own.r = rand.New(rand.NewPCG(t.r.Uint64(), uint64(i)))
+		all.Go(func() { errs[i] = f.strike(ctx, &own) })
+	}
+	all.Wait()
+	if err := t.awaitReady(ctx); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, last(ctx, t.span(500*time.Millisecond, 2*time.Second)))...)
+}
+
+// atRest waits until no purchase is pending, and billing knows the users as
+// auth does.
+func (s *shop) atRest(ctx context.Context, from, to int64) error {
+	for {
+		pending, err := value[int](ctx, s, `SELECT count(*) FROM catalog.purchases WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2`, from, to)
+		var late int
+		if err == nil {
+			late, err = value[int](ctx, s, `SELECT count(*) FROM auth.users u LEFT JOIN billing.customers c ON c.user_id = u.id WHERE c.version IS DISTINCT FROM u.version`)
+		}
+		if err == nil && pending+late == 0 {
+			return nil
+		}
+		if last(ctx, 100*time.Millisecond) != nil {
+			return fmt.Errorf("%v after healing %d purchases are pending and billing does not know %d users as they are (%v)", definiteIn, pending, late, err)
+		}
+	}
+}
+
+// since is the part of a shop's history that is about the bills and payments in
+// a range; each trial has its own. What is about users belongs to all.
+func since(h history.History, from, to int64) history.History {
+	in := func(id int64) bool { return id >= from && id < to }
+	var part history.History
+	for _, c := range h.Buys {
+		if in(c.BillID) {
+			part.Buys = append(part.Buys, c)
+		}
+	}
+	bought := map[string]bool{}
+	for _, c := range part.Buys {
+		bought[c.PurchaseID] = true
+	}
+	for _, c := range h.Pays {
+		if in(c.PaymentID) {
+			part.Pays = append(part.Pays, c)
+		}
+	}
+	for _, c := range h.BillReads {
+		if in(c.BillID) {
+			part.BillReads = append(part.BillReads, c)
+		}
+	}
+	for _, c := range h.Looks {
+		if bought[c.PurchaseID] {
+			part.Looks = append(part.Looks, c)
+		}
+	}
+	for _, c := range h.Pages {
+		if in(c.BillID) {
+			part.Pages = append(part.Pages, c)
+		}
+	}
+	part.Reprices = h.Reprices
+	if len(part.Pays) == 0 {
+		return part
+	}
+	begin := part.Pays[0].Start
+	for _, c := range h.Switches {
+		if c.Start >= begin {
+			part.Switches = append(part.Switches, c)
+		}
+	}
+	for _, c := range h.Accesses {
+		if c.Start >= begin {
+			part.Accesses = append(part.Accesses, c)
+		}
+	}
+	return part
+}
+
+func calls(h history.History) int {
+	return len(h.Buys) + len(h.Pays) + len(h.BillReads) + len(h.Looks) + len(h.Pages) + len(h.Reprices) + len(h.Switches) + len(h.Accesses)
+}

@@ -1,0 +1,107 @@
+package variant
+
+// Mutant is a service that is broken on purpose.
+type Mutant struct {
+	Variant
+	Service string
+	Breaks  string // what it does wrong, in a sentence
+}
+
+const (
+	decide    = "services/billing/internal/billing/decide.go"
+	ledger    = "services/billing/internal/postgres/ledger.go"
+	settle    = "services/billing/internal/postgres/settle.go"
+	customer  = "services/billing/internal/postgres/customer.go"
+	requests  = "services/billing/internal/bus/purchases.go"
+	placing   = "services/catalog/internal/postgres/purchase_place.go"
+	orders    = "services/catalog/internal/catalog/purchases.go"
+	sweep     = "services/catalog/internal/catalog/purchase_sweep.go"
+	answers   = "services/catalog/internal/catalog/purchase_answers.go"
+	publisher = "services/auth/internal/bus/publisher.go"
+)
+
+// Mutants are the broken services.
+func Mutants() []Mutant {
+	all := []Mutant{
+		mutant("charge-before-lookup", "billing", "billing decides on a purchase without looking up whether it has decided before",
+			Edit{decide, "if known := g.Charges[r.PurchaseID]; known != nil {", "if known := g.Charges[r.PurchaseID]; known != nil && r.Unreadable {"}),
+
+		mutant("answer-before-commit", "billing", "billing answers while its COMMIT is still to come",
+			Edit{ledger, "\tdefer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()\n", "\tdefer func() {\n\t\tif err != nil {\n\t\t\t_ = tx.Rollback(context.WithoutCancel(ctx))\n\t\t}\n\t}()\n"},
+			Edit{ledger, "\treturn results, commit(ctx, tx)\n", "\tgo func() {\n\t\ttime.Sleep(30 * time.Millisecond)\n\t\t_ = commit(context.WithoutCancel(ctx), tx)\n\t}()\n\treturn results, nil\n"}),
+
+		mutant("skip-bill-lock", "billing", "billing reads bills without locking them",
+			Edit{ledger, "\twait lock = \"FOR UPDATE\"", "\twait lock = \"\""}),
+
+		mutant("lose-an-item", "billing", "billing answers every item of a group and writes all but the last",
+			Edit{ledger, "\tif err := write(ctx, tx, changes); err != nil {\n", `	if n := len(changes.Transactions) - 1; n > 0 {
+		lost := changes.Transactions[n]
+		changes.Transactions = changes.Transactions[:n]
+		changes.Balances[lost.BillID].Balance -= lost.Amount
+		for i, c := range changes.Charges {
+			if c.TransactionID != nil && *c.TransactionID == lost.ID {
+				changes.Charges = append(changes.Charges[:i], changes.Charges[i+1:]...)
+				break
+			}
+		}
+	}
+	if err := write(ctx, tx, changes); err != nil {
+`}),
+
+		mutant("ack-before-commit", "billing", "billing acks a request before it has decided on it",
+			Edit{requests, "\trequest, err := read(msg.Data())\n", "\t_ = msg.Ack()\n\trequest, err := read(msg.Data())\n"}),
+
+		mutant("forget-sweeper", "catalog", "catalog never sends a request again",
+			Edit{sweep, "\tdue, err := s.Store.Due(", "\treturn 0, nil\n\tdue, err := s.Store.Due("}),
+
+		mutant("credit-a-replay", "billing", "billing credits a payment again that comes again",
+			Edit{decide, "\tcase repeat:\n", "\tcase repeat:\n\t\tbill.Balance += p.Amount\n\t\tg.changes.Balances[bill.ID] = bill\n"}),
+
+		mutant("stale-user", "billing", "billing takes an older state of a user for the newer one",
+			Edit{customer, "\n\t\tWHERE customers.version < EXCLUDED.version`", "`"}),
+
+		mutant("repeat-before-lock", "billing", "billing answers a repeat without waiting for the bill's lock",
+			Edit{settle, "\tresults, err := s.settleAgain(ctx, items, wait)\n", `	if known, ok := s.answeredBefore(ctx, items); ok {
+		return known
+	}
+	results, err := s.settleAgain(ctx, items, wait)
+`},
+			Edit{settle, "\nfunc commit(", `
+func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) ([]billing.Result, bool) {
+	results := make([]billing.Result, len(items))
+	for i, item := range items {
+		if item.Payment == nil {
+			return nil, false
+		}
+		var n int
+		err := s.ledger.QueryRow(ctx, "SELECT count(*) FROM billing.transactions WHERE payment_id = $1", item.Payment.ID).Scan(&n)
+		if err != nil || n == 0 {
+			return nil, false
+		}
+		results[i] = billing.Result{Credited: true, Repeat: true}
+	}
+	return results, true
+}
+
+func commit(`}),
+
+		mutant("conflict-do-nothing", "billing", "billing's ledger inserts say ON CONFLICT DO NOTHING",
+			Edit{ledger, "$6::bigint[], $7::uuid[])`,\n\t\t\tids, bills", "$6::bigint[], $7::uuid[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, bills"},
+			Edit{ledger, "$6::bigint[], $7::bigint[])`,\n\t\t\tids, users", "$6::bigint[], $7::bigint[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, users"}),
+
+		mutant("published-unsaid", "auth", "auth notes that a user was published, and has not published him",
+			Edit{publisher, "\t\t_, err = p.js.Publish(ctx, subject, data, ", "\t\t_, err = func(context.Context, string, []byte, ...jetstream.PublishOpt) (any, error) { return nil, nil }(ctx, subject, data, "}),
+	}
+	// These are caught by what happens at a point.
+	for i, m := range all {
+		if m.Name == "ack-before-commit" {
+			points := WithPoints()
+			all[i].Adds, all[i].Edits = points.Adds, append(m.Edits, points.Edits...)
+		}
+	}
+	return all
+}
+
+func mutant(name, service, breaks string, edits ...Edit) Mutant {
+	return Mutant{Variant: Variant{Name: name, Edits: edits}, Service: service, Breaks: breaks}
+}
