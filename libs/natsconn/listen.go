@@ -30,7 +30,8 @@ type Listener struct {
 // drainTime bounds how long Run takes in what has been pulled, once ctx ended.
 const drainTime = 2 * time.Second
 
-// Run listens until ctx ends; then it handles what it had pulled and returns.
+// Run listens until ctx ends; then it handles what it had pulled, hands back
+// what it can't get to in time, and returns.
 func (l Listener) Run(ctx context.Context) error {
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	wait := shortest
@@ -89,11 +90,29 @@ func (l Listener) listen(ctx context.Context) error {
 	}
 	for {
 		msg, err := messages.Next(jetstream.NextContext(taking))
+		if err != nil && taking.Err() != nil {
+			handBack(messages)
+		}
 		if err != nil {
 			return fmt.Errorf("next message: %w", err)
 		}
 		if err := l.Handle(context.WithoutCancel(ctx), msg); err != nil {
 			return err
+		}
+	}
+}
+
+// handBack has what was pulled and not taken delivered to another replica at
+// once.
+func handBack(messages jetstream.MessagesContext) {
+	for {
+		// All that is left is here already.
+		msg, err := messages.Next(jetstream.NextMaxWait(10 * time.Millisecond))
+		if err != nil {
+			return
+		}
+		if err := msg.Nak(); err != nil {
+			return // the connection is gone: only time brings it back
 		}
 	}
 }
