@@ -75,7 +75,8 @@ func TestGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	versions := revocation.New(js, 10*time.Minute, slog.New(slog.DiscardHandler), time.Now)
+	nothing := func(context.Context, func(int64, int64)) error { return nil }
+	versions := revocation.New(js, nothing, 10*time.Minute, slog.New(slog.DiscardHandler), time.Now)
 	verifier, err := token.NewVerifier(keys, "lavka", "lavka", time.Hour, time.Now)
 	if err != nil {
 		t.Fatal(err)

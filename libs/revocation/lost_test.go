@@ -35,7 +35,7 @@ func TestNewsThatWentDownWithTheConnectionIsHeard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := revocation.New(js, 10*time.Minute, slog.New(slog.DiscardHandler), time.Now)
+	v := revocation.New(js, f.source, 10*time.Minute, slog.New(slog.DiscardHandler), time.Now)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -20,9 +20,18 @@ import (
 // slack covers clocks that differ and messages under way.
 const slack = 2 * time.Minute
 
+// Window is how long the version of a user matters to tokens that live that long.
+func Window(tokenLifetime time.Duration) time.Duration { return tokenLifetime + slack }
+
+// Source tells whose token versions were raised within the window, as auth's
+// database knows them. The stream may be behind it: while auth could not
+// publish, or after NATS has lost its store.
+type Source func(ctx context.Context, tell func(userID, tokenVersion int64)) error
+
 // Versions holds the token versions that were heard within a token's lifetime.
 type Versions struct {
 	js     jetstream.JetStream
+	source Source
 	log    *slog.Logger
 	window time.Duration
 	now    func() time.Time
@@ -41,9 +50,9 @@ type version struct {
 }
 
 // New makes Versions for tokens that live that long; Run starts the listening.
-func New(js jetstream.JetStream, tokenLifetime time.Duration, log *slog.Logger, now func() time.Time) *Versions {
+func New(js jetstream.JetStream, source Source, tokenLifetime time.Duration, log *slog.Logger, now func() time.Time) *Versions {
 	return &Versions{
-		js: js, log: log, window: tokenLifetime + slack, now: now,
+		js: js, source: source, log: log, window: Window(tokenLifetime), now: now,
 		ready: make(chan struct{}), heard: map[int64]version{},
 	}
 }
@@ -55,7 +64,7 @@ func (v *Versions) Revoked(userID, tokenVersion int64) bool {
 	return tokenVersion < v.heard[userID].token
 }
 
-// Ready says whether the stream has been read once to its end.
+// Ready says whether all is known that was revoked before it listened.
 func (v *Versions) Ready() bool {
 	select {
 	case <-v.ready:
@@ -65,7 +74,7 @@ func (v *Versions) Ready() bool {
 	}
 }
 
-// Loaded is closed when the stream has been read once to its end.
+// Loaded is closed when all is known that was revoked before it listened.
 func (v *Versions) Loaded() <-chan struct{} { return v.ready }
 
 // Known is the number of users whose version is kept.
@@ -99,9 +108,6 @@ func (v *Versions) Run(ctx context.Context) error {
 			}
 			next++
 			v.hear(ctx, msg.Data())
-			if meta.NumPending == 0 {
-				v.markReady()
-			}
 			return nil
 		},
 	}.Run(ctx)
@@ -123,11 +129,14 @@ func (v *Versions) open(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make consumer: %w", err)
 	}
-	// A stream that has just been made anew is empty too. What auth says again
-	// then comes within seconds, the latest changes first.
-	if consumer.CachedInfo().NumPending == 0 {
-		v.markReady()
+	if v.Ready() {
+		return consumer, nil
 	}
+	// In this order: what comes after the source was asked is heard.
+	if err := v.source(ctx, v.learn); err != nil {
+		return nil, fmt.Errorf("ask for what was revoked before: %w", err)
+	}
+	v.readyOnce.Do(func() { close(v.ready) })
 	return consumer, nil
 }
 
@@ -137,13 +146,17 @@ func (v *Versions) hear(ctx context.Context, data []byte) {
 		v.log.ErrorContext(ctx, "a user's message can't be read", "error", err)
 		return
 	}
+	v.learn(user.ID, user.TokenVersion)
+}
+
+func (v *Versions) learn(userID, tokenVersion int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.now().After(v.pruneAt) {
 		v.prune()
 	}
-	if user.TokenVersion >= v.heard[user.ID].token {
-		v.heard[user.ID] = version{user.TokenVersion, v.now()}
+	if tokenVersion >= v.heard[userID].token {
+		v.heard[userID] = version{tokenVersion, v.now()}
 	}
 }
 
@@ -158,5 +171,3 @@ func (v *Versions) prune() {
 		}
 	}
 }
-
-func (v *Versions) markReady() { v.readyOnce.Do(func() { close(v.ready) }) }

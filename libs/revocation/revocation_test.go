@@ -2,7 +2,9 @@ package revocation_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"testing"
@@ -24,13 +26,16 @@ type fixture struct {
 	nats *natstest.Server
 	js   jetstream.JetStream
 
-	mu  sync.Mutex
-	now time.Time
+	mu       sync.Mutex
+	now      time.Time
+	database map[int64]int64 // what auth's own knows of token versions
+	broken   bool            // can't be asked
+	asked    int
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, nats: natstest.Start(t), now: time.Now()}
+	f := &fixture{t: t, nats: natstest.Start(t), now: time.Now(), database: map[int64]int64{}}
 	nc, err := natsconn.Connect(f.nats.URL, "test", slog.New(slog.DiscardHandler), func() {})
 	if err != nil {
 		t.Fatal(err)
@@ -48,10 +53,31 @@ func (f *fixture) clock() time.Time {
 	return f.now
 }
 
+// source is auth's database.
+func (f *fixture) source(_ context.Context, tell func(userID, tokenVersion int64)) error {
+	f.mu.Lock()
+	broken, versions := f.broken, maps.Clone(f.database)
+	f.asked++
+	f.mu.Unlock()
+	if broken {
+		return errors.New("auth is away")
+	}
+	for id, version := range versions {
+		tell(id, version)
+	}
+	return nil
+}
+
+func (f *fixture) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
 // run starts one that listens until the test ends.
 func (f *fixture) run(lifetime time.Duration) *revocation.Versions {
 	f.t.Helper()
-	v := revocation.New(f.js, lifetime, slog.New(slog.DiscardHandler), f.clock)
+	v := revocation.New(f.js, f.source, lifetime, slog.New(slog.DiscardHandler), f.clock)
 	ctx, cancel := context.WithCancel(f.t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -112,9 +138,10 @@ func TestFirstReadAndNews(t *testing.T) {
 	}
 	v := f.run(10 * time.Minute)
 	<-v.Loaded()
-	if !v.Ready() || v.Known() != 500 {
-		t.Errorf("ready %v, %d known", v.Ready(), v.Known())
+	if !v.Ready() {
+		t.Error("loaded, and not ready")
 	}
+	eventually(t, "all that was said before is heard", func() bool { return v.Known() == 500 })
 	for id := range int64(500) {
 		if own := id%3 + 1; v.Revoked(id+1, own) || !v.Revoked(id+1, own-1) {
 			t.Fatalf("user %d with version %d", id+1, own)
@@ -138,6 +165,41 @@ func TestFirstReadAndNews(t *testing.T) {
 	}
 }
 
+// The stream is behind auth's database, as after an outage in which auth could
+// not publish: a replica must not open with what the stream says.
+func TestWhatTheStreamDoesNotSay(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.makeStream()
+	f.say(1, 1, 1)
+	f.database[1], f.database[2] = 2, 5
+	f.broken = true
+	v := f.run(10 * time.Minute)
+	eventually(t, "auth is asked, and asked again", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.asked >= 3 })
+	if v.Ready() {
+		t.Error("ready, though auth has not answered")
+	}
+	f.set(func() { f.broken = false })
+	<-v.Loaded()
+	if !v.Revoked(1, 1) || v.Revoked(1, 2) || !v.Revoked(2, 4) {
+		t.Error("ready, and lets in whom auth's database does not")
+	}
+
+	// Once ready it asks no more: news must be heard while auth is away.
+	f.set(func() { f.broken, f.asked = true, 0 })
+	if err := f.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
+		t.Fatal(err)
+	}
+	f.makeStream()
+	f.say(1, 3, 3)
+	eventually(t, "news on a new stream", func() bool { return v.Revoked(1, 2) })
+	f.set(func() {
+		if f.asked > 0 {
+			t.Errorf("auth was asked %d more times", f.asked)
+		}
+	})
+}
+
 func TestNotReadyWithoutAStream(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -148,7 +210,7 @@ func TestNotReadyWithoutAStream(t *testing.T) {
 	}
 	f.nats.Start()
 	f.makeStream()
-	<-v.Loaded() // an empty stream has been read to its end
+	<-v.Loaded()
 	f.say(1, 1, 2)
 	eventually(t, "news", func() bool { return v.Revoked(1, 1) })
 }
@@ -162,7 +224,7 @@ func TestStreamMadeAgain(t *testing.T) {
 	}
 	f.say(2, 1, 5)
 	v := f.run(10 * time.Minute)
-	<-v.Loaded()
+	eventually(t, "all that was said before is heard", func() bool { return v.Known() == 2 })
 	if err := f.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +252,7 @@ func TestForgetsWhatNoTokenOutlives(t *testing.T) {
 	f.makeStream()
 	f.say(1, 1, 2)
 	v := f.run(10 * time.Minute)
-	<-v.Loaded()
+	eventually(t, "what was said before is heard", func() bool { return v.Revoked(1, 1) })
 	pass := func(d time.Duration) {
 		f.mu.Lock()
 		defer f.mu.Unlock()

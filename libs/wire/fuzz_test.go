@@ -72,6 +72,26 @@ func FuzzDecodeUserChanged(f *testing.F) {
 	})
 }
 
+// Whoever asks for page after page must come to an end.
+func FuzzDecodeRevocations(f *testing.F) {
+	seed(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if m, err := wire.DecodeRevocationsAsked(data); err == nil {
+			same(t, data, m, reread(t, m, wire.DecodeRevocationsAsked))
+		}
+		const after = 7
+		told := func(data []byte) (wire.RevocationsTold, error) { return wire.DecodeRevocationsTold(data, after) }
+		m, err := told(data)
+		if err != nil {
+			return
+		}
+		if m.More && m.Versions[len(m.Versions)-1].UserID <= after {
+			t.Fatalf("%q leads nowhere", data)
+		}
+		same(t, data, m, reread(t, m, told))
+	})
+}
+
 // What we write is read, whatever the numbers in it are.
 func FuzzOurOwnMessagesAreRead(f *testing.F) {
 	f.Add(int64(7), int64(9), int64(999), int64(1_767_323_045))

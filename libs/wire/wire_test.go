@@ -28,6 +28,8 @@ func TestGolden(t *testing.T) {
 		"purchase_settled":   wire.PurchaseAnswered{V: 1, PurchaseID: id, Outcome: wire.Settled, Balance: &balance, TransactionID: &tx},
 		"purchase_declined":  wire.PurchaseAnswered{V: 1, PurchaseID: id, Outcome: wire.Declined, Reason: wire.InsufficientFunds, Balance: &balance},
 		"user_changed":       wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when},
+		"revocations_asked":  wire.RevocationsAsked{V: 1, After: 7},
+		"revocations_told":   wire.RevocationsTold{V: 1, Versions: []wire.TokenVersion{{UserID: 8, TokenVersion: 2}}, More: true},
 	} {
 		want, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 		if err != nil {
@@ -64,6 +66,12 @@ func TestReadersTakeTheGoldenFilesAndUnknownMembers(t *testing.T) {
 	if m, err := wire.DecodeUserChanged(read("user_changed")); err != nil || m.TokenVersion != 2 {
 		t.Errorf("%+v, %v", m, err)
 	}
+	if m, err := wire.DecodeRevocationsAsked(read("revocations_asked")); err != nil || m.After != 7 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodeRevocationsTold(read("revocations_told"), 7); err != nil || m.Versions[0].TokenVersion != 2 || !m.More {
+		t.Errorf("%+v, %v", m, err)
+	}
 }
 
 func TestReadersRefuse(t *testing.T) {
@@ -78,6 +86,25 @@ func TestReadersRefuse(t *testing.T) {
 		}
 		if _, err := wire.DecodeUserChanged([]byte(text)); err == nil {
 			t.Errorf("user %s was taken", text)
+		}
+		if _, err := wire.DecodeRevocationsTold([]byte(text), 0); err == nil {
+			t.Errorf("revocations %s were taken", text)
+		}
+	}
+	if _, err := wire.DecodeUserChanged([]byte(`{"v":1,"id":7,"login":"ann","role":"user","status":"disabled","version":2}`)); err == nil {
+		t.Error("a user without a token version was taken: whose tokens it takes back can't be known")
+	}
+	for _, text := range []string{`{}`, `{"v":2}`, `{"v":1,"after":-1}`, `{"v":1,"after":"x"}`} {
+		if _, err := wire.DecodeRevocationsAsked([]byte(text)); err == nil {
+			t.Errorf("question %s was taken", text)
+		}
+	}
+	for _, text := range []string{
+		`{"v":1}`, `{"v":1,"versions":[],"more":true}`, `{"v":1,"versions":[{"user_id":7,"token_version":2}]}`, `{"v":1,"versions":[{"user_id":8}]}`,
+		`{"v":1,"versions":[{"user_id":9,"token_version":2},{"user_id":8,"token_version":2}]}`,
+	} {
+		if _, err := wire.DecodeRevocationsTold([]byte(text), 7); err == nil {
+			t.Errorf("revocations after user 7 %s were taken", text)
 		}
 	}
 }

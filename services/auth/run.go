@@ -104,7 +104,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
+	revocations := bus.NewRevocations(store, revocation.Window(cfg.TokenLifetime), log)
+	if err := revocations.Answer(nc); err != nil {
+		return err
+	}
+	versions := revocation.New(js, revocations.Tell, cfg.TokenLifetime, log, time.Now)
 	verifier, err := token.NewVerifier(ring, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
 	if err != nil {
 		return err

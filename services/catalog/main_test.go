@@ -56,11 +56,28 @@ func newShop(t *testing.T) *shop {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.owner.Close(context.WithoutCancel(t.Context())) })
-	_, js := s.connect(t)
+	s.playAuth(t)
+	return s
+}
+
+// playAuth makes the stream of users, and says that no token has been revoked.
+func (s *shop) playAuth(t *testing.T) {
+	t.Helper()
+	nc, js := s.connect(t)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1}); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	none, err := wire.Encode(wire.RevocationsTold{V: wire.Version, Versions: []wire.TokenVersion{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Subscribe(wire.SubjectRevocations, func(msg *nats.Msg) {
+		if err := msg.Respond(none); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *shop) connect(t *testing.T) (*nats.Conn, jetstream.JetStream) {

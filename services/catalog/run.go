@@ -118,7 +118,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	versions := revocation.New(js, cfg.TokenLifetime, log, time.Now)
+	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
 	protected, err := access.NewGuard(tokens, versions).Protect(contract)
 	if err != nil {
 		return err

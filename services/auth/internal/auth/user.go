@@ -39,6 +39,9 @@ type User struct {
 	CreatedAt    time.Time
 }
 
+// TokenVersion is a user's: tokens with a lower one are refused.
+type TokenVersion struct{ UserID, Version int64 }
+
 // Status says what a user is: disabled hides everything else, so that enabling
 // gives back what was there before.
 func (u User) Status() Status {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/pg"
+	"lavka/services/auth/internal/auth"
 )
 
 // ClaimNews gives at most limit users whose newest version has not been
@@ -34,6 +35,23 @@ func (s *Store) claim(ctx context.Context, which string, limit int, lease time.D
 		return nil, pg.Fail("claim users to publish", err)
 	}
 	return ids, nil
+}
+
+// TokenVersions gives the token versions above the first of users who changed
+// within a time: at most limit of them, after a user id, in the order of ids.
+func (s *Store) TokenVersions(ctx context.Context, within time.Duration, after int64, limit int) ([]auth.TokenVersion, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT id, token_version FROM auth.users
+		WHERE changed_at > now() - $1::interval AND token_version > 1 AND id > $2
+		ORDER BY id LIMIT $3`, within, after, limit)
+	if err != nil {
+		return nil, pg.Fail("read token versions", err)
+	}
+	versions, err := pgx.CollectRows(rows, pgx.RowToStructByPos[auth.TokenVersion])
+	if err != nil {
+		return nil, pg.Fail("read token versions", err)
+	}
+	return versions, nil
 }
 
 // MarkPublished says that NATS has acknowledged a version, and when it is to be

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -191,6 +192,30 @@ func TestClaims(t *testing.T) {
 	}
 	if ids, err := f.ClaimRepeats(t.Context(), 1, time.Minute); err != nil || len(ids) != 1 || ids[0] != 1 {
 		t.Errorf("the one that changed does not go first: %v %v", ids, err)
+	}
+}
+
+func TestTokenVersions(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(t, `INSERT INTO auth.users (login, password_hash, role, token_version, changed_at) SELECT 'user' || i, 'x', 'user', i % 3 + 1, now() - i * interval '1 minute' FROM generate_series(1, 20) i`)
+	got := map[int64]int64{}
+	for after := int64(0); ; {
+		page, err := f.TokenVersions(t.Context(), 9*time.Minute+30*time.Second, after, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, one := range page {
+			got[one.UserID] = one.Version
+			after = max(after, one.UserID)
+		}
+	}
+	// Neither those who changed before that, nor those of whom nothing was ever revoked.
+	if want := map[int64]int64{1: 2, 2: 3, 4: 2, 5: 3, 7: 2, 8: 3}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -1,0 +1,73 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"lavka/libs/natstest"
+	"lavka/libs/revocation"
+	"lavka/libs/wire"
+	"lavka/services/auth/internal/auth"
+)
+
+// versions are the users of a database, in the order of their ids.
+type versions struct {
+	users []auth.TokenVersion
+	err   error
+}
+
+func (v *versions) TokenVersions(_ context.Context, within time.Duration, after int64, limit int) ([]auth.TokenVersion, error) {
+	if within != 12*time.Minute {
+		return nil, errors.New("asked for another time")
+	}
+	users := v.users[slices.IndexFunc(v.users, func(u auth.TokenVersion) bool { return u.UserID > after }):]
+	return users[:min(len(users), limit)], v.err
+}
+
+// Whoever asks over NATS hears the same as auth's own replicas, in messages that
+// NATS takes.
+func TestRevocations(t *testing.T) {
+	t.Parallel()
+	all := map[int64]int64{}
+	source := &versions{}
+	for i := range int64(2*revocationsPage + 1) {
+		user := auth.TokenVersion{UserID: math.MaxInt64 - 5000 + i, Version: math.MaxInt64 - i}
+		source.users = append(source.users, user)
+		all[user.UserID] = user.Version
+	}
+	nc, err := nats.Connect(natstest.Start(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	r := NewRevocations(source, 12*time.Minute, slog.New(slog.DiscardHandler))
+	if err := r.Answer(nc); err != nil {
+		t.Fatal(err)
+	}
+	for name, ask := range map[string]revocation.Source{"itself": r.Tell, "over NATS": revocation.Ask(nc)} {
+		told := map[int64]int64{}
+		if err := ask(t.Context(), func(userID, version int64) { told[userID] = version }); err != nil || !maps.Equal(told, all) {
+			t.Errorf("%s: %d users of %d, %v", name, len(told), len(all), err)
+		}
+	}
+	page, err := nc.Request(wire.SubjectRevocations, []byte(`{"v":1,"after":0}`), 30*time.Second)
+	if err != nil || len(page.Data) > 64<<10 {
+		t.Errorf("a page of %d bytes: %v", len(page.Data), err)
+	}
+
+	// Better no answer than a wrong one: who gets none is not ready.
+	source.err = errors.New("the database is away")
+	for name, ask := range map[string]revocation.Source{"itself": r.Tell, "over NATS": revocation.Ask(nc)} {
+		if err := ask(t.Context(), func(int64, int64) {}); err == nil {
+			t.Errorf("%s: an answer without a database", name)
+		}
+	}
+}
