@@ -99,7 +99,8 @@ func TestClosingsGoThrough(t *testing.T) {
 	}
 }
 
-// Who closes has said what he had to say.
+// Who closes has said what he had to say. What he only began to say comes last,
+// or it would be taken to end in what was held.
 func TestWhatIsHeldGoesBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	p, client, server := ends(t)
@@ -109,8 +110,11 @@ func TestWhatIsHeldGoesBeforeTheEnd(t *testing.T) {
 	_, err := client.Write([]byte("PING\r\n" + said))
 	must(t, err)
 	eventually(t, "both are held", func() bool { return p.Counts().Delayed == 2 })
+	const begun = "PUB y 99\r\nonly a part"
+	_, err = client.Write([]byte(begun))
+	must(t, err)
 	must(t, client.Close())
-	if got, err := io.ReadAll(server); err != nil || string(got) != "PING\r\n"+said {
+	if got, err := io.ReadAll(server); err != nil || string(got) != "PING\r\n"+said+begun {
 		t.Errorf("%q, %v", got, err)
 	}
 	must(t, p.Close())

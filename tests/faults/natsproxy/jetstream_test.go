@@ -50,10 +50,11 @@ func (j *jet) publish(stream string, n int, data func() []byte) (sent [][]byte) 
 	return sent
 }
 
-// pull reads a stream as billing does.
-func (j *jet) pull(stream string) jetstream.MessagesContext {
+// pull reads a stream as billing does. What is not acknowledged within a time
+// comes again.
+func (j *jet) pull(stream string, again time.Duration) jetstream.MessagesContext {
 	j.t.Helper()
-	consumer, err := j.js.CreateConsumer(j.t.Context(), stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second})
+	consumer, err := j.js.CreateConsumer(j.t.Context(), stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckExplicitPolicy, AckWait: again})
 	must(j.t, err)
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(1000), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second))
 	must(j.t, err)
@@ -84,7 +85,7 @@ func TestJetStreamWithoutRules(t *testing.T) {
 	const n = 10_000
 	random := rand.New(rand.NewPCG(5, 6))
 	sent := j.publish("A", n, func() []byte { return awkward(random) })
-	messages := j.pull("A")
+	messages := j.pull("A", patience)
 	for i, want := range sent {
 		m := j.next(messages)
 		if meta, err := m.Metadata(); err != nil || meta.Sequence.Stream != uint64(i+1) || !bytes.Equal(m.Data(), want) {
@@ -105,7 +106,7 @@ func TestDeliveriesOfOneStreamAreDuplicated(t *testing.T) {
 	j.publish("B", n, hello)
 	j.Set(natsproxy.Rule{Stream: "A", Direction: natsproxy.ToClient, Duplicate: 1})
 	for stream, times := range map[string]int{"A": 2, "B": 1} {
-		messages := j.pull(stream)
+		messages := j.pull(stream, patience)
 		for i := range times * n {
 			m := j.next(messages)
 			if meta, err := m.Metadata(); err != nil || meta.Sequence.Stream != uint64(i/times+1) || meta.NumDelivered != 1 {
@@ -124,7 +125,7 @@ func TestDeliveriesThatAreDroppedComeAgain(t *testing.T) {
 	const n = 500
 	j.publish("A", n, hello)
 	j.Set(natsproxy.Rule{Stream: "A", Drop: 0.2, Delay: 0.2}) // the acknowledgements too
-	messages, seen := j.pull("A"), map[uint64]bool{}
+	messages, seen := j.pull("A", time.Second), map[uint64]bool{}
 	again := 0
 	for len(seen) < n {
 		meta, err := j.next(messages).Metadata()

@@ -48,6 +48,9 @@ func (p *pipe) run(allowed *atomic.Int64) {
 	frames := newReader(p, p.direction, allowed)
 	for {
 		f, err := frames.next()
+		if frames.blind { // then this may be a part of a frame, and nothing must come in between
+			p.releaseAll()
+		}
 		if err == nil {
 			err = p.pass(f)
 		}
@@ -160,7 +163,7 @@ func (p *pipe) sendHeld(held ...*heldFrame) {
 // held back goes before: it has been sent, after all.
 func (p *pipe) end(err error) {
 	p.releaseAll()
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		p.pair.Reset()
 		return
 	}
