@@ -1,0 +1,76 @@
+package check
+
+import (
+	"fmt"
+
+	"lavka/tests/faults/history"
+)
+
+// allEnds is invariant (c). Every purchase in the books is in catalog once, and
+// completed or declined. Completed: billing has settled one charge for it, and
+// the ledger one transaction, with catalog's user, bill, price and transaction
+// id. Declined: billing has declined it once, for the same reason, with the same
+// balance, and the ledger has nothing. An answer 202 names such a purchase, as it
+// was asked for. What a look showed (to the buyer alone) stayed so: a final
+// state, its reason, the price, the transaction.
+func (j *judge) allEnds() {
+	for id, p := range sorted(j.purchases) {
+		if wrong := p.openEnd(); wrong != "" {
+			j.report("c", purchaseName(id), "%s: %s", purchaseName(id), wrong)
+		}
+	}
+}
+
+func (p *purchase) openEnd() string {
+	for _, b := range p.named {
+		if wrong := p.unlike(b); wrong != "" {
+			return fmt.Sprintf("%s was answered %d, but %s", asked(b), b.Status, wrong)
+		}
+	}
+	if wrong := p.disagreement(); wrong != "" {
+		return wrong
+	}
+	for _, l := range p.looks {
+		if wrong := p.unlikeLook(l); wrong != "" {
+			return wrong
+		}
+	}
+	return ""
+}
+
+// disagreement says what catalog and billing don't agree on.
+func (p *purchase) disagreement() string {
+	switch len(p.rows) {
+	case 0:
+		if len(p.charges) > 0 {
+			return "catalog does not have it, and billing has " + chargeText(p.charges[0])
+		}
+		return ""
+	case 1:
+	default:
+		return fmt.Sprintf("catalog has it %d times", len(p.rows))
+	}
+	switch p.rows[0].Status {
+	case "completed":
+		return p.unlikeSettled()
+	case "declined":
+		return p.unlikeUnsettled()
+	}
+	return "it is still " + rowText(p.rows[0])
+}
+
+func (p *purchase) unlikeLook(l *history.Look) string {
+	if l.Status != 200 {
+		return ""
+	}
+	if len(p.rows) == 0 {
+		return fmt.Sprintf("a look %s showed it, and catalog does not have it", when(l.Call))
+	}
+	row := p.rows[0]
+	final := l.State == row.Status && l.Reason == row.Reason && same(l.TransactionID, row.TransactionID)
+	if l.UserID != row.UserID || l.Price != row.Price || (l.State != "pending" && !final) {
+		return fmt.Sprintf("a look %s showed user %d: %s, price %d, transaction %s, reason %q; in the end catalog has %s",
+			when(l.Call), l.UserID, l.State, l.Price, number(l.TransactionID), l.Reason, rowText(row))
+	}
+	return ""
+}

@@ -1,0 +1,229 @@
+package check_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"lavka/tests/faults/check"
+	"lavka/tests/faults/history"
+)
+
+func TestE(t *testing.T) {
+	t.Parallel()
+	page := func(s *shop) *history.Page { return &s.h.Pages[1] }
+	wantOnly(t, "e", []broken{
+		{"a balance is not the sum", func(s *shop) { s.b.Bills[0].Balance++ }},
+		{"a line leaves another balance", func(s *shop) { s.creditOf(5).After++ }},
+		{"a balance was negative", func(s *shop) { s.creditOf(5).ID, s.creditOf(7).ID = 1001, 1002; s.addUp() }},
+		{"two lines have one id", func(s *shop) { s.creditOf(7).ID = s.creditOf(5).ID }},
+		{"a bill has another owner", func(s *shop) {
+			s.b.Bills[slices.IndexFunc(s.b.Bills, func(b history.Bill) bool { return b.ID == 21 })].UserID = 1
+		}},
+		{"there is no such bill", func(s *shop) { drop(&s.b.Bills, func(b history.Bill) bool { return b.ID == 21 }) }},
+		{"there are two such bills", func(s *shop) { s.b.Bills = append(s.b.Bills, s.b.Bills[0]) }},
+		{"a bill that is not there was read", func(s *shop) {
+			s.h.BillReads = append(s.h.BillReads, history.BillRead{Call: history.Call{Status: 200}, UserID: 1, BillID: 77})
+		}},
+		{"a negative balance was read", func(s *shop) { s.h.BillReads[0].Balance = -1 }},
+		{"somebody else read a bill", func(s *shop) { s.h.BillReads[0].UserID = 2 }},
+		{"somebody else read a page", func(s *shop) { page(s).UserID = 2 }},
+		{"a page has a gap", func(s *shop) { page(s).Lines = slices.Delete(page(s).Lines, 1, 2) }},
+		{"a page is the wrong way round", func(s *shop) { slices.Reverse(page(s).Lines) }},
+		{"a page shows another amount", func(s *shop) { page(s).Lines[1].Amount++ }},
+		{"a page shows another balance", func(s *shop) { page(s).Lines[1].After++ }},
+		{"a page shows another payment", func(s *shop) { page(s).Lines[0].PaymentID = new(int64(77)) }},
+		{"a page shows another purchase", func(s *shop) { page(s).Lines[1].PurchaseID = new("late") }},
+		{"a page shows no purchase", func(s *shop) { page(s).Lines[1].PurchaseID = nil }},
+		{"a page shows what is not in the ledger", func(s *shop) { page(s).Lines[2].ID = 77 }},
+	})
+}
+
+func TestF(t *testing.T) {
+	t.Parallel()
+	again := func(change func(*history.Buy)) func(*shop) {
+		return func(s *shop) { change(s.answer("k1", 2)) }
+	}
+	refusedLater := func(status int, code string) func(*shop) {
+		return again(func(b *history.Buy) {
+			b.Status, b.Code, b.PurchaseID, b.State, b.Price, b.TransactionID = status, code, "", "", nil, nil
+		})
+	}
+	wantOnly(t, "f", []broken{
+		{"a repeat names another purchase", again(func(b *history.Buy) { b.PurchaseID = "ghost" })},
+		{"a repeat has another price", again(func(b *history.Buy) { b.Price = new(int64(120)) })},
+		{"a repeat has another transaction", again(func(b *history.Buy) { b.TransactionID = new(int64(7777)) })},
+		{"a repeat is declined", again(func(b *history.Buy) { b.Status, b.Code, b.TransactionID = 409, "purchase_expired", nil })},
+		{"a repeat is declined with another balance", func(s *shop) {
+			b := *s.answer("poor", 1)
+			b.Replayed, b.Balance = true, new(int64(77))
+			s.h.Buys = append(s.h.Buys, b)
+		}},
+		{"a repeat is not marked", again(func(b *history.Buy) { b.Replayed = false })},
+		{"a repeat is pending again", again(func(b *history.Buy) { b.Status, b.State, b.TransactionID = 202, "pending", nil })},
+		{"a repeat finds no product", refusedLater(404, "product_not_found")},
+		{"a repeat finds another price", refusedLater(409, "price_changed")},
+		{"a repeat finds the key used", refusedLater(422, "idempotency_key_reused")},
+		{"a repeat is overloaded", refusedLater(503, "overloaded")},
+		{"a fresh key is called used", func(s *shop) { s.answer("k8", 1).Status, s.answer("k8", 1).Code = 422, "idempotency_key_reused" }},
+		{"a look finds it pending again", func(s *shop) { s.h.Looks[0].State, s.h.Looks[0].TransactionID = "pending", nil }},
+		{"a look does not find it any more", func(s *shop) { s.h.Looks[0].Status, s.h.Looks[0].Code = 404, "purchase_not_found" }},
+		{"two contents of one payment were credited", func(s *shop) { s.payment(6, 1).Status, s.payment(6, 2).Status = 200, 200 }},
+		{"a payment was credited as new twice", func(s *shop) { s.payment(1, 2).Replayed = false }},
+		{"a payment was refused later", func(s *shop) { s.payment(1, 2).Status, s.payment(1, 2).Code = 404, "user_not_found" }},
+		{"a payment was in conflict with itself", func(s *shop) { s.payment(1, 2).Status, s.payment(1, 2).Code = 409, "transaction_conflict" }},
+	})
+}
+
+func TestG(t *testing.T) {
+	t.Parallel()
+	wantOnly(t, "g", []broken{
+		{"a balance that never was", func(s *shop) { s.h.BillReads[0].Balance = 901 }},
+		{"a read of the past", func(s *shop) { s.h.BillReads[0].Balance = 1000 }},
+		{"a read of the future", func(s *shop) { s.h.BillReads[0].Balance = 970 }},
+		{"two reads go back in time", func(s *shop) {
+			r := s.h.BillReads
+			r[1].Balance, r[2].Balance = r[2].Balance, r[1].Balance
+		}},
+		{"the ledger has an order that was not", func(s *shop) { s.creditOf(5).ID, s.creditOf(7).ID = s.creditOf(7).ID, s.creditOf(5).ID; s.addUp() }},
+		{"a decline was known before it was asked for", func(s *shop) {
+			l := *s.lastLook("late")
+			l.PurchaseID, l.UserID, l.State, l.Reason, l.TransactionID = "poor", 3, "declined", "insufficient_funds", nil
+			l.Start, l.End = 1, 2
+			s.h.Looks = append(s.h.Looks, l)
+		}},
+		{"a purchase was known before it was asked for", func(s *shop) {
+			l := *s.lastLook("late")
+			l.PurchaseID, l.TransactionID, l.Start, l.End = "last", s.row("last").TransactionID, 1, 2
+			s.h.Looks = append(s.h.Looks, l)
+		}},
+		{"a decline saw another balance", func(s *shop) { s.declineWith(7) }},
+		{"a decline saw enough", func(s *shop) { s.declineWith(250) }},
+		{"a page of the past", func(s *shop) { s.h.Pages[1].Lines = s.h.Pages[1].Lines[1:] }},
+		{"a page of the future", func(s *shop) { s.h.Pages[0].Status, s.h.Pages[0].Lines = 200, s.h.Pages[1].Lines }},
+		{"a page is empty too late", func(s *shop) { s.h.Pages[1].Lines = nil }},
+	})
+}
+
+func TestH(t *testing.T) {
+	t.Parallel()
+	wantOnly(t, "h", []broken{
+		{"another price than was expected", func(s *shop) { s.sell("bare", 90) }},
+		{"another price than was expected, which it had", func(s *shop) {
+			s.row("bare").Expected, s.answer("bare", 1).Expected = new(int64(120)), new(int64(120))
+		}},
+		{"a price that never was", func(s *shop) { s.sell("last", 240) }},
+		{"a price of the past", func(s *shop) { s.sell("dear", 100) }},
+		{"a price of the future", func(s *shop) {
+			s.h.Reprices[2].Start, s.h.Reprices[2].End = 247*time.Millisecond, 248*time.Millisecond
+		}},
+		{"a price that was followed by another one", func(s *shop) { s.h.Reprices = append(s.h.Reprices, reprice(3, 4, 2, 300)) }},
+		{"a price that was refused", func(s *shop) { s.h.Reprices[1].Status = 422 }},
+		{"a price changed to what was expected", func(s *shop) { s.answer("k9", 1).Expected = new(int64(100)) }},
+		{"a price changed to what never was", func(s *shop) { s.answer("k9", 1).Price = new(int64(99)) }},
+		{"a price changed to the future", func(s *shop) { s.answer("k9", 1).Price = new(int64(120)) }},
+		{"a price changed, and none was expected", func(s *shop) { s.answer("k9", 1).Expected = nil }},
+		{"a price changed to none", func(s *shop) { s.answer("k9", 1).Price = nil }},
+	})
+}
+
+func TestAPriceThatMayHaveBeen(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*shop){
+		"a change without an answer may have been late": func(s *shop) {
+			s.h.Reprices[1].Status = 0
+			s.h.Reprices = append(s.h.Reprices, reprice(3, 4, 2, 300))
+		},
+		"a change without an answer may not have been": func(s *shop) {
+			never := reprice(3, 4, 2, 300)
+			never.Status = 502
+			s.h.Reprices = append(s.h.Reprices, never)
+		},
+		"two changes at once": func(s *shop) { s.h.Reprices = append(s.h.Reprices, reprice(1, 3, 2, 300)) },
+		"a change that goes on": func(s *shop) {
+			s.h.Reprices[2].Start, s.h.Reprices[2].End = 90*time.Millisecond, 900*time.Millisecond
+		},
+	} {
+		s := story()
+		change(s)
+		for _, v := range check.Check(s.h, s.b, options) {
+			t.Errorf("%s: %s", name, v)
+		}
+	}
+}
+
+func reprice(start, end int, product, price int64) history.Reprice {
+	r := history.Reprice{Call: span{start: start, end: end}.call(0), ProductID: product, Price: price}
+	r.Status = 200
+	return r
+}
+
+func TestJ(t *testing.T) {
+	t.Parallel()
+	banned := func(s *shop) *history.Buy { return &s.h.Buys[len(s.h.Buys)-1] }
+	wantOnly(t, "j", []broken{
+		{"billing does not know a user", func(s *shop) { s.b.Customers = s.b.Customers[1:] }},
+		{"billing knows another status", func(s *shop) { s.b.Customers[2].Status = "active" }},
+		{"billing knows another version", func(s *shop) { s.b.Customers[0].Version++ }},
+		{"billing has heard of a user by a token only", func(s *shop) { s.b.Customers[0].Version = 0 }},
+		{"billing knows a user who is not there", func(s *shop) { s.b.Customers = append(s.b.Customers, history.User{ID: 8, Status: "active"}) }},
+		{"billing knows a user twice", func(s *shop) { s.b.Customers = append(s.b.Customers, s.b.Customers[0]) }},
+		{"a disabled user gets in", func(s *shop) { s.h.Accesses[1].Status = 200 }},
+		{"a disabled user gets in with a new token", func(s *shop) { s.h.Accesses[1].Status, s.h.Accesses[1].TokenFrom = 200, 299e6 }},
+		{"a disabled user reads a bill", func(s *shop) {
+			s.h.BillReads = append(s.h.BillReads, history.BillRead{Call: history.Call{Start: 300e6, End: 301e6, Status: 200}, UserID: 3, BillID: 30, Balance: 200})
+		}},
+		{"a disabled user reads a page", func(s *shop) {
+			l := s.creditOf(3)
+			s.h.Pages = append(s.h.Pages, history.Page{Call: history.Call{Start: 300e6, End: 301e6, Status: 200}, UserID: 3, BillID: 30,
+				Lines: []history.Line{{ID: l.ID, Amount: l.Amount, After: l.After, PaymentID: l.PaymentID}}})
+		}},
+		{"a disabled user looks at a purchase", func(s *shop) {
+			s.h.Looks = append(s.h.Looks, history.Look{Call: history.Call{Start: 300e6, End: 301e6, Status: 200}, UserID: 3, PurchaseID: "poor", State: "declined", Reason: "insufficient_funds", Price: 250})
+		}},
+		{"a disabled user buys", func(s *shop) {
+			*banned(s) = order(3, 1, 30, "")
+			b := banned(s)
+			b.Start, b.End = 300e6, 301e6
+			s.invent(history.Purchase{ID: "x", UserID: 3, ProductID: 1, BillID: 30, Price: 120})
+			r := s.row("x")
+			b.Status, b.PurchaseID, b.State, b.Price, b.TransactionID = 201, "x", "completed", &r.Price, r.TransactionID
+		}},
+		{"a disabled user buys without an answer", func(s *shop) {
+			banned(s).Status = 0
+			s.invent(history.Purchase{ID: "x", UserID: 3, ProductID: 1, BillID: 30, Price: 120})
+		}},
+	})
+}
+
+func TestWhoMayGetIn(t *testing.T) {
+	t.Parallel()
+	enabling := func(start, end time.Duration, status int) history.Switch {
+		return history.Switch{Call: history.Call{Start: start, End: end, Status: status}, UserID: 3, Enabled: true}
+	}
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name   string
+		change func(*shop)
+		found  bool
+	}{
+		{"soon after", func(s *shop) { s.h.Accesses[1].Start = 264*ms + limit }, false},
+		{"a moment later", func(s *shop) { s.h.Accesses[1].Start = 264*ms + limit + 1 }, true},
+		{"enabled again", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(299*ms, 301*ms, 200)) }, false},
+		{"perhaps enabled again", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(299*ms, 301*ms, 0)) }, false},
+		{"enabled at the same time", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(259*ms, 261*ms, 200)) }, false},
+		{"perhaps enabled late", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(240*ms, 250*ms, 502)) }, false},
+		{"enabled before", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(240*ms, 250*ms, 200)) }, true},
+		{"enabled later", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(301*ms, 303*ms, 200)) }, true},
+		{"not enabled", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(290*ms, 295*ms, 403)) }, true},
+		{"perhaps not disabled", func(s *shop) { s.h.Switches[0].Status = 0 }, false},
+	} {
+		s := story()
+		s.h.Accesses[1].Status = 200
+		c.change(s)
+		found := check.Check(s.h, s.b, options)
+		if c.found != (len(found) == 1 && found[0].Invariant == "j") || !c.found && len(found) > 0 {
+			t.Errorf("%s: want a violation of j: %v, got %v", c.name, c.found, found)
+		}
+	}
+}

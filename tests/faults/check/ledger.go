@@ -1,0 +1,89 @@
+package check
+
+import (
+	"fmt"
+
+	"lavka/tests/faults/history"
+)
+
+// ledger is invariant (e). For each bill, the lines of the ledger in the order
+// of their ids: each leaves what the one before it left plus its own amount,
+// never less than nothing, and belongs to the bill's owner. The bill's balance is
+// what the last line left, 0 without lines, and every line has its bill. Every
+// balance that a client read is at least 0. Every page that a client saw is a
+// part of the ledger without gaps, newest first, line by line the same, and was
+// shown to the bill's owner.
+func (j *judge) ledger() {
+	for id, b := range sorted(j.bills) {
+		if wrong := b.wrongSum(); wrong != "" {
+			j.report("e", billName(id), "bill %d: %s", id, wrong)
+		}
+		for _, r := range b.reads {
+			if r.Balance < 0 || len(b.rows) > 0 && r.UserID != b.rows[0].UserID {
+				j.report("e", billName(id), "bill %d was read %s by user %d with the balance %d", id, when(r.Call), r.UserID, r.Balance)
+			}
+		}
+		places := b.places()
+		for _, p := range b.pages {
+			if wrong := b.unlikePage(p, places); wrong != "" {
+				j.report("e", billName(id), "a page of bill %d, read %s by user %d: %s", id, when(p.Call), p.UserID, wrong)
+			}
+		}
+	}
+}
+
+func (b *bill) wrongSum() string {
+	if len(b.rows) != 1 {
+		return fmt.Sprintf("the books have it %d times; %d transactions, %d reads and %d declines are about it",
+			len(b.rows), len(b.lines), len(b.reads)+len(b.pages), len(b.declined))
+	}
+	balance, before := int64(0), int64(0)
+	for _, t := range b.lines {
+		balance += t.Amount
+		if t.After != balance || balance < 0 {
+			return fmt.Sprintf("%s follows a balance of %d, and their sum is %d", line(t), balance-t.Amount, balance)
+		}
+		if t.ID == before {
+			return fmt.Sprintf("transaction %d is there twice", t.ID)
+		}
+		if t.UserID != b.rows[0].UserID {
+			return fmt.Sprintf("it belongs to user %d, and the ledger has %s", b.rows[0].UserID, line(t))
+		}
+		before = t.ID
+	}
+	if b.rows[0].Balance != balance {
+		return fmt.Sprintf("its balance is %d, and its transactions make %d", b.rows[0].Balance, balance)
+	}
+	return ""
+}
+
+// places are the positions of the bill's lines, by transaction id.
+func (b *bill) places() map[int64]int {
+	places := make(map[int64]int, len(b.lines))
+	for i, t := range b.lines {
+		places[t.ID] = i
+	}
+	return places
+}
+
+func (b *bill) unlikePage(p *history.Page, places map[int64]int) string {
+	if len(b.rows) > 0 && p.UserID != b.rows[0].UserID {
+		return fmt.Sprintf("the bill belongs to user %d", b.rows[0].UserID)
+	}
+	for i, seen := range p.Lines {
+		place, ok := places[seen.ID]
+		if !ok {
+			return fmt.Sprintf("the ledger has no transaction %d", seen.ID)
+		}
+		t := b.lines[place]
+		alike := seen.Amount == t.Amount && seen.After == t.After && same(seen.PaymentID, t.PaymentID) &&
+			(seen.PurchaseID == nil) == (t.PurchaseID == nil) && (t.PurchaseID == nil || *seen.PurchaseID == *t.PurchaseID)
+		if !alike {
+			return fmt.Sprintf("it shows transaction %d over %d, after it %d; the ledger has %s", seen.ID, seen.Amount, seen.After, line(t))
+		}
+		if i > 0 && place != places[p.Lines[i-1].ID]-1 {
+			return fmt.Sprintf("%s does not go right before transaction %d", line(t), p.Lines[i-1].ID)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,92 @@
+package check
+
+import (
+	"time"
+
+	"lavka/tests/faults/history"
+)
+
+// pricesShown is invariant (h). A purchase has the price that its buyer
+// expected. Where he expected none, it has one that the product had at some
+// moment between the beginning of a call that may have made it and the end of
+// that call (or when some client first heard of the purchase; a call that got no
+// answer has no end). A refusal with price_changed names another price than the
+// expected one, which the product had at some moment of the call.
+//
+// A change of price takes effect within its call, or at any time after its
+// beginning when it got no answer. What was refused never does.
+func (j *judge) pricesShown() {
+	tags := map[int64][]*history.Reprice{}
+	for i := range j.history.Reprices {
+		r := &j.history.Reprices[i]
+		tags[r.ProductID] = append(tags[r.ProductID], r)
+	}
+	for id, p := range sorted(j.purchases) {
+		if len(p.rows) == 0 {
+			continue
+		}
+		row := p.rows[0]
+		switch {
+		case row.Expected != nil && *row.Expected != row.Price:
+			j.report("h", purchaseName(id), "%s has another price than was expected", rowText(row))
+		case row.Expected == nil && !p.shown(tags[row.ProductID]):
+			j.report("h", purchaseName(id), "%s has a price that product %d did not have then", rowText(row), row.ProductID)
+		}
+	}
+	for i := range j.history.Buys {
+		b := &j.history.Buys[i]
+		if b.Status != 409 || b.Code != "price_changed" {
+			continue
+		}
+		if b.Price == nil || b.Expected == nil || *b.Price == *b.Expected || !hadPrice(tags[b.ProductID], *b.Price, b.Start, b.End) {
+			j.report("h", asked(b), "%s was refused for the price %s, which product %d did not have then", asked(b), number(b.Price), b.ProductID)
+		}
+	}
+}
+
+// shown says whether the product had the purchase's price when it was made.
+func (p *purchase) shown(tags []*history.Reprice) bool {
+	seen := forever
+	for _, b := range p.named {
+		seen = min(seen, b.End)
+	}
+	for _, l := range p.looks {
+		if l.Status == 200 {
+			seen = min(seen, l.End)
+		}
+	}
+	for _, b := range p.causes {
+		if hadPrice(tags, p.rows[0].Price, b.Start, seen) {
+			return true
+		}
+	}
+	return len(p.causes) == 0 // which is told elsewhere
+}
+
+// hadPrice says whether the product may have had the price at some moment.
+func hadPrice(tags []*history.Reprice, price int64, from, to time.Duration) bool {
+	for _, r := range tags {
+		if r.Price == price && !ineffective(r.Call) && r.Start <= to && !replaced(tags, r, max(from, r.Start)) {
+			return true
+		}
+	}
+	return false
+}
+
+// replaced says whether a change had surely been followed by another one.
+func replaced(tags []*history.Reprice, r *history.Reprice, by time.Duration) bool {
+	if !effective(r.Call) {
+		return false
+	}
+	for _, next := range tags {
+		if effective(next.Call) && next.Start > r.End && next.End < by {
+			return true
+		}
+	}
+	return false
+}
+
+// effective says whether an administrator's call was done, ineffective that it
+// was not. What was not answered may be either.
+func effective(c history.Call) bool   { return c.Status >= 200 && c.Status < 300 }
+func ineffective(c history.Call) bool { return c.Status >= 300 && c.Status < 500 }
