@@ -32,7 +32,7 @@ type replica struct {
 
 func newReplica(at Replica) *replica {
 	return &replica{Replica: at, transport: &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		MaxIdleConnsPerHost:   1024,             // each burst would otherwise open its connections anew
 		IdleConnTimeout:       30 * time.Second, // below the services' own 90 s: we close, so no request meets a closing connection
 		ResponseHeaderTimeout: answerTime,

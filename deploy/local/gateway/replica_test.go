@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -151,32 +150,4 @@ func TestProbesEndWithTheGateway(t *testing.T) {
 	if now := a.probes.Load(); now != asked {
 		t.Errorf("asked %d times after the end", now-asked)
 	}
-}
-
-func TestConnectionLimit(t *testing.T) {
-	t.Parallel()
-	addr, _ := frontWith(t, allOf(t), func(g *Gateway) { g.maxConnections = 2 })
-	const request = "GET /products HTTP/1.1\r\nHost: shop\r\n\r\n"
-	var held []net.Conn
-	for range 2 {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, request); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Read(make([]byte, 1)); err != nil { // it is counted
-			t.Fatal(err)
-		}
-		held = append(held, c)
-	}
-	resp, body := raw(t, addr, request)
-	wantProblem(t, resp, body, 503, "too_many_connections")
-	if resp.Header.Get("Retry-After") != "1" || !resp.Close {
-		t.Errorf("%v", resp.Header)
-	}
-	held[0].Close()
-	eventually(t, "there is room again", func() bool { resp, _ := raw(t, addr, request); return resp.StatusCode == 200 })
 }

@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
+	addr, _ := frontWith(t, allOf(t), func(g *Gateway) { g.maxConnections = 2 })
+	const request = "GET /products HTTP/1.1\r\nHost: shop\r\n\r\n"
+	var held []net.Conn
+	for range 2 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err != nil { // it is counted
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	resp, body := raw(t, addr, request)
+	wantProblem(t, resp, body, 503, "too_many_connections")
+	if resp.Header.Get("Retry-After") != "1" || !resp.Close {
+		t.Errorf("%v", resp.Header)
+	}
+	held[0].Close()
+	eventually(t, "there is room again", func() bool { resp, _ := raw(t, addr, request); return resp.StatusCode == 200 })
+}
+
+// Clients that send a byte a second are let go within the limits, however many they are, and keep nobody else from being served.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	addr := front(t, allOf(t))
+	for name, c := range map[string]struct {
+		begin  string
+		limit  time.Duration
+		status int // 0: no answer
+	}{
+		"header": {"GET /products HTTP/1.1\r\nHost: shop\r\nX-Slow: ", 5 * time.Second, 0},
+		"body":   {"POST /purchases HTTP/1.1\r\nHost: shop\r\nContent-Length: 60000\r\n\r\n{", 15 * time.Second, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var slow sync.WaitGroup
+			for range 50 {
+				slow.Go(func() {
+					took, status := trickle(t, addr, c.begin)
+					if took < c.limit-time.Second || took > c.limit+10*time.Second || status != c.status {
+						t.Errorf("%d after %v, want %d after %v", status, took, c.status, c.limit)
+					}
+				})
+			}
+			over := make(chan struct{})
+			go func() { slow.Wait(); close(over) }()
+			for {
+				if resp, body := raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"); resp.StatusCode != 200 {
+					t.Errorf("another client: %s %s", resp.Status, body)
+				}
+				select {
+				case <-over:
+					return
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+		})
+	}
+}
+
+// trickle sends a byte a second until the gateway has had enough, and tells when that was and the status it was told.
+func trickle(t *testing.T, addr, begin string) (took time.Duration, status int) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Error(err)
+		return 0, 0
+	}
+	defer c.Close()
+	began := time.Now()
+	end := make(chan int, 1)
+	go func() {
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			end <- 0
+			return
+		}
+		resp.Body.Close()
+		end <- resp.StatusCode
+	}()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for text := begin; ; text = "x" {
+		// It fails when the end is there, and about to be read.
+		_, _ = io.WriteString(c, text)
+		select {
+		case status := <-end:
+			return time.Since(began), status
+		case <-tick.C:
+		}
+	}
+}
