@@ -31,7 +31,8 @@ func serve(t *testing.T, h http.Handler, ready func(context.Context) error) runn
 
 func serveWith(t *testing.T, h http.Handler, cfg httpserver.Config) running {
 	t.Helper()
-	cfg.Addr, cfg.InternalAddr, cfg.ShutdownTimeout = address(t), address(t), 20*time.Second
+	cfg.Addr, cfg.InternalAddr = address(t), address(t)
+	cfg.ShutdownTimeout = 20 * time.Second
 	cfg.Registry, cfg.Log = httpserver.NewRegistry(), slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -198,6 +199,41 @@ func TestServingWhileItDrains(t *testing.T) {
 	}
 	if _, err := ask(); err == nil {
 		t.Error("it serves after its end")
+	}
+}
+
+// A request that does not end keeps nobody from stopping.
+func TestTheEndIsBounded(t *testing.T) {
+	t.Parallel()
+	started, finish := make(chan struct{}), make(chan struct{})
+	defer close(finish)
+	cfg := httpserver.Config{
+		Addr: address(t), InternalAddr: address(t), DrainDelay: 50 * time.Millisecond, ShutdownTimeout: 50 * time.Millisecond,
+		MaxConnections: 1000, Registry: httpserver.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- httpserver.Serve(ctx, cfg, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(started); <-finish }))
+	}()
+	eventually(t, "it listens", func() bool {
+		conn, err := net.Dial("tcp", cfg.Addr)
+		if err != nil {
+			return false
+		}
+		t.Cleanup(func() { conn.Close() })
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+		return err == nil
+	})
+	<-started
+	stop()
+	select {
+	case err := <-done:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it does not end")
 	}
 }
 

@@ -90,7 +90,7 @@ func (l Listener) listen(ctx context.Context) error {
 	}
 	for {
 		msg, err := messages.Next(jetstream.NextContext(taking))
-		if err != nil && taking.Err() != nil {
+		if err != nil && taking.Err() != nil && consumer.CachedInfo().Config.AckPolicy != jetstream.AckNonePolicy {
 			handBack(messages)
 		}
 		if err != nil {
