@@ -116,8 +116,12 @@ func (b *buyer) follow(ctx context.Context, want history.Buy) {
 	lookAt := ""
 	try := func(ctx context.Context) bool {
 		if lookAt != "" {
-			state := b.lookAt(ctx, lookAt)
-			return state == "completed" || state == "declined"
+			switch state, found := b.lookAt(ctx, lookAt); {
+			case !found:
+				return b.w.finishing.Load() // nothing was bought, and by now nothing will be
+			default:
+				return state == "completed" || state == "declined"
+			}
 		}
 		if !first && want.Key == "" {
 			return true // he will never know; the books must
@@ -128,7 +132,12 @@ func (b *buyer) follow(ctx context.Context, want history.Buy) {
 		case got.Status == http.StatusAccepted, got.Code == "outcome_unknown" && want.Key == "":
 			lookAt = got.PurchaseID
 			return lookAt == ""
-		case got.Status == 0, got.Status >= 500, got.Status == http.StatusTooManyRequests, got.Status == http.StatusUnauthorized:
+		case got.Status == http.StatusUnauthorized:
+			if b.r.IntN(2) == 0 { // or he meets another replica with the token that he has
+				b.w.accounts.login(ctx, b.client, b.account)
+			}
+			return want.Key == ""
+		case got.Status == 0, got.Status >= 500, got.Status == http.StatusTooManyRequests:
 			return want.Key == ""
 		}
 		return true
@@ -168,8 +177,8 @@ func (b *buyer) order(ctx context.Context, want history.Buy) history.Buy {
 	return got
 }
 
-// lookAt is one GET /purchases/{id}.
-func (b *buyer) lookAt(ctx context.Context, purchase string) (state string) {
+// lookAt is one GET /purchases/{id}. Found is false only after a 404.
+func (b *buyer) lookAt(ctx context.Context, purchase string) (state string, found bool) {
 	call, r, _ := b.call(context.WithoutCancel(ctx), "GET", b.w.target.Gateway+"/purchases/"+purchase, b.token(), nil)
 	look := history.Look{Call: call, UserID: b.account.ID, PurchaseID: purchase}
 	if call.Status == http.StatusOK {
@@ -179,7 +188,7 @@ func (b *buyer) lookAt(ctx context.Context, purchase string) (state string) {
 		}
 	}
 	b.rec.Add(func(h *history.History) { h.Looks = append(h.Looks, look) })
-	return look.State
+	return look.State, call.Status != http.StatusNotFound
 }
 
 // SameKey has several clients, started by start, ask with one and the same key
