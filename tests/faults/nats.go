@@ -94,7 +94,7 @@ func streamFull(ctx context.Context, t *trial) error {
 		return err
 	}
 	broken := t.promise(ctx, "a purchase is answered 202 while the stream is full", t.boughtLater)
-	err := last(ctx, t.span(time.Second, 20*time.Second))
+	err := last(ctx, t.span(time.Second, time.Minute))
 	return errors.Join(broken, err, resize(256<<20))
 }
 

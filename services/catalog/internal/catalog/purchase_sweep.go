@@ -13,13 +13,13 @@ import (
 // The back-off of what is asked again, without its jitter.
 const (
 	minBackOff = 3 * time.Second
-	maxBackOff = 48 * time.Second
+	maxBackOff = 20 * time.Second
 )
 
 // BackOff is the time until a purchase is sent again, when it has been sent
-// again so many times before: 3, 6, 12, 24, 48, 48, … seconds and up to a
-// quarter more by jitter (0 to 1), so that those of one outage don't stay
-// together. It is never more than a minute.
+// again so many times before: 3, 6, 12, 20, 20, … seconds and up to a quarter
+// more by jitter (0 to 1), so that those of one outage don't stay together. It
+// is never more than 25 s: a fault's end is noticed soon.
 func BackOff(resent int, jitter float64) time.Duration {
 	wait := maxBackOff
 	if resent < 5 {
