@@ -14,15 +14,39 @@ import (
 	"github.com/kelseyhightower/envconfig"
 )
 
-// Secret is a value that shows itself only through Reveal.
-type Secret string
+// Secret is a value that shows itself only through Reveal. It lies behind a
+// pointer because fmt calls no method where a field is unexported or a verb is
+// wrong, and prints what it finds.
+type Secret struct{ text *string }
 
-// Reveal gives the value itself.
-func (s Secret) Reveal() string { return string(s) }
+// Hide makes a Secret, of nothing the zero one.
+func Hide(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{&text}
+}
 
-// String hides the value from %v and %s.
+// UnmarshalText reads a Secret from the environment.
+func (s *Secret) UnmarshalText(text []byte) error {
+	*s = Hide(string(text))
+	return nil
+}
+
+// Reveal gives the value itself, "" when there is none.
+func (s Secret) Reveal() string {
+	if s.Empty() {
+		return ""
+	}
+	return *s.text
+}
+
+// Empty says that there is nothing to hide.
+func (s Secret) Empty() bool { return s.text == nil }
+
+// String hides the value, and says whether there is one.
 func (s Secret) String() string {
-	if s == "" {
+	if s.Empty() {
 		return ""
 	}
 	return "[redacted]"

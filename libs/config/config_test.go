@@ -2,6 +2,8 @@ package config_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -14,25 +16,49 @@ import (
 
 func TestSecretsHide(t *testing.T) {
 	t.Parallel()
-	s := config.Secret("hunter2")
+	s := config.Hide("hunter2")
 	if s.Reveal() != "hunter2" {
 		t.Error("not revealed")
 	}
-	type settings struct{ Password config.Secret }
+	type settings struct {
+		config.Common
+		Password config.Secret
+		More     []config.Secret
+		ByName   map[string]*config.Secret
+		inside   struct{ config.Common }
+	}
+	all := settings{config.Common{DatabaseURL: s}, s, []config.Secret{s}, map[string]*config.Secret{"x": &s}, struct{ config.Common }{config.Common{NATSURL: s}}}
+	shown := map[string]string{}
+	for _, verb := range "vTtbcdoOqxXUeEfFgGspwz!" {
+		for _, flags := range []string{"", "+", "#", "-", " ", "0", "20", ".3"} {
+			format := "%" + flags + string(verb)
+			shown[format] = fmt.Sprintf(format, s) + fmt.Sprintf(format, &s) + fmt.Sprintf(format, all) + fmt.Sprintf(format, &all)
+		}
+	}
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", s, "settings", settings{s})
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", s, "settings", settings{s})
-	text, err := json.Marshal(settings{s})
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", s, "settings", all)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", s, "settings", all)
+	text, err := json.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, shown := range []string{log.String(), string(text), s.String(), fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q", settings{s}, settings{s}, settings{s}, s, s)} {
-		if strings.Contains(shown, "hunter2") || !strings.Contains(shown, "redacted") {
-			t.Errorf("%s", shown)
+	shown["slog"], shown["JSON"], shown["String"] = log.String(), string(text), s.String()
+	for how, what := range shown {
+		for _, form := range []string{"hunter2", hex.EncodeToString([]byte("hunter2")), "HUNTER2", base64.StdEncoding.EncodeToString([]byte("hunter2"))} {
+			if strings.Contains(what, form) {
+				t.Errorf("%s shows %s", how, what)
+			}
 		}
 	}
-	if config.Secret("").String() != "" {
-		t.Error("no secret looks like one")
+	for _, how := range []string{"%v", "%+v", "%#v", "%s", "%q", "slog", "JSON", "String"} {
+		if !strings.Contains(shown[how], "redacted") {
+			t.Errorf("%s does not say that there is something: %s", how, shown[how])
+		}
+	}
+	for _, none := range []config.Secret{{}, config.Hide("")} {
+		if none.Reveal() != "" || fmt.Sprint(none) != "" {
+			t.Error("no secret looks like one")
+		}
 	}
 }
 
@@ -82,10 +108,10 @@ func TestLoad(t *testing.T) {
 
 func TestValidateServe(t *testing.T) {
 	t.Parallel()
-	good := config.Common{DatabaseURL: "x", NATSURL: "x", HTTPAddr: ":0", InternalAddr: ":0", TokenLifetime: time.Minute, MaxConnections: 1}
+	good := config.Common{DatabaseURL: config.Hide("x"), NATSURL: config.Hide("x"), HTTPAddr: ":0", InternalAddr: ":0", TokenLifetime: time.Minute, MaxConnections: 1}
 	for want, change := range map[string]func(*config.Common){
-		"DATABASE_URL is not set":   func(c *config.Common) { c.DatabaseURL = "" },
-		"NATS_URL is not set":       func(c *config.Common) { c.NATSURL = "" },
+		"DATABASE_URL is not set":   func(c *config.Common) { c.DatabaseURL = config.Secret{} },
+		"NATS_URL is not set":       func(c *config.Common) { c.NATSURL = config.Secret{} },
 		`HTTP_ADDR "8080" is not`:   func(c *config.Common) { c.HTTPAddr = "8080" },
 		`INTERNAL_ADDR "" is not`:   func(c *config.Common) { c.InternalAddr = "" },
 		"TOKEN_LIFETIME 0s is not":  func(c *config.Common) { c.TokenLifetime = 0 },

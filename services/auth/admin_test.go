@@ -15,7 +15,7 @@ import (
 func (w *world) command(stdin string, args ...string) (string, error) {
 	w.t.Helper()
 	cfg := w.config()
-	cfg.AdminPassword = ""
+	cfg.AdminPassword = config.Secret{}
 	var out bytes.Buffer
 	err := run(w.t.Context(), cfg, args, streams{strings.NewReader(stdin), &out, io.Discard})
 	return out.String(), err
@@ -86,17 +86,17 @@ func TestFirstAdmin(t *testing.T) {
 		t.Errorf("%d admins", n)
 	}
 	// The password of one who is there is not touched.
-	r := w.start(func(c *Config) { c.AdminLogin, c.AdminPassword = "BOSS", otherPassword })
+	r := w.start(func(c *Config) { c.AdminLogin, c.AdminPassword = "BOSS", config.Hide(otherPassword) })
 	r.admin()
 
 	r.register("anna")
 	for want, change := range map[string]func(*Config){
 		"plain user":      func(c *Config) { c.AdminLogin = "anna" },
-		"easy to guess":   func(c *Config) { c.AdminLogin, c.AdminPassword = "chief", "password"+"123" },
+		"easy to guess":   func(c *Config) { c.AdminLogin, c.AdminPassword = "chief", config.Hide("password123") },
 		"characters":      func(c *Config) { c.AdminLogin = "?" },
-		"together":        func(c *Config) { c.AdminPassword = "" },
+		"together":        func(c *Config) { c.AdminPassword = config.Secret{} },
 		"PUBLIC_URL":      func(c *Config) { c.PublicURL = "shop.example" },
-		"DATABASE_URL":    func(c *Config) { c.DatabaseURL = "" },
+		"DATABASE_URL":    func(c *Config) { c.DatabaseURL = config.Secret{} },
 		"signing_keys":    func(c *Config) { c.SigningKeys = "/nowhere/signing_keys.json" },
 		"REFRESH_LIFETIM": func(c *Config) { c.RefreshLifetime = 1 },
 	} {

@@ -34,7 +34,7 @@ func (c Config) ValidateServe() error {
 	if c.SigningKeys == "" {
 		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` makes one)")
 	}
-	if (c.AdminLogin == "") != (c.AdminPassword == "") {
+	if (c.AdminLogin == "") != c.AdminPassword.Empty() {
 		add("ADMIN_LOGIN and ADMIN_PASSWORD must be set together, or neither")
 	}
 	if c.RefreshLifetime < c.TokenLifetime || c.RefreshLifetime > 366*24*time.Hour {

@@ -65,11 +65,11 @@ func newWorld(t *testing.T) *world {
 func (w *world) config() Config {
 	return Config{
 		Common: config.Common{
-			HTTPAddr: address(w.t), InternalAddr: address(w.t), DatabaseURL: config.Secret(w.db.URL("auth")), NATSURL: config.Secret(w.nats.URL),
+			HTTPAddr: address(w.t), InternalAddr: address(w.t), DatabaseURL: config.Hide(w.db.URL("auth")), NATSURL: config.Hide(w.nats.URL),
 			TokenIssuer: "lavka", TokenAudience: "lavka", TokenLifetime: 10 * time.Minute,
 			LogLevel: "info", LogFormat: "text", ShutdownTimeout: 10 * time.Second, MaxConnections: 1000,
 		},
-		PublicURL: "https://shop.example", SigningKeys: w.keys, AdminLogin: adminLogin, AdminPassword: adminPassword,
+		PublicURL: "https://shop.example", SigningKeys: w.keys, AdminLogin: adminLogin, AdminPassword: config.Hide(adminPassword),
 		RefreshLifetime: 720 * time.Hour, ActivationLifetime: 48 * time.Hour,
 	}
 }

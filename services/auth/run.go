@@ -64,7 +64,7 @@ func run(ctx context.Context, cfg Config, args []string, std streams) error {
 	case "serve":
 		return serve(ctx, cfg, log)
 	case "migrate":
-		if cfg.MigrateDatabaseURL == "" {
+		if cfg.MigrateDatabaseURL.Empty() {
 			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://auth_owner:…@127.0.0.1:5432/lavka)")
 		}
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
@@ -210,7 +210,7 @@ func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) error {
 }
 
 func openStore(ctx context.Context, cfg Config) (*pgxpool.Pool, *postgres.Store, error) {
-	if cfg.DatabaseURL == "" {
+	if cfg.DatabaseURL.Empty() {
 		return nil, nil, errors.New("DATABASE_URL is not set (for example postgres://auth:…@127.0.0.1:5432/lavka)")
 	}
 	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), "auth admin", 2)

@@ -53,7 +53,7 @@ func run(ctx context.Context, cfg Config, args []string, out io.Writer) error {
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
-		if cfg.MigrateDatabaseURL == "" {
+		if cfg.MigrateDatabaseURL.Empty() {
 			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://billing_owner:…@127.0.0.1:5432/lavka)")
 		}
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
@@ -187,7 +187,7 @@ func measure(registry prometheus.Registerer, settler *billing.Settler) {
 
 // report runs the commands that only read.
 func report(ctx context.Context, cfg Config, log *slog.Logger, command string, out io.Writer) error {
-	if cfg.DatabaseURL == "" {
+	if cfg.DatabaseURL.Empty() {
 		return errors.New("DATABASE_URL is not set")
 	}
 	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" "+command, 1)

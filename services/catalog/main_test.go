@@ -137,8 +137,8 @@ func (s *shop) settings(t *testing.T) settings {
 	}
 	cfg := settings{JWKSURL: s.jwks.URL, PurchaseWait: 10 * time.Second, PurchaseExpiry: 15 * time.Minute, PendingMax: 100_000, PendingMaxPerUser: 1000}
 	cfg.HTTPAddr, cfg.InternalAddr = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	cfg.DatabaseURL, cfg.MigrateDatabaseURL = config.Secret(s.db.URL("catalog")), config.Secret(s.db.URL("catalog_owner"))
-	cfg.NATSURL = config.Secret(s.nats.URL)
+	cfg.DatabaseURL, cfg.MigrateDatabaseURL = config.Hide(s.db.URL("catalog")), config.Hide(s.db.URL("catalog_owner"))
+	cfg.NATSURL = config.Hide(s.nats.URL)
 	cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime = "lavka", "lavka", 10*time.Minute
 	cfg.LogLevel, cfg.LogFormat, cfg.ShutdownTimeout, cfg.MaxConnections = "error", "text", 15*time.Second, 1000
 	return cfg

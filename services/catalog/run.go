@@ -53,7 +53,7 @@ func run(ctx context.Context, cfg settings, args []string) error {
 	case "serve":
 		return serve(ctx, cfg, log)
 	case "migrate":
-		if cfg.MigrateDatabaseURL == "" {
+		if cfg.MigrateDatabaseURL.Empty() {
 			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://catalog_owner:…@127.0.0.1:5432/lavka)")
 		}
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"lavka/libs/config"
 	"lavka/libs/wire"
 )
 
@@ -137,10 +138,10 @@ func TestCommands(t *testing.T) {
 	}{
 		{"unknown command", []string{"sell"}, func(*settings) {}, "no command"},
 		{"too many words", []string{"serve", "now"}, func(*settings) {}, "no arguments"},
-		{"migrate without a URL", []string{"migrate"}, func(c *settings) { c.MigrateDatabaseURL = "" }, "MIGRATE_DATABASE_URL"},
+		{"migrate without a URL", []string{"migrate"}, func(c *settings) { c.MigrateDatabaseURL = config.Secret{} }, "MIGRATE_DATABASE_URL"},
 		{"nobody to check", []string{"healthcheck"}, func(*settings) {}, "not ready"},
-		{"no database", nil, func(c *settings) { c.DatabaseURL = "" }, "DATABASE_URL"},
-		{"no NATS", nil, func(c *settings) { c.NATSURL = "" }, "NATS_URL"},
+		{"no database", nil, func(c *settings) { c.DatabaseURL = config.Secret{} }, "DATABASE_URL"},
+		{"no NATS", nil, func(c *settings) { c.NATSURL = config.Secret{} }, "NATS_URL"},
 		{"no keys", nil, func(c *settings) { c.JWKSURL = "" }, "JWKS_URL"},
 		{"no wait", nil, func(c *settings) { c.PurchaseWait = 0 }, "PURCHASE_WAIT"},
 		{"no expiry", nil, func(c *settings) { c.PurchaseExpiry = 0 }, "PURCHASE_EXPIRY"},
