@@ -101,7 +101,7 @@ type Common struct {
 	LogLevel           string        `envconfig:"LOG_LEVEL" default:"info"`
 	LogFormat          string        `envconfig:"LAVKA_LOG_FORMAT" default:"json"`
 	DrainDelay         time.Duration `envconfig:"DRAIN_DELAY" default:"5s"`       // from "not ready" to the closing of ports
-	ShutdownTimeout    time.Duration `envconfig:"SHUTDOWN_TIMEOUT" default:"15s"` // then, for the requests under way
+	ShutdownTimeout    time.Duration `envconfig:"SHUTDOWN_TIMEOUT" default:"25s"` // then, for the requests under way, which get 20 s each
 	MaxConnections     int           `envconfig:"MAX_CONNECTIONS" default:"8192"` // on HTTP_ADDR
 }
 

@@ -90,7 +90,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DatabaseURL.Reveal() != "postgres://x" || c.TokenLifetime != 5*time.Minute || len(c.TrustedProxies) != 1 || c.HTTPAddr != "127.0.0.1:1" ||
-		c.InternalAddr != ":9090" || c.LogLevel != "info" || c.LogFormat != "json" || c.DrainDelay != 5*time.Second || c.ShutdownTimeout != 15*time.Second || c.MaxConnections != 8192 || c.TokenIssuer != "lavka" {
+		c.InternalAddr != ":9090" || c.LogLevel != "info" || c.LogFormat != "json" || c.DrainDelay != 5*time.Second || c.ShutdownTimeout != 25*time.Second || c.MaxConnections != 8192 || c.TokenIssuer != "lavka" {
 		t.Errorf("%+v", c)
 	}
 	if err := c.ValidateServe(); err != nil {

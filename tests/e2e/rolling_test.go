@@ -18,7 +18,10 @@ import (
 // once, and each must be answered as if nothing had been.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
-	s := startShop(t, func(c *stack.Config) { c.Auth.Replicas, c.Catalog.Replicas, c.Billing.Replicas = 2, 2, 2 })
+	s := startShop(t, func(c *stack.Config) {
+		c.Auth.Replicas, c.Catalog.Replicas, c.Billing.Replicas = 2, 2, 2
+		c.StopTimeout = patience // a request may take 20 s on a busy machine, and is to be finished
+	})
 	product := s.product(t, "a bead", "1")
 	var visitors []*visitor
 	for range 16 {
@@ -27,8 +30,8 @@ func TestRollingRestart(t *testing.T) {
 	shopping, leave := context.WithCancel(t.Context())
 	defer leave()
 	var all sync.WaitGroup
-	for _, v := range visitors {
-		all.Go(func() { v.visit(shopping, t) })
+	for i, v := range visitors {
+		all.Go(func() { v.visit(shopping, t, i) })
 	}
 	began := time.Now()
 	for range 2 {
@@ -74,9 +77,10 @@ func newVisitor(t *testing.T, s *shopUnderTest, product int64) *visitor {
 	return v
 }
 
-// visit goes on until ctx ends.
-func (v *visitor) visit(ctx context.Context, t *testing.T) {
-	for i := 0; ctx.Err() == nil; i++ {
+// visit goes on until ctx ends. Visitors who start at different numbers do
+// different things at a time.
+func (v *visitor) visit(ctx context.Context, t *testing.T, start int) {
+	for i := start; ctx.Err() == nil; i++ {
 		switch i % 8 {
 		case 0, 4:
 			v.buy(t, "")
