@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -114,6 +115,19 @@ func Load(cfg any) error {
 		return fmt.Errorf("%s is not a valid %s: %w", parse.KeyName, parse.TypeName, parse.Err)
 	}
 	return err
+}
+
+// CheckURL is nil for an http or https URL of a server, with a path or without
+// one. It may hold no password, since it is logged.
+func CheckURL(name, value, example string) error {
+	if value == "" {
+		return fmt.Errorf("%s is not set (for example %s)", name, example)
+	}
+	u, err := url.Parse(value)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return fmt.Errorf("%s is not an http or https URL without query, fragment and user (for example %s)", name, example)
+	}
+	return nil
 }
 
 // ValidateServe checks what serve needs.

@@ -78,6 +78,23 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
+func TestCheckURL(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"http://127.0.0.1:8081/.well-known/jwks.json", "https://shop.example", "http://[::1]:80"} {
+		if err := config.CheckURL("X_URL", good, "https://shop.example"); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, bad := range []string{
+		"", "shop.example", "ftp://shop.example", "http://", "http://shop.example?x", "http://shop.example#x",
+		"http://reader:canary@shop.example", "http://canary@shop.example", "http://reader:can ary@shop.example", "http://reader:canary/x@shop.example", "://canary",
+	} {
+		if err := config.CheckURL("X_URL", bad, "https://shop.example"); err == nil || !strings.Contains(err.Error(), "X_URL") || strings.Contains(err.Error(), "ary") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 // No t.Parallel: the environment belongs to all.
 func TestLoad(t *testing.T) {
 	for name, value := range map[string]string{

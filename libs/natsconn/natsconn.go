@@ -29,9 +29,10 @@ import (
 // reason to try again, since passwords are changed; what it forbids is logged,
 // and a request for it ends when its context does.
 func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, error) {
+	// The libraries' texts repeat parts of the URL, which may be the password's.
+	unreadable := errors.New("NATS_URL can't be read as a URL (for example nats://user:password@127.0.0.1:4222)")
 	if _, err := neturl.Parse(url); err != nil {
-		// The library's texts repeat parts of the URL, which may be the password's.
-		return nil, errors.New("NATS_URL can't be read as a URL (for example nats://user:password@127.0.0.1:4222)")
+		return nil, unreadable
 	}
 	var refused atomic.Bool
 	connected := func(nc *nats.Conn) {
@@ -77,8 +78,8 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 			report(err, subject)
 		}),
 	)
-	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+	if err != nil { // a server that is away is none
+		return nil, unreadable
 	}
 	return nc, nil
 }

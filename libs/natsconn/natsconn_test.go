@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -193,5 +194,21 @@ func TestTraceCrosses(t *testing.T) {
 	}
 	if trace.SpanContextFromContext(natsconn.Extract(t.Context(), nil)).IsValid() {
 		t.Error("a trace out of nothing")
+	}
+}
+
+// What can't be read is refused without a word of it: any part of it may be the
+// password's.
+func TestABrokenURLIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"nats://auth:canary@127.0.0.1:x", "nats://auth:can/ary@127.0.0.1:4222", "nats://auth:can ary@127.0.0.1:4222", "nats://auth:can%zzary@127.0.0.1:4222",
+		"host=127.0.0.1 password='canary", "nats://auth:x@127.0.0.1:4222,nats://auth:can ary@127.0.0.1:4222",
+	} {
+		nc, err := natsconn.Connect(url, "test", slog.New(slog.DiscardHandler), func() {})
+		if err == nil || !strings.Contains(err.Error(), "NATS_URL") || strings.Contains(err.Error(), "ary") {
+			t.Errorf("%s: %v", url, err)
+			nc.Close()
+		}
 	}
 }

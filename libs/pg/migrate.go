@@ -21,8 +21,8 @@ import (
 // that a migration can't stop the shop by queueing for a lock; it tries again.
 func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slog.Logger) error {
 	cfg, err := pgx.ParseConfig(url)
-	if err != nil {
-		return fmt.Errorf("MIGRATE_DATABASE_URL can't be read as a Postgres URL")
+	if err != nil || !plain(cfg) {
+		return errors.New("MIGRATE_DATABASE_URL can't be read as a Postgres URL")
 	}
 	cfg.RuntimeParams["lock_timeout"] = "2000"
 	cfg.RuntimeParams["application_name"] = schema + " migrate"

@@ -173,3 +173,24 @@ func TestCommitUnknown(t *testing.T) {
 		t.Errorf("refused at COMMIT: %v", err)
 	}
 }
+
+// What can't be read as a URL is refused without a word of it: any part of it may
+// be the password's. So is what can be read only by taking a password for a name.
+func TestABrokenURLIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://shelf:canary@127.0.0.1:x/lavka", "postgres://shelf:can/ary@127.0.0.1:5432/lavka",
+		"postgres://shelf:can ary@127.0.0.1:5432/lavka", "postgres://shelf:can%zzary@127.0.0.1:5432/lavka", "postgres://shelf:123/canary@127.0.0.1:5432/lavka",
+		"postgres://shelf:x@127.0.0.1:5432/lavka,postgres://shelf:canary@127.0.0.1:5432/lavka", "xpostgres://shelf:canary@127.0.0.1/lavka",
+		"host=127.0.0.1 password='canary port=x", "host=127.0.0.1 port=canary", "postgres://shelf:canary@127.0.0.1/lavka?sslmode=canary", "canary",
+	} {
+		if pool, err := pg.Open(t.Context(), url, "test", 1); err == nil || !strings.Contains(err.Error(), "DATABASE_URL") || strings.Contains(err.Error(), "ary") {
+			t.Errorf("%s: %v", url, err)
+			pool.Close()
+		}
+		err := pg.Migrate(t.Context(), url, "shelf", fstest.MapFS{}, slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), "MIGRATE_DATABASE_URL") || strings.Contains(err.Error(), "ary") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}

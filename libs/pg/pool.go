@@ -5,7 +5,9 @@ package pg
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,9 +32,9 @@ var sessionLimits = map[string]string{
 // wait for the server: a pool connects when it is used.
 func Open(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
+	if err != nil || !plain(cfg.ConnConfig) {
 		// The library's text repeats the URL, with its password redacted or not.
-		return nil, fmt.Errorf("DATABASE_URL can't be read as a Postgres URL")
+		return nil, errors.New("DATABASE_URL can't be read as a Postgres URL")
 	}
 	for name, value := range sessionLimits {
 		cfg.ConnConfig.RuntimeParams[name] = value
@@ -50,6 +52,11 @@ func Open(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Po
 	}
 	return pool, nil
 }
+
+// plain says whether user and database are plain names. They stand in errors
+// and in the server's log, and a URL that is not what it should be leaves parts
+// of a password in them.
+func plain(cfg *pgx.ConnConfig) bool { return !strings.ContainsAny(cfg.User+cfg.Database, ":/?#@") }
 
 // InTx runs f in a READ COMMITTED transaction and commits it, or rolls it back
 // when f fails. An error for which [CommitUnknown] is true leaves open whether

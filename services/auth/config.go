@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"lavka/libs/config"
@@ -22,15 +21,8 @@ type Config struct {
 
 // ValidateServe checks what serve needs and names everything that is wrong.
 func (c Config) ValidateServe() error {
-	wrong := []error{c.Common.ValidateServe()}
+	wrong := []error{c.Common.ValidateServe(), config.CheckURL("PUBLIC_URL", c.PublicURL, "https://shop.example")}
 	add := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
-	u, err := url.Parse(c.PublicURL)
-	switch {
-	case c.PublicURL == "":
-		add("PUBLIC_URL is not set (for example https://shop.example)")
-	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		add("PUBLIC_URL is not an http or https URL without query, fragment and user")
-	}
 	if c.SigningKeys == "" {
 		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` makes one)")
 	}

@@ -22,10 +22,7 @@ type Config struct {
 
 // ValidateServe checks what serve needs.
 func (c Config) ValidateServe() error {
-	errs := []error{c.Common.ValidateServe()}
-	if c.JWKSURL == "" {
-		errs = append(errs, errors.New("JWKS_URL is not set (for example http://auth:8080/.well-known/jwks.json)"))
-	}
+	errs := []error{c.Common.ValidateServe(), config.CheckURL("JWKS_URL", c.JWKSURL, "http://auth:8080/.well-known/jwks.json")}
 	keys := c.paymentKeys()
 	if len(keys) == 0 {
 		errs = append(errs, errors.New("PAYMENT_PRIVATE_KEYS is not set: the keys shared with the payment provider, comma-separated"))

@@ -20,10 +20,7 @@ type settings struct {
 
 // validateServe checks what serve needs.
 func (s settings) validateServe() error {
-	var wrong []error
-	if s.JWKSURL == "" {
-		wrong = append(wrong, errors.New("JWKS_URL is not set (for example http://127.0.0.1:8081/.well-known/jwks.json)"))
-	}
+	wrong := []error{config.CheckURL("JWKS_URL", s.JWKSURL, "http://127.0.0.1:8081/.well-known/jwks.json")}
 	if s.PurchaseWait < 10*time.Millisecond || s.PurchaseWait > 15*time.Second {
 		wrong = append(wrong, fmt.Errorf("PURCHASE_WAIT %v is not between 10ms and 15s", s.PurchaseWait))
 	}

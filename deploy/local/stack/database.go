@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,7 +144,7 @@ func (p *Postgres) url(ctx context.Context) (string, error) {
 // prepareRoles makes the roles with their passwords and returns each one's URL.
 func prepareRoles(ctx context.Context, adminURL string, passwords map[string]string) (map[string]string, error) {
 	admin, err := url.Parse(adminURL)
-	if err != nil || admin.Host == "" || admin.Scheme != "postgres" && admin.Scheme != "postgresql" {
+	if err != nil || admin.Host == "" || admin.Scheme != "postgres" && admin.Scheme != "postgresql" || strings.ContainsAny(admin.Path, ":@") {
 		return nil, errors.New("DATABASE_URL must look like postgres://admin:password@host:5432/database") // err would show the password
 	}
 	if err := postgres.Apply(ctx, adminURL); err != nil {
