@@ -113,6 +113,9 @@ func (c *client) do(ctx context.Context, method, path string, body any, headers 
 		return answer{}, err
 	}
 	a := answer{resp.StatusCode, resp.Header, got}
+	if err := secrets.exchange(r, sent, resp.Header, got); err != nil {
+		return a, err
+	}
 	if method == http.MethodHead || checker == nil {
 		return a, nil
 	}
@@ -140,9 +143,8 @@ func (c *client) want(t *testing.T, status int, code, method, path string, body 
 }
 
 // plain gets what is in no contract.
-func (c *client) plain(t *testing.T, path string) (a answer, err error) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+path, nil)
+func (c *client) plain(ctx context.Context, path string) (a answer, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
 		return a, err
 	}

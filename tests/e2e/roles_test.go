@@ -128,7 +128,7 @@ func TestTheInternalPortIsNotForClients(t *testing.T) {
 		r := shop.Replicas(name)[0]
 		internal := &client{base: r.InternalURL()}
 		for _, path := range []string{"/livez", "/readyz", "/metrics"} {
-			if a, err := internal.plain(t, path); err != nil || a.status != 200 {
+			if a, err := internal.plain(t.Context(), path); err != nil || a.status != 200 {
 				t.Errorf("%s %s: %v %v", name, path, a, err)
 			}
 			if a := (&client{base: r.URL()}).call(t, "GET", path, nil); a.status != 404 {

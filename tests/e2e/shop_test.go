@@ -8,8 +8,10 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,19 +59,19 @@ func testMain(m *testing.M) int {
 		return fail(err)
 	}
 	data := filepath.Join(dir, "data")
-	s, err := stack.Start(ctx, stack.Config{BinDir: binDir, DataDir: data, Volatile: true, Output: output})
+	s, err := stack.Start(ctx, stack.Config{BinDir: binDir, DataDir: data, Volatile: true, Output: output, Log: logTo(output), Env: map[string]string{"LOG_LEVEL": "debug"}})
 	if err != nil {
 		return fail(fmt.Errorf("%w\n%s", err, tail(output.Name())))
 	}
 	shop = &shopUnderTest{Stack: s, output: output.Name(), data: data}
-	if err := shop.loginAdmin(); err != nil {
+	if err := errors.Join(shop.keepSecrets(), shop.loginAdmin()); err != nil {
 		return fail(err)
 	}
 	code := m.Run()
 	if missing := checker.NeverSucceeded(); len(missing) > 0 && code == 0 && flag.Lookup("test.run").Value.String() == "" {
 		code = fail(fmt.Errorf("no test has seen these work: %v", missing))
 	}
-	if err := shop.verify(ctx); err != nil {
+	if err := errors.Join(shop.verify(ctx), shop.keptToItself(ctx)); err != nil {
 		code = fail(err)
 	}
 	if err := s.Stop(); err != nil {
@@ -93,7 +95,7 @@ func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
 	t.Helper()
 	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	must(t, err)
-	cfg := stack.Config{BinDir: binDir, DataDir: filepath.Join(t.TempDir(), "data"), Volatile: true, Output: output}
+	cfg := stack.Config{BinDir: binDir, DataDir: filepath.Join(t.TempDir(), "data"), Volatile: true, Output: output, Log: logTo(output)}
 	if change != nil {
 		change(&cfg)
 	}
@@ -113,9 +115,13 @@ func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
 			t.Logf("the services' last lines:\n%s", tail(output.Name()))
 		}
 	})
+	must(t, s.keepSecrets())
 	must(t, s.loginAdmin())
 	return s
 }
+
+// logTo puts what the stack, its gateway and its NATS say beside the services' lines.
+func logTo(output *os.File) *slog.Logger { return slog.New(slog.NewTextHandler(output, nil)) }
 
 func (s *shopUnderTest) loginAdmin() error {
 	c := &client{base: s.GatewayURL()}
@@ -249,18 +255,19 @@ func fail(err error) int {
 }
 
 // noFaults looks for what a service may never say: that the race detector found
-// something, or that it needed what NATS forbids it (deploy/nats).
+// something, that it needed what NATS forbids it (deploy/nats), or a secret, such
+// as any text that begins like a token.
 func noFaults(output string) error {
 	text, err := os.ReadFile(output)
 	if err != nil {
 		return err
 	}
-	for _, fault := range []string{"DATA RACE", "Permissions Violation"} {
+	for _, fault := range []string{"DATA RACE", "Permissions Violation", "eyJhbGciOi"} {
 		if i := bytes.Index(text, []byte(fault)); i >= 0 {
 			return fmt.Errorf("a service says %q:\n%s", fault, text[max(0, i-500):min(len(text), i+4000)])
 		}
 	}
-	return nil
+	return secrets.in("what the services say", text)
 }
 
 func tail(file string) string {

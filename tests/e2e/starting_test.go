@@ -116,7 +116,7 @@ func (s *shopUnderTest) watch(t *testing.T, out *user, doors []door, done func(d
 // connected says whether a replica has NATS.
 func connected(t *testing.T, d door) bool {
 	t.Helper()
-	a, err := (&client{base: d.internal}).plain(t, "/metrics")
+	a, err := (&client{base: d.internal}).plain(t.Context(), "/metrics")
 	return err == nil && strings.Contains(string(a.body), "\nnats_connected 1\n")
 }
 
