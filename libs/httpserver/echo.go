@@ -30,7 +30,7 @@ func New(service string, log *slog.Logger, trusted []netip.Prefix, registry prom
 			problem.Write(c.Response(), c.Request(), translate(err, c))
 		}
 	}
-	e.Use(traced(service), measured(registry), logged(log), recovered(log), admitted, limited, plainParameters, bounded(MaxBody))
+	e.Use(sealed, traced(service), measured(registry), logged(log), recovered(log), admitted, limited, plainParameters, bounded(MaxBody))
 	return e
 }
 

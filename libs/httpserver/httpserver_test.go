@@ -197,3 +197,20 @@ func TestClientAddress(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the answer is, it is data for the one who asked.
+func TestAnswersAreSealed(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	for _, target := range []string{"/things/1", "/nowhere", "/panic", "/refused", "/things/%00"} {
+		w, _ := do(e, "GET", target, "", nil)
+		for name, want := range map[string]string{
+			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Server": "", "X-Powered-By": "",
+		} {
+			if got := w.Header().Get(name); got != want {
+				t.Errorf("GET %s: %s is %q, want %q", target, name, got, want)
+			}
+		}
+	}
+}

@@ -39,6 +39,19 @@ func headAsGet(next http.Handler) http.Handler {
 	})
 }
 
+// sealed has browsers and caches make nothing of an answer but data for the one
+// who asked. A handler that knows better says so after it.
+func sealed(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer") // an activation link is a secret
+		h.Set("X-Content-Type-Options", "nosniff")
+		return next(c)
+	}
+}
+
 // traced starts the server span. It is named after the route and never holds
 // the path itself: activation links carry a secret there.
 func traced(service string) echo.MiddlewareFunc {

@@ -56,7 +56,7 @@ func New(cfg Config) *Handlers {
 // Routes adds the routes. Each operation that the contract protects is in
 // protected.
 func (h *Handlers) Routes(e *echo.Echo, protected map[string][]echo.MiddlewareFunc) {
-	e.Use(bounded, private)
+	e.Use(bounded)
 	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{withClient})
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
 }
@@ -72,14 +72,6 @@ func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 			return auth.ErrOverloaded.Because(err) // it ran out of time, or its client has gone
 		}
 		return err
-	}
-}
-
-// private keeps answers out of caches: they hold tokens, links or people.
-func private(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		c.Response().Header().Set("Cache-Control", "no-store")
-		return next(c)
 	}
 }
 

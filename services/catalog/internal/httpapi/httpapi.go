@@ -27,7 +27,7 @@ func New(products *catalog.Products, purchases *catalog.Purchases) *Handlers {
 // Register adds the contract's routes; protected holds the middleware of the
 // operations that need a token.
 func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
-	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{markReplays})
+	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{markReplays, keepable})
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
 }
 
@@ -45,5 +45,17 @@ func markReplays(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
 			c.Response().Header().Set("Idempotent-Replayed", "true")
 		}
 		return response, err
+	}
+}
+
+// keepable lets a client keep the products that he has read, if he asks each
+// time whether they are still the same.
+func keepable(next api.StrictHandlerFunc, operation string) api.StrictHandlerFunc {
+	if operation != "ListProducts" && operation != "GetProduct" {
+		return next
+	}
+	return func(c echo.Context, request any) (any, error) {
+		c.Response().Header().Set("Cache-Control", "private, no-cache")
+		return next(c, request)
 	}
 }

@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Answers are data, and belong to the one who asked: no browser may take them
+// for anything else, and no cache may keep them.
+func TestHeadersOfAnswers(t *testing.T) {
+	t.Parallel()
+	u := shop.newUser(t)
+	product := fmt.Sprint("/products/", shop.product(t, "a lamp", "5"))
+	nobody := &client{base: shop.GatewayURL()}
+	for _, c := range []struct {
+		client        *client
+		path, caching string
+	}{
+		{u.client, "/users/me", "no-store"}, {u.client, "/bills", "no-store"}, {u.client, "/transactions", "no-store"}, {u.client, "/purchases", "no-store"},
+		{shop.admin, "/users", "no-store"}, {shop.admin, "/customers", "no-store"},
+		{u.client, "/products", "private, no-cache"}, {u.client, product, "private, no-cache"}, {nobody, "/.well-known/jwks.json", "public, max-age=60"},
+		{nobody, "/users/me", "no-store"}, {u.client, "/customers", "no-store"}, {u.client, "/bills/7", "no-store"}, {nobody, "/nowhere", "no-store"}, {u.client, "/products?limit=x", "no-store"},
+		{nobody, strings.TrimPrefix(u.activation, shop.GatewayURL()), "no-store"},
+	} {
+		a := c.client.call(t, "GET", c.path, nil)
+		if got := strings.Join(a.header.Values("Cache-Control"), " and "); got != c.caching {
+			t.Errorf("GET %s: Cache-Control %q, want %q", c.path, got, c.caching)
+		}
+		if got := strings.Join(a.header.Values("X-Content-Type-Options"), " and "); got != "nosniff" {
+			t.Errorf("GET %s: X-Content-Type-Options %q", c.path, got)
+		}
+		if got := a.header.Get("Content-Type"); got != "application/json" && got != "application/problem+json" {
+			t.Errorf("GET %s: Content-Type %q", c.path, got)
+		}
+		for _, name := range []string{"Server", "X-Powered-By", "Via", "Set-Cookie", "Access-Control-Allow-Origin"} {
+			if got := a.header.Get(name); got != "" {
+				t.Errorf("GET %s: %s: %s", c.path, name, got)
+			}
+		}
+	}
+	tag := u.call(t, "GET", product, nil).header.Get("ETag")
+	if a := u.call(t, "GET", product, nil, "If-None-Match", tag); a.status != 304 || a.header.Get("Cache-Control") != "private, no-cache" {
+		t.Errorf("%d %v", a.status, a.header)
+	}
+	for _, method := range []string{"TRACE", "TRACK", "DEBUG", "PROPFIND"} {
+		u.want(t, 405, "method_not_allowed", method, "/bills", nil)
+	}
+}
