@@ -31,7 +31,7 @@ func NewRemote(url string, log *slog.Logger) *Remote {
 // Run reads the keys until it has them once, and then keeps them fresh until
 // ctx ends.
 func (r *Remote) Run(ctx context.Context) error {
-	client := &http.Client{Timeout: 3 * time.Second}
+	client := &http.Client{Timeout: 3 * time.Second, CheckRedirect: stay}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		// The library goes on fetching after an attempt that failed, until the
 		// attempt's own context ends.
@@ -53,6 +53,9 @@ func (r *Remote) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// stay follows nobody elsewhere: whoever gives the keys decides who may come in.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc, error) {
 	storage, err := jwkset.NewStorageFromHTTP(r.url, jwkset.HTTPClientStorageOptions{

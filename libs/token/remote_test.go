@@ -112,3 +112,38 @@ func TestRemote(t *testing.T) {
 		t.Errorf("requests waited for the next read: %v", took)
 	}
 }
+
+// Keys are taken from where they were configured, and from nowhere else.
+func TestRemoteFollowsNobody(t *testing.T) {
+	t.Parallel()
+	f := newForger(t)
+	elsewhere := &jwks{}
+	elsewhere.add("main", f.public)
+	there := httptest.NewServer(elsewhere)
+	t.Cleanup(there.Close)
+	var asked atomic.Int64
+	here := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		http.Redirect(w, r, there.URL, http.StatusFound)
+	}))
+	t.Cleanup(here.Close)
+	remote := token.NewRemote(here.URL, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := remote.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); running.Wait() })
+	for asked.Load() < 3 {
+		select {
+		case <-remote.Loaded():
+			t.Fatal("keys were taken from somewhere else")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	if n := elsewhere.reads.Load(); n != 0 {
+		t.Errorf("the other place was asked %d times", n)
+	}
+}
