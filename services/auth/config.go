@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lavka/libs/config"
+	"lavka/services/auth/internal/auth"
 )
 
 // Config is read from the environment.
@@ -29,8 +30,8 @@ func (c Config) ValidateServe() error {
 	if (c.AdminLogin == "") != c.AdminPassword.Empty() {
 		add("ADMIN_LOGIN and ADMIN_PASSWORD must be set together, or neither")
 	}
-	if c.RefreshLifetime < c.TokenLifetime || c.RefreshLifetime > 366*24*time.Hour {
-		add("REFRESH_LIFETIME %v is not between TOKEN_LIFETIME and 366 days", c.RefreshLifetime)
+	if c.RefreshLifetime < c.TokenLifetime || c.RefreshLifetime > auth.MaxSession {
+		add("REFRESH_LIFETIME %v is not between TOKEN_LIFETIME and 90 days", c.RefreshLifetime)
 	}
 	if c.ActivationLifetime < time.Minute || c.ActivationLifetime > 366*24*time.Hour {
 		add("ACTIVATION_LIFETIME %v is not between 1m and 366 days", c.ActivationLifetime)

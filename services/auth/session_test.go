@@ -173,6 +173,13 @@ func TestRefreshGraceAndReuse(t *testing.T) {
 	w.exec(`UPDATE auth.refresh_tokens SET expires_at = now() WHERE spent_at IS NULL`)
 	refresh(other).want(t, 401, "refresh_token_invalid")
 
+	// A session that is refreshed and refreshed ends all the same.
+	_, long := r.login("anna", goodPassword)
+	w.exec(`UPDATE auth.sessions SET created_at = created_at - interval '90 days' + interval '1 minute'`)
+	long = refresh(long).want(t, 200, "").str("refresh_token")
+	w.exec(`UPDATE auth.sessions SET created_at = created_at - interval '1 minute'`)
+	refresh(long).want(t, 401, "refresh_token_invalid")
+
 	for _, body := range []any{object{"refresh_token": "x"}, object{"refresh_token": strings.Repeat("A", 43)}} {
 		r.do("POST", "/auth/refresh", "", body).want(t, 401, "refresh_token_invalid")
 	}

@@ -10,6 +10,10 @@ import (
 // lost and several tabs refresh at once.
 const Grace = 10 * time.Second
 
+// MaxSession is how long a session goes on at most, however often it is
+// refreshed: then its user shows the password again.
+const MaxSession = 90 * 24 * time.Hour
+
 // SessionStore is what [Sessions] needs of the database. Its methods are a
 // transaction each.
 type SessionStore interface {
@@ -128,9 +132,10 @@ func (s *Sessions) pair(user User, refresh Secret) (Pair, error) {
 
 // StoredToken is a refresh token as it is kept, with its session.
 type StoredToken struct {
-	ExpiresAt    time.Time
-	SpentAt      *time.Time
-	SessionEnded bool
+	ExpiresAt        time.Time
+	SpentAt          *time.Time
+	SessionStartedAt time.Time
+	SessionEnded     bool
 }
 
 // RefreshDecision says what becomes of a refresh token.
@@ -147,7 +152,7 @@ const (
 // DecideRefresh decides on a refresh token and its user.
 func DecideRefresh(now time.Time, token StoredToken, user User) RefreshDecision {
 	switch {
-	case token.SessionEnded, !now.Before(token.ExpiresAt), user.MayLogIn() != nil:
+	case token.SessionEnded, !now.Before(token.ExpiresAt), now.Sub(token.SessionStartedAt) >= MaxSession, user.MayLogIn() != nil:
 		return Refuse
 	case token.SpentAt == nil:
 		return Rotate

@@ -80,12 +80,17 @@ func TestDecideRefresh(t *testing.T) {
 		{"just spent", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(0)}, active, GiveAgain},
 		{"spent by somebody whose clock reading came later", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(-time.Millisecond)}, active, GiveAgain},
 		{"at the end of grace", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(Grace)}, active, GiveAgain},
+		{"the longest session", StoredToken{SessionStartedAt: noon.Add(1 - MaxSession), ExpiresAt: noon.Add(1)}, active, Rotate},
+		{"too long a session", StoredToken{SessionStartedAt: noon.Add(-MaxSession), ExpiresAt: noon.Add(1)}, active, Refuse},
 		{"stolen", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(Grace + 1)}, active, EndSession},
 		{"ended", StoredToken{ExpiresAt: noon.Add(1), SessionEnded: true}, active, Refuse},
 		{"ended, just spent", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(0), SessionEnded: true}, active, Refuse},
 		{"disabled", StoredToken{ExpiresAt: noon.Add(1)}, User{ActivatedAt: &earlier, DisabledAt: &earlier}, Refuse},
 		{"inactive", StoredToken{ExpiresAt: noon.Add(1)}, User{}, Refuse},
 	} {
+		if c.token.SessionStartedAt.IsZero() {
+			c.token.SessionStartedAt = earlier
+		}
 		if got := DecideRefresh(noon, c.token, c.user); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}

@@ -44,9 +44,9 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 		var session, userID int64
 		var token auth.StoredToken
 		err := tx.QueryRow(ctx, `
-			SELECT s.id, s.user_id, s.ended_at IS NOT NULL
+			SELECT s.id, s.user_id, s.created_at, s.ended_at IS NOT NULL
 			FROM auth.refresh_tokens t JOIN auth.sessions s ON s.id = t.session_id
-			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, old[:]).Scan(&session, &userID, &token.SessionEnded)
+			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, old[:]).Scan(&session, &userID, &token.SessionStartedAt, &token.SessionEnded)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return auth.ErrRefreshInvalid
 		}
