@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // Answers are data, and belong to the one who asked: no browser may take them
@@ -45,5 +50,35 @@ func TestHeadersOfAnswers(t *testing.T) {
 	}
 	for _, method := range []string{"TRACE", "TRACK", "DEBUG", "PROPFIND"} {
 		u.want(t, 405, "method_not_allowed", method, "/bills", nil)
+	}
+}
+
+// What two parsers could cut into requests in two ways is refused, and so nothing
+// is smuggled past the gateway to a service.
+func TestAmbiguousRequestsAreRefused(t *testing.T) {
+	t.Parallel()
+	const hidden = "GET /users/me HTTP/1.1\r\nHost: shop\r\n\r\n"
+	for name, header := range map[string]string{
+		"two lengths":              "Content-Length: 2\r\nContent-Length: 60\r\n",
+		"a list of lengths":        "Content-Length: 2, 60\r\n",
+		"a length with a sign":     "Content-Length: +2\r\n",
+		"an unknown encoding":      "Transfer-Encoding: xchunked\r\nContent-Length: 2\r\n",
+		"two encodings":            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+		"a space before the colon": "Transfer-Encoding : chunked\r\nContent-Length: 2\r\n",
+		"a bare line feed":         "X: y\nTransfer-Encoding: chunked\x00\r\nContent-Length: 2\r\n",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(shop.GatewayURL(), "http://"))
+		must(t, err)
+		defer conn.Close()
+		must(t, conn.SetDeadline(time.Now().Add(patience)))
+		_, err = fmt.Fprintf(conn, "POST /auth/login HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n%s\r\n{}%s", header, hidden)
+		must(t, err)
+		text, err := io.ReadAll(conn) // to the end: the connection is closed
+		if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if status, _, _ := strings.Cut(string(text), "\r\n"); !strings.HasPrefix(status, "HTTP/1.1 400") && !strings.HasPrefix(status, "HTTP/1.1 501") || strings.Count(string(text), "HTTP/1.1 ") != 1 {
+			t.Errorf("%s: %q", name, text)
+		}
 	}
 }

@@ -52,7 +52,7 @@ func TestWhatIsNotTaken(t *testing.T) {
 			c.client.want(t, 400, "malformed", "POST", c.path, []byte(body), "Content-Type", "application/json; charset=UTF-8")
 		}
 	}
-	for _, path := range []string{"/products?q=%00", "/products?q=%ff", "/products?q=%zz", "/products/abc", "/bills/99999999999999999999", "/products?limit=x", "/transactions?bill_id=x", "/products?cursor=x", "/purchases/not-an-id"} {
+	for _, path := range []string{"/products?q=%00", "/products?q=%ff", "/products?q=%zz", "/products/abc", "/bills/99999999999999999999", "/products?limit=x", "/products?limit=1&limit=2", "/transactions?bill_id=x", "/products?cursor=x", "/purchases/not-an-id"} {
 		u.want(t, 400, "malformed", "GET", path, nil)
 	}
 	for _, path := range []string{"/products?limit=0", "/products?limit=101", "/purchases?limit=-1", "/products?sort=color", "/purchases?status=lost", "/transactions?type=gift", "/bills?limit=1000"} {
