@@ -49,6 +49,9 @@ var rules = []rule{
 		"these tests see what a client and an operator see: binaries, ports and commands"},
 	{[]string{"deploy/*", "deploy/*/*"}, []string{"lavka/services", "lavka/tests"},
 		"the launcher runs the services' binaries; it is no part of them"},
+	{[]string{"services/*", "services/*/*", "services/*/*/*"},
+		[]string{"os/exec", "plugin", "unsafe", "regexp", "html/template", "text/template", "encoding/gob", "encoding/xml", "net/smtp", "net/http/pprof"},
+		"nothing that a request says becomes a command, a pattern, a page or an object, and no profile is shown to anybody"},
 }
 
 // ours are tests' own helpers, which may use what their package must not.
