@@ -2,6 +2,7 @@ package auth
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/ccojocar/zxcvbn-go"
 	"github.com/ccojocar/zxcvbn-go/matching"
@@ -10,8 +11,8 @@ import (
 )
 
 const (
-	minPassword = 8   // bytes
-	maxPassword = 128 // bytes
+	minPassword = 8   // characters
+	maxPassword = 256 // bytes: 64 characters of any script
 	// minScore is zxcvbn's "safely unguessable: moderate protection from an
 	// offline attack", over 10^8 guesses.
 	minScore = 3
@@ -30,10 +31,10 @@ var letters = strings.NewReplacer(
 // checkPasswordLength is the cheap part of [checkPasswordStrength].
 func checkPasswordLength(password, field string) error {
 	switch {
-	case len(password) < minPassword:
+	case utf8.RuneCountInString(password) < minPassword:
 		return badPassword(field, "must have at least 8 characters")
 	case len(password) > maxPassword:
-		return badPassword(field, "must have at most 128 bytes")
+		return badPassword(field, "must have at most 256 bytes")
 	}
 	return nil
 }

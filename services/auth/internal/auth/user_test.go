@@ -119,7 +119,11 @@ func TestPasswordRules(t *testing.T) {
 		}
 		return checkPasswordStrength(login, password, "password")
 	}
-	for _, password := range []string{"violet tram 77 lamps", "kettle-orbit-42", "жёлтый трамвай 7", strings.Repeat("q8fjL2nx", 16), "\U0001F600\U0001F680\U0001F431\U0001F308 zebra"} {
+	wide := make([]rune, 64) // of four bytes each
+	for i := range wide {
+		wide[i] = '\U0001F300' + rune(i*i%97)
+	}
+	for _, password := range []string{"violet tram 77 lamps", string(wide), strings.Repeat("q8fjL2nx", 32), "kettle-orbit-42", "жёлтый трамвай 7", strings.Repeat("q8fjL2nx", 16), "\U0001F600\U0001F680\U0001F431\U0001F308 zebra"} {
 		if err := check("anna", password); err != nil {
 			t.Errorf("%q: %v", password, err)
 		}
@@ -127,7 +131,7 @@ func TestPasswordRules(t *testing.T) {
 	for name, password := range map[string]string{
 		"short": "x7!kQ2z", "common": "password", "common with digits": "password123", "keyboard": "qwertyuiop", "substitutions": "P@$$w0rd1990", "the login, substituted": "@nn@.k4ren1n4", "one letter": strings.Repeat("a", 128),
 		"a date": "01.01.1990", "the login": "anna.karenina", "the login and a digit": "anna.karenina1", "the shop": "lavkalavka",
-		"too long": strings.Repeat("q8fjL2nx", 16) + "z", "easy beginning": strings.Repeat("a", 32) + "x7!kQ2z",
+		"too long": strings.Repeat("q8fjL2nx", 32) + "z", "seven characters": "щЖ9\u4e16ы\U0001F600ф", "easy beginning": strings.Repeat("a", 32) + "x7!kQ2z",
 	} {
 		if err := check("anna.karenina", password); fieldOf(err) != "password" {
 			t.Errorf("%s: %q is good: %v", name, password, err)
@@ -140,7 +144,7 @@ func TestStrengthIsBounded(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	for range 30 {
-		for _, slow := range []string{strings.Repeat("4@8({[3690!1|7$5+%2", 7)[:maxPassword], "5{655597|+$4183[50%%6|(5", strings.Repeat("bdhdhgacefcgbe", 9)} {
+		for _, slow := range []string{strings.Repeat("4@8({[3690!1|7$5+%2", 14)[:maxPassword], "5{655597|+$4183[50%%6|(5", strings.Repeat("bdhdhgacefcgbe", 18)} {
 			if err := checkPasswordStrength("anna", slow, "password"); err != nil {
 				t.Error(err)
 			}
