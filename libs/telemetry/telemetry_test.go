@@ -45,6 +45,26 @@ func TestLinesCarryTheTrace(t *testing.T) {
 	}
 }
 
+// Nobody who has a say in a value can make a line of his own of it.
+func TestALineIsOneLine(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"json", "text"} {
+		var out bytes.Buffer
+		log, err := telemetry.NewLogger(&out, "shop", format, "info")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, value := range []string{"a\nlevel=ERROR msg=forged", "a\r\n{\"msg\":\"forged\"}", "\x1b[2K\x00", "a\u2028b", `"} {"msg":"forged"`} {
+			out.Reset()
+			log.Info("request", "path", value, value, "as a name")
+			text := out.String()
+			if strings.Count(text, "\n") != 1 || strings.ContainsAny(text, "\r\x1b\x00\u2028") || strings.Contains(text, "\nlevel=ERROR") {
+				t.Errorf("%s, %q: %q", format, value, text)
+			}
+		}
+	}
+}
+
 func TestBadSettings(t *testing.T) {
 	t.Parallel()
 	for want, c := range map[string][2]string{"LOG_LEVEL": {"json", "loud"}, "LAVKA_LOG_FORMAT": {"xml", "info"}} {
