@@ -82,9 +82,13 @@ func (c *Credentials) HashNew(ctx context.Context, login, password string) (stri
 }
 
 // HashNewcomer is [Credentials.HashNew] for somebody at an address who
-// registers.
-func (c *Credentials) HashNewcomer(ctx context.Context, login, password, address string) (hash string, err error) {
+// registers, if the login is free. Asking for a login counts like registering:
+// nobody learns fast who there is.
+func (c *Credentials) HashNewcomer(ctx context.Context, login, password, address string, free func() error) (hash string, err error) {
 	err = c.asNewcomer(address, func() (err error) {
+		if err := free(); err != nil {
+			return err
+		}
 		hash, err = c.hashNew(ctx, newcomer, login, password, "password")
 		return err
 	})

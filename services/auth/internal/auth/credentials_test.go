@@ -115,8 +115,9 @@ func TestNewcomersAreCounted(t *testing.T) {
 	throttle, _ := newThrottle(t)
 	hasher := NewHasher(1, 0)
 	c := NewCredentials(credentialStore{"anna": hashPassword("violet tram")}, hasher, throttle)
+	free := func() error { return nil }
 	hasher.everybody.places <- struct{}{}
-	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1"); !errors.Is(err, ErrOverloaded) {
+	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1", free); !errors.Is(err, ErrOverloaded) {
 		t.Errorf("%v", err)
 	}
 	if _, err := c.CheckNewcomer(t.Context(), "anna", "violet tram", "192.0.2.1"); !errors.Is(err, ErrOverloaded) {
@@ -126,7 +127,7 @@ func TestNewcomersAreCounted(t *testing.T) {
 	if throttle.newcomers.Len() != 0 {
 		t.Error("they were counted")
 	}
-	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1"); err != nil {
+	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1", free); err != nil {
 		t.Error(err)
 	}
 	if user, err := c.CheckNewcomer(t.Context(), "anna", "violet tram", "192.0.2.1"); err != nil || user.ID != 1 {
@@ -135,10 +136,16 @@ func TestNewcomersAreCounted(t *testing.T) {
 	if joined, _ := throttle.newcomers.Get("192.0.2.1"); !joined.fullAt.Equal(noon.Add(2 * perNewcomers.every)) {
 		t.Errorf("two were not counted: %+v", joined)
 	}
+	if _, err := c.HashNewcomer(t.Context(), "anna", "violet tram 77 lamps", "192.0.2.1", func() error { return ErrLoginTaken }); !errors.Is(err, ErrLoginTaken) {
+		t.Errorf("%v", err)
+	}
+	if joined, _ := throttle.newcomers.Get("192.0.2.1"); !joined.fullAt.Equal(noon.Add(3 * perNewcomers.every)) {
+		t.Errorf("one who asked for a login was not counted: %+v", joined)
+	}
 	for throttle.MayJoin("192.0.2.1") == nil {
 		throttle.Joined("192.0.2.1")
 	}
-	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) {
+	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1", free); !errors.Is(err, ErrTooManyAttempts) {
 		t.Errorf("%v", err)
 	}
 	if _, err := c.CheckNewcomer(t.Context(), "anna", "violet tram", "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) {

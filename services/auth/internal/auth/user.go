@@ -127,16 +127,7 @@ func (u *Users) Register(ctx context.Context, login, password, address string) (
 	if err := CheckLogin(login); err != nil {
 		return User{}, "", err
 	}
-	// Asking first saves the hash, which is the dear part. Nothing is given away
-	// that the answer does not say anyway.
-	taken, err := u.store.LoginTaken(ctx, login)
-	if err != nil {
-		return User{}, "", err
-	}
-	if taken {
-		return User{}, "", ErrLoginTaken
-	}
-	hash, err := u.credentials.HashNewcomer(ctx, login, password, address)
+	hash, err := u.credentials.HashNewcomer(ctx, login, password, address, func() error { return u.free(ctx, login) })
 	if err != nil {
 		return User{}, "", err
 	}
@@ -147,6 +138,16 @@ func (u *Users) Register(ctx context.Context, login, password, address string) (
 	}
 	u.changed()
 	return user, secret.Text(), nil
+}
+
+// free saves the hash, which is the dear part of a registration. Nothing is given
+// away that the answer would not say anyway.
+func (u *Users) free(ctx context.Context, login string) error {
+	taken, err := u.store.LoginTaken(ctx, login)
+	if err == nil && taken {
+		err = ErrLoginTaken
+	}
+	return err
 }
 
 // Activate follows a link; following it again gives the same answer.
