@@ -58,18 +58,6 @@ func TestSessionsHaveLimits(t *testing.T) {
 	}
 }
 
-func TestBadURLIsNotRepeated(t *testing.T) {
-	t.Parallel()
-	bad := "postgres://auth:hunter2@%zz/lavka"
-	if _, err := pg.Open(t.Context(), bad, "test", 1); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "DATABASE_URL") {
-		t.Errorf("%v", err)
-	}
-	err := pg.Migrate(t.Context(), bad, "shelf", fstest.MapFS{}, slog.New(slog.DiscardHandler))
-	if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "MIGRATE_DATABASE_URL") {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestInTx(t *testing.T) {
 	t.Parallel()
 	pool := open(t, pgtest.New(t))
@@ -182,7 +170,7 @@ func TestABrokenURLIsNotRepeated(t *testing.T) {
 		"postgres://shelf:canary@127.0.0.1:x/lavka", "postgres://shelf:can/ary@127.0.0.1:5432/lavka",
 		"postgres://shelf:can ary@127.0.0.1:5432/lavka", "postgres://shelf:can%zzary@127.0.0.1:5432/lavka", "postgres://shelf:123/canary@127.0.0.1:5432/lavka",
 		"postgres://shelf:x@127.0.0.1:5432/lavka,postgres://shelf:canary@127.0.0.1:5432/lavka", "xpostgres://shelf:canary@127.0.0.1/lavka",
-		"host=127.0.0.1 password='canary port=x", "host=127.0.0.1 port=canary", "postgres://shelf:canary@127.0.0.1/lavka?sslmode=canary", "canary",
+		"host=127.0.0.1 password='canary port=x", "host=127.0.0.1 port=canary", "postgres://shelf:canary@%zz/lavka", "postgres://shelf:canary@127.0.0.1/lavka?sslmode=canary", "canary",
 	} {
 		if pool, err := pg.Open(t.Context(), url, "test", 1); err == nil || !strings.Contains(err.Error(), "DATABASE_URL") || strings.Contains(err.Error(), "ary") {
 			t.Errorf("%s: %v", url, err)
