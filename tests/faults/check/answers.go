@@ -97,8 +97,8 @@ func (j *judge) answersKept() {
 }
 
 func (p *purchase) unlikeCompleted(b *history.Buy) string {
-	if b.PurchaseID == "" || b.Price == nil || b.TransactionID == nil || b.State != "completed" {
-		return fmt.Sprintf("without its id, price or transaction, or as %q", b.State)
+	if b.Price == nil || b.TransactionID == nil || b.State != "completed" {
+		return fmt.Sprintf("it said price %s, transaction %s and %q", number(b.Price), number(b.TransactionID), b.State)
 	}
 	if wrong := p.unlike(b); wrong != "" {
 		return wrong

@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"slices"
 	"testing"
 
 	"lavka/tests/faults/history"
@@ -24,6 +25,7 @@ func TestA(t *testing.T) {
 		{"no book has it", func(s *shop) { s.unrow("bare"); s.uncharge("bare"); s.undebit("bare") }},
 		{"catalog has it twice", func(s *shop) { s.b.Purchases = append(s.b.Purchases, *s.row("bare")) }},
 		{"catalog has it pending", func(s *shop) { s.row("bare").Status, s.row("bare").TransactionID = "pending", nil }},
+		{"catalog has it declined, with a transaction", func(s *shop) { s.row("bare").Status = "declined" }},
 		{"all books have it declined", func(s *shop) { s.unsettle("bare") }},
 		{"catalog has it of another user", func(s *shop) { s.row("last").UserID = 3 }},
 		{"catalog has it on another bill", func(s *shop) { s.row("last").BillID = 20 }},
@@ -82,6 +84,16 @@ func TestB(t *testing.T) {
 			s.b.Purchases = append(s.b.Purchases, history.Purchase{ID: "kept", UserID: 1, ProductID: 2, BillID: 10, Price: 250, Key: "k8", Status: "declined", Reason: "expired"})
 			s.b.Charges = append(s.b.Charges, history.Charge{PurchaseID: "kept", UserID: 1, BillID: 10, Amount: 250, Outcome: "expired"})
 		}},
+		{"what was malformed is bought", func(s *shop) {
+			b := refusedOrder("k20")
+			b.Status, b.Code = 400, "malformed"
+			s.h.Buys = append(s.h.Buys, b)
+			s.invent(history.Purchase{ID: "bought", UserID: 2, ProductID: 1, BillID: 21, Price: 100, Key: "k20"})
+		}},
+		{"a malformed payment is credited", func(s *shop) { s.payment(3, 1).Status, s.payment(3, 1).Code = 400, "malformed" }},
+		{"nobody knows the balance of a decline", func(s *shop) {
+			s.row("poor").Balance, s.chargeOf("poor").Balance, s.answer("poor", 1).Balance = nil, nil, nil
+		}},
 		{"a payment for nobody is credited", func(s *shop) {
 			s.b.Bills = append(s.b.Bills, history.Bill{ID: 90, UserID: 9})
 			s.enter(history.Transaction{BillID: 90, UserID: 9, Amount: 100, PaymentID: new(int64(4))})
@@ -125,12 +137,27 @@ func TestC(t *testing.T) {
 		}},
 		{"catalog has another transaction", func(s *shop) { s.row("lost").TransactionID = new(int64(77)) }},
 		{"catalog has no transaction", func(s *shop) { s.row("lost").TransactionID = nil }},
+		{"neither has a transaction", func(s *shop) { s.row("lost").TransactionID, s.chargeOf("lost").TransactionID = nil, nil }},
+		{"only billing has another transaction", func(s *shop) { s.chargeOf("lost").TransactionID = new(int64(77)) }},
+		{"somebody else's bill is charged", func(s *shop) {
+			s.invent(*s.row("lost-wrong"))
+			s.b.Purchases = slices.DeleteFunc(s.b.Purchases, func(r history.Purchase) bool { return r.ID == "lost-wrong" && r.Status == "declined" })
+			s.b.Charges = slices.DeleteFunc(s.b.Charges, func(c history.Charge) bool { return c.PurchaseID == "lost-wrong" && c.Outcome != "settled" })
+			s.row("lost-wrong").Reason = ""
+			s.debit("lost-wrong").UserID = 1
+		}},
+		{"a lost one is in catalog twice", func(s *shop) { s.b.Purchases = append(s.b.Purchases, *s.row("lost")) }},
 		{"billing has another price", func(s *shop) { s.chargeOf("lost").Amount = 90 }},
 		{"the ledger has another price", func(s *shop) { s.debit("lost").Amount = -90; s.addUp() }},
 		{"billing has another bill", func(s *shop) { s.chargeOf("lost").BillID = 21 }},
 		{"the ledger has another bill", func(s *shop) { s.debit("lost").BillID = 21; s.addUp() }},
 		{"billing has another balance", func(s *shop) { s.chargeOf("lost").Balance = new(int64(77)) }},
 		{"billing has another reason", func(s *shop) { s.chargeOf("lost-wrong").Outcome = "expired" }},
+		{"billing has declined nobody", func(s *shop) { s.chargeOf("lost-wrong").UserID = 0 }},
+		{"billing has declined another bill", func(s *shop) { s.chargeOf("lost-wrong").BillID = 20 }},
+		{"billing has let another amount expire", func(s *shop) {
+			s.row("lost-wrong").Reason, s.chargeOf("lost-wrong").Outcome, s.chargeOf("lost-wrong").Amount = "expired", "expired", 90
+		}},
 		{"a lost decline was decided twice", func(s *shop) { s.b.Charges = append(s.b.Charges, *s.chargeOf("lost-wrong")) }},
 		{"a lost decline is charged", func(s *shop) {
 			s.enter(history.Transaction{BillID: 21, UserID: 2, Amount: -100, PurchaseID: new("lost-wrong")})
@@ -143,6 +170,7 @@ func TestC(t *testing.T) {
 			s.unsettle("late")
 			s.row("late").Reason, s.chargeOf("late").Outcome = "buyer_disabled", "buyer_disabled"
 		}},
+		{"a look saw a state that its reason belies", func(s *shop) { s.lastLook("quiet").State = "completed" }},
 		{"a look saw it completed, and it is declined", func(s *shop) { s.unsettle("late") }},
 		{"somebody else looked at it", func(s *shop) { s.lastLook("late").UserID = 1 }},
 		{"a look saw what is nowhere", func(s *shop) {
@@ -178,6 +206,9 @@ func TestD(t *testing.T) {
 		{"a purchase with another expected price", func(s *shop) { s.row("lost-key").Expected = new(int64(100)) }},
 		{"a lost order made two purchases", func(s *shop) {
 			s.invent(history.Purchase{ID: "lost-2", UserID: 2, ProductID: 1, BillID: 20, Price: 100})
+		}},
+		{"a doubted order made two purchases", func(s *shop) {
+			s.invent(history.Purchase{ID: "doubted-2", UserID: 2, ProductID: 2, BillID: 20, Price: 250})
 		}},
 		{"an answered order made two purchases", func(s *shop) {
 			s.invent(history.Purchase{ID: "dear-2", UserID: 2, ProductID: 1, BillID: 21, Price: 120})

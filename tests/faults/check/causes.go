@@ -117,7 +117,7 @@ func (j *judge) nothingUnasked() {
 		case (t.PaymentID == nil) == (t.PurchaseID == nil), (t.PaymentID != nil) != (t.Amount > 0), t.Amount == 0:
 			j.report("d", fmt.Sprintf("transaction %d", t.ID), "%s is neither a payment nor a purchase", line(t))
 		case t.PurchaseID != nil:
-			if p := j.purchases[*t.PurchaseID]; len(p.rows) == 0 && len(p.charges) == 0 {
+			if p := j.purchases[*t.PurchaseID]; len(p.rows) == 0 {
 				j.report("d", purchaseName(p.id), "%s is for no purchase", line(t))
 			}
 		default:

@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -60,6 +61,26 @@ func TestReportsAreBoundedAndAlwaysTheSame(t *testing.T) {
 	for range 20 {
 		if again := check.Check(s.h, s.b, options); !reflect.DeepEqual(found, again) {
 			t.Fatalf("first %v, then %v", found, again)
+		}
+	}
+}
+
+func TestAReportSaysWhereToLook(t *testing.T) {
+	t.Parallel()
+	s := story()
+	s.chargeOf("bare").Outcome = "expired"
+	s.creditOf(5).Amount = 501
+	s.addUp()
+	var told strings.Builder
+	for _, v := range check.Check(s.h, s.b, options) {
+		fmt.Fprintln(&told, v)
+	}
+	for _, want := range []string{
+		"a: the order at 112ms to 116ms by client 2 (user 2, product 1, bill 20", "purchase bare", "the charge expired (user 2, bill 20, amount 100",
+		"a: payment 5 at 32ms to 36ms by client 0 (user 2, bill 21, amount 500)", "transaction 40 (payment 5, user 2, bill 21, amount 501",
+	} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("nothing says %q in:\n%s", want, told.String())
 		}
 	}
 }

@@ -30,7 +30,7 @@ func (j *judge) declinesKept() {
 	for i := range j.history.Looks {
 		l := &j.history.Looks[i]
 		p := j.purchases[l.PurchaseID]
-		if l.Status == 200 && l.State == "declined" && p.charged() {
+		if l.State == "declined" && p.charged() {
 			j.report("b", purchaseName(p.id), "a look %s showed %s declined, but it is charged", when(l.Call), purchaseName(p.id))
 		}
 	}
@@ -51,7 +51,7 @@ func (p *purchase) unlikeDeclined(b *history.Buy) string {
 	if row.Status != "declined" || row.Reason != reason {
 		return "catalog has it as " + rowText(row)
 	}
-	if reason == "insufficient_funds" && (b.Price == nil || b.Balance == nil || !same(b.Balance, row.Balance)) {
+	if reason == "insufficient_funds" && (b.Price == nil || !same(b.Balance, row.Balance)) {
 		return fmt.Sprintf("it said price %s and balance %s, and catalog has %s", number(b.Price), number(b.Balance), rowText(row))
 	}
 	return p.unlikeUnsettled()
@@ -70,7 +70,7 @@ func (p *purchase) charged() bool {
 // unlikeUnsettled says why billing's books don't fit catalog's declined row.
 func (p *purchase) unlikeUnsettled() string {
 	row := p.rows[0]
-	if row.TransactionID != nil {
+	if row.TransactionID != nil || (row.Balance != nil) != (row.Reason == "insufficient_funds") {
 		return "catalog has " + rowText(row)
 	}
 	if len(p.charges) != 1 || len(p.debits) != 0 {

@@ -199,7 +199,7 @@ func (p *purchase) toldBy() time.Duration {
 		}
 	}
 	for _, l := range p.looks {
-		if l.Status == 200 && l.State != "pending" {
+		if l.State == "completed" || l.State == "declined" {
 			first = min(first, l.End)
 		}
 	}

@@ -25,6 +25,9 @@ func TestE(t *testing.T) {
 		{"a bill that is not there was read", func(s *shop) {
 			s.h.BillReads = append(s.h.BillReads, history.BillRead{Call: history.Call{Status: 200}, UserID: 1, BillID: 77})
 		}},
+		{"a page of a bill that is not there was read", func(s *shop) {
+			s.h.Pages = append(s.h.Pages, history.Page{Call: history.Call{Status: 200}, UserID: 1, BillID: 77})
+		}},
 		{"a negative balance was read", func(s *shop) { s.h.BillReads[0].Balance = -1 }},
 		{"somebody else read a bill", func(s *shop) { s.h.BillReads[0].UserID = 2 }},
 		{"somebody else read a page", func(s *shop) { page(s).UserID = 2 }},
@@ -59,6 +62,15 @@ func TestF(t *testing.T) {
 			b.Replayed, b.Balance = true, new(int64(77))
 			s.h.Buys = append(s.h.Buys, b)
 		}},
+		{"a repeat is pending at another price", func(s *shop) {
+			b := *s.answer("late", 1)
+			b.Replayed, b.Price = true, new(int64(77))
+			s.h.Buys = append(s.h.Buys, b)
+		}},
+		{"two repeats are declined for two reasons", func(s *shop) {
+			s.repeatQuiet(404, "bill_not_found", 160)
+			s.repeatQuiet(403, "user_disabled", 160)
+		}},
 		{"a repeat is not marked", again(func(b *history.Buy) { b.Replayed = false })},
 		{"a repeat is pending again", again(func(b *history.Buy) { b.Status, b.State, b.TransactionID = 202, "pending", nil })},
 		{"a repeat finds no product", refusedLater(404, "product_not_found")},
@@ -75,6 +87,55 @@ func TestF(t *testing.T) {
 	})
 }
 
+// repeatQuiet asks for "quiet" once more.
+func (s *shop) repeatQuiet(status int, code string, start int) {
+	b := *s.answer("quiet", 1)
+	b.Call = span{start: start, end: start + 5}.call(2)
+	b.Status, b.Code, b.State, b.Replayed, b.Price = status, code, "declined", true, nil
+	s.h.Buys = append([]history.Buy{b}, s.h.Buys...)
+}
+
+func TestAnswersThatMayBe(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*shop){
+		"a decline is told first, without a price": func(s *shop) { s.repeatQuiet(404, "bill_not_found", 160) },
+		"refused before the first was answered": func(s *shop) {
+			b := order(1, 1, 10, "k1")
+			b.Call = span{start: 104, end: 106}.call(1)
+			b.Status, b.Code = 404, "product_not_found"
+			s.h.Buys = append(s.h.Buys, b)
+		},
+		"pending at the moment when the end is told": func(s *shop) {
+			l := *s.lastLook("late")
+			l.Start, l.End, l.State, l.TransactionID = l.End, l.End+1, "pending", nil
+			s.h.Looks = append(s.h.Looks, l)
+		},
+		"not found at the moment when it is named": func(s *shop) {
+			l := history.Look{Call: span{start: 104, end: 105}.call(1), UserID: 1, PurchaseID: "keyed"}
+			l.Status = 404
+			s.h.Looks = append(s.h.Looks, l)
+		},
+		"a provider who asks too often":  func(s *shop) { s.payment(1, 2).Status, s.payment(1, 2).Replayed = 429, false },
+		"a provider who meets a failure": func(s *shop) { s.payment(1, 2).Status, s.payment(1, 2).Replayed = 500, false },
+		"a request that billing could not read": func(s *shop) {
+			r := s.row("lost-wrong")
+			r.Reason = "expired"
+			*s.chargeOf("lost-wrong") = history.Charge{PurchaseID: r.ID, Outcome: "expired"}
+		},
+		"a disabled user is declined": func(s *shop) {
+			s.h.Buys[len(s.h.Buys)-1].Status = 0
+			s.b.Purchases = append(s.b.Purchases, history.Purchase{ID: "x", UserID: 3, ProductID: 1, BillID: 30, Price: 120, Status: "declined", Reason: "buyer_disabled"})
+			s.b.Charges = append(s.b.Charges, history.Charge{PurchaseID: "x", UserID: 3, BillID: 30, Amount: 120, Outcome: "buyer_disabled"})
+		},
+	} {
+		s := story()
+		change(s)
+		for _, v := range check.Check(s.h, s.b, options) {
+			t.Errorf("%s: %s", name, v)
+		}
+	}
+}
+
 func TestG(t *testing.T) {
 	t.Parallel()
 	wantOnly(t, "g", []broken{
@@ -89,7 +150,7 @@ func TestG(t *testing.T) {
 		{"a decline was known before it was asked for", func(s *shop) {
 			l := *s.lastLook("late")
 			l.PurchaseID, l.UserID, l.State, l.Reason, l.TransactionID = "poor", 3, "declined", "insufficient_funds", nil
-			l.Start, l.End = 1, 2
+			l.Start, l.End = 100*time.Millisecond, 101*time.Millisecond
 			s.h.Looks = append(s.h.Looks, l)
 		}},
 		{"a purchase was known before it was asked for", func(s *shop) {
@@ -99,6 +160,11 @@ func TestG(t *testing.T) {
 		}},
 		{"a decline saw another balance", func(s *shop) { s.declineWith(7) }},
 		{"a decline saw enough", func(s *shop) { s.declineWith(250) }},
+		{"a decline saw just enough", func(s *shop) {
+			s.creditOf(3).Amount, s.payment(3, 1).Amount = 250, 250
+			s.addUp()
+			s.declineWith(250)
+		}},
 		{"a page of the past", func(s *shop) { s.h.Pages[1].Lines = s.h.Pages[1].Lines[1:] }},
 		{"a page of the future", func(s *shop) { s.h.Pages[0].Status, s.h.Pages[0].Lines = 200, s.h.Pages[1].Lines }},
 		{"a page is empty too late", func(s *shop) { s.h.Pages[1].Lines = nil }},
@@ -112,13 +178,22 @@ func TestH(t *testing.T) {
 		{"another price than was expected, which it had", func(s *shop) {
 			s.row("bare").Expected, s.answer("bare", 1).Expected = new(int64(120)), new(int64(120))
 		}},
+		{"the price that was expected, which never was", func(s *shop) {
+			s.sell("bare", 90)
+			s.row("bare").Expected, s.answer("bare", 1).Expected = new(int64(90)), new(int64(90))
+		}},
+		{"a price that came after the first look", func(s *shop) {
+			s.sell("doubted", 300)
+			s.lastLook("doubted").Price = 300
+			s.h.Reprices = append(s.h.Reprices, reprice(180, 181, 2, 300), reprice(182, 183, 2, 250))
+		}},
 		{"a price that never was", func(s *shop) { s.sell("last", 240) }},
 		{"a price of the past", func(s *shop) { s.sell("dear", 100) }},
 		{"a price of the future", func(s *shop) {
 			s.h.Reprices[2].Start, s.h.Reprices[2].End = 247*time.Millisecond, 248*time.Millisecond
 		}},
 		{"a price that was followed by another one", func(s *shop) { s.h.Reprices = append(s.h.Reprices, reprice(3, 4, 2, 300)) }},
-		{"a price that was refused", func(s *shop) { s.h.Reprices[1].Status = 422 }},
+		{"a price that was refused", func(s *shop) { s.h.Reprices[1].Status = 400 }},
 		{"a price changed to what was expected", func(s *shop) { s.answer("k9", 1).Expected = new(int64(100)) }},
 		{"a price changed to what never was", func(s *shop) { s.answer("k9", 1).Price = new(int64(99)) }},
 		{"a price changed to the future", func(s *shop) { s.answer("k9", 1).Price = new(int64(120)) }},
@@ -136,10 +211,13 @@ func TestAPriceThatMayHaveBeen(t *testing.T) {
 		},
 		"a change without an answer may not have been": func(s *shop) {
 			never := reprice(3, 4, 2, 300)
-			never.Status = 502
+			never.Status = 500
 			s.h.Reprices = append(s.h.Reprices, never)
 		},
 		"two changes at once": func(s *shop) { s.h.Reprices = append(s.h.Reprices, reprice(1, 3, 2, 300)) },
+		"a change that ends when the purchase begins": func(s *shop) {
+			s.h.Reprices = append(s.h.Reprices, reprice(3, 124, 2, 300), reprice(125, 126, 2, 250))
+		},
 		"a change that goes on": func(s *shop) {
 			s.h.Reprices[2].Start, s.h.Reprices[2].End = 90*time.Millisecond, 900*time.Millisecond
 		},
@@ -210,6 +288,16 @@ func TestWhoMayGetIn(t *testing.T) {
 		{"soon after", func(s *shop) { s.h.Accesses[1].Start = 264*ms + limit }, false},
 		{"a moment later", func(s *shop) { s.h.Accesses[1].Start = 264*ms + limit + 1 }, true},
 		{"enabled again", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(299*ms, 301*ms, 200)) }, false},
+		{"enabled again at that moment", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(300*ms, 301*ms, 200)) }, false},
+		{"enabled long since", func(s *shop) {
+			s.h.Switches = append(s.h.Switches, enabling(290*ms, 295*ms, 200))
+			s.h.Accesses[1].Start = 330 * ms
+		}, false},
+		{"enabled until then", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(250*ms, 260*ms, 200)) }, false},
+		{"somebody else is enabled", func(s *shop) {
+			s.h.Switches = append(s.h.Switches, enabling(299*ms, 301*ms, 200))
+			s.h.Switches[1].UserID = 2
+		}, true},
 		{"perhaps enabled again", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(299*ms, 301*ms, 0)) }, false},
 		{"enabled at the same time", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(259*ms, 261*ms, 200)) }, false},
 		{"perhaps enabled late", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(240*ms, 250*ms, 502)) }, false},

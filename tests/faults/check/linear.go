@@ -92,7 +92,10 @@ func (f *facts) story(b *bill) *story {
 	}
 	for _, p := range b.declined {
 		c := p.charges[0]
-		if c.Balance == nil || *c.Balance >= c.Amount {
+		if c.Balance == nil {
+			continue // told of in (b) or (c)
+		}
+		if *c.Balance >= c.Amount {
 			s.wrong = fmt.Sprintf("%s was declined for want of money: %s", purchaseName(p.id), chargeText(c))
 			continue
 		}

@@ -7,8 +7,8 @@ import (
 )
 
 // pricesShown is invariant (h). A purchase has the price that its buyer
-// expected. Where he expected none, it has one that the product had at some
-// moment between the beginning of a call that may have made it and the end of
+// expected, if he did, and in any case one that the product had at some moment
+// between the beginning of a call that may have made it and the end of
 // that call (or when some client first heard of the purchase; a call that got no
 // answer has no end). A refusal with price_changed names another price than the
 // expected one, which the product had at some moment of the call.
@@ -29,13 +29,13 @@ func (j *judge) pricesShown() {
 		switch {
 		case row.Expected != nil && *row.Expected != row.Price:
 			j.report("h", purchaseName(id), "%s has another price than was expected", rowText(row))
-		case row.Expected == nil && !p.shown(tags[row.ProductID]):
+		case !p.shown(tags[row.ProductID]):
 			j.report("h", purchaseName(id), "%s has a price that product %d did not have then", rowText(row), row.ProductID)
 		}
 	}
 	for i := range j.history.Buys {
 		b := &j.history.Buys[i]
-		if b.Status != 409 || b.Code != "price_changed" {
+		if b.Code != "price_changed" {
 			continue
 		}
 		if b.Price == nil || b.Expected == nil || *b.Price == *b.Expected || !hadPrice(tags[b.ProductID], *b.Price, b.Start, b.End) {
@@ -89,4 +89,4 @@ func replaced(tags []*history.Reprice, r *history.Reprice, by time.Duration) boo
 // effective says whether an administrator's call was done, ineffective that it
 // was not. What was not answered may be either.
 func effective(c history.Call) bool   { return c.Status >= 200 && c.Status < 300 }
-func ineffective(c history.Call) bool { return c.Status >= 300 && c.Status < 500 }
+func ineffective(c history.Call) bool { return c.Status >= 400 && c.Status < 500 }

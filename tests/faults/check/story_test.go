@@ -54,6 +54,7 @@ func story() *shop {
 	buy(span{118, 120, 122}, "wrong", order(2, 1, 10, "")) // not his bill
 	s.buy(buying{span: span{124, 126, 130}, id: "late", Buy: order(2, 2, 20, "k3"), decided: 136})
 	s.look(span{132, 133, 134}, 2, 2, "late")
+	s.look(span{132, 133, 134}, 1, 1, "late") // somebody else's
 	s.look(span{138, 140, 142}, 2, 2, "late")
 	s.buy(buying{span: span{144, 146, 150}, id: "quiet", Buy: order(2, 2, 10, "k4"), decided: 152})
 	s.look(span{154, 156, 158}, 2, 2, "quiet")
@@ -61,6 +62,7 @@ func story() *shop {
 	s.buy(buying{span: span{160, 164, 162}, id: "lost-key", Buy: order(2, 1, 20, "k5"), answer: &problem{502, "bad_gateway"}})
 	s.buy(buying{span: span{160, 164, 162}, id: "lost-wrong", Buy: order(2, 1, 10, "k6"), answer: &lost})
 	s.buy(buying{span: span{160, 161, 162}, id: "doubted", Buy: order(2, 2, 20, ""), answer: &problem{503, "outcome_unknown"}})
+	s.look(span{166, 168, 170}, 2, 2, "doubted")
 	s.buy(buying{span: span{160, 161, 162}, id: "never", Buy: order(2, 2, 21, "k7"), answer: &lost, never: true})
 	s.buy(buying{span: span{160, 161, 162}, id: "full", Buy: order(1, 2, 10, ""), full: true})
 	s.buy(buying{span: span{160, 161, 162}, id: "full-key", Buy: order(1, 2, 10, "k8"), full: true})
@@ -83,7 +85,12 @@ func story() *shop {
 	s.access(span{300, 302, 304}, 3, 5)
 	s.readBill(span{300, 302, 304}, 3, 3, 30)
 	buy(span{300, 302, 304}, "", order(3, 1, 30, ""))
-	return s.play()
+	s.play()
+
+	busy := history.Pay{Call: span{start: 26, end: 28}.call(1), PaymentID: 5, UserID: 2, BillID: 21, Amount: 500}
+	busy.Status, busy.Code = 503, "bill_busy"
+	s.h.Pays = append(s.h.Pays, busy)
+	return s
 }
 
 // The parts of a story that was played, to be changed.
