@@ -135,7 +135,7 @@ func seed(f *testing.F) {
 	}
 	for _, text := range []string{
 		``, `null`, `[]`, `{"v":1`, `{"v":1e0,"V":2}`, `{"v":1,"purchase_id":"01976b1e-0000-7000-8000-000000000001","purchase_id":7}`,
-		`{"v":1,"versions":[{"user_id":7,"token_version":2}],"more":true}`, `{"v":1,"versions":[{"user_id":9,"token_version":2},{"user_id":8,"token_version":0}]}`,
+		`{"v":1,"versions":[{"user_id":7,"token_version":2}],"more":true}`, `{"v":1,"versions":[{"user_id":9,"token_version":2},{"user_id":8,"token_version":2}]}`, `{"v":1,"versions":[],"more":true}`, `{"v":1,"versions":[{"user_id":8,"token_version":0}]}`,
 		`{"purchase_id":"{01976b1e-0000-7000-8000-000000000001}","amount":9223372036854775808}`,
 		`{"v":1,"id":7,"login":"\ud800","role":"user","status":"active","version":1,"token_version":0}`,
 		`{"v":1,"purchase_id":"urn:uuid:01976b1e-0000-7000-8000-000000000001","user_id":1,"bill_id":1,"amount":1,"expires_at":"0000-01-01T00:00:00+23:59"}`,
