@@ -32,6 +32,9 @@ func story() *shop {
 		s.pay(t, history.Pay{PaymentID: id, UserID: user, BillID: bill, Amount: amount}, answer)
 	}
 	s.readPage(span{3, 4, 5}, 1, 1, 10) // not there yet
+	s.at(5, func() { s.open(1, 40) })
+	s.readBill(span{6, 7, 8}, 1, 1, 40)
+	s.readPage(span{6, 7, 8}, 1, 1, 40)
 	pay(span{10, 12, 14}, 1, 1, 10, 1000, nil)
 	pay(span{20, 22, 24}, 1, 1, 10, 1000, nil) // again
 	pay(span{20, 22, 24}, 2, 2, 20, 900, nil)
