@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,6 +31,10 @@ func natsFaults() []fault {
 		{
 			name: "nats-lost", story: "NATS stopped, and its whole store deleted while it is down", blind: true,
 			strike: func(ctx context.Context, t *trial) error { return t.withoutNATS(ctx, t.NATS().Wipe) },
+		},
+		{
+			name: "nats-rewound", story: "NATS comes back with the store that it had a while ago, as after a crash that took its last writes", blind: true, alone: true,
+			strike: natsRewound,
 		},
 		{
 			name: "stream-full", story: "the stream of purchase requests takes no more messages for a while",
@@ -73,6 +79,16 @@ func (t *trial) withoutNATS(ctx context.Context, meanwhile func() error) error {
 		err = errors.Join(err, meanwhile())
 	}
 	return errors.Join(broken, err, t.NATS().Start())
+}
+
+// natsRewound gives NATS back what it had stored a while ago.
+func natsRewound(ctx context.Context, t *trial) error {
+	store, then := filepath.Join(t.dir, "data", "nats"), filepath.Join(t.dir, "nats-then")
+	t.NATS().Stop()
+	err := errors.Join(os.CopyFS(then, os.DirFS(store)), t.NATS().Start())
+	err = errors.Join(err, last(ctx, t.span(3*time.Second, 20*time.Second)))
+	t.NATS().Stop()
+	return errors.Join(err, os.RemoveAll(store), os.Rename(then, store), t.NATS().Start())
 }
 
 // streamFull leaves no room in the stream; discarding new messages, it refuses

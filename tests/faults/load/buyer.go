@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 
 	"lavka/libs/money"
@@ -205,6 +206,36 @@ func (w *World) SameKey(ctx context.Context, clients int, start func(func())) {
 				rest(ctx, time.Duration(20+b.r.IntN(80))*time.Millisecond)
 			}
 			b.follow(ctx, want)
+		})
+	}
+}
+
+// Storm has purchases made at a rate, in numbers a second, whether those before
+// are answered or not, until ctx ends; and returns when all have been answered
+// or given up.
+func (w *World) Storm(ctx context.Context, rate float64) {
+	var buyers sync.WaitGroup
+	defer buyers.Wait()
+	c := w.client()
+	r := w.random(c)
+	every := time.NewTicker(time.Duration(float64(time.Second) / rate))
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		account := w.accounts.Buyers[r.IntN(len(w.accounts.Buyers))]
+		b := &buyer{client: w.client(), w: w, account: account}
+		want := history.Buy{UserID: account.ID, ProductID: w.Products[0], BillID: w.billsOf(account.ID)[0], Key: w.key()}
+		buyers.Go(func() {
+			if got := b.order(ctx, want); got.Status == http.StatusAccepted || got.Status == 0 || got.Status >= 500 {
+				b.w.leaveOpen(fmt.Sprintf("user %d does not know what became of his purchase in the storm (key %q)", want.UserID, want.Key), func(ctx context.Context) bool {
+					again := b.order(ctx, want)
+					return again.Answered() && again.Status != http.StatusAccepted && again.Status < 500
+				})
+			}
 		})
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // giveUp is how long a client waits for an answer.
-const giveUp = 8 * time.Second
+const giveUp = 10 * time.Second
 
 // client asks one thing at a time and records each call.
 type client struct {
