@@ -97,7 +97,9 @@ func TestEveryFuzzTestIsRun(t *testing.T) {
 	write(t, filepath.Join(dir, "libs/a/x_test.go"), "func FuzzOne(f *testing.F) {\nfunc FuzzTwo_2(f *testing.F) {\nfunc TestFuzz(t *testing.T) {\n// func FuzzNot\n")
 	write(t, filepath.Join(dir, "libs/a/x.go"), "func FuzzNone() {\n")
 	write(t, filepath.Join(dir, "services/auth/internal/b/b_test.go"), "func FuzzOne(f *testing.F) {\n")
-	fuzz := func(dir, name, time string) string { return dir + ": test -run ^$ -fuzz ^" + name + "$ -fuzztime " + time + " .\n" }
+	fuzz := func(dir, name, time string) string {
+		return dir + ": test -run ^$ -fuzz ^" + name + "$ -fuzztime " + time + " .\n"
+	}
 	out, code := run(t, dir, []string{"TIME=of the day"}, "make", "fuzz")
 	for _, want := range []string{fuzz("libs/a", "FuzzOne", "30s"), fuzz("libs/a", "FuzzTwo_2", "30s"), fuzz("services/auth/internal/b", "FuzzOne", "30s")} {
 		if !strings.Contains(out, want) {
