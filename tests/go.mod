@@ -56,3 +56,5 @@ replace (
 	lavka/deploy => ../deploy
 	lavka/libs => ../libs
 )
+
+tool github.com/nats-io/nats-server/v2

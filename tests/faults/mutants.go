@@ -105,10 +105,12 @@ func firstOf(wrong []check.Violation, letters []string) (check.Violation, bool) 
 }
 
 func (h *harness) find(name string) (fault, error) {
+	var names []string
 	for _, f := range h.faults() {
 		if f.name == name {
 			return f, nil
 		}
+		names = append(names, f.name)
 	}
-	return fault{}, fmt.Errorf("there is no fault %q; there are: %s", name, strings.Join(h.names(), ", "))
+	return fault{}, fmt.Errorf("there is no fault %q; there are: %s", name, strings.Join(names, ", "))
 }

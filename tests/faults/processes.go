@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,7 +20,7 @@ func processFaults() []fault {
 		faults = append(faults,
 			fault{
 				name: "kill-" + service, story: "SIGKILL of one replica of " + service + ", twice, at random moments",
-				blind: service == stack.Auth,
+				blind: service == stack.Auth, kills: true,
 				strike: func(ctx context.Context, t *trial) error {
 					for range 2 {
 						if err := last(ctx, t.moment()); err != nil {
@@ -37,7 +35,7 @@ func processFaults() []fault {
 			},
 			fault{
 				name: "kill-all-" + service, story: "SIGKILL of all replicas of " + service + "; they stay down for a while",
-				blind: service == stack.Auth,
+				blind: service == stack.Auth, kills: true,
 				strike: func(ctx context.Context, t *trial) error {
 					if err := last(ctx, t.moment()); err != nil {
 						return err
@@ -73,7 +71,7 @@ func processFaults() []fault {
 	}
 	for _, name := range variant.Points() {
 		faults = append(faults, fault{
-			name: "kill-at-" + strings.ReplaceAll(name, ".", "-"), story: "SIGKILL at " + pointStory[name], blind: strings.HasPrefix(name, stack.Auth),
+			name: "kill-at-" + strings.ReplaceAll(name, ".", "-"), story: "SIGKILL at " + pointStory[name], blind: strings.HasPrefix(name, stack.Auth), kills: true,
 			strike: func(ctx context.Context, t *trial) error { return t.killAt(ctx, name) },
 		})
 	}
@@ -83,7 +81,7 @@ func processFaults() []fault {
 			strike: zombie,
 		},
 		fault{
-			name: "rolling-restart", story: "SIGTERM and a new start of every replica, one after another; no request through the gateway may fail", alone: true,
+			name: "rolling-restart", story: "SIGTERM and a new start of every replica, one after another; no request through the gateway may fail", alone: true, kills: true,
 			blind: true, strike: rollingRestart,
 		},
 	)
@@ -108,8 +106,10 @@ func (t *trial) one(service string) *stack.Replica {
 	return replicas[t.r.IntN(len(replicas))]
 }
 
-// moment is a short time that nobody can foresee.
-func (t *trial) moment() time.Duration { return rand.N(400 * time.Millisecond) }
+// moment is a short time, so that a fault strikes at any point of what is going on.
+func (t *trial) moment() time.Duration {
+	return time.Duration(t.r.Int64N(int64(400 * time.Millisecond)))
+}
 
 // crash kills a replica and starts it again.
 func (t *trial) crash(ctx context.Context, r *stack.Replica) error {
@@ -180,30 +180,17 @@ func rollingRestart(ctx context.Context, t *trial) error {
 			}
 		}
 	}
-	h := t.rec.History()
 	var failed []string
-	for _, c := range h.Buys {
-		if c.Start > begin && (c.Status == 0 || c.Status >= 500) {
-			failed = append(failed, fmt.Sprintf("purchase: %d %s %s", c.Status, c.Code, c.Failure))
+	for what, c := range t.rec.History().Calls() {
+		if c.Start < begin || what == "payment" || what == "access" {
+			continue
 		}
-	}
-	for _, c := range h.BillReads {
-		if c.Start > begin && (c.Status == 0 || c.Status >= 500) {
-			failed = append(failed, fmt.Sprintf("bill: %d %s %s", c.Status, c.Code, c.Failure))
-		}
-	}
-	for _, c := range h.Looks {
-		if c.Start > begin && (c.Status == 0 || c.Status >= 500) {
-			failed = append(failed, fmt.Sprintf("look: %d %s %s", c.Status, c.Code, c.Failure))
-		}
-	}
-	for _, c := range h.Reprices {
-		if c.Start > begin && (c.Status == 0 || c.Status >= 500) {
-			failed = append(failed, fmt.Sprintf("price: %d %s %s", c.Status, c.Code, c.Failure))
+		if c.Status == 0 || c.Status >= 500 {
+			failed = append(failed, fmt.Sprintf("%s: %d %s %s", what, c.Status, c.Code, c.Failure))
 		}
 	}
 	if len(failed) > 0 {
-		return fmt.Errorf("%d requests failed, such as: %s", len(failed), strings.Join(slices.Compact(failed)[:min(3, len(slices.Compact(failed)))], "; "))
+		return fmt.Errorf("%d requests failed, such as: %s", len(failed), strings.Join(failed[:min(3, len(failed))], "; "))
 	}
 	return nil
 }

@@ -28,9 +28,10 @@ type table struct {
 	rows  map[string]*row
 }
 
-func (t *table) add(name, story string, seed uint64, o outcome) {
+func (t *table) add(p plan, o outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	name, story := p.row()
 	r := t.rows[name]
 	if r == nil {
 		r = &row{story: story}
@@ -42,7 +43,7 @@ func (t *table) add(name, story string, seed uint64, o outcome) {
 	r.looks += o.looks
 	r.slowest = max(r.slowest, o.definite)
 	for _, v := range o.wrong {
-		r.wrong = append(r.wrong, fmt.Sprintf("seed %d: %s", seed, v))
+		r.wrong = append(r.wrong, fmt.Sprintf("make faults CASE=%s SEED=%d: %s", p.name(), p.seed, v))
 	}
 }
 
@@ -68,8 +69,8 @@ func (t *table) failure() error {
 	defer t.mu.Unlock()
 	var errs []error
 	for _, name := range t.names {
-		if n := len(t.rows[name].wrong); n > 0 {
-			errs = append(errs, fmt.Errorf("%s: %d violations", name, n))
+		if wrong := t.rows[name].wrong; len(wrong) > 0 {
+			errs = append(errs, fmt.Errorf("%s: %d violations\n\t%s", name, len(wrong), strings.Join(wrong, "\n\t")))
 		}
 	}
 	return errors.Join(errs...)
@@ -81,36 +82,38 @@ type plan struct {
 	faults []fault
 }
 
+// name is what -case takes to have the same faults again.
 func (p plan) name() string {
-	if len(p.faults) == 1 {
-		return p.faults[0].name
+	var names []string
+	for _, f := range p.faults {
+		names = append(names, f.name)
 	}
-	return fmt.Sprintf("mix of %d", len(p.faults))
+	return strings.Join(names, "+")
 }
 
-func (p plan) story() string {
+// row says which row of the table the plan belongs to.
+func (p plan) row() (name, story string) {
 	if len(p.faults) == 1 {
-		return p.faults[0].story
+		return p.faults[0].name, p.faults[0].story
 	}
-	return "several of the others at the same time, drawn at random"
+	return fmt.Sprintf("mix of %d", len(p.faults)), "several of the others at the same time, drawn at random"
 }
 
 // tryFaults makes trials, as many at a time as there are processors.
 func (h *harness) tryFaults(ctx context.Context) error {
-	faults := h.faults()
-	faults = slices.DeleteFunc(faults, func(f fault) bool { return !h.wanted(f.name) })
-	if len(faults) == 0 {
-		return fmt.Errorf("there is no fault %q; there are: %s", h.only, strings.Join(h.names(), ", "))
+	rounds, err := h.rounds()
+	if err != nil {
+		return err
 	}
-	fmt.Printf("seed %d: %d faults\n", h.seed, len(faults))
+	fmt.Printf("seed %d: %d faults\n", h.seed, len(rounds))
 	t := &table{rows: map[string]*row{}}
 	plans := make(chan plan)
 	begin := time.Now()
 	go func() {
 		defer close(plans)
-		h.draw(ctx, faults, plans)
+		h.draw(ctx, rounds, plans)
 	}()
-	workers := min(runtime.NumCPU(), len(faults))
+	workers := min(runtime.NumCPU(), len(rounds))
 	errs := make([]error, workers)
 	var all sync.WaitGroup
 	for i := range workers {
@@ -121,30 +124,63 @@ func (h *harness) tryFaults(ctx context.Context) error {
 	return errors.Join(append(errs, t.failure())...)
 }
 
+// rounds are the faults, or mixes, of which each is tried in every round.
+func (h *harness) rounds() ([][]fault, error) {
+	var rounds [][]fault
+	if strings.Contains(h.only, "+") {
+		var mix []fault
+		for name := range strings.SplitSeq(h.only, "+") {
+			f, err := h.find(name)
+			if err != nil {
+				return nil, err
+			}
+			mix = append(mix, f)
+		}
+		return append(rounds, mix), nil
+	}
+	for _, f := range h.faults() {
+		if h.wanted(f.name) {
+			rounds = append(rounds, []fault{f})
+		}
+	}
+	if rounds == nil {
+		_, err := h.find(h.only)
+		return nil, err
+	}
+	// The same kinds of shops in a row, so that few have to be started.
+	slices.SortStableFunc(rounds, func(a, b []fault) int { return strings.Compare(a[0].kind, b[0].kind) })
+	return rounds, nil
+}
+
 // draw gives each fault once, and then, in a long run, again and in mixes until
-// the time is over.
-func (h *harness) draw(ctx context.Context, faults []fault, plans chan<- plan) {
+// the time is over. The first trial has the run's own seed.
+func (h *harness) draw(ctx context.Context, rounds [][]fault, plans chan<- plan) {
 	r := rand.New(rand.NewPCG(h.seed, 1))
 	end := time.Now().Add(h.limit)
-	send := func(faults ...fault) bool {
+	seed := h.seed
+	send := func(faults []fault) bool {
 		select {
-		case plans <- plan{r.Uint64() % 1_000_000, faults}:
+		case plans <- plan{seed, faults}:
+			seed++
 			return ctx.Err() == nil
 		case <-ctx.Done():
 			return false
 		}
 	}
-	mixable := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.alone || f.kind != "" })
-	// The same kinds of shops in a row, so that few have to be started.
-	slices.SortStableFunc(faults, func(a, b fault) int { return strings.Compare(a.kind, b.kind) })
+	var mixable []fault
+	for _, faults := range rounds {
+		if f := faults[0]; !f.alone && f.kind == "" {
+			mixable = append(mixable, f)
+		}
+	}
 	for round := 0; round == 0 || time.Now().Before(end); round++ {
-		for _, f := range faults {
-			if round > 0 && time.Now().After(end) || !send(f) {
+		for _, faults := range rounds {
+			if round > 0 && time.Now().After(end) || !send(faults) {
 				return
 			}
 			if len(mixable) > 3 && h.limit > 0 && r.IntN(2) == 0 {
 				r.Shuffle(len(mixable), func(i, j int) { mixable[i], mixable[j] = mixable[j], mixable[i] })
-				if !send(slices.Clone(mixable[:2+r.IntN(2)])...) {
+				if !send(slices.Clone(mixable[:2+r.IntN(2)])) {
 					return
 				}
 			}
@@ -181,7 +217,7 @@ func (h *harness) takePlans(ctx context.Context, plans <-chan plan, t *table) (e
 		if tryErr != nil {
 			return errors.Join(err, fmt.Errorf("%s (seed %d): %w\n%s", p.name(), p.seed, tryErr, s.tail()))
 		}
-		t.add(p.name(), p.story(), p.seed, o)
+		t.add(p, o)
 		fmt.Printf("%-28s seed %-7d %6d calls, all outcomes after %5.1f s, %5.1f s in all\n",
 			p.name(), p.seed, o.calls, o.definite.Seconds(), time.Since(begin).Seconds())
 		for _, v := range o.wrong {
@@ -195,12 +231,4 @@ func (h *harness) takePlans(ctx context.Context, plans <-chan plan, t *table) (e
 		}
 	}
 	return err
-}
-
-func (h *harness) names() []string {
-	var names []string
-	for _, f := range h.faults() {
-		names = append(names, f.name)
-	}
-	return names
 }

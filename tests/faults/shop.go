@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -41,6 +42,7 @@ type shop struct {
 	output   *os.File
 	mounted  string           // a disk of its own
 	after    *pgserver.Server // that has taken the place of Postgres
+	broker   *broker          // nil where NATS runs within this program
 }
 
 // lines lead from a replica to what it needs.
@@ -56,6 +58,7 @@ type kind struct {
 	env     map[string]string            // for every service
 	replica map[string]map[string]string // settings of a replica, by its name
 	disk    int                          // MiB that Postgres has; 0 for all there is
+	broker  bool                         // NATS is a process of its own
 	change  func(*stack.Config)
 }
 
@@ -86,18 +89,17 @@ func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
 		Env: map[string]string{point.Dir: filepath.Join(dir, "points")},
 		Adjust: func(service string, replica int, env map[string]string) error {
 			name := service + "-" + strconv.Itoa(replica+1)
-			for setting, value := range k.replica[name] {
-				env[setting] = value
+			if s.broker != nil {
+				env["NATS_URL"] = s.broker.url(service)
 			}
+			maps.Copy(env, k.replica[name])
 			return s.lay(name, env)
 		},
 	}
 	if cfg.BinDir == "" {
 		cfg.BinDir = h.points
 	}
-	for name, value := range k.env {
-		cfg.Env[name] = value
-	}
+	maps.Copy(cfg.Env, k.env)
 	if k.change != nil {
 		k.change(&cfg)
 	}
@@ -106,6 +108,15 @@ func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
 		if err := mount(s.mounted, k.disk); err != nil {
 			return s, err
 		}
+	}
+	if k.broker {
+		if s.broker, err = h.newBroker(ctx, dir, s.output); err != nil {
+			return s, err
+		}
+		if err := s.broker.start(ctx); err != nil {
+			return s, err
+		}
+		cfg.NATSURL = s.broker.url(operator)
 	}
 	if s.Stack, err = stack.Start(ctx, cfg); err != nil {
 		return s, fmt.Errorf("%w\n%s", err, s.tail())
@@ -152,6 +163,9 @@ func (s *shop) stop() error {
 	}
 	if s.after != nil {
 		errs = append(errs, s.after.Stop())
+	}
+	if s.broker != nil {
+		errs = append(errs, s.broker.kill())
 	}
 	for _, l := range s.lines {
 		if l.messages != nil {
@@ -323,6 +337,17 @@ func removeIfThere(file string) error {
 	return nil
 }
 
+// pids are the processes of all replicas.
+func (s *shop) pids() map[string]int {
+	pids := map[string]int{}
+	for _, service := range stack.Services() {
+		for _, r := range s.Replicas(service) {
+			pids[r.Name] = r.PID()
+		}
+	}
+	return pids
+}
+
 // byPID finds the replica that a process belongs to.
 func (s *shop) byPID(pid int) (*stack.Replica, error) {
 	for _, service := range stack.Services() {
@@ -335,7 +360,7 @@ func (s *shop) byPID(pid int) (*stack.Replica, error) {
 	return nil, fmt.Errorf("no replica has process %d", pid)
 }
 
-// races looks for what the race detector has said of a service, panics, and
+// complaints looks for what the race detector has said of a service, panics, and
 // what NATS has refused to let a service do.
 func (s *shop) complaints() error {
 	text, err := os.ReadFile(s.output.Name())

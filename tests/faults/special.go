@@ -21,7 +21,7 @@ import (
 // faults are all rows of the table.
 func (h *harness) faults() []fault {
 	var all []fault
-	for _, some := range [][]fault{processFaults(), natsFaults(), postgresFaults(), networkFaults(), specialFaults()} {
+	for _, some := range [][]fault{processFaults(), natsFaults(), brokerFaults(), postgresFaults(), networkFaults(), specialFaults()} {
 		all = append(all, some...)
 	}
 	return all
@@ -49,6 +49,8 @@ func (h *harness) kind(name string) (kind, error) {
 		k.replica = map[string]map[string]string{
 			"auth-2": off(-time.Hour), "catalog-2": off(time.Hour), "billing-2": off(-time.Hour), "billing-1": off(time.Hour),
 		}
+	case "broker":
+		k.broker = true
 	case "small-disk":
 		k.change = func(cfg *stack.Config) {
 			cfg.PostgresSettings = map[string]string{"max_wal_size": "64MB", "min_wal_size": "32MB"}
@@ -68,7 +70,7 @@ func specialFaults() []fault {
 			strike: func(ctx context.Context, t *trial) error { return last(ctx, t.span(3*time.Second, 10*time.Second)) },
 		},
 		{
-			name: "redelivery", story: "billing killed inside a group, and catalog too: NATS alone has the request, and delivers it again", alone: true, blind: true,
+			name: "redelivery", story: "billing killed inside a group, and catalog too: NATS alone has the request, and delivers it again", alone: true, kills: true, blind: true,
 			mix: load.Mix{Buyers: 1}, strike: redelivery,
 		},
 		{
@@ -76,7 +78,7 @@ func specialFaults() []fault {
 			strike: failover,
 		},
 		{
-			name: "key-for-a-minute", story: "one Idempotency-Key asked with for a minute (4 s) by eight clients while replicas are killed", blind: true,
+			name: "key-for-a-minute", story: "one Idempotency-Key asked with for a minute (4 s) by eight clients while replicas are killed", blind: true, kills: true,
 			strike: keyForAMinute,
 		},
 		{
@@ -84,7 +86,7 @@ func specialFaults() []fault {
 			strike: func(ctx context.Context, t *trial) error { return last(ctx, t.span(3*time.Second, 20*time.Second)) },
 		},
 		{
-			name: "billing-down-past-expiry", story: "billing down until purchases have expired (PURCHASE_EXPIRY 3 s)", kind: "hasty", alone: true,
+			name: "billing-down-past-expiry", story: "billing down until purchases have expired (PURCHASE_EXPIRY 3 s)", kind: "hasty", alone: true, kills: true,
 			strike: func(ctx context.Context, t *trial) error {
 				err := t.everyReplica((*stack.Replica).Crash, stack.Billing)
 				err = errors.Join(err, last(ctx, t.span(4*time.Second, 20*time.Second)))
@@ -96,7 +98,7 @@ func specialFaults() []fault {
 			strike: func(ctx context.Context, t *trial) error { return last(ctx, t.span(3*time.Second, 20*time.Second)) },
 		},
 		{
-			name: "webhook-alone", story: "auth, catalog and NATS all down: payments are credited", alone: true, blind: true,
+			name: "webhook-alone", story: "auth, catalog and NATS all down: payments are credited", alone: true, kills: true, blind: true,
 			strike: webhookAlone,
 		},
 		{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -30,6 +31,9 @@ type fault struct {
 	// forgets is for crashes of the database: catalog may forget answers, and
 	// is told again.
 	forgets bool
+	// kills is for faults that end processes of services. Under all others none
+	// may end: what is healed comes back without a restart.
+	kills bool
 	// alone is not to be mixed with others. What spoils leaves a shop that is
 	// no longer like others.
 	alone, spoils bool
@@ -77,7 +81,7 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	from, to := t.world.Range()
 	watcher := books.Watch(ctx, s.AdminDatabaseURL(), from, to)
 
-	mix, opts := load.Usual, check.Options{RevocationLimit: revokedIn}
+	mix, opts, kills, processes := load.Usual, check.Options{RevocationLimit: revokedIn}, false, s.pids()
 	for _, f := range faults {
 		if f.mix != (load.Mix{}) {
 			mix = f.mix
@@ -85,6 +89,7 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 		if f.blind {
 			opts.RevocationLimit = 0
 		}
+		kills = kills || f.kills
 		opts.CatalogForgets = opts.CatalogForgets || f.forgets
 	}
 	loaded, unload := context.WithCancel(ctx)
@@ -106,6 +111,9 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	o.definite = time.Since(healed)
 	if struck != nil {
 		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: struck.Error()})
+	}
+	if now := s.pids(); !kills && !maps.Equal(now, processes) {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: fmt.Sprintf("services have ended that nobody has killed: they were %v and are %v", processes, now)})
 	}
 	var unbalanced []string
 	o.looks, unbalanced = watcher.Stop()
@@ -217,6 +225,9 @@ func since(h history.History, from, to int64) history.History {
 	return part
 }
 
-func calls(h history.History) int {
-	return len(h.Buys) + len(h.Pays) + len(h.BillReads) + len(h.Looks) + len(h.Pages) + len(h.Reprices) + len(h.Switches) + len(h.Accesses)
+func calls(h history.History) (n int) {
+	for range h.Calls() {
+		n++
+	}
+	return n
 }

@@ -5,7 +5,10 @@
 // monotonic clock.
 package history
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Call is one request and what came back.
 type Call struct {
@@ -105,6 +108,30 @@ type History struct {
 	Reprices  []Reprice
 	Switches  []Switch
 	Accesses  []Access
+}
+
+// Calls gives every call, with what it was for. Payments and accesses go to a
+// replica, all others through the gateway.
+func (h History) Calls() iter.Seq2[string, Call] {
+	return func(yield func(string, Call) bool) {
+		_ = each(h.Buys, yield, "purchase", func(c Buy) Call { return c.Call }) &&
+			each(h.Pays, yield, "payment", func(c Pay) Call { return c.Call }) &&
+			each(h.BillReads, yield, "bill", func(c BillRead) Call { return c.Call }) &&
+			each(h.Looks, yield, "look", func(c Look) Call { return c.Call }) &&
+			each(h.Pages, yield, "page", func(c Page) Call { return c.Call }) &&
+			each(h.Reprices, yield, "price", func(c Reprice) Call { return c.Call }) &&
+			each(h.Switches, yield, "switch", func(c Switch) Call { return c.Call }) &&
+			each(h.Accesses, yield, "access", func(c Access) Call { return c.Call })
+	}
+}
+
+func each[T any](some []T, yield func(string, Call) bool, what string, call func(T) Call) bool {
+	for _, one := range some {
+		if !yield(what, call(one)) {
+			return false
+		}
+	}
+	return true
 }
 
 // Books are what the databases hold when everything has come to rest.
