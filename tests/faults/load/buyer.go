@@ -113,7 +113,7 @@ func (b *buyer) purchase(ctx context.Context, key string) {
 // the same key; without one it looks at the purchase, if it knows which, and
 // never asks again.
 func (b *buyer) follow(ctx context.Context, want history.Buy) {
-	first := true
+	first, staleToken := true, false
 	lookAt := ""
 	try := func(ctx context.Context) bool {
 		if lookAt != "" {
@@ -134,9 +134,10 @@ func (b *buyer) follow(ctx context.Context, want history.Buy) {
 			lookAt = got.PurchaseID
 			return lookAt == ""
 		case got.Status == http.StatusUnauthorized:
-			if b.r.IntN(2) == 0 { // or he meets another replica with the token that he has
+			if staleToken { // at first he meets another replica with the token that he has
 				b.w.accounts.login(ctx, b.client, b.account)
 			}
+			staleToken = !staleToken
 			return want.Key == ""
 		case got.Status == 0, got.Status >= 500, got.Status == http.StatusTooManyRequests:
 			return want.Key == ""
