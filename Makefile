@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz compiler demo topup verify clean generate lint tools
+.PHONY: help build run test fuzz faults mutants compiler demo topup verify clean generate lint tools
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
 SERVICES := auth catalog billing
@@ -22,6 +22,9 @@ build: ## Build the services and the launcher into bin/
 
 run: build ## Build everything and run the whole shop until Ctrl-C
 	@exec bin/lavka run
+
+# A program with the race detector waits a second before it ends. The tests start and end hundreds.
+export GORACE ?= atexit_sleep_ms=100
 
 # The race detector is linked with C's linker. Where there is none, apt brings one.
 compiler:

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"lavka/tests/faults/check"
@@ -36,26 +39,33 @@ var caught = map[string]struct {
 // order does not go wrong each time.
 const tries = 5
 
-// tryMutants shows that each broken service is caught.
+// tryMutants shows that each broken service is caught, and tries as many at a
+// time as there are processors.
 func (h *harness) tryMutants(ctx context.Context) error {
 	begin := time.Now()
-	var errs []error
-	fmt.Println("| mutant | what it does | fault | caught by | tries |\n|---|---|---|---|---|")
-	for i, m := range variant.Mutants() {
-		if !h.wanted(m.Name) {
-			continue
-		}
-		by, n, err := h.tryMutant(ctx, m, h.seed+uint64(i))
-		if err != nil {
-			errs = append(errs, fmt.Errorf("mutant %s: %w", m.Name, err))
-			by = "NOT CAUGHT"
-		}
-		fmt.Printf("| %s | %s | %s | %s | %d |\n", m.Name, m.Breaks, caught[m.Name].under, by, n)
-		if ctx.Err() != nil {
-			break
-		}
+	mutants := slices.DeleteFunc(variant.Mutants(), func(m variant.Mutant) bool { return !h.wanted(m.Name) })
+	if len(mutants) == 0 {
+		return fmt.Errorf("there is no mutant %q", h.only)
 	}
-	fmt.Printf("\nseed %d, %v\n", h.seed, time.Since(begin).Round(time.Second))
+	rows, errs := make([]string, len(mutants)), make([]error, len(mutants))
+	slots := make(chan struct{}, runtime.NumCPU())
+	var all sync.WaitGroup
+	for i, m := range mutants {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			by, n, err := h.tryMutant(ctx, m, h.seed+uint64(i))
+			if err != nil {
+				errs[i] = fmt.Errorf("mutant %s: %w", m.Name, err)
+				by = "NOT CAUGHT"
+			}
+			fmt.Printf("%-22s %v\n", m.Name, cmp.Or(errs[i], errors.New(by)))
+			rows[i] = fmt.Sprintf("| %s | %s | %s | %s | %d |", m.Name, m.Breaks, caught[m.Name].under, by, n)
+		})
+	}
+	all.Wait()
+	fmt.Printf("\n| mutant | what it does | fault | caught by | tries |\n|---|---|---|---|---|\n%s\n\nseed %d, %v\n",
+		strings.Join(rows, "\n"), h.seed, time.Since(begin).Round(time.Second))
 	return errors.Join(errs...)
 }
 
@@ -86,13 +96,19 @@ func (h *harness) tryMutant(ctx context.Context, m variant.Mutant, seed uint64) 
 			return "", n, err
 		}
 		if v, ok := firstOf(o.wrong, want.by); ok {
-			return v.String(), n, nil
+			return oneLine(v.String()), n, nil
 		}
 		if len(o.wrong) > 0 {
 			return "", n, fmt.Errorf("caught by others than %v: %v", want.by, o.wrong)
 		}
 	}
 	return "", tries, fmt.Errorf("it was not caught in %d trials", tries)
+}
+
+// oneLine is a text's first line, which is all that fits a table.
+func oneLine(text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	return first
 }
 
 func firstOf(wrong []check.Violation, letters []string) (check.Violation, bool) {

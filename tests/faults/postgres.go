@@ -18,7 +18,7 @@ import (
 
 // postgresFaults break the database.
 func postgresFaults() []fault {
-	return []fault{
+	faults := []fault{
 		{
 			name: "postgres-stop", story: "Postgres stopped in good order for a while; 503 with Retry-After, /livez up, /readyz honest", blind: true, alone: true,
 			strike: func(ctx context.Context, t *trial) error {
@@ -76,6 +76,10 @@ func postgresFaults() []fault {
 			strike: diskFull,
 		},
 	}
+	for i := range faults {
+		faults[i].part = "postgres"
+	}
+	return faults
 }
 
 // endSessions ends those of the services.

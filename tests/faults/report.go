@@ -178,14 +178,27 @@ func (h *harness) draw(ctx context.Context, rounds [][]fault, plans chan<- plan)
 			if round > 0 && time.Now().After(end) || !send(faults) {
 				return
 			}
-			if len(mixable) > 3 && h.limit > 0 && r.IntN(2) == 0 {
-				r.Shuffle(len(mixable), func(i, j int) { mixable[i], mixable[j] = mixable[j], mixable[i] })
-				if !send(slices.Clone(mixable[:2+r.IntN(2)])) {
-					return
-				}
+			if h.limit == 0 || r.IntN(2) == 0 {
+				continue
+			}
+			if mix := mixOf(r, mixable, 2+r.IntN(2)); len(mix) > 1 && !send(mix) {
+				return
 			}
 		}
 	}
+}
+
+// mixOf draws so many faults, no two of one part.
+func mixOf(r *rand.Rand, faults []fault, n int) (mix []fault) {
+	taken := map[string]bool{}
+	for _, i := range r.Perm(len(faults)) {
+		f := faults[i]
+		if len(mix) < n && (f.part == "" || !taken[f.part]) {
+			mix = append(mix, f)
+			taken[f.part] = true
+		}
+	}
+	return mix
 }
 
 // takePlans makes one trial after another, on one shop for as long as that will do.

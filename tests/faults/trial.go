@@ -23,6 +23,9 @@ type fault struct {
 	// strike breaks something, heals it, and returns when it is healed. What
 	// it calls a broken promise is an error.
 	strike func(context.Context, *trial) error
+	// part is what the fault takes from everybody, if it does. Two of one part
+	// would be in each other's way, and are not mixed.
+	part string
 	// mix is the load meanwhile; the zero value means the usual one.
 	mix load.Mix
 	// blind is for faults that keep news of users from arriving in time: then
@@ -51,6 +54,7 @@ type trial struct {
 	r     *rand.Rand
 	world *load.World
 	long  bool
+	mixed bool // with other faults: then what is promised for each of them alone is not asked for
 }
 
 // span is how long a fault lasts: the second length in a long run.
@@ -74,8 +78,13 @@ type outcome struct {
 func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault) (o outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	t := &trial{shop: s, r: rand.New(rand.NewPCG(seed, 0)), long: long}
-	if t.world, err = s.newWorld(ctx, seed); err != nil {
+	t := &trial{shop: s, r: rand.New(rand.NewPCG(seed, 0)), long: long, mixed: len(faults) > 1}
+	t.world, err = s.newWorld(ctx, seed)
+	if errors.Is(err, load.ErrUnheardOf) {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "j", What: err.Error()})
+		return o, nil
+	}
+	if err != nil {
 		return o, err
 	}
 	from, to := t.world.Range()
@@ -158,17 +167,23 @@ func (t *trial) strikeAll(ctx context.Context, faults []fault) error {
 // atRest waits until no purchase is pending, and billing knows the users as
 // auth does.
 func (s *shop) atRest(ctx context.Context, from, to int64) error {
+	wrong := errors.New("the database does not say whether anything is pending")
 	for {
 		pending, err := value[int](ctx, s, `SELECT count(*) FROM catalog.purchases WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2`, from, to)
 		var late int
 		if err == nil {
 			late, err = value[int](ctx, s, `SELECT count(*) FROM auth.users u LEFT JOIN billing.customers c ON c.user_id = u.id WHERE c.version IS DISTINCT FROM u.version`)
 		}
-		if err == nil && pending+late == 0 {
+		switch {
+		case err == nil && pending+late == 0:
 			return nil
+		case err == nil:
+			wrong = fmt.Errorf("%d purchases are pending and billing does not know %d users as they are", pending, late)
+		case ctx.Err() == nil:
+			wrong = err
 		}
 		if last(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("%v after healing %d purchases are pending and billing does not know %d users as they are (%v)", definiteIn, pending, late, err)
+			return fmt.Errorf("%v after healing: %w", definiteIn, wrong)
 		}
 	}
 }

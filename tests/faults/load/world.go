@@ -143,14 +143,23 @@ func (w *World) offer(ctx context.Context, c *client, price int64) (int64, error
 	return product, err
 }
 
-// deposit waits until billing knows the user.
+// ErrUnheardOf means that billing does not know a user who was activated and
+// has logged in, 30 s later.
+var ErrUnheardOf = errors.New("billing has not heard of a user")
+
+// deposit waits until billing knows the user, as a provider does.
 func (w *World) deposit(ctx context.Context, c *client, user, bill int64) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	pay := history.Pay{PaymentID: w.paymentID(), UserID: user, BillID: bill, Amount: firstPayment}
 	for {
-		if pay.Call = w.send(ctx, c, pay, 0); pay.Status == http.StatusOK {
+		pay.Call = w.send(context.WithoutCancel(ctx), c, pay, 0)
+		switch {
+		case pay.Status == http.StatusOK:
 			return nil
-		}
-		if pay.Status != http.StatusNotFound && pay.Status != http.StatusServiceUnavailable && pay.Status != 0 || ctx.Err() != nil {
+		case pay.Status == http.StatusNotFound && ctx.Err() != nil:
+			return fmt.Errorf("%w: %d", ErrUnheardOf, user)
+		case pay.Status != http.StatusNotFound && pay.Status != http.StatusServiceUnavailable && pay.Status != 0 || ctx.Err() != nil:
 			return fmt.Errorf("deposit: %d %s %s", pay.Status, pay.Code, pay.Failure)
 		}
 		rest(ctx, 50*time.Millisecond)
