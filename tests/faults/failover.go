@@ -55,6 +55,7 @@ func failover(ctx context.Context, t *trial) (err error) {
 	if err := promote(ctx, standby.URL("postgres")); err != nil {
 		return err
 	}
+	t.failedOver = t.rec.Now()
 	if err := standby.Stop(); err != nil {
 		return err
 	}

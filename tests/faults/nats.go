@@ -114,7 +114,8 @@ func streamFull(ctx context.Context, t *trial) error {
 	if err := resize(1); err != nil {
 		return err
 	}
-	broken := t.promise(ctx, "a purchase is answered 202 while the stream is full", t.boughtLater)
+	full := t.rec.Now()
+	broken := t.promise(ctx, "a purchase is answered 202 while the stream is full", func() bool { return t.boughtLater(full) })
 	err := last(ctx, t.span(time.Second, time.Minute))
 	return errors.Join(broken, err, resize(256<<20))
 }
@@ -126,13 +127,13 @@ func messages(name, story string, rule natsproxy.Rule) fault {
 		strike: func(ctx context.Context, t *trial) error {
 			var rules []natsproxy.Rule
 			for _, match := range []natsproxy.Rule{
-				{Subject: wire.SubjectRequested}, {Subject: wire.SubjectAnswered + ".*"}, {Stream: wire.StreamPurchases}, {Stream: wire.StreamUsers},
+				{Subject: wire.SubjectRequested}, {Subject: wire.SubjectAnswered + ".*"}, {Subject: wire.SubjectChanged + ".*"}, {Stream: wire.StreamPurchases}, {Stream: wire.StreamUsers},
 			} {
 				r := rule
 				r.Subject, r.Stream = match.Subject, match.Stream
 				rules = append(rules, r)
 			}
-			of := t.linesOf(stack.Catalog, stack.Billing)
+			of := t.linesOf(stack.Services()...)
 			before := touched(of)
 			for _, l := range of {
 				l.messages.Set(rules...)

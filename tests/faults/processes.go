@@ -20,7 +20,7 @@ func processFaults() []fault {
 		faults = append(faults,
 			fault{
 				name: "kill-" + service, story: "SIGKILL of one replica of " + service + ", twice, at random moments",
-				blind: service == stack.Auth, kills: true,
+				blind: service == stack.Auth, kills: []string{service},
 				strike: func(ctx context.Context, t *trial) error {
 					for range 2 {
 						if err := last(ctx, t.moment()); err != nil {
@@ -35,7 +35,7 @@ func processFaults() []fault {
 			},
 			fault{
 				name: "kill-all-" + service, story: "SIGKILL of all replicas of " + service + "; they stay down for a while",
-				blind: service == stack.Auth, kills: true,
+				blind: service == stack.Auth, kills: []string{service},
 				strike: func(ctx context.Context, t *trial) error {
 					if err := last(ctx, t.moment()); err != nil {
 						return err
@@ -45,7 +45,7 @@ func processFaults() []fault {
 					}
 					var broken error
 					if service == stack.Billing {
-						broken = t.billingAway(ctx)
+						broken = t.billingAway(ctx, t.rec.Now())
 					}
 					if err := last(ctx, t.span(2*time.Second, 15*time.Second)); err != nil {
 						return err
@@ -69,9 +69,13 @@ func processFaults() []fault {
 			},
 		)
 	}
+	serviceOf := func(point string) string {
+		service, _, _ := strings.Cut(point, ".")
+		return service
+	}
 	for _, name := range variant.Points() {
 		faults = append(faults, fault{
-			name: "kill-at-" + strings.ReplaceAll(name, ".", "-"), story: "SIGKILL at " + pointStory[name], blind: strings.HasPrefix(name, stack.Auth), kills: true,
+			name: "kill-at-" + strings.ReplaceAll(name, ".", "-"), story: "SIGKILL at " + pointStory[name], blind: strings.HasPrefix(name, stack.Auth) || name == variant.CatalogClaimed, kills: []string{serviceOf(name)},
 			strike: func(ctx context.Context, t *trial) error { return t.killAt(ctx, name) },
 		})
 	}
@@ -81,7 +85,7 @@ func processFaults() []fault {
 			strike: zombie,
 		},
 		fault{
-			name: "rolling-restart", story: "SIGTERM and a new start of every replica, one after another; no request through the gateway may fail", alone: true, kills: true,
+			name: "rolling-restart", story: "SIGTERM and a new start of every replica, one after another; no request through the gateway may fail", alone: true, kills: stack.Services(),
 			blind: true, strike: rollingRestart,
 		},
 	)
@@ -124,7 +128,7 @@ func (t *trial) killAt(ctx context.Context, name string) error {
 		return err
 	}
 	if name == variant.CatalogClaimed {
-		// The sweeper has something to do only when answers fail to come.
+		// The sweeper has something to do only when answers fail to come. Billing does not hear of users either, then.
 		deaf := t.natsLines(stack.Billing)
 		return errors.Join(deaf.each(func(l *link.Link) error { l.Blackhole(link.Both); return nil }), t.awaitKill(ctx, name), deaf.each((*link.Link).Heal))
 	}
@@ -157,17 +161,19 @@ func zombie(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	frozen := time.Now()
+	frozen, since := time.Now(), t.rec.Now()
 	free := await(ctx, "the zombie's locks are gone", func() bool {
 		held, err := value[bool](ctx, t.shop, `
 			SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'billing ledger' AND state = 'idle in transaction' AND now() - state_change > interval '1500 ms')`)
 		return err == nil && !held && time.Since(frozen) > 1500*time.Millisecond
 	})
-	waited := time.Since(frozen)
-	err = last(ctx, t.span(4*time.Second, 20*time.Second)-waited)
-	if free == nil && waited > 10*time.Second {
+	if waited := time.Since(frozen); free == nil && waited > 5*time.Second { // the server ends it after 2 s
 		free = fmt.Errorf("a frozen replica held bills for %v", waited)
 	}
+	free = errors.Join(free,
+		t.promise(ctx, "a payment is credited beside the zombie", func() bool { return t.credited(since) }),
+		t.promise(ctx, "a purchase is completed beside the zombie", func() bool { return t.completed(since) }))
+	err = last(ctx, t.span(4*time.Second, 20*time.Second)-time.Since(frozen))
 	return errors.Join(free, err, r.Signal(syscall.SIGCONT))
 }
 
@@ -175,7 +181,14 @@ func rollingRestart(ctx context.Context, t *trial) error {
 	begin := t.rec.Now()
 	for _, service := range stack.Services() {
 		for _, r := range t.Replicas(service) {
-			if err := r.Restart(ctx); err != nil {
+			stopping := time.Now()
+			if err := r.Stop(); err != nil {
+				return err
+			}
+			if took := time.Since(stopping); took > 9*time.Second { // after ten it is killed
+				return fmt.Errorf("%s took %v to stop", r.Name, took)
+			}
+			if err := r.Start(ctx); err != nil {
 				return err
 			}
 		}
@@ -195,10 +208,14 @@ func rollingRestart(ctx context.Context, t *trial) error {
 	return nil
 }
 
-// billingAway checks what the shop promises while billing is down.
-func (t *trial) billingAway(ctx context.Context) error {
+// billingAway checks what the shop promises while billing is down, as it is
+// from a moment on.
+func (t *trial) billingAway(ctx context.Context, away time.Duration) error {
 	if err := t.lists(ctx, "/products", "/purchases"); err != nil {
 		return fmt.Errorf("billing is away and %w", err)
 	}
-	return t.promise(ctx, "a purchase is answered 202", func() bool { return t.boughtLater() })
+	if err := t.accounts.LogIn(ctx, t.rec, t.accounts.Buyers[0]); err != nil && !t.mixed {
+		return fmt.Errorf("billing is away and a buyer can't log in: %w", err)
+	}
+	return t.promise(ctx, "a purchase is answered 202", func() bool { return t.boughtLater(away) })
 }

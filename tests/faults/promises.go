@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"lavka/deploy/local/stack"
@@ -20,27 +21,25 @@ func (t *trial) promise(ctx context.Context, what string, seen func() bool) erro
 	return await(ctx, what, seen)
 }
 
-// boughtLater says whether the newest purchases were answered 202.
-func (t *trial) boughtLater() bool {
+// boughtLater says whether a purchase was answered 202 that began after a moment.
+func (t *trial) boughtLater(after time.Duration) bool {
 	return t.among(func(h history.History) bool {
-		for i := len(h.Buys) - 1; i >= max(0, len(h.Buys)-10); i-- {
-			if h.Buys[i].Status == http.StatusAccepted {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(h.Buys, func(b history.Buy) bool { return b.Start > after && b.Status == http.StatusAccepted && !b.Replayed })
 	})
 }
 
-// credited says whether a payment was credited that began after a moment.
+// credited says whether a payment, and no repeat, was credited that began after
+// a moment.
 func (t *trial) credited(after time.Duration) bool {
 	return t.among(func(h history.History) bool {
-		for _, p := range h.Pays {
-			if p.Start > after && p.Status == http.StatusOK {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(h.Pays, func(p history.Pay) bool { return p.Start > after && p.Status == http.StatusOK && !p.Replayed })
+	})
+}
+
+// completed says whether a purchase was completed at once that began after a moment.
+func (t *trial) completed(after time.Duration) bool {
+	return t.among(func(h history.History) bool {
+		return slices.ContainsFunc(h.Buys, func(b history.Buy) bool { return b.Start > after && b.Status == http.StatusCreated && !b.Replayed })
 	})
 }
 
@@ -50,7 +49,7 @@ func (t *trial) among(f func(history.History) bool) bool { return f(t.rec.Histor
 // taken and completed later; payments, lists and logins go on.
 func (t *trial) natsAway(ctx context.Context) error {
 	away := t.rec.Now()
-	if err := t.promise(ctx, "a purchase is answered 202 while NATS is away", t.boughtLater); err != nil {
+	if err := t.promise(ctx, "a purchase is answered 202 while NATS is away", func() bool { return t.boughtLater(away) }); err != nil {
 		return err
 	}
 	if err := t.promise(ctx, "a payment is credited while NATS is away", func() bool { return t.credited(away) }); err != nil {
@@ -95,9 +94,9 @@ func (t *trial) databaseAway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, b := range t.rec.History().Buys {
-		if b.Start > away && b.Status == http.StatusServiceUnavailable && !b.RetryAfter {
-			return fmt.Errorf("a 503 (%s) without Retry-After", b.Code)
+	for what, c := range t.rec.History().Calls() {
+		if c.Start > away && c.Status >= 500 && (c.Status != http.StatusServiceUnavailable || !c.RetryAfter) {
+			return fmt.Errorf("the database is away, and a request (%s) is answered %d %s, Retry-After %v", what, c.Status, c.Code, c.RetryAfter)
 		}
 	}
 	return t.everyReplica(func(r *stack.Replica) error {

@@ -43,8 +43,20 @@ func (t *table) add(p plan, o outcome) {
 	r.looks += o.looks
 	r.slowest = max(r.slowest, o.definite)
 	for _, v := range o.wrong {
-		r.wrong = append(r.wrong, fmt.Sprintf("make faults CASE=%s SEED=%d: %s", p.name(), p.seed, v))
+		r.wrong = append(r.wrong, fmt.Sprintf("make faults CASE=%s SEED=%d%s: %s", p.name(), p.seed, p.long, v))
 	}
+}
+
+// leaveOut has the table say, loudly, that a fault was not tried.
+func (t *table) leaveOut(p plan, why error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	name, story := p.row()
+	if t.rows[name] == nil {
+		t.names = append(t.names, name)
+	}
+	t.rows[name] = &row{story: fmt.Sprintf("**NOT TRIED** (%v): %s", why, story)}
+	fmt.Printf("%-28s NOT TRIED: %v\n", name, why)
 }
 
 // String is the table in Markdown.
@@ -80,6 +92,7 @@ func (t *table) failure() error {
 type plan struct {
 	seed   uint64
 	faults []fault
+	long   string // " MINUTES=1" in a long run, whose faults last for longer
 }
 
 // name is what -case takes to have the same faults again.
@@ -157,10 +170,13 @@ func (h *harness) rounds() ([][]fault, error) {
 func (h *harness) draw(ctx context.Context, rounds [][]fault, plans chan<- plan) {
 	r := rand.New(rand.NewPCG(h.seed, 1))
 	end := time.Now().Add(h.limit)
-	seed := h.seed
+	seed, long := h.seed, ""
+	if h.limit > 0 {
+		long = " MINUTES=1"
+	}
 	send := func(faults []fault) bool {
 		select {
-		case plans <- plan{seed, faults}:
+		case plans <- plan{seed, faults, long}:
 			seed++
 			return ctx.Err() == nil
 		case <-ctx.Done():
@@ -219,6 +235,10 @@ func (h *harness) takePlans(ctx context.Context, plans <-chan plan, t *table) (e
 			k, kindErr := h.kind(kind)
 			if kindErr == nil {
 				s, kindErr = h.startShop(ctx, k)
+			}
+			if errors.Is(kindErr, errNotHere) {
+				t.leaveOut(p, kindErr)
+				continue
 			}
 			if kindErr != nil {
 				return errors.Join(err, kindErr)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -33,16 +35,20 @@ import (
 // its own to Postgres and to NATS that can be broken.
 type shop struct {
 	*stack.Stack
-	dir      string
-	lines    map[string]*lines // by replica: billing-1
-	accounts *load.Accounts
-	rec      *history.Recorder
-	loggedIn time.Time
-	worlds   int64
-	output   *os.File
-	mounted  string           // a disk of its own
-	after    *pgserver.Server // that has taken the place of Postgres
-	broker   *broker          // nil where NATS runs within this program
+	dir        string
+	lines      map[string]*lines // by replica: billing-1
+	accounts   *load.Accounts
+	rec        *history.Recorder
+	loggedIn   time.Time
+	worlds     int64
+	output     *os.File
+	mounted    string           // a disk of its own
+	after      *pgserver.Server // that has taken the place of Postgres
+	failedOver time.Duration    // when it was promoted
+	broker     *broker          // nil where NATS runs within this program
+
+	expiry      time.Duration // PURCHASE_EXPIRY
+	wrongClocks bool          // of replicas
 }
 
 // lines lead from a replica to what it needs.
@@ -59,6 +65,8 @@ type kind struct {
 	replica map[string]map[string]string // settings of a replica, by its name
 	disk    int                          // MiB that Postgres has; 0 for all there is
 	broker  bool                         // NATS is a process of its own
+	expiry  time.Duration                // of purchases; 0 for the services' own
+	clocks  bool                         // of replicas are wrong
 	change  func(*stack.Config)
 }
 
@@ -68,10 +76,10 @@ func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s = &shop{dir: dir, lines: map[string]*lines{}, rec: history.NewRecorder()}
+	s = &shop{dir: dir, lines: map[string]*lines{}, rec: history.NewRecorder(), wrongClocks: k.clocks, expiry: cmp.Or(k.expiry, 15*time.Minute)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("start a shop: %w", err), s.stop())
+			err, s = errors.Join(fmt.Errorf("start a shop: %w", err), s.stop()), nil
 		}
 	}()
 	for _, d := range []string{"points", "data"} {
@@ -100,14 +108,15 @@ func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
 		cfg.BinDir = h.points
 	}
 	maps.Copy(cfg.Env, k.env)
+	cfg.Env["PURCHASE_EXPIRY"] = s.expiry.String()
 	if k.change != nil {
 		k.change(&cfg)
 	}
 	if k.disk > 0 {
-		s.mounted = filepath.Join(dir, "data")
-		if err := mount(s.mounted, k.disk); err != nil {
+		if err := mount(filepath.Join(dir, "data"), k.disk); err != nil {
 			return s, err
 		}
+		s.mounted = filepath.Join(dir, "data")
 	}
 	if k.broker {
 		if s.broker, err = h.newBroker(ctx, dir, s.output); err != nil {
@@ -309,7 +318,7 @@ func (s *shop) verify(ctx context.Context) error {
 
 // arm has the first process that reaches a point end, or freeze.
 func (s *shop) arm(name, what string) error {
-	tmp := filepath.Join(s.dir, "arming")
+	tmp := filepath.Join(s.dir, "arming-"+name)
 	if err := os.WriteFile(tmp, []byte(what), 0o600); err != nil {
 		return err
 	}
@@ -319,7 +328,7 @@ func (s *shop) arm(name, what string) error {
 // reached waits until a process has reached an armed point, and gives its id.
 func (s *shop) reached(ctx context.Context, name string) (pid int, err error) {
 	file := filepath.Join(s.dir, "points", name+".reached")
-	err = await(ctx, "somebody reaches "+name, func() bool {
+	err = awaitFor(ctx, 3*time.Minute, "somebody reaches "+name, func() bool { // others may keep everybody from it for a while
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return false
@@ -337,10 +346,13 @@ func removeIfThere(file string) error {
 	return nil
 }
 
-// pids are the processes of all replicas.
-func (s *shop) pids() map[string]int {
+// pids are the processes of all replicas, but for those of some services.
+func (s *shop) pids(except []string) map[string]int {
 	pids := map[string]int{}
 	for _, service := range stack.Services() {
+		if slices.Contains(except, service) {
+			continue
+		}
 		for _, r := range s.Replicas(service) {
 			pids[r.Name] = r.PID()
 		}
@@ -360,14 +372,15 @@ func (s *shop) byPID(pid int) (*stack.Replica, error) {
 	return nil, fmt.Errorf("no replica has process %d", pid)
 }
 
-// complaints looks for what the race detector has said of a service, panics, and
-// what NATS has refused to let a service do.
+// complaints looks for what no fault excuses: what the race detector has said of
+// a service, panics, workers that have ended, answers of 500, and what NATS has
+// refused to let a service do.
 func (s *shop) complaints() error {
 	text, err := os.ReadFile(s.output.Name())
 	if err != nil {
 		return err
 	}
-	for _, bad := range []string{"DATA RACE", "panic: ", "Permissions Violation"} {
+	for _, bad := range []string{"DATA RACE", "panic: ", "fatal error: ", "panic serving", "a worker ended", `"status":500`, "Permissions Violation"} {
 		if i := bytes.Index(text, []byte(bad)); i >= 0 {
 			return fmt.Errorf("a service says:\n%s", text[max(0, i-200):min(len(text), i+3000)])
 		}
@@ -414,7 +427,11 @@ func status(ctx context.Context, url, token string) int {
 
 // await waits for a condition, for a minute at most.
 func await(ctx context.Context, what string, reached func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	return awaitFor(ctx, time.Minute, what, reached)
+}
+
+func awaitFor(ctx context.Context, limit time.Duration, what string, reached func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for !reached() {
 		select {

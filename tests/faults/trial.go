@@ -34,9 +34,9 @@ type fault struct {
 	// forgets is for crashes of the database: catalog may forget answers, and
 	// is told again.
 	forgets bool
-	// kills is for faults that end processes of services. Under all others none
-	// may end: what is healed comes back without a restart.
-	kills bool
+	// kills are the services whose processes the fault ends. No other may end:
+	// what is healed comes back without a restart.
+	kills []string
 	// alone is not to be mixed with others. What spoils leaves a shop that is
 	// no longer like others.
 	alone, spoils bool
@@ -90,7 +90,8 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	from, to := t.world.Range()
 	watcher := books.Watch(ctx, s.AdminDatabaseURL(), from, to)
 
-	mix, opts, kills, processes := load.Usual, check.Options{RevocationLimit: revokedIn}, false, s.pids()
+	mix, opts := load.Usual, check.Options{RevocationLimit: revokedIn, Expiry: s.expiry, BadTokens: s.wrongClocks}
+	var kills []string
 	for _, f := range faults {
 		if f.mix != (load.Mix{}) {
 			mix = f.mix
@@ -98,19 +99,22 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 		if f.blind {
 			opts.RevocationLimit = 0
 		}
-		kills = kills || f.kills
+		kills = append(kills, f.kills...)
 		opts.CatalogForgets = opts.CatalogForgets || f.forgets
 	}
+	processes := s.pids(kills)
 	loaded, unload := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { t.world.Run(loaded, mix) })
-	struck := t.strikeAll(ctx, faults)
-	healed := time.Now()
+	healed, struck := t.strikeAll(ctx, faults)
 	unload()
 	running.Wait()
 
 	limit, cancelFinish := context.WithDeadline(ctx, healed.Add(definiteIn))
 	defer cancelFinish()
+	if err := t.everyReplicaServes(limit); err != nil {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: fmt.Sprintf("%v after healing: %v", definiteIn, err)})
+	}
 	if err := t.world.Finish(limit); err != nil {
 		o.wrong = append(o.wrong, check.Violation{Invariant: "c", What: fmt.Sprintf("%v after healing: %v", definiteIn, err)})
 	}
@@ -121,7 +125,7 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	if struck != nil {
 		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: struck.Error()})
 	}
-	if now := s.pids(); !kills && !maps.Equal(now, processes) {
+	if now := s.pids(kills); !maps.Equal(now, processes) {
 		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: fmt.Sprintf("services have ended that nobody has killed: they were %v and are %v", processes, now)})
 	}
 	var unbalanced []string
@@ -133,8 +137,12 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	if err != nil {
 		return o, err
 	}
+	if o.looks == 0 {
+		o.wrong = append(o.wrong, check.Violation{Invariant: "e", What: "nobody could look at the ledger while it was in use"})
+	}
 	h := since(s.rec.History(), from, to)
 	o.calls = calls(h)
+	opts.ReadsFrom = s.failedOver
 	o.wrong = append(o.wrong, check.Check(h, b, opts)...)
 	if err := s.verify(ctx); err != nil {
 		o.wrong = append(o.wrong, check.Violation{Invariant: "i", What: err.Error()})
@@ -145,10 +153,11 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	return o, nil
 }
 
-// strikeAll lets all faults strike at once, under load before and after.
-func (t *trial) strikeAll(ctx context.Context, faults []fault) error {
+// strikeAll lets all faults strike at once, under load before and after, and
+// says when they were healed.
+func (t *trial) strikeAll(ctx context.Context, faults []fault) (healed time.Time, err error) {
 	if err := last(ctx, t.span(500*time.Millisecond, time.Second)); err != nil {
-		return err
+		return time.Now(), err
 	}
 	errs := make([]error, len(faults))
 	var all sync.WaitGroup
@@ -158,10 +167,11 @@ func (t *trial) strikeAll(ctx context.Context, faults []fault) error {
 		all.Go(func() { errs[i] = f.strike(ctx, &own) })
 	}
 	all.Wait()
+	healed = time.Now()
 	if err := t.awaitReady(ctx); err != nil {
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, last(ctx, t.span(500*time.Millisecond, 2*time.Second)))...)
+	return healed, errors.Join(append(errs, last(ctx, t.span(500*time.Millisecond, 2*time.Second)))...)
 }
 
 // atRest waits until no purchase is pending, and billing knows the users as

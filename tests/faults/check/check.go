@@ -11,7 +11,7 @@
 // What is judged, by letters:
 //
 //	a  what was answered 201 (a purchase) or 200 (a payment) is in the ledger, once
-//	b  what was declined or refused is charged nowhere
+//	b  what was declined or refused is charged nowhere, and was not so without a cause
 //	c  everything ends as completed or declined, and both services agree on which
 //	d  nothing is in the books that no client asked for
 //	e  balances are the sums of their transactions, and never negative
@@ -23,19 +23,20 @@
 // The letter i is `billing verify`, which is run elsewhere. A fault is told
 // once: a purchase, payment, bill or user that one judgement has found wrong is
 // passed over by those after it, so that one lost row is one violation and not
-// five. The order is f, a, b, c, d, h, then e, g, then j.
+// five. The order is f, a, b, c, d, h, then the causes of (b), then e, g, then j.
 //
 // What can't be seen: what happened between two observations and left no trace
 // (a balance that was wrong for a moment while nobody read it); which of
 // several unanswered purchases of the same content, without a key, became which
-// row; whether a bill was there when a purchase was declined for want of one;
+// row;
 // whether an answer came soon enough, had its Retry-After, or said all that the
-// contract asks for. Nor does it see bills, products and users that the history
+// contract asks for; why something was answered 5xx. Nor does it see bills, products and users that the history
 // is silent about.
 package check
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"lavka/tests/faults/history"
@@ -58,6 +59,14 @@ type Options struct {
 	// RevocationLimit is how long a disabled user may still be let in; 0 means
 	// that it is not judged.
 	RevocationLimit time.Duration
+	// Expiry is how long billing has for a purchase; 0 means that it is not
+	// judged whether what was declined as expired had expired.
+	Expiry time.Duration
+	// BadTokens is for shops whose clocks make good tokens look bad.
+	BadTokens bool
+	// ReadsFrom leaves out reads of bills that began before it: what they saw may
+	// have been lost with a primary, though no answer was (docs/reliability.md).
+	ReadsFrom time.Duration
 	// SkipUsers leaves out whether billing knows the users as auth does, for a
 	// run that does not wait for it.
 	SkipUsers bool
@@ -74,6 +83,8 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	if o.LinearTimeout == 0 {
 		o.LinearTimeout = 20 * time.Second
 	}
+	h.BillReads = slices.DeleteFunc(slices.Clone(h.BillReads), func(r history.BillRead) bool { return r.Start < o.ReadsFrom })
+	h.Pages = slices.DeleteFunc(slices.Clone(h.Pages), func(p history.Page) bool { return p.Start < o.ReadsFrom })
 	j := &judge{Options: o, facts: gather(h, b), seen: map[string]bool{}, told: map[string][]string{}, rest: map[string]int{}}
 	j.sameAnswers()
 	j.answersKept()
@@ -81,6 +92,7 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	j.allEnds()
 	j.nothingUnasked()
 	j.pricesShown()
+	j.deserved()
 	j.ledger()
 	j.linearizable()
 	j.users()

@@ -102,7 +102,7 @@ func TestAnswersThatMayBe(t *testing.T) {
 		"refused before the first was answered": func(s *shop) {
 			b := order(1, 1, 10, "k1")
 			b.Call = span{start: 104, end: 106}.call(1)
-			b.Status, b.Code = 404, "product_not_found"
+			b.Status, b.Code = 503, "overloaded"
 			s.h.Buys = append(s.h.Buys, b)
 		},
 		"pending at the moment when the end is told": func(s *shop) {
@@ -169,6 +169,24 @@ func TestG(t *testing.T) {
 		{"a page of the future", func(s *shop) { s.h.Pages[0].Status, s.h.Pages[0].Lines = 200, s.h.Pages[2].Lines }},
 		{"a page is empty too late", func(s *shop) { s.h.Pages[2].Lines = nil }},
 	})
+}
+
+func TestReadsBeforeAFailoverAreNotJudged(t *testing.T) {
+	t.Parallel()
+	s := story()
+	s.h.BillReads[1].Balance = 901 // it never was
+	s.h.Pages[2].Lines = s.h.Pages[2].Lines[1:]
+	for from, letters := range map[time.Duration]string{s.h.BillReads[1].Start: "g", s.h.Pages[2].Start + 1: ""} {
+		o := options
+		o.ReadsFrom = from
+		got := ""
+		for _, v := range check.Check(s.h, s.b, o) {
+			got += v.Invariant
+		}
+		if got != letters {
+			t.Errorf("from %v: %q, want %q", from, got, letters)
+		}
+	}
 }
 
 func TestH(t *testing.T) {

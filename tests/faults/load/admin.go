@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"lavka/libs/money"
@@ -65,16 +66,58 @@ func (w *World) setEnabled(ctx context.Context, c *client, u *Account, enabled b
 func (w *World) tryToGetIn(ctx context.Context, c *client, times int) {
 	s := w.accounts.Suspect
 	for range times {
-		token, from := s.current()
-		for _, url := range append(paths(w.target.Billing, "/bills"), paths(w.target.Catalog, "/purchases")...) {
-			access := history.Access{UserID: s.ID, TokenFrom: from, Replica: url}
-			access.Call, _, _ = c.call(context.WithoutCancel(ctx), "GET", url+"?limit=1", token, nil)
-			w.rec.Add(func(h *history.History) { h.Accesses = append(h.Accesses, access) })
+		for _, url := range append(paths(w.target.Billing, "/bills?limit=1"), paths(w.target.Catalog, "/purchases?limit=1")...) {
+			w.enter(ctx, c, url)
 		}
 		b := &buyer{client: c, w: w, account: s}
 		b.order(ctx, history.Buy{UserID: s.ID, ProductID: w.Products[0], BillID: w.billsOf(s.ID)[0]})
 		rest(ctx, 10*time.Millisecond)
 	}
+}
+
+// enter is one try of the suspect's at one replica.
+func (w *World) enter(ctx context.Context, c *client, url string) (status int) {
+	token, from := w.accounts.Suspect.current()
+	access := history.Access{UserID: w.accounts.Suspect.ID, TokenFrom: from, Replica: url}
+	access.Call, _, _ = c.call(context.WithoutCancel(ctx), "GET", url, token, nil)
+	w.rec.Add(func(h *history.History) { h.Accesses = append(h.Accesses, access) })
+	return access.Status
+}
+
+// OutEverywhere disables the suspect and returns when each of some URLs, which
+// knew his token before, refuses it; and enables him again. It fails when ctx
+// ends first.
+func (w *World) OutEverywhere(ctx context.Context, urls []string) error {
+	c := w.client()
+	until := func(what string, done func() bool) error {
+		for !done() {
+			if rest(ctx, 50*time.Millisecond); ctx.Err() != nil {
+				return fmt.Errorf("user %d %s", w.accounts.Suspect.ID, what)
+			}
+		}
+		return nil
+	}
+	answered := func(status int) func() bool {
+		return func() bool {
+			urls = slices.DeleteFunc(urls, func(url string) bool { return w.enter(ctx, c, url) == status })
+			return len(urls) == 0
+		}
+	}
+	all := slices.Clone(urls)
+	if err := until("can't be enabled", func() bool { return w.enable(ctx, c) }); err != nil {
+		return err
+	}
+	if err := until("is active and has a new token, and is not let in", answered(http.StatusOK)); err != nil {
+		return fmt.Errorf("%w at %v", err, urls)
+	}
+	if err := until("can't be disabled", func() bool { return w.setEnabled(ctx, c, w.accounts.Suspect, false) }); err != nil {
+		return err
+	}
+	urls = all
+	if err := until("is disabled, and let in", answered(http.StatusUnauthorized)); err != nil {
+		return fmt.Errorf("%w at %v", err, urls)
+	}
+	return until("can't be enabled", func() bool { return w.enable(ctx, c) })
 }
 
 func paths(replicas []string, path string) []string {

@@ -155,6 +155,10 @@ func (b *buyer) follow(ctx context.Context, want history.Buy) {
 
 // order is one POST /purchases.
 func (b *buyer) order(ctx context.Context, want history.Buy) history.Buy {
+	return b.orderAt(ctx, b.w.target.Gateway, want)
+}
+
+func (b *buyer) orderAt(ctx context.Context, at string, want history.Buy) history.Buy {
 	body := map[string]any{"product_id": want.ProductID, "bill_id": want.BillID}
 	if want.Expected != nil {
 		body["expected_price"] = money.Amount(*want.Expected)
@@ -164,7 +168,7 @@ func (b *buyer) order(ctx context.Context, want history.Buy) history.Buy {
 		headers = []string{"Idempotency-Key", want.Key}
 	}
 	// A buyer who leaves has no answer; but none leaves because the load ends.
-	call, r, _ := b.call(context.WithoutCancel(ctx), "POST", b.w.target.Gateway+"/purchases", b.token(), body, headers...)
+	call, r, _ := b.call(context.WithoutCancel(ctx), "POST", at+"/purchases", b.token(), body, headers...)
 	got := want
 	got.Call = call
 	got.PurchaseID, got.State, got.Price = r.ID, r.state(), minor(r.Price)
@@ -193,6 +197,22 @@ func (b *buyer) lookAt(ctx context.Context, purchase string) (state string, foun
 	return look.State, call.Status != http.StatusNotFound
 }
 
+// BuyAt buys at one replica of catalog until a purchase is completed, or declined
+// for want of money, at once. It fails when ctx ends first.
+func (w *World) BuyAt(ctx context.Context, catalog string) error {
+	account := w.accounts.Buyers[0]
+	b := &buyer{client: w.client(), w: w, account: account}
+	for {
+		got := b.orderAt(ctx, catalog, history.Buy{UserID: account.ID, ProductID: w.Products[0], BillID: w.billsOf(account.ID)[0]})
+		if got.Status == http.StatusCreated || got.Status == http.StatusPaymentRequired {
+			return nil
+		}
+		if rest(ctx, 50*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("a purchase is answered %d %s %s", got.Status, got.Code, got.Failure)
+		}
+	}
+}
+
 // SameKey has several clients, started by start, ask with one and the same key
 // until ctx ends.
 func (w *World) SameKey(ctx context.Context, clients int, start func(func())) {
@@ -212,20 +232,17 @@ func (w *World) SameKey(ctx context.Context, clients int, start func(func())) {
 }
 
 // Storm has purchases made at a rate, in numbers a second, whether those before
-// are answered or not, until ctx ends; and returns when all have been answered
-// or given up.
-func (w *World) Storm(ctx context.Context, rate float64) {
+// are answered or not, until ctx ends; and returns how many when all have been
+// answered or given up.
+func (w *World) Storm(ctx context.Context, rate float64) (sent int) {
 	var buyers sync.WaitGroup
 	defer buyers.Wait()
 	c := w.client()
 	r := w.random(c)
-	every := time.NewTicker(time.Duration(float64(time.Second) / rate))
-	defer every.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-every.C:
+	for begin := time.Now(); ; sent++ {
+		rest(ctx, time.Until(begin.Add(time.Duration(float64(sent)/rate*float64(time.Second)))))
+		if ctx.Err() != nil {
+			return sent
 		}
 		account := w.accounts.Buyers[r.IntN(len(w.accounts.Buyers))]
 		b := &buyer{client: w.client(), w: w, account: account}
