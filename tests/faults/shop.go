@@ -7,20 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/pgserver"
@@ -259,93 +253,6 @@ func (s *shop) linesOf(services ...string) []*lines {
 	return of
 }
 
-// connect opens a session as the database's administrator, past all lines.
-func (s *shop) connect(ctx context.Context) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(s.AdminDatabaseURL())
-	if err != nil {
-		return nil, err
-	}
-	cfg.RuntimeParams["default_transaction_read_only"] = "off" // one of the faults turns it on
-	cfg.ConnectTimeout = 5 * time.Second
-	return pgx.ConnectConfig(ctx, cfg)
-}
-
-// sql runs a statement as the database's administrator.
-func (s *shop) sql(ctx context.Context, statement string, args ...any) error {
-	conn, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	_, err = conn.Exec(ctx, statement, args...)
-	return err
-}
-
-// value reads one value as the database's administrator.
-func value[T any](ctx context.Context, s *shop, query string, args ...any) (v T, err error) {
-	conn, err := s.connect(ctx)
-	if err != nil {
-		return v, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	err = conn.QueryRow(ctx, query, args...).Scan(&v)
-	return v, err
-}
-
-// operate does something to NATS as its operator.
-func (s *shop) operate(ctx context.Context, f func(context.Context, jetstream.JetStream) error) error {
-	nc, err := nats.Connect(s.NATSURL())
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	return f(ctx, js)
-}
-
-// verify is billing verify.
-func (s *shop) verify(ctx context.Context) error {
-	if out, err := s.Command(ctx, stack.Billing, "verify").CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
-	}
-	return nil
-}
-
-// arm has the first process that reaches a point end, or freeze.
-func (s *shop) arm(name, what string) error {
-	tmp := filepath.Join(s.dir, "arming-"+name)
-	if err := os.WriteFile(tmp, []byte(what), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(s.dir, "points", name))
-}
-
-// reached waits until a process has reached an armed point, and gives its id.
-func (s *shop) reached(ctx context.Context, name string) (pid int, err error) {
-	file := filepath.Join(s.dir, "points", name+".reached")
-	err = awaitFor(ctx, 3*time.Minute, "somebody reaches "+name, func() bool { // others may keep everybody from it for a while
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return false
-		}
-		pid, err = strconv.Atoi(string(text))
-		return err == nil
-	})
-	return pid, errors.Join(err, removeIfThere(file), removeIfThere(filepath.Join(s.dir, "points", name)))
-}
-
-func removeIfThere(file string) error {
-	if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
 // pids are the processes of all replicas, but for those of some services.
 func (s *shop) pids(except []string) map[string]int {
 	pids := map[string]int{}
@@ -372,6 +279,14 @@ func (s *shop) byPID(pid int) (*stack.Replica, error) {
 	return nil, fmt.Errorf("no replica has process %d", pid)
 }
 
+// verify is billing verify.
+func (s *shop) verify(ctx context.Context) error {
+	if out, err := s.Command(ctx, stack.Billing, "verify").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
 // complaints looks for what no fault excuses: what the race detector has said of
 // a service, panics, workers that have ended, answers of 500, and what NATS has
 // refused to let a service do.
@@ -394,61 +309,4 @@ func (s *shop) tail() string {
 		return err.Error()
 	}
 	return string(text[max(0, len(text)-5000):])
-}
-
-// memory is a process's resident memory in MiB.
-func memory(ctx context.Context, pid int) (int, error) {
-	out, err := exec.CommandContext(ctx, "ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
-	if err != nil {
-		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
-	}
-	kib, err := strconv.Atoi(string(bytes.TrimSpace(out)))
-	return kib / 1024, err
-}
-
-// status is what a GET is answered with; 0 for no answer.
-func status(ctx context.Context, url, token string) int {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0
-	}
-	resp.Body.Close()
-	return resp.StatusCode
-}
-
-// await waits for a condition, for a minute at most.
-func await(ctx context.Context, what string, reached func() bool) error {
-	return awaitFor(ctx, time.Minute, what, reached)
-}
-
-func awaitFor(ctx context.Context, limit time.Duration, what string, reached func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for !reached() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited in vain until %s", what)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	return nil
-}
-
-// last passes the time during which a fault lasts.
-func last(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
