@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz faults mutants compiler demo topup verify clean generate lint tools
+.PHONY: help build run test fuzz faults mutants bench compiler demo topup verify clean generate lint tools
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
 SERVICES := auth catalog billing
@@ -54,6 +54,10 @@ faults: compiler ## Break running shops in every way and judge them: make faults
 
 mutants: compiler ## Show that what judges make faults catches broken services: make mutants SEED= CASE=
 	@cd tests && go run -race ./faults -mutants $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)')
+
+# Without the race detector: what is measured is what is released.
+bench: ## Measure the shop against bare floors; writes docs/benchmarks.md, or with SHORT=1 only shows that it works
+	@cd tests && go run ./bench $(if $(SHORT),-short,-out ../docs) $(if $(PART),-only '$(PART)')
 
 demo: bin/lavka ## Tell the whole story against the running shop, and check each answer
 	@exec bin/lavka demo

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/url"
 	"os"
@@ -86,7 +87,7 @@ func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
 	}
 	replicas := stack.Service{Replicas: 2}
 	cfg := stack.Config{
-		BinDir: k.bin, DataDir: filepath.Join(dir, "data"), Output: s.output,
+		BinDir: k.bin, DataDir: filepath.Join(dir, "data"), Output: s.output, Log: slog.New(slog.NewTextHandler(s.output, nil)),
 		Auth: replicas, Catalog: replicas, Billing: replicas,
 		Env: map[string]string{point.Dir: filepath.Join(dir, "points")},
 		Adjust: func(service string, replica int, env map[string]string) error {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lavka/deploy/nats"
+	"lavka/libs/freeport"
 )
 
 func TestSecretsAreKept(t *testing.T) {
@@ -296,5 +297,38 @@ func TestLines(t *testing.T) {
 	want := "auth      | one\nauth      | two\nauth      | \nauth      | " + strings.Repeat("x", maxLine) + " … (cut)\nauth      | end\n"
 	if out.String() != want {
 		t.Errorf("got %.200q", out.String())
+	}
+}
+
+// A server that is not well stays so until it is started again.
+func TestNATSThatIsNotWellIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	port, err := freeport.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &NATS{dir: t.TempDir(), port: port, passwords: map[string]string{}, log: slog.New(slog.DiscardHandler)}
+	for _, user := range nats.Users() {
+		n.passwords[user] = "secret"
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Stop()
+	first := n.current()
+	if err := first.DisableJetStream(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); !n.current().JetStreamEnabled(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("JetStream stays off")
+		}
+	}
+	n.Stop()
+	if n.current() != nil {
+		t.Error("it runs after its stop")
+	}
+	if err := n.Start(); err != nil {
+		t.Errorf("it does not start again: %v", err)
 	}
 }

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/labstack/echo/v4"
+
+	"lavka/libs/child"
+	"lavka/libs/freeport"
+	"lavka/libs/pgserver"
+)
+
+// floor is a bare database on the shop's own server: what a purchase takes where
+// there is nothing but BEGIN; UPDATE; INSERT; COMMIT.
+type floor struct {
+	url, dir, pgbench string
+}
+
+const floorBills = 100_000
+
+// newFloor makes the floor's database.
+func newFloor(ctx context.Context, adminURL, dir string) (*floor, error) {
+	bin, err := pgserver.FindBinaries()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := pgx.ParseConfig(adminURL)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, `CREATE DATABASE floor`); err != nil {
+		return nil, fmt.Errorf("make the floor: %w", err)
+	}
+	cfg.Database = "floor"
+	inside, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer inside.Close(ctx)
+	_, err = inside.Exec(ctx, `
+		CREATE TABLE bills (id bigint PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 80);
+		CREATE TABLE transactions (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, bill_id bigint NOT NULL, amount bigint NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
+		INSERT INTO bills SELECT n, 1000000000 FROM generate_series(1, `+strconv.Itoa(floorBills)+`) AS n;
+		ANALYZE bills`)
+	if err != nil {
+		return nil, fmt.Errorf("make the floor: %w", err)
+	}
+	f := &floor{dir: dir, pgbench: filepath.Join(bin.Dir, "pgbench")}
+	if _, err := os.Stat(f.pgbench); err != nil {
+		if f.pgbench, err = exec.LookPath("pgbench"); err != nil {
+			return nil, fmt.Errorf("the floor of writes is measured with pgbench, which comes with PostgreSQL's server: %w", err)
+		}
+	}
+	f.url = fmt.Sprintf("postgres://%s:%s@%s/floor", cfg.User, cfg.Password, net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))))
+	for name, id := range map[string]string{"uniform": "random(1, " + strconv.Itoa(floorBills) + ")", "hot": "1"} {
+		script := "\\set id " + id + "\nBEGIN;\nUPDATE bills SET balance = balance - 1 WHERE id = :id;\nINSERT INTO transactions (bill_id, amount) VALUES (:id, -1);\nCOMMIT;\n"
+		if err := os.WriteFile(filepath.Join(dir, name+".sql"), []byte(script), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+var (
+	tps     = regexp.MustCompile(`tps = ([0-9.]+)`)
+	latency = regexp.MustCompile(`latency average = ([0-9.]+) ms`)
+)
+
+// run has so many clients write for a while: on all bills ("uniform"), or on one ("hot").
+func (f *floor) run(ctx context.Context, script string, clients int, span time.Duration) (rate float64, mean time.Duration, err error) {
+	seconds := strconv.Itoa(max(1, int(span.Seconds())))
+	cmd := exec.CommandContext(ctx, f.pgbench, "-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, processors)),
+		"-T", seconds, "-f", filepath.Join(f.dir, script+".sql"), f.url)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, 0, fmt.Errorf("pgbench: %w: %s", err, out)
+	}
+	r, l := tps.FindSubmatch(out), latency.FindSubmatch(out)
+	if r == nil || l == nil {
+		return 0, 0, fmt.Errorf("pgbench says what can't be read: %s", out)
+	}
+	if rate, err = strconv.ParseFloat(string(r[1]), 64); err != nil {
+		return 0, 0, err
+	}
+	ms, err := strconv.ParseFloat(string(l[1]), 64)
+	return rate, time.Duration(ms * float64(time.Millisecond)), err
+}
+
+// best is the best rate of several numbers of clients.
+func (f *floor) best(ctx context.Context, script string, clients []int, span time.Duration) (best float64, err error) {
+	for _, n := range clients {
+		rate, _, err := f.run(ctx, script, n, span)
+		if err != nil {
+			return 0, err
+		}
+		best = max(best, rate)
+	}
+	return best, nil
+}
+
+// startEcho starts a bare server in a process of its own (this program's, with
+// -echo) that answers every GET with the bytes of a file.
+func startEcho(ctx context.Context, body []byte, file string) (addr string, stop func() error, err error) {
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		return "", nil, err
+	}
+	port, err := freeport.Take()
+	if err != nil {
+		return "", nil, err
+	}
+	addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	self, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	cmd := exec.Command(self, "-echo", addr, file)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := child.Start(cmd, child.Options{}); err != nil {
+		return "", nil, err
+	}
+	stop = func() error {
+		if err := cmd.Process.Kill(); err != nil {
+			return err
+		}
+		_ = cmd.Wait() // it was killed
+		return nil
+	}
+	for end := time.Now().Add(20 * time.Second); ; {
+		if conn, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
+			return addr, stop, conn.Close()
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			return "", nil, fmt.Errorf("the echo server does not listen: %s", said.Bytes())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// serveEcho is that process.
+func serveEcho(addr, file string) error {
+	body, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	e := echo.New()
+	e.GET("/*", func(c echo.Context) error { return c.JSONBlob(http.StatusOK, body) })
+	server := &http.Server{Addr: addr, Handler: e, ReadHeaderTimeout: 5 * time.Second}
+	return server.ListenAndServe()
+}

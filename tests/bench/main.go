@@ -1,0 +1,84 @@
+// Bench measures a shop of real binaries against bare floors on the same
+// machine, in the same run: pgbench on the shop's own Postgres for writes, a
+// bare echo server that answers the same bytes for reads. Only the ratios count.
+//
+//	go run ./bench [-short] [-out ../docs]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+)
+
+var processors = runtime.NumCPU()
+
+func main() {
+	short := flag.Bool("short", false, "a small shop and short measurements: it works and adds up, and no figure is worth much")
+	root := flag.String("root", "..", "the repository")
+	out := flag.String("out", "", "the directory that takes benchmarks.md and its plot; empty prints only")
+	only := flag.String("only", "", "only the parts whose names match this pattern, as in a shell")
+	echoAddr := flag.String("echo", "", "serve as the bare echo server, at this address; then the file with the answer")
+	hostDir := flag.String("host", "", "run the shop whose binaries are in this directory, until standard input ends")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch {
+	case *echoAddr != "":
+		fail(serveEcho(*echoAddr, flag.Arg(0)))
+		return
+	case *hostDir != "":
+		fail(serveShop(ctx, *hostDir))
+		return
+	}
+	fail(run(ctx, *root, *out, *only, *short))
+}
+
+func fail(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, root, out, only string, short bool) (err error) {
+	work, err := os.MkdirTemp("", "lavka-bench-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	b := newBench(short, only)
+	fmt.Printf("starting a shop with %d users, %d bills, %d products\n", b.size.users, b.size.bills(), b.size.products)
+	s, err := startShop(ctx, root, work, b.size)
+	if s != nil {
+		defer func() { err = errors.Join(err, s.stop()) }()
+	}
+	if err != nil {
+		return err
+	}
+	b.shop = s
+	if b.floor, err = newFloor(ctx, s.AdminDatabaseURL, work); err != nil {
+		return err
+	}
+	b.work = work
+	if b.atRest, err = s.memory(); err != nil {
+		return err
+	}
+	if err := b.run(ctx); err != nil {
+		return err
+	}
+	adds, err := s.verify(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\n%s\n%s\nbilling verify: %s\n", b.table(), b.memories(), adds)
+	if out == "" {
+		return nil
+	}
+	return b.write(out, adds)
+}

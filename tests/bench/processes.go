@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"lavka/deploy/local/stack"
+)
+
+// Linux's /proc, see proc(5).
+
+// cpus is the time that each part of the shop has had since it started.
+func (h *hosted) cpus() (map[string]time.Duration, error) {
+	had := map[string]time.Duration{"generator": cpu()}
+	for part, pid := range h.PIDs {
+		own, ended, _, err := stat(pid)
+		if err != nil {
+			return nil, err
+		}
+		had[part] = own
+		if part == postgres {
+			had[part] += ended
+		}
+	}
+	// Each of Postgres's sessions is a process of its own.
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return nil, err
+		}
+		if own, _, parent, err := stat(pid); err == nil && parent == h.PIDs[postgres] { // others may be gone by now
+			had[postgres] += own
+		}
+	}
+	return had, nil
+}
+
+// stat is the time that a process has had, that of its children that have
+// ended, and its parent.
+func stat(pid int) (own, ended time.Duration, parent int, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	// The name, in brackets, may hold anything.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	if len(fields) < 15 {
+		return 0, 0, 0, fmt.Errorf("/proc/%d/stat can't be read", pid)
+	}
+	const tick = 10 * time.Millisecond // USER_HZ is 100 wherever Go runs on Linux
+	number := func(i int) (n int) {
+		if err == nil {
+			n, err = strconv.Atoi(fields[i])
+		}
+		return n
+	}
+	parent = number(1)
+	own = time.Duration(number(11)+number(12)) * tick
+	ended = time.Duration(number(13)+number(14)) * tick
+	return own, ended, parent, err
+}
+
+// memory is the resident memory of each service's process, in MiB.
+func (h *hosted) memory() (map[string]float64, error) {
+	taken := map[string]float64{}
+	for _, service := range stack.Services() {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.PIDs[service]))
+		if err != nil {
+			return nil, fmt.Errorf("memory of %s: %w", service, err)
+		}
+		_, rest, _ := strings.Cut(string(status), "VmRSS:")
+		fields := strings.Fields(rest)
+		if len(fields) == 0 {
+			return nil, fmt.Errorf("memory of %s: the system does not say", service)
+		}
+		kib, err := strconv.ParseFloat(fields[0], 64)
+		if err != nil {
+			return nil, fmt.Errorf("memory of %s: %w", service, err)
+		}
+		taken[service] = kib / 1024
+	}
+	return taken, nil
+}
+
+// watchMemory keeps the most that is taken, until ctx ends.
+func (b *bench) watchMemory(ctx context.Context) error {
+	for ctx.Err() == nil {
+		now, err := b.memory()
+		if err != nil {
+			return err
+		}
+		for service, mib := range now {
+			b.peak[service] = max(b.peak[service], mib)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	return nil
+}

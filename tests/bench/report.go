@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"lavka/deploy/local/stack"
+)
+
+// table is Markdown.
+func (b *bench) table() string {
+	var t strings.Builder
+	t.WriteString("| work | target | median | least – most | the last round |\n|---|---|---|---|---|\n")
+	for _, r := range b.rows {
+		least, most := r.values[0], r.values[0]
+		for _, v := range r.values {
+			least, most = min(least, v), max(most, v)
+		}
+		form := "%.2f"
+		if r.unit != "" {
+			form = "%.0f" + r.unit
+		}
+		fmt.Fprintf(&t, "| %s | %s | **"+form+"** | "+form+" – "+form+" | %s |\n", r.name, r.target, r.median(), least, most, r.notes[len(r.notes)-1])
+	}
+	return t.String()
+}
+
+// write writes the table where it can be read.
+func (b *bench) write(dir, adds string) error {
+	postgres, err := exec.Command(b.floor.pgbench, "--version").Output()
+	if err != nil {
+		return fmt.Errorf("ask pgbench for its version: %w", err)
+	}
+	if err := plotCurve(b.curve, dir); err != nil {
+		return err
+	}
+	text := fmt.Sprintf(`# Benchmarks
+
+Written by %[1]smake bench%[1]s. Everything was measured in one run on one machine, the generator beside the shop; floors and shop took turns, %[2]d rounds. Only ratios count: they are what another machine may have in common with this one.
+
+%[3]d processors, %[4]s, %[5]s; %[6]d users, %[7]d bills, %[8]d products; fsync on, the services' default sampler. Afterwards %[1]sbilling verify%[1]s said: %[9]s.
+
+%[10]s
+## More and more clients
+
+Purchases over all bills, each client asking as soon as it is answered.
+
+![rate and p99 against the number of clients](benchmarks.svg)
+
+## Memory
+
+| service | before anybody came | the most under load |
+|---|---|---|
+%[11]s`, "`", b.rounds, processors, runtime.Version(), strings.TrimSpace(string(postgres)), len(b.users), len(b.bills), len(b.products), adds, b.table(), b.memories())
+	return os.WriteFile(filepath.Join(dir, "benchmarks.md"), []byte(text), 0o644)
+}
+
+func (b *bench) memories() string {
+	var t strings.Builder
+	for _, service := range stack.Services() {
+		fmt.Fprintf(&t, "| %s | %.0f MiB | %.0f MiB |\n", service, b.atRest[service], b.peak[service])
+	}
+	return t.String()
+}
