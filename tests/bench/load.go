@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -42,17 +43,31 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(p/100*float64(len(sorted))))]
 }
 
-// unexpected says what was answered that was not hoped for.
+// honest are answers of a shop that has no time: they are counted, and nothing is wrong with them.
+var honest = []string{"202 with Retry-After", "429 with Retry-After", "503 with Retry-After"}
+
+// unexpected says what was answered that must not be.
 func (s sample) unexpected() error {
 	for _, kind := range slices.Sorted(maps.Keys(s.kinds)) {
-		if kind != "ok" {
+		if kind != "ok" && !slices.Contains(honest, kind) {
 			return fmt.Errorf("%d of %d answers were: %s", s.kinds[kind], len(s.took)+len(s.others), kind)
 		}
 	}
 	if s.kinds["ok"] == 0 {
-		return fmt.Errorf("nothing was answered")
+		return errors.New("nothing was done")
 	}
 	return nil
+}
+
+// otherwise says how many answers were honest and no more.
+func (s sample) otherwise() string {
+	text := ""
+	for _, kind := range honest {
+		if n := s.kinds[kind]; n > 0 {
+			text += fmt.Sprintf("; %d × %s", n, kind)
+		}
+	}
+	return text
 }
 
 // giveUp is how long the generator waits for an answer.
