@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -27,7 +28,7 @@ func (t *trial) everyReplicaServes(ctx context.Context) error {
 	for _, r := range t.Replicas(stack.Billing) {
 		const decisions = "billing_charges_total"
 		for before := counter(ctx, r, decisions); counter(ctx, r, decisions) <= before; {
-			if err := t.world.BuyAt(ctx, t.Replicas(stack.Catalog)[0].URL()); err != nil {
+			if err := errors.Join(ctx.Err(), t.world.BuyAt(ctx, t.Replicas(stack.Catalog)[0].URL())); err != nil {
 				return fmt.Errorf("%s decides on nothing: %w", r.Name, err)
 			}
 		}
