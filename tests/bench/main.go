@@ -23,6 +23,7 @@ func main() {
 	root := flag.String("root", "..", "the repository")
 	out := flag.String("out", "", "the directory that takes benchmarks.md and its plot, when all was measured; empty prints only")
 	only := flag.String("only", "", "only the parts whose names match this pattern, as in a shell")
+	span := flag.Duration("span", 0, "how long one measurement takes, where not as usual")
 	echoAddr := flag.String("echo", "", "serve as the bare echo server, at this address; then the file with the answer")
 	hostDir := flag.String("host", "", "run the shop whose binaries are in this directory, until standard input ends")
 	flag.Parse()
@@ -36,7 +37,7 @@ func main() {
 		fail(serveShop(ctx, *hostDir))
 		return
 	}
-	fail(run(ctx, *root, *out, *only, *short))
+	fail(run(ctx, *root, *out, newBench(*short, *only, *span)))
 }
 
 func fail(err error) {
@@ -46,13 +47,12 @@ func fail(err error) {
 	}
 }
 
-func run(ctx context.Context, root, out, only string, short bool) (err error) {
+func run(ctx context.Context, root, out string, b *bench) (err error) {
 	work, err := os.MkdirTemp("", "lavka-bench-*")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	b := newBench(short, only)
 	fmt.Printf("starting a shop with %d users, %d bills, %d products\n", b.size.users, b.size.bills(), b.size.products)
 	s, err := startShop(ctx, root, work, b.size)
 	if s != nil {
@@ -77,7 +77,7 @@ func run(ctx context.Context, root, out, only string, short bool) (err error) {
 		return err
 	}
 	fmt.Printf("\n%s\n%s\nbilling verify: %s\n", b.table(), b.memories(), adds)
-	if out == "" || only != "" { // a part is no table to publish
+	if out == "" || b.only != "" { // a part is no table to publish
 		return nil
 	}
 	return b.write(out, adds)

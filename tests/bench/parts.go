@@ -72,12 +72,15 @@ func (b *bench) drawCurve(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func newBench(short bool, only string) *bench {
+func newBench(short bool, only string, span time.Duration) *bench {
 	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, span: 10 * time.Second, levels: []int{8, 16, 32, 64}, only: only}
 	b.past = past{payments: 9_000_000, purchases: 1_000_000}
 	if short {
 		b.past = past{payments: 100_000, purchases: 10_000}
 		b.size, b.rounds, b.span, b.levels = size{users: 20, billsOfEach: 50, products: 50}, 1, 2*time.Second, []int{8, 32}
+	}
+	if span > 0 {
+		b.span = span
 	}
 	return b
 }
@@ -102,7 +105,22 @@ func (b *bench) parts() []part {
 	}
 }
 
+// load is the shop under purchases alone, to look at it with other tools; a part
+// only when it is asked for by its name.
+func (b *bench) load(ctx context.Context) error {
+	catalog := b.addr(stack.Catalog)
+	s, err := b.full(ctx, catalog, inFlight, b.purchase(catalog, b.anyBill))
+	if err != nil {
+		return err
+	}
+	b.add("purchases, all bills", "", "/s", s.rate(), figures(s))
+	return nil
+}
+
 func (b *bench) run(ctx context.Context) error {
+	if b.only == "load" {
+		return b.load(ctx)
+	}
 	if b.only == "" || b.only == "curve" {
 		fmt.Println("more and more clients")
 		if err := b.drawCurve(ctx); err != nil {

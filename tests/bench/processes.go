@@ -18,30 +18,45 @@ import (
 func (h *hosted) cpus() (map[string]time.Duration, error) {
 	had := map[string]time.Duration{"generator": cpu()}
 	for part, pid := range h.PIDs {
-		own, ended, _, err := stat(pid)
+		own, _, _, err := stat(pid)
 		if err != nil {
 			return nil, err
 		}
 		had[part] = own
-		if part == postgres {
-			had[part] += ended
-		}
 	}
-	// Each of Postgres's sessions is a process of its own.
-	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	sessions, err := h.sessions()
+	had[postgres] += sessions
+	return had, err
+}
+
+// sessions is what Postgres's sessions have had, each a process of its own,
+// those too that have ended.
+func (h *hosted) sessions() (time.Duration, error) {
+	_, before, _, err := stat(h.PIDs[postgres])
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	for _, file := range files {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+	for {
+		had := before
+		files, err := filepath.Glob("/proc/[0-9]*/stat")
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		if own, _, parent, err := stat(pid); err == nil && parent == h.PIDs[postgres] { // others may be gone by now
-			had[postgres] += own
+		for _, file := range files {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			if err != nil {
+				return 0, err
+			}
+			if own, _, parent, err := stat(pid); err == nil && parent == h.PIDs[postgres] { // others may be gone by now
+				had += own
+			}
 		}
+		_, after, _, err := stat(h.PIDs[postgres])
+		if err != nil || after == before {
+			return had, err
+		}
+		before = after // one ended meanwhile: it was counted twice, or not at all
 	}
-	return had, nil
 }
 
 // stat is the time that a process has had, that of its children that have
