@@ -32,7 +32,8 @@ func Start(service string) (shutdown func(context.Context) error) {
 }
 
 // NewLogger makes a logger that writes text or json at a level ("debug",
-// "info", "warn", "error") and adds trace_id where there is one.
+// "info", "warn", "error") and adds trace_id where there is one. Where the
+// writer is [Buffered], warnings and worse are written at once.
 func NewLogger(w io.Writer, service, format, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -48,18 +49,28 @@ func NewLogger(w io.Writer, service, format, level string) (*slog.Logger, error)
 	default:
 		return nil, fmt.Errorf("LAVKA_LOG_FORMAT %q is neither json nor text", format)
 	}
-	return slog.New(traced{h}).With("service", service), nil
+	buffered, _ := w.(syncer)
+	return slog.New(handler{h, buffered}).With("service", service), nil
 }
 
-// traced adds the trace id of a record's context.
-type traced struct{ slog.Handler }
+// handler adds the trace id of a record's context.
+type handler struct {
+	slog.Handler
+	buffered syncer // nil when nothing is kept back
+}
 
-func (h traced) Handle(ctx context.Context, r slog.Record) error {
+func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
 		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()))
 	}
-	return h.Handler.Handle(ctx, r)
+	if err := h.Handler.Handle(ctx, r); err != nil || h.buffered == nil || r.Level < slog.LevelWarn {
+		return err
+	}
+	return h.buffered.Sync()
 }
 
-func (h traced) WithAttrs(a []slog.Attr) slog.Handler { return traced{h.Handler.WithAttrs(a)} }
-func (h traced) WithGroup(n string) slog.Handler      { return traced{h.Handler.WithGroup(n)} }
+func (h handler) WithAttrs(a []slog.Attr) slog.Handler {
+	return handler{h.Handler.WithAttrs(a), h.buffered}
+}
+
+func (h handler) WithGroup(n string) slog.Handler { return handler{h.Handler.WithGroup(n), h.buffered} }
