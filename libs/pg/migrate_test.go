@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -88,22 +87,9 @@ func TestMigrateGivesWay(t *testing.T) {
 		}
 		return n
 	}
-	poll := func(what string, f func() bool) {
-		t.Helper()
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		limit := time.After(30 * time.Second)
-		for !f() {
-			select {
-			case <-tick.C:
-			case <-limit:
-				t.Fatal("not within 30 s: " + what)
-			}
-		}
-	}
-	poll("it waits for the table", func() bool { return waiting() == 1 })
-	poll("it gives way", func() bool { return waiting() == 0 })
-	poll("it comes back", func() bool { return waiting() == 1 })
+	eventually(t, "it waits for the table", func() bool { return waiting() == 1 })
+	eventually(t, "it gives way", func() bool { return waiting() == 0 })
+	eventually(t, "it comes back", func() bool { return waiting() == 1 })
 	if _, err := holder.Exec(t.Context(), `COMMIT`); err != nil {
 		t.Fatal(err)
 	}

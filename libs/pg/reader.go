@@ -1,0 +1,111 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lavka/libs/group"
+	"lavka/libs/problem"
+)
+
+// Bounds of reads that share a round trip.
+const (
+	readMax    = 64   // in one
+	readQueue  = 4096 // that wait for one
+	readGroups = 2    // under way at the same time
+	readLimit  = 6 * time.Second
+)
+
+var errManyReads = problem.New(problem.Unavailable, "overloaded", "too much is being read; try again").Retry(time.Second)
+
+// Reader runs short reads in groups: those that arrive while others are under
+// way go to the server together, since a round trip costs more than what such a
+// read does. It is for what an index finds at once: a slow one would hold up its
+// company.
+type Reader struct {
+	pool  *pgxpool.Pool
+	group *group.Group[*read, error]
+}
+
+// NewReader makes a Reader; Close ends it. It uses two sessions of the pool.
+func NewReader(pool *pgxpool.Pool) *Reader {
+	r := &Reader{pool: pool}
+	r.group = group.New(group.Config{Max: readMax, Queue: readQueue, InFlight: readGroups}, r.run)
+	return r
+}
+
+// Close ends the reads that were begun, and takes no more.
+func (r *Reader) Close() { r.group.Close() }
+
+// Waiting is the number of reads that wait for a round trip.
+func (r *Reader) Waiting() int { return r.group.Waiting() }
+
+// read is one statement.
+type read struct {
+	sql  string
+	args []any
+	take func(pgx.Rows) error
+	done bool
+	err  error // of take; the server has none
+}
+
+// Collect gives the rows of a read, each scanned as scan says. Its errors are
+// those of [Fail], and 503 "overloaded" when too many wait.
+func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	var rows []T
+	one := &read{sql: sql, args: args, take: func(found pgx.Rows) (err error) {
+		rows, err = pgx.CollectRows(found, scan)
+		return err
+	}}
+	err, unasked := r.group.Do(ctx, one)
+	if errors.Is(unasked, group.ErrFull) || errors.Is(unasked, group.ErrClosed) {
+		return nil, errManyReads.Because(unasked)
+	}
+	if unasked != nil {
+		return nil, Fail(what, unasked) // rows is not ours any more
+	}
+	return rows, Fail(what, err)
+}
+
+func (r *Reader) run(reads []*read) []error {
+	// Not any request's context: its end must not take the others with it.
+	ctx, cancel := context.WithTimeout(context.Background(), readLimit)
+	defer cancel()
+	err := r.together(ctx, reads)
+	_, refused := errors.AsType[*pgconn.PgError](err)
+	errs := make([]error, len(reads))
+	for i, one := range reads {
+		failed := err
+		if !one.done && refused && len(reads) > 1 { // perhaps only for the company that it was in
+			failed = r.together(ctx, reads[i:i+1])
+		}
+		if errs[i] = one.err; !one.done {
+			errs[i] = failed
+		}
+	}
+	return errs
+}
+
+func (r *Reader) together(ctx context.Context, reads []*read) error {
+	batch := &pgx.Batch{}
+	for _, one := range reads {
+		batch.Queue(one.sql, one.args...).Query(func(rows pgx.Rows) error {
+			err := one.take(rows)
+			if failed := rows.Err(); failed != nil {
+				return failed
+			}
+			one.done, one.err = true, err
+			return nil
+		})
+	}
+	if err := r.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	return nil
+}
