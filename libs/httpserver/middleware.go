@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -39,15 +40,19 @@ func headAsGet(next http.Handler) http.Handler {
 	})
 }
 
+// seals are shared by all answers: whoever changes one replaces it.
+var seals = http.Header{
+	"Cache-Control":           {"no-store"},
+	"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
+	"Referrer-Policy":         {"no-referrer"}, // an activation link is a secret
+	"X-Content-Type-Options":  {"nosniff"},
+}
+
 // sealed has browsers and caches make nothing of an answer but data for the one
 // who asked. A handler that knows better says so after it.
 func sealed(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		h := c.Response().Header()
-		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Referrer-Policy", "no-referrer") // an activation link is a secret
-		h.Set("X-Content-Type-Options", "nosniff")
+		maps.Copy(c.Response().Header(), seals)
 		return next(c)
 	}
 }
