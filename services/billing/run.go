@@ -18,6 +18,7 @@ import (
 	"lavka/libs/access"
 	"lavka/libs/group"
 	"lavka/libs/httpserver"
+	"lavka/libs/memory"
 	"lavka/libs/natsconn"
 	"lavka/libs/pg"
 	"lavka/libs/revocation"
@@ -35,14 +36,16 @@ const service = "billing"
 // How many sessions a replica uses. Groups have theirs apart, so that no storm
 // of reads keeps money waiting.
 const (
-	groups       = 2
+	groups       = 1
 	groupSession = groups + 1 // and one to keep what was refused
 	readSessions = 8
 )
 
 // run is the whole program.
-func run(ctx context.Context, cfg Config, args []string, out io.Writer) error {
-	log, err := telemetry.NewLogger(os.Stderr, service, cfg.LogFormat, cfg.LogLevel)
+func run(ctx context.Context, cfg Config, args []string, out io.Writer) (err error) {
+	logs, flush := telemetry.Buffered(os.Stderr)
+	defer func() { err = errors.Join(err, flush()) }()
+	log, err := telemetry.NewLogger(logs, service, cfg.LogFormat, cfg.LogLevel)
 	if err != nil {
 		return err
 	}
@@ -67,6 +70,7 @@ func run(ctx context.Context, cfg Config, args []string, out io.Writer) error {
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+	memory.Tune()
 	stopTraces := telemetry.Start(service)
 	registry := httpserver.NewRegistry()
 
@@ -84,6 +88,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	defer store.Close()
 
 	reconnected := make(chan struct{}, 1)
 	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), service, log, func() {
@@ -203,6 +208,7 @@ func reportOn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, command
 	if err != nil {
 		return err
 	}
+	defer store.Close()
 	switch command {
 	case "verify":
 		v, err := store.Verify(ctx)

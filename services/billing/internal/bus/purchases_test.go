@@ -55,6 +55,7 @@ func newDesk(t *testing.T) *desk {
 	t.Cleanup(pool.Close)
 	d.store, err = postgres.New(pool, pool, log)
 	d.must(err)
+	t.Cleanup(d.store.Close)
 	d.nc, err = natsconn.Connect(d.server.URL, "test", log, func() {})
 	d.must(err)
 	t.Cleanup(d.nc.Close)

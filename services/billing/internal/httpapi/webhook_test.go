@@ -46,6 +46,7 @@ func newDesk(t *testing.T) desk {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(store.Close)
 	for id := range int64(2) {
 		if err := store.SaveCustomer(t.Context(), billing.Customer{UserID: id + 1, Role: "user", Status: "active", Version: 1}); err != nil {
 			t.Fatal(err)

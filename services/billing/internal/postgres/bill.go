@@ -15,17 +15,9 @@ const billColumns = `id, user_id, balance, created_at`
 // Bills lists a user's bills with a lower id than before (all when 0), newest
 // ids first.
 func (s *Store) Bills(ctx context.Context, userID, before int64, limit int) ([]billing.Bill, error) {
-	rows, err := s.pool.Query(ctx, `
+	return pg.Collect(ctx, s.reads, "list bills", pgx.RowToStructByPos[billing.Bill], `
 		SELECT `+billColumns+` FROM billing.bills
 		WHERE user_id = $1 AND ($2::bigint = 0 OR id < $2) ORDER BY id DESC LIMIT $3`, userID, before, limit)
-	if err != nil {
-		return nil, pg.Fail("list bills", err)
-	}
-	bills, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Bill])
-	if err != nil {
-		return nil, pg.Fail("list bills", err)
-	}
-	return bills, nil
 }
 
 // BillsOf lists the bills of several users, newest ids first.

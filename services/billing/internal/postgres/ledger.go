@@ -23,21 +23,27 @@ const (
 	skip lock = "FOR UPDATE SKIP LOCKED" // leave them, and tell
 )
 
-// errUnusedBill means that a bill was made for a payment that was then refused.
-// Run again, the group sees why before it makes the bill.
-var errUnusedBill = errors.New("a bill was made for a payment that was refused")
+var (
+	// errNoBill means that a payment needs a bill that is not there. Run again, the
+	// group makes it first; most groups have no need of that.
+	errNoBill = errors.New("a payment needs a bill that is not there yet")
+	// errUnusedBill means that a bill was made for a payment that was then refused.
+	// Run again, the group sees why before it makes the bill.
+	errUnusedBill = errors.New("a bill was made for a payment that was refused")
+)
 
 // settle is the one transaction in which a group is decided (READ COMMITTED:
 // every statement sees what was committed before it began).
 //
-//  1. Make the bills that payments need and that are missing.
+//  1. Make the bills that payments need and that are missing, when a run before
+//     has found that there are any.
 //  2. Lock all bills, in the order of their ids. A repeat waits here too, so it
 //     never outruns a synchronous standby.
 //  3. Look up what was decided before. The statements of 2 and 3 go out
 //     together; the server still runs one after the other.
 //  4. Decide in memory.
 //  5. Write balances, transactions and charges.
-func (s *Store) settle(ctx context.Context, items []billing.Item, l lock) (results []billing.Result, err error) {
+func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, making bool) (results []billing.Result, err error) {
 	tx, err := s.ledger.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
@@ -45,9 +51,12 @@ func (s *Store) settle(ctx context.Context, items []billing.Item, l lock) (resul
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 
 	asked := askedBy(items)
-	state, made, err := read(ctx, tx, asked, l)
+	state, made, err := read(ctx, tx, asked, l, making)
 	if err != nil {
 		return nil, err
+	}
+	if l == wait && !making && asked.needBill(state) {
+		return nil, errNoBill
 	}
 	if l == skip {
 		if err := findHeld(ctx, tx, asked, &state); err != nil {
@@ -119,17 +128,28 @@ func askedBy(items []billing.Item) asked {
 	return a
 }
 
+// needBill says whether a payment that was not decided before, of a known user,
+// is for a bill that is not there.
+func (a asked) needBill(state billing.State) bool {
+	for i, id := range a.payments {
+		if state.Payments[id] == nil && state.Bills[a.payBills[i]] == nil && state.Customers[a.payUsers[i]] != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // read runs steps 1 to 3 in one round trip.
-func read(ctx context.Context, tx pgx.Tx, a asked, l lock) (state billing.State, made []int64, err error) {
+func read(ctx context.Context, tx pgx.Tx, a asked, l lock, making bool) (state billing.State, made []int64, err error) {
 	state = billing.State{
 		Bills: map[int64]*billing.Bill{}, Held: map[int64]bool{}, Customers: map[int64]*billing.Customer{},
 		Charges: map[uuid.UUID]*billing.Charge{}, Payments: map[int64]*billing.Payment{},
 	}
 	var ids []int64
 	b := &pgx.Batch{}
-	// Not when locks are skipped: a bill that another transaction is making holds
+	// Never when locks are skipped: a bill that another transaction is making holds
 	// this one up as a lock does. Left out, its item is held.
-	if len(a.payments) > 0 && l == wait {
+	if making {
 		queue(b, &made, pgx.RowTo[int64], `
 			INSERT INTO billing.bills (id, user_id)
 			SELECT DISTINCT ON (p.bill_id) p.bill_id, p.user_id

@@ -66,6 +66,7 @@ func (s *shop) open(t *testing.T, url string) (*postgres.Store, *pgxpool.Pool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(store.Close)
 	return store, pool
 }
 

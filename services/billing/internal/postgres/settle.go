@@ -63,11 +63,19 @@ func (s *Store) settleEach(ctx context.Context, items []billing.Item) []billing.
 }
 
 func (s *Store) settleAgain(ctx context.Context, items []billing.Item, l lock) ([]billing.Result, error) {
+	results, err := s.settleTries(ctx, items, l, false)
+	if errors.Is(err, errNoBill) {
+		return s.settleTries(ctx, items, l, true)
+	}
+	return results, err
+}
+
+func (s *Store) settleTries(ctx context.Context, items []billing.Item, l lock, making bool) ([]billing.Result, error) {
 	var err error
 	for range tries {
 		var results []billing.Result
 		limited, cancel := context.WithTimeout(ctx, groupTimeout)
-		results, err = s.settle(limited, items, l)
+		results, err = s.settle(limited, items, l, making)
 		cancel()
 		if err == nil {
 			return results, nil

@@ -31,19 +31,24 @@ func Migrations() fs.FS {
 // Store is billing's part of the database.
 type Store struct {
 	pool    *pgxpool.Pool // for reads
+	reads   *pg.Reader    // for the short ones among them
 	ledger  *pgxpool.Pool // for what moves money, so that reads can't hold it up
 	log     *slog.Logger
 	version int64
 }
 
-// New makes a Store on pools of the role "billing", which may be one.
+// New makes a Store on pools of the role "billing", which may be one. Close
+// ends it.
 func New(reads, ledger *pgxpool.Pool, log *slog.Logger) (*Store, error) {
 	version, err := pg.LastVersion(Migrations())
 	if err != nil {
 		return nil, err
 	}
-	return &Store{pool: reads, ledger: ledger, log: log, version: version}, nil
+	return &Store{pool: reads, reads: pg.NewReader(reads), ledger: ledger, log: log, version: version}, nil
 }
+
+// Close waits for the reads that are under way.
+func (s *Store) Close() { s.reads.Close() }
 
 // Ready fails unless Postgres answers and its schema is new enough.
 func (s *Store) Ready(ctx context.Context) error {

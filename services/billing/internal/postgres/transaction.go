@@ -27,13 +27,14 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 	case billing.TypePurchase:
 		sql += ` AND payment_id IS NULL`
 	}
-	rows, err := s.pool.Query(ctx, sql+` ORDER BY id DESC LIMIT $3`, args...)
+	sql += ` ORDER BY id DESC LIMIT $3`
+	if f.BillID == nil && f.Type == "" { // the index holds them in this order
+		return pg.Collect(ctx, s.reads, "list transactions", pgx.RowToStructByPos[billing.Transaction], sql, args...)
+	}
+	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, pg.Fail("list transactions", err)
 	}
 	transactions, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Transaction])
-	if err != nil {
-		return nil, pg.Fail("list transactions", err)
-	}
-	return transactions, nil
+	return transactions, pg.Fail("list transactions", err)
 }

@@ -57,6 +57,9 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 					FOR c IN SELECT conrelid::regclass AS tbl, conname FROM pg_constraint WHERE connamespace = 'billing'::regnamespace AND contype <> 'f' LOOP
 						EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I CASCADE', c.tbl, c.conname);
 					END LOOP;
+					FOR c IN SELECT indexrelid::regclass AS index FROM pg_index WHERE indisunique AND indrelid = 'billing.transactions'::regclass LOOP
+						EXECUTE format('DROP INDEX %s', c.index);
+					END LOOP;
 				END $$`)
 			s.exec(t, c.sql)
 			_, err = s.Verify(t.Context())
