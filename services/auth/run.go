@@ -45,7 +45,7 @@ type streams struct {
 }
 
 // run is the whole program: serve, or the subcommand in args.
-func run(ctx context.Context, cfg Config, args []string, std streams) error {
+func run(ctx context.Context, cfg Config, args []string, std streams) (err error) {
 	command := "serve"
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
@@ -56,7 +56,9 @@ func run(ctx context.Context, cfg Config, args []string, std streams) error {
 	case "healthcheck":
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
 	}
-	log, err := telemetry.NewLogger(std.err, "auth", cfg.LogFormat, cfg.LogLevel)
+	logs, flush := telemetry.Buffered(std.err)
+	defer func() { err = errors.Join(err, flush()) }()
+	log, err := telemetry.NewLogger(logs, "auth", cfg.LogFormat, cfg.LogLevel)
 	if err != nil {
 		return err
 	}

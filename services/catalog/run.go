@@ -16,6 +16,7 @@ import (
 
 	"lavka/libs/access"
 	"lavka/libs/httpserver"
+	"lavka/libs/memory"
 	"lavka/libs/natsconn"
 	"lavka/libs/pg"
 	"lavka/libs/revocation"
@@ -34,7 +35,7 @@ const (
 	drainLimit = 5 * time.Second // for NATS
 )
 
-func run(ctx context.Context, cfg settings, args []string) error {
+func run(ctx context.Context, cfg settings, args []string) (err error) {
 	command := "serve"
 	if len(args) > 0 {
 		command = args[0]
@@ -45,7 +46,9 @@ func run(ctx context.Context, cfg settings, args []string) error {
 	if command == "healthcheck" {
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
 	}
-	log, err := telemetry.NewLogger(os.Stderr, "catalog", cfg.LogFormat, cfg.LogLevel)
+	logs, flush := telemetry.Buffered(os.Stderr)
+	defer func() { err = errors.Join(err, flush()) }()
+	log, err := telemetry.NewLogger(logs, "catalog", cfg.LogFormat, cfg.LogLevel)
 	if err != nil {
 		return err
 	}
@@ -62,6 +65,7 @@ func run(ctx context.Context, cfg settings, args []string) error {
 }
 
 func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
+	memory.Tune()
 	if err := cfg.validateServe(); err != nil {
 		return err
 	}
@@ -99,6 +103,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 		return err
 	}
 	store := postgres.New(pool, postgres.Terms{Wait: cfg.PurchaseWait, Expiry: cfg.PurchaseExpiry})
+	defer store.Close()
 	metrics := catalog.NewMetrics(registry)
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser})
 	purchases := catalog.NewPurchases(catalog.PurchasesConfig{

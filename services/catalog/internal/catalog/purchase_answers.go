@@ -2,6 +2,9 @@ package catalog
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -17,10 +20,24 @@ type Answer struct {
 	TransactionID *int64        // of a completed one
 }
 
+// on is the purchase, which was pending, as the answer leaves it.
+func (a Answer) on(p Purchase, at time.Time) Purchase {
+	p.Status, p.Reason, p.Balance, p.TransactionID, p.SettledAt = a.Status, a.Reason, a.Balance, a.TransactionID, &at
+	return p
+}
+
 // Settlement is what became of answers.
 type Settlement struct {
-	Written []Purchase // were pending until now
+	Written []Settled  // were pending until now
 	Before  []Purchase // were not
+}
+
+// Settled is a purchase whose row has an answer now. The rest of the row is as
+// it was.
+type Settled struct {
+	PurchaseID uuid.UUID
+	UserID     int64
+	At         time.Time
 }
 
 // Answered takes an answer and does not wait. It says whether there was room
@@ -38,14 +55,15 @@ func (s *Purchases) Answered(a Answer) bool {
 func (s *Purchases) settle(answers []Answer) []struct{} {
 	s.Metrics.group("answers", len(answers))
 	ctx := context.Background()
-	settled, err := s.Store.Settle(ctx, distinct(answers))
+	byID := distinct(answers)
+	settled, err := s.Store.Settle(ctx, slices.Collect(maps.Values(byID)))
 	if err != nil {
 		s.Metrics.unwritten.Inc()
 		s.Log.ErrorContext(ctx, "billing's answers can't be written; it will be asked again", "answers", len(answers), "error", err)
 	}
 	for _, p := range settled.Written {
 		s.Backlog.add(p.UserID, -1)
-		s.waiters.wake(p)
+		s.waiters.settle(byID[p.PurchaseID], p.At)
 	}
 	for _, p := range settled.Before {
 		s.waiters.wake(p)
@@ -53,15 +71,11 @@ func (s *Purchases) settle(answers []Answer) []struct{} {
 	return make([]struct{}, len(answers))
 }
 
-// distinct keeps the first answer on each purchase; they are all the same.
-func distinct(answers []Answer) []Answer {
-	seen := make(map[uuid.UUID]bool, len(answers))
-	kept := make([]Answer, 0, len(answers))
+// distinct keeps one answer on each purchase; they are all the same.
+func distinct(answers []Answer) map[uuid.UUID]Answer {
+	kept := make(map[uuid.UUID]Answer, len(answers))
 	for _, a := range answers {
-		if !seen[a.PurchaseID] {
-			seen[a.PurchaseID] = true
-			kept = append(kept, a)
-		}
+		kept[a.PurchaseID] = a
 	}
 	return kept
 }

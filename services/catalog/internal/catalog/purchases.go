@@ -40,7 +40,7 @@ const (
 	groupMax    = 512
 	placeQueue  = 4096
 	answerQueue = 16384
-	inFlight    = 2
+	inFlight    = 1
 	queueLimit  = 3 * time.Second
 	placeLimit  = 12 * time.Second
 )
@@ -108,7 +108,7 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 // await gives the purchase as it is when billing has answered, or as pending
 // when that takes too long or can't be hoped for.
 func (s *Purchases) await(ctx context.Context, p Purchase) Purchase {
-	joined, first := s.waiters.join(p.ID)
+	joined, first := s.waiters.join(p)
 	defer s.waiters.leave(joined)
 	var failed <-chan error
 	if first {

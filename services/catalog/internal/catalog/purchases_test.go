@@ -46,9 +46,8 @@ func (m *memory) Settle(_ context.Context, answers []Answer) (settled Settlement
 	for _, a := range answers {
 		p, ok := m.rows[a.PurchaseID]
 		if ok && p.Status == Pending {
-			p.Status, p.Reason, p.TransactionID = a.Status, a.Reason, a.TransactionID
-			m.rows[p.ID] = p
-			settled.Written = append(settled.Written, p)
+			m.rows[p.ID] = a.on(p, p.CreatedAt)
+			settled.Written = append(settled.Written, Settled{p.ID, p.UserID, p.CreatedAt})
 		} else if ok {
 			settled.Before = append(settled.Before, p)
 		}

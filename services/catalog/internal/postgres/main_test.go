@@ -45,7 +45,9 @@ func newShop(t *testing.T) *shop {
 // openStore is one more replica.
 func openStore(t *testing.T, url string) *postgres.Store {
 	t.Helper()
-	return postgres.New(openPool(t, url), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
+	store := postgres.New(openPool(t, url), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
+	t.Cleanup(store.Close)
+	return store
 }
 
 func openPool(t *testing.T, url string) *pgxpool.Pool {

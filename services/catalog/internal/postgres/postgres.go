@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lavka/libs/pg"
 )
 
 // Schema is the service's own.
@@ -27,6 +29,7 @@ func Migrations() fs.FS {
 // Store is the catalog's tables.
 type Store struct {
 	pool  *pgxpool.Pool
+	reads *pg.Reader // for short ones
 	terms Terms
 }
 
@@ -36,5 +39,8 @@ type Terms struct {
 	Expiry time.Duration // until billing declines it
 }
 
-// New makes a Store.
-func New(pool *pgxpool.Pool, terms Terms) *Store { return &Store{pool, terms} }
+// New makes a Store; Close ends it.
+func New(pool *pgxpool.Pool, terms Terms) *Store { return &Store{pool, pg.NewReader(pool), terms} }
+
+// Close waits for the reads that are under way.
+func (s *Store) Close() { s.reads.Close() }

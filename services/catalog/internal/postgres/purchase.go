@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -16,28 +15,32 @@ const purchaseColumns = `id, user_id, product_id, title, price, bill_id, expecte
 
 // Purchase gives one of a user's purchases.
 func (s *Store) Purchase(ctx context.Context, userID int64, id uuid.UUID) (catalog.Purchase, error) {
-	rows, err := s.pool.Query(ctx, `
+	found, err := pg.Collect(ctx, s.reads, "read purchase", scanPurchase, `
 		SELECT `+purchaseColumns+`
 		FROM catalog.purchases
 		WHERE id = $1 AND user_id = $2`, id, userID)
+	if err == nil && len(found) == 0 {
+		err = catalog.ErrPurchaseNotFound
+	}
 	if err != nil {
-		return catalog.Purchase{}, pg.Fail("read purchase", err)
+		return catalog.Purchase{}, err
 	}
-	p, err := pgx.CollectExactlyOneRow(rows, scanPurchase)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return p, catalog.ErrPurchaseNotFound
-	}
-	return p, pg.Fail("read purchase", err)
+	return found[0], nil
 }
 
 // Purchases lists a user's purchases, newest first.
 func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catalog.Purchase, error) {
-	rows, err := s.pool.Query(ctx, `
-		SELECT `+purchaseColumns+`
+	sql := `
+		SELECT ` + purchaseColumns + `
 		FROM catalog.purchases
 		WHERE user_id = $1 AND ($2 = '' OR status = $2) AND ($3::uuid IS NULL OR id < $3)
 		ORDER BY id DESC
-		LIMIT $4`, q.UserID, string(q.Status), q.Before, q.Limit)
+		LIMIT $4`
+	args := []any{q.UserID, string(q.Status), q.Before, q.Limit}
+	if q.Status == "" { // the index holds them in this order
+		return pg.Collect(ctx, s.reads, "list purchases", scanPurchase, sql, args...)
+	}
+	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, pg.Fail("list purchases", err)
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,12 +17,16 @@ import (
 // settleLimit bounds the writing of a group of answers.
 const settleLimit = 5 * time.Second
 
-// Settle writes answers, each for another purchase. When the database refuses
+// Settle writes answers, each for another purchase, in the order of their ids,
+// so that two replicas hardly ever wait for each other: Postgres finds the rows
+// in the order that it is given (should it not, and they deadlock, one is run
+// again). When the database refuses
 // some of the data, each answer is written alone, and the error names those
 // that were not. Answers for purchases that are not there are passed over.
 func (s *Store) Settle(ctx context.Context, answers []catalog.Answer) (catalog.Settlement, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
+	slices.SortFunc(answers, func(a, b catalog.Answer) int { return slices.Compare(a.PurchaseID[:], b.PurchaseID[:]) })
 	var settled catalog.Settlement
 	var err error
 	for try := 1; try <= placeTries; try++ {
@@ -64,19 +69,16 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 		batch := &pgx.Batch{}
 		batch.Queue(`SET LOCAL synchronous_commit = off`)
 		batch.Queue(freshPlans)
-		// In the order of their ids, so that two replicas can't wait for each other.
-		batch.Queue(`
-			SELECT 1 FROM catalog.purchases
-			WHERE id = ANY($1) AND status = 'pending'
-			ORDER BY id
-			FOR NO KEY UPDATE`, ids)
 		batch.Queue(`
 			UPDATE catalog.purchases
 			SET status = new_status, decline_reason = new_reason, balance = new_balance, transaction_id = new_transaction, settled_at = now()
 			FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
 				AS answer (answered, new_status, new_reason, new_balance, new_transaction)
 			WHERE id = answered AND status = 'pending'
-			RETURNING `+purchaseColumns, ids, statuses, reasons, balances, transactions).Query(collect(&settled.Written))
+			RETURNING id, user_id, settled_at`, ids, statuses, reasons, balances, transactions).Query(func(rows pgx.Rows) (err error) {
+			settled.Written, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Settled])
+			return err
+		})
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 			return wrap("update purchases", err)
 		}
@@ -91,22 +93,16 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 		if err != nil {
 			return wrap("read settled purchases", err)
 		}
-		return wrap("read settled purchases", collect(&settled.Before)(rows))
+		settled.Before, err = pgx.CollectRows(rows, scanPurchase)
+		return wrap("read settled purchases", err)
 	})
 	return settled, err
 }
 
-func collect(into *[]catalog.Purchase) func(pgx.Rows) error {
-	return func(rows pgx.Rows) (err error) {
-		*into, err = pgx.CollectRows(rows, scanPurchase)
-		return err
-	}
-}
-
-func notIn(ids []uuid.UUID, purchases []catalog.Purchase) []uuid.UUID {
-	there := make(map[uuid.UUID]bool, len(purchases))
-	for _, p := range purchases {
-		there[p.ID] = true
+func notIn(ids []uuid.UUID, written []catalog.Settled) []uuid.UUID {
+	there := make(map[uuid.UUID]bool, len(written))
+	for _, p := range written {
+		there[p.PurchaseID] = true
 	}
 	var rest []uuid.UUID
 	for _, id := range ids {

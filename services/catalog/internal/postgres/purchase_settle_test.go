@@ -35,18 +35,18 @@ func TestSettleWritesWhatIsPendingAndReadsTheRest(t *testing.T) {
 		t.Errorf("an answer changed a settled purchase: %+v", b)
 	}
 	for _, w := range got.Written {
-		stored, err := s.Purchase(t.Context(), 1, w.ID)
+		stored, err := s.Purchase(t.Context(), 1, w.PurchaseID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.SettledAt == nil || stored.Status != w.Status || !stored.SettledAt.Equal(*w.SettledAt) {
+		if w.UserID != 1 || w.At.IsZero() || stored.SettledAt == nil || !stored.SettledAt.Equal(w.At) {
 			t.Errorf("stored %+v, said %+v", stored, w)
 		}
-		if w.ID == paid.ID && (w.Status != catalog.Completed || *w.TransactionID != 42 || w.Balance != nil) {
-			t.Errorf("paid: %+v", w)
+		if w.PurchaseID == paid.ID && (stored.Status != catalog.Completed || *stored.TransactionID != 42 || stored.Balance != nil) {
+			t.Errorf("paid: %+v", stored)
 		}
-		if w.ID == poor.ID && (w.Reason != catalog.InsufficientFunds || *w.Balance != 12) {
-			t.Errorf("poor: %+v", w)
+		if w.PurchaseID == poor.ID && (stored.Status != catalog.Declined || stored.Reason != catalog.InsufficientFunds || *stored.Balance != 12) {
+			t.Errorf("poor: %+v", stored)
 		}
 	}
 }
