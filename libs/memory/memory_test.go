@@ -1,35 +1,27 @@
-package memory_test
+package memory
 
 import (
-	"math"
-	"runtime/debug"
+	"runtime"
 	"testing"
-
-	"lavka/libs/memory"
 )
 
 // What is set for the whole process is set back.
 func TestTune(t *testing.T) {
-	percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(math.MaxInt64)
-	t.Cleanup(func() {
-		debug.SetGCPercent(percent)
-		debug.SetMemoryLimit(limit)
-	})
+	t.Cleanup(func() { ballast.Store(nil) })
+	goal := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.NextGC
+	}
 	for _, c := range []struct {
 		gogc, memlimit string
-		percent        int
-		limit          int64
-	}{
-		{"50", "1GiB", 100, math.MaxInt64}, // whoever runs it knows better
-		{"50", "", 100, 160 << 20},
-		{"", "1GiB", 400, 160 << 20},
-	} {
+		tuned          bool
+	}{{"50", "", false}, {"", "1GiB", false}, {"", "", true}} {
 		t.Setenv("GOGC", c.gogc)
 		t.Setenv("GOMEMLIMIT", c.memlimit)
-		memory.Tune()
-		gotPercent := debug.SetGCPercent(100)
-		if got := debug.SetMemoryLimit(-1); got != c.limit || gotPercent != c.percent {
-			t.Errorf("GOGC=%q GOMEMLIMIT=%q: %d %%, %d bytes; want %d %%, %d bytes", c.gogc, c.memlimit, gotPercent, got, c.percent, c.limit)
+		Tune()
+		if got := goal() > 2*Ballast; got != c.tuned {
+			t.Errorf("GOGC=%q GOMEMLIMIT=%q: the next collection is at %d bytes", c.gogc, c.memlimit, goal())
 		}
 	}
 }

@@ -27,37 +27,46 @@ func From(err error) *Error {
 // Write answers a request with the problem in err. It logs nothing.
 func Write(w http.ResponseWriter, r *http.Request, err error) {
 	p := From(err)
-	body := make(map[string]any, 7+len(p.Extra))
-	for k, v := range p.Extra {
+	p.Header(w.Header())
+	w.WriteHeader(p.Kind.Status())
+	// A client that has gone can't be told anything more.
+	_, _ = w.Write(p.Body(TraceID(r)))
+}
+
+// Body is the problem's text in an answer.
+func (e *Error) Body(traceID string) []byte {
+	body := make(map[string]any, 7+len(e.Extra))
+	for k, v := range e.Extra {
 		body[k] = v
 	}
-	body["type"] = "urn:lavka:problem:" + p.Code
-	body["title"] = title(p.Code)
-	body["status"] = p.Kind.Status()
-	body["detail"] = p.Detail
-	body["code"] = p.Code
-	body["trace_id"] = TraceID(r)
-	if len(p.Fields) > 0 {
-		body["errors"] = p.Fields
+	body["type"] = "urn:lavka:problem:" + e.Code
+	body["title"] = title(e.Code)
+	body["status"] = e.Kind.Status()
+	body["detail"] = e.Detail
+	body["code"] = e.Code
+	body["trace_id"] = traceID
+	if len(e.Fields) > 0 {
+		body["errors"] = e.Fields
 	}
 	text, err := json.Marshal(body)
 	if err != nil { // only an Extra that is no JSON can do this: a bug of ours
 		text = []byte(`{"type":"urn:lavka:problem:internal","title":"Internal","status":500,"code":"internal"}`)
 	}
-	h := w.Header()
+	return append(text, '\n')
+}
+
+// Header sets the headers that go with the problem.
+func (e *Error) Header(h http.Header) {
 	h.Set("Content-Type", ContentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if p.Kind == Unauthenticated {
-		h.Set("WWW-Authenticate", challenge(p.Code))
+	if e.Kind == Unauthenticated {
+		h.Set("WWW-Authenticate", challenge(e.Code))
 	}
-	if p.RetryAfter > 0 {
-		seconds := (p.RetryAfter + time.Second - 1) / time.Second
+	if e.RetryAfter > 0 {
+		seconds := (e.RetryAfter + time.Second - 1) / time.Second
 		h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
-	w.WriteHeader(p.Kind.Status())
-	// A client that has gone can't be told anything more.
-	_, _ = w.Write(append(text, '\n'))
 }
 
 // TraceID is the W3C trace id of a request, or "" where there is none.

@@ -151,7 +151,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
 		MaxConnections: cfg.MaxConnections, Registry: registry, Log: log,
 		Ready: func(ctx context.Context) error { return pg.CheckVersion(ctx, pool, postgres.Schema, version) },
-	}, e)
+	}, httpapi.Door(e, purchases.Full, log))
 
 	// Nobody asks any more: what was ordered is placed, what was answered is written.
 	purchases.CloseOrders()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"lavka/libs/problem"
 )
@@ -70,7 +71,9 @@ func TestThrottleComesBeforeTheHash(t *testing.T) {
 func TestManyGuessesAtOnce(t *testing.T) {
 	t.Parallel()
 	throttle, clock := newThrottle(t)
-	c := NewCredentials(credentialStore{"anna": hashPassword("violet tram")}, NewHasher(2, 100), throttle)
+	hasher := NewHasher(2, 100)
+	hasher.patience = time.Minute
+	c := NewCredentials(credentialStore{"anna": hashPassword("violet tram")}, hasher, throttle)
 	atOnce := func(password string, n int) (answers map[string]int) {
 		answers = map[string]int{}
 		var mu sync.Mutex

@@ -6,7 +6,9 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -21,12 +23,23 @@ const (
 	hashBytes    = 32
 )
 
+const (
+	// patience is how long a caller waits for a turn: whoever is turned away
+	// knows it within a second, whatever else takes its time.
+	patience = 500 * time.Millisecond
+	// quiet is how long after the last hash its memory is given back.
+	quiet = time.Second
+)
+
 // Hasher hashes passwords with argon2id (RFC 9106), a few at a time: a storm of
-// logins waits here, and then is turned away, while everything else goes on.
+// logins waits here, for half a second, and then is turned away, while everything
+// else goes on.
 type Hasher struct {
 	everybody *line
 	newcomers *line
 	dummy     string
+	patience  time.Duration
+	forget    *time.Timer // gives back the memory of hashes, which is most of what the service takes
 }
 
 // caller is who wants a password hashed.
@@ -48,6 +61,8 @@ func NewHasher(atOnce, queue int) *Hasher {
 		everybody: newLine(atOnce, queue),
 		newcomers: newLine(share, queue*share/atOnce),
 		dummy:     hashPassword(rand.Text()),
+		patience:  patience,
+		forget:    time.AfterFunc(quiet, debug.FreeOSMemory),
 	}
 }
 
@@ -56,7 +71,7 @@ func (h *Hasher) Waiting() int { return int(h.everybody.waiting.Load() + h.newco
 
 // Hash gives the PHC string of a password that passes check, which is run in
 // the same turn since it costs as much. ErrOverloaded means that too many
-// wait; the error of ctx, that it ended first.
+// wait, or for too long; the error of ctx, that it ended first.
 func (h *Hasher) Hash(ctx context.Context, as caller, password string, check func() error) (string, error) {
 	var hash string
 	err := h.inTurn(ctx, as, func() error {
@@ -85,6 +100,8 @@ func (h *Hasher) Verify(ctx context.Context, as caller, phc, password string) (b
 }
 
 func (h *Hasher) inTurn(ctx context.Context, as caller, f func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, h.patience, ErrOverloaded)
+	defer cancel()
 	if as == newcomer {
 		if err := h.newcomers.enter(ctx); err != nil {
 			return err
@@ -95,6 +112,7 @@ func (h *Hasher) inTurn(ctx context.Context, as caller, f func() error) error {
 		return err
 	}
 	defer h.everybody.leave()
+	defer h.forget.Reset(quiet)
 	return f()
 }
 
@@ -123,7 +141,7 @@ func (l *line) enter(ctx context.Context) error {
 	case l.places <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func noCheck() error { return nil }
@@ -72,6 +73,7 @@ func TestNobodysHashIsAsDear(t *testing.T) {
 func TestHashQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(1, 2)
+	h.patience = time.Minute
 	h.everybody.places <- struct{}{} // somebody hashes
 	ctx, leave := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
@@ -104,11 +106,31 @@ func TestHashQueueIsBounded(t *testing.T) {
 	}
 }
 
+// Whoever has no turn within half a second is turned away.
+func TestNobodyWaitsLongForATurn(t *testing.T) {
+	t.Parallel()
+	h := NewHasher(1, 2)
+	if h.patience != 500*time.Millisecond {
+		t.Errorf("a caller waits %v", h.patience)
+	}
+	h.patience = 10 * time.Millisecond
+	h.everybody.places <- struct{}{} // somebody hashes, and does not end
+	for _, as := range []caller{member, newcomer} {
+		if _, err := h.Verify(t.Context(), as, "", "x"); !errors.Is(err, ErrOverloaded) {
+			t.Errorf("caller %d: %v", as, err)
+		}
+	}
+	if h.Waiting() != 0 || len(h.newcomers.places) != 0 {
+		t.Errorf("%d still wait", h.Waiting())
+	}
+}
+
 // However many newcomers there are, they have half of the turns and their own
 // line.
 func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(2, 6)
+	h.patience = time.Minute
 	ctx, leave := context.WithCancel(t.Context())
 	goOn := make(chan struct{})
 	var newcomers sync.WaitGroup

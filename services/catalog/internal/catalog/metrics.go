@@ -13,6 +13,7 @@ type Metrics struct {
 	pending   prometheus.Gauge
 	oldest    prometheus.Gauge
 	resent    prometheus.Counter
+	refused   prometheus.Counter
 	unsent    prometheus.Counter
 	dropped   prometheus.Counter
 	unwritten prometheus.Counter
@@ -30,11 +31,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		pending:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "catalog_purchases_pending", Help: "Purchases of all replicas that billing has not settled."}),
 		oldest:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "catalog_purchases_oldest_pending_seconds", Help: "Age of the oldest pending purchase."}),
 		resent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_purchases_resent_total", Help: "Requests that the sweeper sent again."}),
+		refused:   prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_orders_refused_total", Help: "Orders refused unread, since the queue was full."}),
 		unsent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_purchases_unsent_total", Help: "Requests that could not be sent when the purchase was made."}),
 		dropped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answers_dropped_total", Help: "Answers of billing that found the queue full."}),
 		unwritten: prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answer_groups_failed_total", Help: "Groups of answers of which not all could be written."}),
 	}
-	registry.MustRegister(m.groups, m.purchases, m.pending, m.oldest, m.resent, m.unsent, m.dropped, m.unwritten)
+	registry.MustRegister(m.groups, m.purchases, m.pending, m.oldest, m.resent, m.refused, m.unsent, m.dropped, m.unwritten)
 	return m
 }
 

@@ -39,9 +39,11 @@ var (
 	ErrKeyReused = problem.New(problem.Invalid, "idempotency_key_reused", "this Idempotency-Key belongs to another purchase; take a new key for a new purchase")
 	// ErrNothingBought means that the database was away before anything was written.
 	ErrNothingBought = problem.New(problem.Unavailable, "unavailable", "the shop's records can't be reached now; nothing was bought; try again").Retry(time.Second)
-	errOverloaded    = problem.New(problem.Unavailable, "overloaded", "too many purchases are waiting; nothing was bought and nothing will be; try again later").Retry(2 * time.Second)
-	// errAskAgain is for orders with a key, which may have bought before.
-	errAskAgain = problem.New(problem.Unavailable, "outcome_unknown", "it can't be looked up now whether this Idempotency-Key has bought already; ask again with the same key").Retry(2 * time.Second)
+	// ErrOverloaded is for orders without a key that find the queue full, or too
+	// many purchases pending.
+	ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many purchases are waiting; nothing was bought and nothing will be; try again later").Retry(2 * time.Second)
+	// ErrAskAgain is for orders with a key, which may have bought before.
+	ErrAskAgain = problem.New(problem.Unavailable, "outcome_unknown", "it can't be looked up now whether this Idempotency-Key has bought already; ask again with the same key").Retry(2 * time.Second)
 )
 
 // Purchase is what was bought, by whom, from which bill. Title and price are
@@ -131,7 +133,7 @@ func (o Order) sameAs(p Purchase) bool {
 func (o Order) notPlaced(err error) error {
 	var p *problem.Error
 	if o.Key != "" && errors.As(err, &p) && p.Kind == problem.Unavailable {
-		return errAskAgain.Because(err)
+		return ErrAskAgain.Because(err)
 	}
 	return err
 }

@@ -133,7 +133,7 @@ func (o *Orders) Decide(products map[int64]Product) {
 		}
 		p, err := e.order.purchase(product)
 		if err == nil && !o.backlog.Room(e.order.UserID, total, ofUser[e.order.UserID]) {
-			err = errOverloaded
+			err = ErrOverloaded
 		}
 		if err != nil {
 			e.result = &Placement{Err: err}

@@ -38,7 +38,7 @@ type Requests interface {
 // store that tries for eight seconds.
 const (
 	groupMax    = 512
-	placeQueue  = 4096
+	placeQueue  = 1024
 	answerQueue = 16384
 	inFlight    = 1
 	queueLimit  = 3 * time.Second
@@ -54,7 +54,7 @@ type PurchasesConfig struct {
 	Log      *slog.Logger
 	NewID    func() uuid.UUID // UUIDv7
 	Wait     time.Duration    // for billing's answer
-	Queue    int              // orders that wait for a group; 0 means 4096
+	Queue    int              // orders that wait for a group; 0 means 1024
 }
 
 // Purchases is the till.
@@ -93,16 +93,25 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 	placed, err := s.orders.Do(limit, queued{order, time.Now()})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && order.Key != "":
-		return Placement{Err: errAskAgain.Because(err)} // it may be another id's
+		return Placement{Err: ErrAskAgain.Because(err)} // it may be another id's
 	case errors.Is(err, context.DeadlineExceeded):
 		return Placement{Err: Unknown(order.ID).Because(err)}
 	case err != nil:
-		return Placement{Err: order.notPlaced(errOverloaded.Because(err))}
+		return Placement{Err: order.notPlaced(ErrOverloaded.Because(err))}
 	case placed.Err != nil || placed.Purchase.Status != Pending:
 		return placed
 	}
 	placed.Purchase = s.await(ctx, placed.Purchase)
 	return placed
+}
+
+// Full says, and counts, that an order would find the queue full.
+func (s *Purchases) Full() bool {
+	full := s.orders.Waiting() >= s.Queue
+	if full {
+		s.Metrics.refused.Inc()
+	}
+	return full
 }
 
 // await gives the purchase as it is when billing has answered, or as pending
@@ -171,7 +180,7 @@ func (s *Purchases) place(waiting []queued) []Placement {
 	var at []int
 	for i, q := range waiting {
 		if time.Since(q.since) > queueLimit {
-			placements[i].Err = q.notPlaced(errOverloaded)
+			placements[i].Err = q.notPlaced(ErrOverloaded)
 			continue
 		}
 		orders, at = append(orders, q.Order), append(at, i)

@@ -69,12 +69,14 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 		batch := &pgx.Batch{}
 		batch.Queue(`SET LOCAL synchronous_commit = off`)
 		batch.Queue(freshPlans)
+		// Whether it is pending is asked in a way that no index answers: that of the
+		// pending ones is full of those that have just been settled.
 		batch.Queue(`
 			UPDATE catalog.purchases
 			SET status = new_status, decline_reason = new_reason, balance = new_balance, transaction_id = new_transaction, settled_at = now()
 			FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
 				AS answer (answered, new_status, new_reason, new_balance, new_transaction)
-			WHERE id = answered AND status = 'pending'
+			WHERE id = answered AND settled_at IS NULL
 			RETURNING id, user_id, settled_at`, ids, statuses, reasons, balances, transactions).Query(func(rows pgx.Rows) (err error) {
 			settled.Written, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Settled])
 			return err

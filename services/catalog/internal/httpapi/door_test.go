@@ -1,0 +1,51 @@
+package httpapi
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestTheDoorRefusesOrdersWhileTheQueueIsFull(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	full := true
+	inside := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	door := Door(inside, func() bool { return full }, slog.New(slog.NewTextHandler(&log, nil)))
+	ask := func(method, path, key string) (int, string) {
+		r := httptest.NewRequest(method, path, strings.NewReader("{"))
+		if key != "" {
+			r.Header.Set("Idempotency-Key", key)
+		}
+		w := httptest.NewRecorder()
+		door.ServeHTTP(w, r)
+		if w.Code == 503 && w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s %s: %v", method, path, w.Header())
+		}
+		return w.Code, w.Body.String()
+	}
+	for range 5 {
+		if status, body := ask("POST", "/purchases", ""); status != 503 || !strings.Contains(body, `"overloaded"`) {
+			t.Errorf("an order: %d %s", status, body)
+		}
+		// It may have bought before.
+		if status, body := ask("POST", "/purchases", "k"); status != 503 || !strings.Contains(body, `"outcome_unknown"`) {
+			t.Errorf("an order with a key: %d %s", status, body)
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("%d lines in a moment:\n%s", n, log.String())
+	}
+	for _, path := range []string{"/purchases", "/products"} {
+		if status, _ := ask("GET", path, ""); status != http.StatusTeapot {
+			t.Errorf("GET %s: %d", path, status)
+		}
+	}
+	full = false
+	if status, _ := ask("POST", "/purchases", ""); status != http.StatusTeapot {
+		t.Errorf("an order, when there is room: %d", status)
+	}
+}
