@@ -74,6 +74,3 @@ func UniqueViolation(err error) (constraint string, ok bool) {
 	}
 	return "", false
 }
-
-// Commit marks an error as that of a COMMIT, for [CommitUnknown].
-func Commit(err error) error { return &commitError{err} }

@@ -77,12 +77,12 @@ func TestSessionsHaveLimits(t *testing.T) {
 func TestInTx(t *testing.T) {
 	t.Parallel()
 	pool := open(t, pgtest.New(t))
-	add := func(tx pgx.Tx) error {
+	add := func(tx *pg.Tx) error {
 		_, err := tx.Exec(t.Context(), `INSERT INTO shelf.things VALUES (1, 'tea')`)
 		return err
 	}
 	no := errors.New("no")
-	err := pg.InTx(t.Context(), pool, func(tx pgx.Tx) error { return errors.Join(add(tx), no) })
+	err := pg.InTx(t.Context(), pool, func(tx *pg.Tx) error { return errors.Join(add(tx), no) })
 	if !errors.Is(err, no) || pg.CommitUnknown(err) || count(t, pool) != 0 {
 		t.Errorf("%v; %d rows", err, count(t, pool))
 	}
@@ -92,7 +92,7 @@ func TestInTx(t *testing.T) {
 				t.Error("the panic is gone")
 			}
 		}()
-		err := pg.InTx(t.Context(), pool, func(tx pgx.Tx) error {
+		err := pg.InTx(t.Context(), pool, func(tx *pg.Tx) error {
 			if err := add(tx); err != nil {
 				t.Error(err)
 			}
@@ -155,7 +155,7 @@ func TestCommitUnknown(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	pool, admin := open(t, db), open(t, db)
-	err := pg.InTx(t.Context(), pool, func(tx pgx.Tx) error {
+	err := pg.InTx(t.Context(), pool, func(tx *pg.Tx) error {
 		var pid int
 		if err := tx.QueryRow(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
 			return err
@@ -169,7 +169,7 @@ func TestCommitUnknown(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), `ALTER TABLE shelf.things ADD UNIQUE (name) DEFERRABLE INITIALLY DEFERRED; INSERT INTO shelf.things VALUES (1, 'tea')`); err != nil {
 		t.Fatal(err)
 	}
-	err = pg.InTx(t.Context(), pool, func(tx pgx.Tx) error {
+	err = pg.InTx(t.Context(), pool, func(tx *pg.Tx) error {
 		_, err := tx.Exec(t.Context(), `INSERT INTO shelf.things VALUES (2, 'tea')`)
 		return err
 	})

@@ -66,21 +66,17 @@ func Open(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Po
 // of a password in them.
 func plain(cfg *pgx.ConnConfig) bool { return !strings.ContainsAny(cfg.User+cfg.Database, ":/?#@") }
 
-// InTx runs f in a READ COMMITTED transaction and commits it, or rolls it back
-// when f fails. An error for which [CommitUnknown] is true leaves open whether
-// it was committed: ask the database again.
-func InTx(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) error {
-	tx, err := pool.Begin(ctx)
+// InTx runs f in a transaction and commits it, or rolls it back when f fails. An
+// error for which [CommitUnknown] is true leaves open whether it was committed:
+// ask the database again.
+func InTx(ctx context.Context, pool *pgxpool.Pool, f func(*Tx) error) error {
+	tx, err := Begin(ctx, pool)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return err
 	}
-	// After a commit this does nothing; after a failure its own error adds nothing.
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	defer tx.Rollback(context.WithoutCancel(ctx))
 	if err := f(tx); err != nil {
 		return err
 	}
-	if err := tx.Commit(ctx); err != nil {
-		return &commitError{err}
-	}
-	return nil
+	return tx.Commit(ctx)
 }

@@ -27,8 +27,8 @@ func Mutants() []Mutant {
 			Edit{decide, "if known := g.Charges[r.PurchaseID]; known != nil {", "if known := g.Charges[r.PurchaseID]; known != nil && r.Unreadable {"}),
 
 		mutant("answer-before-commit", "billing", "billing answers while its COMMIT is still to come",
-			Edit{ledger, "\tdefer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()\n", "\tdefer func() {\n\t\tif err != nil {\n\t\t\t_ = tx.Rollback(context.WithoutCancel(ctx))\n\t\t}\n\t}()\n"},
-			Edit{ledger, "\treturn results, commit(ctx, tx)\n", "\tgo func() {\n\t\ttime.Sleep(30 * time.Millisecond)\n\t\t_ = commit(context.WithoutCancel(ctx), tx)\n\t}()\n\treturn results, nil\n"}),
+			Edit{ledger, "\tdefer tx.Rollback(context.WithoutCancel(ctx))\n", "\tdefer func() {\n\t\tif err != nil {\n\t\t\ttx.Rollback(context.WithoutCancel(ctx))\n\t\t}\n\t}()\n"},
+			Edit{ledger, "\treturn results, tx.Commit(ctx)\n", "\tgo func() {\n\t\ttime.Sleep(30 * time.Millisecond)\n\t\t_ = tx.Commit(context.WithoutCancel(ctx))\n\t}()\n\treturn results, nil\n"}),
 
 		mutant("skip-bill-lock", "billing", "billing reads bills without locking them",
 			Edit{ledger, "\twait lock = \"FOR UPDATE\"", "\twait lock = \"\""}),
@@ -66,7 +66,7 @@ func Mutants() []Mutant {
 	}
 	results, err := s.settleAgain(ctx, items, wait)
 `},
-			Edit{settle, "\nfunc commit(", `
+			Edit{settle, "\nfunc (s *Store) settleAgain(", `
 func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) ([]billing.Result, bool) {
 	results := make([]billing.Result, len(items))
 	for i, item := range items {
@@ -83,7 +83,7 @@ func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) ([]bil
 	return results, true
 }
 
-func commit(`}),
+func (s *Store) settleAgain(`}),
 
 		mutant("conflict-do-nothing", "billing", "billing's ledger inserts say ON CONFLICT DO NOTHING",
 			Edit{ledger, "$6::bigint[], $7::uuid[])`,\n\t\t\tids, bills", "$6::bigint[], $7::uuid[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, bills"},

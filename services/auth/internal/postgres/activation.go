@@ -7,22 +7,23 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/pg"
 	"lavka/services/auth/internal/auth"
 )
 
 // AddLink adds an activation link.
 func (s *Store) AddLink(ctx context.Context, userID int64, link auth.Link) error {
-	return s.inTx(ctx, "add link", func(tx pgx.Tx) error { return addLink(ctx, tx, userID, link) })
+	return s.inTx(ctx, "add link", func(tx *pg.Tx) error { return addLink(ctx, tx, userID, link) })
 }
 
-func addLink(ctx context.Context, tx pgx.Tx, userID int64, link auth.Link) error {
+func addLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link) error {
 	_, err := tx.Exec(ctx, `INSERT INTO auth.activations (token_hash, user_id, expires_at) VALUES ($1, $2, now() + $3)`, link.Hash[:], userID, link.Lifetime)
 	return err
 }
 
 // Activate follows a link.
 func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.User, err error) {
-	err = s.inTx(ctx, "activate", func(tx pgx.Tx) error {
+	err = s.inTx(ctx, "activate", func(tx *pg.Tx) error {
 		var userID int64
 		err := tx.QueryRow(ctx, `SELECT user_id FROM auth.activations WHERE token_hash = $1`, token[:]).Scan(&userID)
 		if errors.Is(err, pgx.ErrNoRows) {

@@ -93,7 +93,7 @@ func (s *Store) RepublishAll(ctx context.Context) error {
 	after := int64(0)
 	for {
 		var last *int64
-		err := s.inTx(ctx, "republish all users", func(tx pgx.Tx) error {
+		err := s.inTx(ctx, "republish all users", func(tx *pg.Tx) error {
 			return tx.QueryRow(ctx, `
 				WITH part AS (SELECT id FROM auth.users WHERE id > $1 ORDER BY id LIMIT 1000 FOR NO KEY UPDATE),
 				marked AS (UPDATE auth.users u SET publish_at = now() FROM part WHERE u.id = part.id AND u.publish_at > now())

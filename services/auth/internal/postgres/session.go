@@ -15,7 +15,7 @@ import (
 // password change or a disabling at the same time comes before, and is seen, or
 // after, and ends this session with the others.
 func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash string, token auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
-	err = s.inTx(ctx, "start session", func(tx pgx.Tx) error {
+	err = s.inTx(ctx, "start session", func(tx *pg.Tx) error {
 		var hash string
 		err := tx.QueryRow(ctx, `SELECT `+userColumns+`, password_hash FROM auth.users WHERE id = $1 FOR SHARE`, userID).Scan(append(userFields(&user), &hash)...)
 		if err != nil {
@@ -40,7 +40,7 @@ func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash stri
 // Refresh changes a token for another.
 func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
 	var decision auth.RefreshDecision
-	err = s.inTx(ctx, "refresh", func(tx pgx.Tx) error {
+	err = s.inTx(ctx, "refresh", func(tx *pg.Tx) error {
 		var session, userID int64
 		var token auth.StoredToken
 		err := tx.QueryRow(ctx, `
@@ -92,7 +92,7 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 
 // EndSession ends the session of a user's own token.
 func (s *Store) EndSession(ctx context.Context, userID int64, token auth.TokenHash) error {
-	return s.inTx(ctx, "end session", func(tx pgx.Tx) error {
+	return s.inTx(ctx, "end session", func(tx *pg.Tx) error {
 		_, err := tx.Exec(ctx, `
 			UPDATE auth.sessions SET ended_at = now()
 			WHERE user_id = $1 AND ended_at IS NULL AND id = (SELECT session_id FROM auth.refresh_tokens WHERE token_hash = $2)`, userID, token[:])
@@ -102,7 +102,7 @@ func (s *Store) EndSession(ctx context.Context, userID int64, token auth.TokenHa
 
 // ChangePassword sets a new hash and ends all sessions and tokens.
 func (s *Store) ChangePassword(ctx context.Context, userID int64, checkedHash, newHash string) error {
-	return s.inTx(ctx, "change password", func(tx pgx.Tx) error {
+	return s.inTx(ctx, "change password", func(tx *pg.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			UPDATE auth.users SET password_hash = $3, token_version = token_version + 1, `+changed+`
 			WHERE id = $1 AND password_hash = $2`, userID, checkedHash, newHash)
@@ -135,12 +135,12 @@ func (s *Store) Prune(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-func addToken(ctx context.Context, tx pgx.Tx, session int64, token auth.TokenHash, lifetime time.Duration) error {
+func addToken(ctx context.Context, tx *pg.Tx, session int64, token auth.TokenHash, lifetime time.Duration) error {
 	_, err := tx.Exec(ctx, `INSERT INTO auth.refresh_tokens (token_hash, session_id, expires_at) VALUES ($1, $2, now() + $3)`, token[:], session, lifetime)
 	return err
 }
 
-func endSessions(ctx context.Context, tx pgx.Tx, userID int64) error {
+func endSessions(ctx context.Context, tx *pg.Tx, userID int64) error {
 	_, err := tx.Exec(ctx, `UPDATE auth.sessions SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL`, userID)
 	return err
 }

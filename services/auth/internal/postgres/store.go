@@ -7,7 +7,6 @@ import (
 	"embed"
 	"io/fs"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lavka/libs/pg"
@@ -57,7 +56,7 @@ const (
 )
 
 // inTx runs f in a transaction, again when it lost a race.
-func (s *Store) inTx(ctx context.Context, what string, f func(pgx.Tx) error) error {
+func (s *Store) inTx(ctx context.Context, what string, f func(*pg.Tx) error) error {
 	for races, waits := 1, 1; ; {
 		err := pg.InTx(ctx, s.pool, f)
 		_, taken := pg.UniqueViolation(err)

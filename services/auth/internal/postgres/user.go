@@ -20,7 +20,7 @@ const changed = `version = version + 1, changed_at = now(), publish_at = now()`
 // Register adds a user: inactive with a link, active without one.
 func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link) (auth.User, error) {
 	var added auth.User
-	err := s.inTx(ctx, "register", func(tx pgx.Tx) (err error) {
+	err := s.inTx(ctx, "register", func(tx *pg.Tx) (err error) {
 		added, err = scanUser(tx.QueryRow(ctx, `
 			INSERT INTO auth.users (login, password_hash, role, activated_at)
 			VALUES ($1, $2, $3, CASE WHEN $4 THEN now() END)
@@ -102,7 +102,7 @@ var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 // SetEnabled changes a user on behalf of an admin, and when it disables, ends
 // all sessions and tokens with it.
 func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (user auth.User, done bool, err error) {
-	err = s.inTx(ctx, "set enabled", func(tx pgx.Tx) (err error) {
+	err = s.inTx(ctx, "set enabled", func(tx *pg.Tx) (err error) {
 		done = false
 		// Both are locked, in order: of two admins who disable each other at once,
 		// one finds himself disabled.
@@ -134,7 +134,7 @@ func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (
 
 // SetRole changes a role and ends the tokens that carry the old one.
 func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user auth.User, done bool, err error) {
-	err = s.inTx(ctx, "set role", func(tx pgx.Tx) (err error) {
+	err = s.inTx(ctx, "set role", func(tx *pg.Tx) (err error) {
 		done = false
 		// All admins are locked, in order: two who take the role from each
 		// other at once must not both find another admin left.
@@ -168,7 +168,7 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user
 
 // lockUsers locks users against change, in the order of their ids, as everybody
 // does who locks more than one.
-func lockUsers(ctx context.Context, tx pgx.Tx, which string, args ...any) ([]auth.User, error) {
+func lockUsers(ctx context.Context, tx *pg.Tx, which string, args ...any) ([]auth.User, error) {
 	rows, err := tx.Query(ctx, `SELECT `+userColumns+` FROM auth.users WHERE `+which+` ORDER BY id FOR NO KEY UPDATE`, args...)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/money"
+	"lavka/libs/pg"
 	"lavka/services/billing/internal/billing"
 )
 
@@ -44,11 +45,11 @@ var (
 //  4. Decide in memory.
 //  5. Write balances, transactions and charges.
 func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, making bool) (results []billing.Result, err error) {
-	tx, err := s.ledger.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	tx, err := pg.Begin(ctx, s.ledger)
 	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
+		return nil, err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	defer tx.Rollback(context.WithoutCancel(ctx))
 
 	asked := askedBy(items)
 	state, made, err := read(ctx, tx, asked, l, making)
@@ -77,13 +78,13 @@ func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, making
 			return nil, err
 		}
 	}
-	return results, commit(ctx, tx)
+	return results, tx.Commit(ctx)
 }
 
 // mark makes a transaction wait for a synchronous standby that has neither
 // locked nor written anything: it repeats declines for which there was no bill.
 // PostgreSQL has only those wait that have put something into its log.
-func mark(ctx context.Context, tx pgx.Tx) error {
+func mark(ctx context.Context, tx *pg.Tx) error {
 	if _, err := tx.Exec(ctx, `SELECT pg_logical_emit_message(true, 'lavka', 'repeat')`); err != nil {
 		return fmt.Errorf("mark a transaction that only repeats: %w", err)
 	}
@@ -140,7 +141,7 @@ func (a asked) needBill(state billing.State) bool {
 }
 
 // read runs steps 1 to 3 in one round trip.
-func read(ctx context.Context, tx pgx.Tx, a asked, l lock, making bool) (state billing.State, made []int64, err error) {
+func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state billing.State, made []int64, err error) {
 	state = billing.State{
 		Bills: map[int64]*billing.Bill{}, Held: map[int64]bool{}, Customers: map[int64]*billing.Customer{},
 		Charges: map[uuid.UUID]*billing.Charge{}, Payments: map[int64]*billing.Payment{},
@@ -205,7 +206,7 @@ func read(ctx context.Context, tx pgx.Tx, a asked, l lock, making bool) (state b
 }
 
 // findHeld tells bills that were skipped from those that are missing.
-func findHeld(ctx context.Context, tx pgx.Tx, a asked, state *billing.State) error {
+func findHeld(ctx context.Context, tx *pg.Tx, a asked, state *billing.State) error {
 	rows, err := tx.Query(ctx, `SELECT id FROM billing.bills WHERE id = ANY ($1)`, a.bills)
 	if err != nil {
 		return fmt.Errorf("look for held bills: %w", err)
@@ -224,7 +225,7 @@ func findHeld(ctx context.Context, tx pgx.Tx, a asked, state *billing.State) err
 
 // write runs step 5. The inserts never say ON CONFLICT: a double would be a
 // bug, and has to fail.
-func write(ctx context.Context, tx pgx.Tx, c billing.Changes) error {
+func write(ctx context.Context, tx *pg.Tx, c billing.Changes) error {
 	b := &pgx.Batch{}
 	if len(c.Balances) > 0 {
 		var ids, balances []int64

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
-
 	"lavka/libs/pg"
 	"lavka/services/billing/internal/billing"
 )
@@ -85,11 +83,4 @@ func (s *Store) settleTries(ctx context.Context, items []billing.Item, l lock, m
 		}
 	}
 	return nil, err
-}
-
-func commit(ctx context.Context, tx pgx.Tx) error {
-	if err := tx.Commit(ctx); err != nil {
-		return pg.Commit(err)
-	}
-	return nil
 }

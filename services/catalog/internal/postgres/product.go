@@ -72,7 +72,7 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 // ChangeProduct locks a product, has it changed, and stores the change.
 func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog.Product) (catalog.Product, bool, error)) (catalog.Product, error) {
 	var p catalog.Product
-	err := pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		before, err := lockProduct(ctx, tx, id)
 		if err != nil {
 			return err
@@ -97,7 +97,7 @@ func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog
 
 // DeleteProduct locks a product, and marks it as deleted unless may objects.
 func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Product) error) error {
-	return pg.Fail("delete product", pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+	return pg.Fail("delete product", pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		p, err := lockProduct(ctx, tx, id)
 		if err != nil {
 			return err
@@ -115,7 +115,7 @@ func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Pr
 
 // lockProduct reads a product that nobody else changes until the end of the
 // transaction.
-func lockProduct(ctx context.Context, tx pgx.Tx, id int64) (catalog.Product, error) {
+func lockProduct(ctx context.Context, tx *pg.Tx, id int64) (catalog.Product, error) {
 	p, err := queryProduct(ctx, tx, `
 		SELECT `+productColumns+`
 		FROM catalog.products

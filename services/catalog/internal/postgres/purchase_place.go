@@ -73,7 +73,7 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 
 // placeOnce is the transaction.
 func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again bool) error {
-	return pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+	return pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		if err := readForOrders(ctx, tx, orders, again); err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again boo
 
 // readForOrders reads earlier purchases and products in one round trip, and
 // decides by them, in that order.
-func readForOrders(ctx context.Context, tx pgx.Tx, orders *catalog.Orders, again bool) error {
+func readForOrders(ctx context.Context, tx *pg.Tx, orders *catalog.Orders, again bool) error {
 	batch := &pgx.Batch{}
 	batch.Queue(freshPlans)
 	readKnown(batch, orders, again)
@@ -153,7 +153,7 @@ func readKnown(batch *pgx.Batch, orders *catalog.Orders, byID bool) {
 
 // insertPurchases inserts drafts in their order, except those that are there
 // already.
-func insertPurchases(ctx context.Context, tx pgx.Tx, drafts []catalog.Purchase, terms Terms) ([]catalog.Purchase, error) {
+func insertPurchases(ctx context.Context, tx *pg.Tx, drafts []catalog.Purchase, terms Terms) ([]catalog.Purchase, error) {
 	n := len(drafts)
 	byID := make(map[uuid.UUID]catalog.Purchase, n)
 	ids, users, keys := make([]uuid.UUID, n), make([]int64, n), make([]*string, n)

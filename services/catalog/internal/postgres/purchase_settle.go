@@ -64,7 +64,7 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 			reasons[i] = (*string)(&answers[i].Reason)
 		}
 	}
-	err = pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+	err = pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		settled = catalog.Settlement{}
 		batch := &pgx.Batch{}
 		batch.Queue(`SET LOCAL synchronous_commit = off`)

@@ -14,7 +14,7 @@ import (
 // Due claims pending purchases whose time has come, and commits.
 func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]catalog.Purchase, error) {
 	var due []catalog.Purchase
-	err := pg.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		var err error
 		var waits []time.Duration
 		if due, waits, err = lockDue(ctx, tx, limit, backOff); err != nil || len(due) == 0 {
@@ -39,7 +39,7 @@ func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) ti
 	return due, nil
 }
 
-func lockDue(ctx context.Context, tx pgx.Tx, limit int, backOff func(int) time.Duration) ([]catalog.Purchase, []time.Duration, error) {
+func lockDue(ctx context.Context, tx *pg.Tx, limit int, backOff func(int) time.Duration) ([]catalog.Purchase, []time.Duration, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT `+purchaseColumns+`, claimed
 		FROM catalog.purchases

@@ -1,0 +1,100 @@
+package pg_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/pg"
+	"lavka/libs/pgtest"
+)
+
+// Whatever a transaction begins with, all of it is one.
+func TestBeginTravelsAlong(t *testing.T) {
+	t.Parallel()
+	pool := open(t, pgtest.New(t))
+	const insert = `INSERT INTO shelf.things VALUES (1, 'tea')`
+	for name, first := range map[string]func(*pg.Tx) error{
+		"a batch": func(tx *pg.Tx) error {
+			b := &pgx.Batch{}
+			b.Queue(insert)
+			return tx.SendBatch(t.Context(), b).Close()
+		},
+		"a statement": func(tx *pg.Tx) error { _, err := tx.Exec(t.Context(), insert); return err },
+		"rows": func(tx *pg.Tx) error {
+			rows, err := tx.Query(t.Context(), insert+` RETURNING id`)
+			if err != nil {
+				return err
+			}
+			_, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+			return err
+		},
+		"a row": func(tx *pg.Tx) error { return tx.QueryRow(t.Context(), insert+` RETURNING id`).Scan(new(int)) },
+	} {
+		for _, keep := range []bool{false, true} {
+			tx, err := pg.Begin(t.Context(), pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := first(tx); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			b := &pgx.Batch{}
+			b.Queue(`INSERT INTO shelf.things VALUES (2, 'coffee')`)
+			if err := tx.SendBatch(t.Context(), b).Close(); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if n := count(t, pool); n != 0 {
+				t.Errorf("%s: %d rows are seen before the commit", name, n)
+			}
+			if keep {
+				if err := tx.Commit(t.Context()); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			tx.Rollback(t.Context())
+			if n := count(t, pool); n != map[bool]int{false: 0, true: 2}[keep] {
+				t.Errorf("%s: %d rows, kept %v", name, n, keep)
+			}
+		}
+		if _, err := pool.Exec(t.Context(), `DELETE FROM shelf.things`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := pool.Stat().AcquiredConns(); n != 0 {
+		t.Errorf("%d sessions were kept", n)
+	}
+}
+
+func TestATransactionThatFails(t *testing.T) {
+	t.Parallel()
+	pool := open(t, pgtest.New(t))
+	// Passed over, a failed statement is told of at the end.
+	err := pg.InTx(t.Context(), pool, func(tx *pg.Tx) error {
+		_, _ = tx.Exec(t.Context(), `SELECT 1/0`)
+		return nil
+	})
+	if !errors.Is(err, pgx.ErrTxCommitRollback) || pg.CommitUnknown(err) {
+		t.Errorf("committed after a failure: %v", err)
+	}
+	b := &pgx.Batch{}
+	b.Queue(`INSERT INTO shelf.things VALUES (1, 'tea')`)
+	b.Queue(`SELECT 1/0`)
+	err = pg.InTx(t.Context(), pool, func(tx *pg.Tx) error { return tx.SendBatch(t.Context(), b).Close() })
+	if pg.Code(err) != "22012" || count(t, pool) != 0 {
+		t.Errorf("a batch that fails: %v, and %d rows", err, count(t, pool))
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if err := pg.InTx(gone, pool, func(*pg.Tx) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("begun after the end: %v", err)
+	}
+	if n := pool.Stat().AcquiredConns(); n != 0 {
+		t.Errorf("%d sessions were kept", n)
+	}
+	if err := pg.InTx(t.Context(), pool, func(*pg.Tx) error { return nil }); err != nil {
+		t.Errorf("nothing to do: %v", err)
+	}
+}
