@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"time"
 )
 
 var processors = runtime.NumCPU()
@@ -66,6 +67,7 @@ func run(ctx context.Context, root, out string, b *bench) (err error) {
 		return err
 	}
 	b.work = work
+	time.Sleep(10 * time.Second) // it is at rest when nobody asks for anything
 	if b.atRest, err = s.memory(); err != nil {
 		return err
 	}

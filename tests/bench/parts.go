@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -18,18 +19,19 @@ import (
 // bench is one run.
 type bench struct {
 	*shop
-	size   size
-	floor  *floor
-	work   string
-	only   string
-	rounds int
-	span   time.Duration // of one measurement
-	levels []int         // numbers of clients
-	rows   []*row
-	past   past
-	curve  []point
-	atRest map[string]float64 // MiB that each service takes before anybody comes
-	peak   map[string]float64 // the most it has taken under load
+	size      size
+	floor     *floor
+	work      string
+	only      string
+	rounds    int
+	span      time.Duration // of one measurement
+	levels    []int         // numbers of clients
+	steadyFor int           // measurements
+	rows      []*row
+	past      past
+	curve     []point
+	atRest    map[string]float64 // MiB that each service takes before anybody comes
+	peak      map[string]float64 // the most it has taken under load
 }
 
 // past is what the shop is filled with, once, in the end.
@@ -73,11 +75,11 @@ func (b *bench) drawCurve(ctx context.Context) error {
 }
 
 func newBench(short bool, only string, span time.Duration) *bench {
-	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, span: 10 * time.Second, levels: []int{8, 16, 32, 64}, only: only}
+	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, span: 10 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 30, only: only}
 	b.past = past{payments: 9_000_000, purchases: 1_000_000}
 	if short {
 		b.past = past{payments: 100_000, purchases: 10_000}
-		b.size, b.rounds, b.span, b.levels = size{users: 20, billsOfEach: 50, products: 50}, 1, 2*time.Second, []int{8, 32}
+		b.size, b.rounds, b.span, b.levels, b.steadyFor = size{users: 20, billsOfEach: 50, products: 50}, 1, 2*time.Second, []int{8, 32}, 6
 	}
 	if span > 0 {
 		b.span = span
@@ -138,6 +140,12 @@ func (b *bench) run(ctx context.Context) error {
 			}
 		}
 	}
+	if ok, err := filepath.Match(b.only, "steady"); b.only == "" || ok || err != nil {
+		fmt.Println("memory, as time goes by")
+		if err := errors.Join(err, b.steady(ctx)); err != nil {
+			return fmt.Errorf("steady: %w", err)
+		}
+	}
 	if ok, err := filepath.Match(b.only, "filled"); b.only != "" && !ok || err != nil {
 		return err
 	}
@@ -158,17 +166,36 @@ func (b *bench) add(name, target, unit string, value float64, note string) {
 
 // full measures what so many clients get done, all of it as it should be.
 func (b *bench) full(ctx context.Context, addr string, clients int, a ask) (sample, error) {
+	return b.watched(ctx, func() sample { return closed(ctx, addr, clients, b.span, a) })
+}
+
+// offered measures what is done at a rate, all of it as it should be.
+func (b *bench) offered(ctx context.Context, addr string, connections int, rate float64, span time.Duration, a ask) (sample, error) {
+	return b.watched(ctx, func() sample { return open(ctx, addr, connections, rate, span, a) })
+}
+
+// watched adds what the measurement took of CPU and memory.
+func (b *bench) watched(ctx context.Context, measure func() sample) (sample, error) {
 	before, err := b.cpus()
 	if err != nil {
 		return sample{}, err
 	}
-	watched, end := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- b.watchMemory(watched) }()
-	s := closed(ctx, addr, clients, b.span, a)
+	during, end := context.WithCancel(ctx)
+	memory := make(chan map[string]float64, 1)
+	failed := make(chan error, 1)
+	go func() {
+		most, err := b.watchMemory(during)
+		memory <- most
+		failed <- err
+	}()
+	s := measure()
 	end()
-	if err := <-done; err != nil {
+	s.memory = <-memory
+	if err := <-failed; err != nil {
 		return s, err
+	}
+	for service, mib := range s.memory {
+		b.peak[service] = max(b.peak[service], mib)
 	}
 	after, err := b.cpus()
 	if err != nil {
@@ -223,11 +250,17 @@ func (b *bench) purchases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	keyed, err := b.full(ctx, catalog, inFlight, b.withKey(b.purchase(catalog, b.anyBill)))
+	if err != nil {
+		return err
+	}
 	b.add("pgbench, all bills, best", "", "/s", uniformFloor, "")
 	b.add("pgbench, one row, best", "", "/s", hotFloor, "")
 	b.add("purchases, all bills / pgbench", "≥ 1.0", "", uniform.rate()/uniformFloor, figures(uniform))
 	b.add("purchases, one bill / pgbench, one row", "≥ 4", "", hot.rate()/hotFloor, figures(hot))
 	b.add("purchases, one bill / all bills", "≥ 0.9", "", hot.rate()/uniform.rate(), "")
+	b.add("purchases with an Idempotency-Key / without", "reported", "", keyed.rate()/uniform.rate(), figures(keyed))
+	b.add("memory of a service at full load, the most", "≤ 200 MiB", " MiB", slices.Max(slices.Collect(maps.Values(uniform.memory))), memories(uniform.memory))
 	b.add("purchases through the gateway / direct", "reported", "", through.rate()/uniform.rate(), figures(through))
 	return nil
 }
@@ -247,8 +280,8 @@ func (b *bench) idle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	half := open(ctx, catalog, 2*inFlight, most.rate()/2, b.span, b.purchase(catalog, b.anyBill))
-	if err := half.unexpected(); err != nil {
+	half, err := b.offered(ctx, catalog, 2*inFlight, most.rate()/2, b.span, b.purchase(catalog, b.anyBill))
+	if err != nil {
 		return err
 	}
 	b.add("one purchase at a time, p50 / pgbench, one client", "≤ 6", "", one.percentile(50).Seconds()/floor.Seconds(), figures(one))
@@ -279,6 +312,33 @@ func (b *bench) webhook(ctx context.Context) error {
 	return nil
 }
 
+// steady looks for memory that grows under a load that does not: half of the
+// maximum, in many measurements one after the other.
+func (b *bench) steady(ctx context.Context) error {
+	catalog := b.addr(stack.Catalog)
+	most, err := b.full(ctx, catalog, inFlight, b.purchase(catalog, b.anyBill))
+	if err != nil {
+		return err
+	}
+	var first, last map[string]float64
+	settled := b.steadyFor / 6
+	for i := range b.steadyFor {
+		s, err := b.offered(ctx, catalog, 2*inFlight, most.rate()/2, b.span, b.purchase(catalog, b.anyBill))
+		if err != nil {
+			return err
+		}
+		if i == settled-1 {
+			first = s.memory
+		}
+		last = s.memory
+	}
+	for _, service := range stack.Services() {
+		b.add(fmt.Sprintf("memory of %s after %v of half of the maximum / after %v", service, time.Duration(b.steadyFor)*b.span, time.Duration(settled)*b.span), "≤ 1.1", "", last[service]/first[service],
+			fmt.Sprintf("%.0f MiB, %.0f MiB", first[service], last[service]))
+	}
+	return nil
+}
+
 // overload asks for twice the maximum.
 func (b *bench) overload(ctx context.Context) error {
 	catalog := b.addr(stack.Catalog)
@@ -287,8 +347,8 @@ func (b *bench) overload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	twice := open(ctx, catalog, 4000, 2*most.rate(), 3*b.span, buy)
-	if err := twice.unexpected(); err != nil {
+	twice, err := b.offered(ctx, catalog, 4000, 2*most.rate(), 3*b.span, buy)
+	if err != nil {
 		return fmt.Errorf("twice the maximum: %w", err)
 	}
 	after, err := b.full(ctx, catalog, inFlight, buy)
@@ -297,6 +357,7 @@ func (b *bench) overload(ctx context.Context) error {
 	}
 	b.add("twice the maximum: done / the maximum", "≥ 0.9", "", twice.rate()/most.rate(), fmt.Sprintf("%s; refused after p50 %s, p99 %s; not asked for want of a connection %d", figures(twice), ms(percentile(twice.others, 50)), ms(percentile(twice.others, 99)), twice.unasked))
 	b.add("twice the maximum: p99 of what was done", "≤ 3 s", " s", twice.percentile(99).Seconds(), "")
+	b.add("twice the maximum, over 4,000 connections: memory of catalog", "≤ 200 MiB", " MiB", twice.memory[stack.Catalog], "")
 	b.add("right after it / before", "≥ 0.9", "", after.rate()/most.rate(), figures(after))
 	return nil
 }

@@ -106,20 +106,21 @@ func (h *hosted) memory() (map[string]float64, error) {
 	return taken, nil
 }
 
-// watchMemory keeps the most that is taken, until ctx ends.
-func (b *bench) watchMemory(ctx context.Context) error {
+// watchMemory gives the most that is taken until ctx ends.
+func (h *hosted) watchMemory(ctx context.Context) (map[string]float64, error) {
+	most := map[string]float64{}
 	for ctx.Err() == nil {
-		now, err := b.memory()
+		now, err := h.memory()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for service, mib := range now {
-			b.peak[service] = max(b.peak[service], mib)
+			most[service] = max(most[service], mib)
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
-	return nil
+	return most, nil
 }

@@ -20,8 +20,8 @@ func (b *bench) table() string {
 		for _, v := range r.values {
 			least, most = min(least, v), max(most, v)
 		}
-		form := "%.2f"
-		if r.unit != "" {
+		form := "%.2f" + r.unit
+		if most >= 100 {
 			form = "%.0f" + r.unit
 		}
 		fmt.Fprintf(&t, "| %s | %s | **"+form+"** | "+form+" – "+form+" | %s |\n", r.name, r.target, r.median(), least, most, r.notes[len(r.notes)-1])
@@ -53,10 +53,19 @@ Purchases over all bills, each client asking as soon as it is answered.
 
 ## Memory
 
-| service | before anybody came | the most under load |
+| service | idle for ten seconds | the most under any load |
 |---|---|---|
 %[11]s`, "`", b.rounds, processors, runtime.Version(), strings.TrimSpace(string(postgres)), len(b.users), len(b.bills), len(b.products), adds, b.table(), b.memories())
 	return os.WriteFile(filepath.Join(dir, "benchmarks.md"), []byte(text), 0o644)
+}
+
+// memories is the memory of each service, in words.
+func memories(mib map[string]float64) string {
+	var parts []string
+	for _, service := range stack.Services() {
+		parts = append(parts, fmt.Sprintf("%s %.0f MiB", service, mib[service]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (b *bench) memories() string {

@@ -242,6 +242,16 @@ func (s *shop) purchase(host string, pick func(*rand.Rand) bill) ask {
 	}
 }
 
+// withKey gives each request an Idempotency-Key of its own.
+func (s *shop) withKey(a ask) ask {
+	fill := a.fill
+	a.fill = func(r *rand.Rand, req *fasthttp.Request) {
+		fill(r, req)
+		req.Header.Set("Idempotency-Key", strconv.FormatUint(r.Uint64(), 36))
+	}
+	return a
+}
+
 // credit is one payment.
 func (s *shop) credit(host string, pick func(*rand.Rand) bill) ask {
 	return ask{
