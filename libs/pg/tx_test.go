@@ -98,3 +98,65 @@ func TestATransactionThatFails(t *testing.T) {
 		t.Errorf("nothing to do: %v", err)
 	}
 }
+
+func TestCommitTravelsAlong(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pool, admin := open(t, db), open(t, db)
+	batch := func(statements ...string) *pgx.Batch {
+		b := &pgx.Batch{}
+		for _, s := range statements {
+			b.Queue(s)
+		}
+		return b
+	}
+	const insert = `INSERT INTO shelf.things VALUES (1, 'tea')`
+	for name, c := range map[string]struct {
+		first, last []string
+		before      func(*pg.Tx) error
+		want        int
+		code        string
+	}{
+		"all in one":         {nil, []string{insert}, nil, 1, ""},
+		"two":                {[]string{insert}, []string{`INSERT INTO shelf.things VALUES (2, 'coffee')`}, nil, 2, ""},
+		"nothing more to do": {[]string{insert}, nil, nil, 1, ""},
+		"refused":            {[]string{insert}, []string{`SELECT 1/0`}, nil, 0, "22012"},
+		"refused by COMMIT":  {nil, []string{`INSERT INTO shelf.once VALUES (1), (1)`}, nil, 0, "23505"},
+		"the session ended": {[]string{insert}, []string{`INSERT INTO shelf.things VALUES (2, 'coffee')`}, func(tx *pg.Tx) error {
+			var pid int
+			if err := tx.QueryRow(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+				return err
+			}
+			_, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend($1, 5000)`, pid)
+			return err
+		}, 0, "57P01"},
+	} {
+		if _, err := admin.Exec(t.Context(), `DELETE FROM shelf.things; CREATE TABLE IF NOT EXISTS shelf.once (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)`); err != nil {
+			t.Fatal(err)
+		}
+		tx, err := pg.Begin(t.Context(), pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.first) > 0 {
+			if err := tx.SendBatch(t.Context(), batch(c.first...)).Close(); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if c.before != nil {
+			if err := c.before(tx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err = tx.CommitWith(t.Context(), batch(c.last...))
+		tx.Rollback(t.Context())
+		if pg.CommitUnknown(err) || pg.Code(err) != c.code || (err == nil) != (c.code == "") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := count(t, admin); n != c.want {
+			t.Errorf("%s: %d rows, want %d", name, n, c.want)
+		}
+	}
+	// One that has ended is let go a moment later.
+	eventually(t, "no session is kept", func() bool { return pool.Stat().AcquiredConns() == 0 })
+}

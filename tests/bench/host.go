@@ -20,13 +20,13 @@ import (
 // as the launcher's does: gateway and NATS must not hide in what the generator
 // takes of the CPU.
 type hosted struct {
-	URLs             map[string]string // by service
+	URLs             map[string][]string // of each service's replicas
 	GatewayURL       string
 	AdminDatabaseURL string
 	AdminLogin       string
 	AdminPassword    string
 	PaymentKeys      []string
-	PIDs             map[string]int // by service; "launcher" and "postgres" too
+	PIDs             map[string][]int // of each service's replicas; "launcher" and "postgres" too
 
 	dir  string
 	cmd  *exec.Cmd
@@ -35,13 +35,14 @@ type hosted struct {
 
 const launcher, postgres = "launcher", "postgres"
 
-// host starts the process, and returns when the shop is ready.
-func host(dir string) (*hosted, error) {
+// host starts the process, with so many replicas of each service, and returns
+// when the shop is ready.
+func host(dir string, replicas int) (*hosted, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "-host", dir)
+	cmd := exec.Command(self, "-host", dir, "-replicas", strconv.Itoa(replicas))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -82,13 +83,15 @@ func (h *hosted) verify(ctx context.Context) (string, error) {
 
 // serveShop is the process: it says where everything is, and stops when its
 // standard input ends.
-func serveShop(ctx context.Context, dir string) (err error) {
+func serveShop(ctx context.Context, dir string, replicas int) (err error) {
 	output, err := os.Create(filepath.Join(dir, "output"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
+	each := stack.Service{Replicas: replicas}
 	s, err := stack.Start(ctx, stack.Config{
+		Auth: each, Catalog: each, Billing: each,
 		BinDir: filepath.Join(dir, "bin"), DataDir: filepath.Join(dir, "data"), Output: output,
 		// The generator logs in once, and measures for longer than a token lives by default.
 		Env: map[string]string{"TOKEN_LIFETIME": "6h"},
@@ -98,20 +101,24 @@ func serveShop(ctx context.Context, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
 	h := hosted{
-		URLs: map[string]string{}, GatewayURL: s.GatewayURL(), AdminDatabaseURL: s.AdminDatabaseURL(),
-		AdminLogin: s.AdminLogin, AdminPassword: s.AdminPassword, PaymentKeys: s.PaymentKeys, PIDs: map[string]int{launcher: os.Getpid()},
+		URLs: map[string][]string{}, GatewayURL: s.GatewayURL(), AdminDatabaseURL: s.AdminDatabaseURL(),
+		AdminLogin: s.AdminLogin, AdminPassword: s.AdminPassword, PaymentKeys: s.PaymentKeys, PIDs: map[string][]int{launcher: {os.Getpid()}},
 	}
 	for _, service := range stack.Services() {
-		h.URLs[service], h.PIDs[service] = s.Replicas(service)[0].URL(), s.Replicas(service)[0].PID()
+		for _, r := range s.Replicas(service) {
+			h.URLs[service], h.PIDs[service] = append(h.URLs[service], r.URL()), append(h.PIDs[service], r.PID())
+		}
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "data", "postgres", "data", "postmaster.pid"))
 	if err != nil {
 		return err
 	}
 	first, _, _ := strings.Cut(string(text), "\n")
-	if h.PIDs[postgres], err = strconv.Atoi(first); err != nil {
+	pid, err := strconv.Atoi(first)
+	if err != nil {
 		return err
 	}
+	h.PIDs[postgres] = []int{pid}
 	if err := json.NewEncoder(os.Stdout).Encode(h); err != nil {
 		return err
 	}

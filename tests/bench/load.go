@@ -44,6 +44,22 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(p/100*float64(len(sorted))))]
 }
 
+// together is one sample of several that were taken at the same time.
+func together(samples []sample) sample {
+	all := sample{kinds: map[string]int{}}
+	for _, s := range samples {
+		for kind, n := range s.kinds {
+			all.kinds[kind] += n
+		}
+		all.unasked += s.unasked
+		all.took, all.others = append(all.took, s.took...), append(all.others, s.others...)
+		all.span, all.generator = max(all.span, s.span), max(all.generator, s.generator)
+	}
+	slices.Sort(all.took)
+	slices.Sort(all.others)
+	return all
+}
+
 // honest are answers of a shop that has no time: they are counted, and nothing is wrong with them.
 var honest = []string{"202 with Retry-After", "429 with Retry-After", "503 with Retry-After"}
 

@@ -25,6 +25,7 @@ func main() {
 	out := flag.String("out", "", "the directory that takes benchmarks.md and its plot, when all was measured; empty prints only")
 	only := flag.String("only", "", "only the parts whose names match this pattern, as in a shell")
 	span := flag.Duration("span", 0, "how long one measurement takes, where not as usual")
+	replicas := flag.Int("replicas", 1, "how many of each service there are; all of them are used by the part \"load\" alone")
 	echoAddr := flag.String("echo", "", "serve as the bare echo server, at this address; then the file with the answer")
 	hostDir := flag.String("host", "", "run the shop whose binaries are in this directory, until standard input ends")
 	flag.Parse()
@@ -35,10 +36,10 @@ func main() {
 		fail(serveEcho(*echoAddr, flag.Arg(0)))
 		return
 	case *hostDir != "":
-		fail(serveShop(ctx, *hostDir))
+		fail(serveShop(ctx, *hostDir, *replicas))
 		return
 	}
-	fail(run(ctx, *root, *out, newBench(*short, *only, *span)))
+	fail(run(ctx, *root, *out, newBench(*short, *only, *span), *replicas))
 }
 
 func fail(err error) {
@@ -48,14 +49,14 @@ func fail(err error) {
 	}
 }
 
-func run(ctx context.Context, root, out string, b *bench) (err error) {
+func run(ctx context.Context, root, out string, b *bench, replicas int) (err error) {
 	work, err := os.MkdirTemp("", "lavka-bench-*")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	fmt.Printf("starting a shop with %d users, %d bills, %d products\n", b.size.users, b.size.bills(), b.size.products)
-	s, err := startShop(ctx, root, work, b.size)
+	s, err := startShop(ctx, root, work, b.size, replicas)
 	if s != nil {
 		defer func() { err = errors.Join(err, s.stop()) }()
 	}

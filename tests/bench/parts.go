@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -75,7 +76,7 @@ func (b *bench) drawCurve(ctx context.Context) error {
 }
 
 func newBench(short bool, only string, span time.Duration) *bench {
-	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, span: 10 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 30, only: only}
+	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, span: 8 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 38, only: only}
 	b.past = past{payments: 9_000_000, purchases: 1_000_000}
 	if short {
 		b.past = past{payments: 100_000, purchases: 10_000}
@@ -110,12 +111,20 @@ func (b *bench) parts() []part {
 // load is the shop under purchases alone, to look at it with other tools; a part
 // only when it is asked for by its name.
 func (b *bench) load(ctx context.Context) error {
-	catalog := b.addr(stack.Catalog)
-	s, err := b.full(ctx, catalog, inFlight, b.purchase(catalog, b.anyBill))
+	replicas := b.addrs(stack.Catalog)
+	s, err := b.watched(ctx, func() sample {
+		each := make([]sample, len(replicas))
+		var all sync.WaitGroup
+		for i, addr := range replicas {
+			all.Go(func() { each[i] = closed(ctx, addr, inFlight/len(replicas), b.span, b.purchase(addr, b.anyBill)) })
+		}
+		all.Wait()
+		return together(each)
+	})
 	if err != nil {
 		return err
 	}
-	b.add("purchases, all bills", "", "/s", s.rate(), figures(s))
+	b.add(fmt.Sprintf("purchases, all bills, replicas of each service: %d", len(replicas)), "", "/s", s.rate(), figures(s))
 	return nil
 }
 
@@ -347,7 +356,7 @@ func (b *bench) overload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	twice, err := b.offered(ctx, catalog, 4000, 2*most.rate(), 3*b.span, buy)
+	twice, err := b.offered(ctx, catalog, 4000, 2*most.rate(), 4*b.span, buy)
 	if err != nil {
 		return fmt.Errorf("twice the maximum: %w", err)
 	}

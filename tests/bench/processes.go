@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,12 +18,14 @@ import (
 // cpus is the time that each part of the shop has had since it started.
 func (h *hosted) cpus() (map[string]time.Duration, error) {
 	had := map[string]time.Duration{"generator": cpu()}
-	for part, pid := range h.PIDs {
-		own, _, _, err := stat(pid)
-		if err != nil {
-			return nil, err
+	for part, pids := range h.PIDs {
+		for _, pid := range pids {
+			own, _, _, err := stat(pid)
+			if err != nil {
+				return nil, err
+			}
+			had[part] += own
 		}
-		had[part] = own
 	}
 	sessions, err := h.sessions()
 	had[postgres] += sessions
@@ -32,7 +35,8 @@ func (h *hosted) cpus() (map[string]time.Duration, error) {
 // sessions is what Postgres's sessions have had, each a process of its own,
 // those too that have ended.
 func (h *hosted) sessions() (time.Duration, error) {
-	_, before, _, err := stat(h.PIDs[postgres])
+	server := h.PIDs[postgres][0]
+	_, before, _, err := stat(server)
 	if err != nil {
 		return 0, err
 	}
@@ -47,11 +51,11 @@ func (h *hosted) sessions() (time.Duration, error) {
 			if err != nil {
 				return 0, err
 			}
-			if own, _, parent, err := stat(pid); err == nil && parent == h.PIDs[postgres] { // others may be gone by now
+			if own, _, parent, err := stat(pid); err == nil && parent == server { // others may be gone by now
 				had += own
 			}
 		}
-		_, after, _, err := stat(h.PIDs[postgres])
+		_, after, _, err := stat(server)
 		if err != nil || after == before {
 			return had, err
 		}
@@ -84,26 +88,33 @@ func stat(pid int) (own, ended time.Duration, parent int, err error) {
 	return own, ended, parent, err
 }
 
-// memory is the resident memory of each service's process, in MiB.
+// memory is the resident memory of each service, of its largest replica, in MiB.
 func (h *hosted) memory() (map[string]float64, error) {
 	taken := map[string]float64{}
 	for _, service := range stack.Services() {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.PIDs[service]))
-		if err != nil {
-			return nil, fmt.Errorf("memory of %s: %w", service, err)
+		for _, pid := range h.PIDs[service] {
+			mib, err := resident(pid)
+			if err != nil {
+				return nil, fmt.Errorf("memory of %s: %w", service, err)
+			}
+			taken[service] = max(taken[service], mib)
 		}
-		_, rest, _ := strings.Cut(string(status), "VmRSS:")
-		fields := strings.Fields(rest)
-		if len(fields) == 0 {
-			return nil, fmt.Errorf("memory of %s: the system does not say", service)
-		}
-		kib, err := strconv.ParseFloat(fields[0], 64)
-		if err != nil {
-			return nil, fmt.Errorf("memory of %s: %w", service, err)
-		}
-		taken[service] = kib / 1024
 	}
 	return taken, nil
+}
+
+func resident(pid int) (mib float64, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0, errors.New("the system does not say")
+	}
+	kib, err := strconv.ParseFloat(fields[0], 64)
+	return kib / 1024, err
 }
 
 // watchMemory gives the most that is taken until ctx ends.

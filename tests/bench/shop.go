@@ -31,8 +31,8 @@ func (s size) bills() int { return s.users * s.billsOfEach }
 
 const password = "correct-horse-battery-staple-7"
 
-// shop is a shop of real binaries, as they are released, with one replica of
-// each service: what is compared is what one machine does.
+// shop is a shop of real binaries, as they are released. With one replica of
+// each service, what is compared is what one machine does.
 type shop struct {
 	*hosted
 	users    []user
@@ -52,7 +52,7 @@ type bill struct{ id, owner int64 } // owner is the place in users
 // firstBalance is on each bill, in units.
 const firstBalance = 1_000_000
 
-func startShop(ctx context.Context, root, work string, size size) (*shop, error) {
+func startShop(ctx context.Context, root, work string, size size, replicas int) (*shop, error) {
 	bin := filepath.Join(work, "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func startShop(ctx context.Context, root, work string, size size) (*shop, error)
 	if err := stack.Build(ctx, root, bin, false); err != nil {
 		return nil, err
 	}
-	h, err := host(work)
+	h, err := host(work, replicas)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,17 @@ func startShop(ctx context.Context, root, work string, size size) (*shop, error)
 	return s, s.seed(ctx, size)
 }
 
-func (s *shop) addr(service string) string { return strings.TrimPrefix(s.URLs[service], "http://") }
+// addrs are those of a service's replicas.
+func (s *shop) addrs(service string) []string {
+	var addrs []string
+	for _, url := range s.URLs[service] {
+		addrs = append(addrs, strings.TrimPrefix(url, "http://"))
+	}
+	return addrs
+}
+
+// addr is that of the first replica.
+func (s *shop) addr(service string) string { return s.addrs(service)[0] }
 
 func (s *shop) gateway() string { return strings.TrimPrefix(s.GatewayURL, "http://") }
 

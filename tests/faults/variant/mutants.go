@@ -28,13 +28,13 @@ func Mutants() []Mutant {
 
 		mutant("answer-before-commit", "billing", "billing answers while its COMMIT is still to come",
 			Edit{ledger, "\tdefer tx.Rollback(context.WithoutCancel(ctx))\n", "\tdefer func() {\n\t\tif err != nil {\n\t\t\ttx.Rollback(context.WithoutCancel(ctx))\n\t\t}\n\t}()\n"},
-			Edit{ledger, "\treturn results, tx.Commit(ctx)\n", "\tgo func() {\n\t\ttime.Sleep(30 * time.Millisecond)\n\t\t_ = tx.Commit(context.WithoutCancel(ctx))\n\t}()\n\treturn results, nil\n"}),
+			Edit{ledger, "\tif err := tx.CommitWith(ctx, b); err != nil {\n", "\tgo func() {\n\t\ttime.Sleep(30 * time.Millisecond)\n\t\t_ = tx.CommitWith(context.WithoutCancel(ctx), b)\n\t}()\n\tif err != nil {\n"}),
 
 		mutant("skip-bill-lock", "billing", "billing reads bills without locking them",
 			Edit{ledger, "\twait lock = \"FOR UPDATE\"", "\twait lock = \"\""}),
 
 		mutant("lose-an-item", "billing", "billing answers every item of a group and writes all but the last",
-			Edit{ledger, "\tif err := write(ctx, tx, changes); err != nil {\n", `	if n := len(changes.Transactions) - 1; n > 0 {
+			Edit{ledger, "\tb := write(changes)\n", `	if n := len(changes.Transactions) - 1; n > 0 {
 		lost := changes.Transactions[n]
 		changes.Transactions = changes.Transactions[:n]
 		changes.Balances[lost.BillID].Balance -= lost.Amount
@@ -45,7 +45,7 @@ func Mutants() []Mutant {
 			}
 		}
 	}
-	if err := write(ctx, tx, changes); err != nil {
+	b := write(changes)
 `}),
 
 		mutant("ack-before-commit", "billing", "billing acks a request before it has decided on it",

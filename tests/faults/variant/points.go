@@ -37,14 +37,16 @@ func WithPoints() Variant {
 			{publisher, "\tfor try := 1; ; try++ {\n", "\t" + reach(AuthChanged) + "\n\tfor try := 1; ; try++ {\n"},
 			{publisher, "\t\treturn p.source.MarkPublished(", "\t\t" + reach(AuthPublished) + "\n\t\treturn p.source.MarkPublished("},
 
-			{placing, "\t\torders.Placed(inserted)\n", "\t\t" + reach(CatalogInserted) + "\n\t\torders.Placed(inserted)\n"},
+			{placing, "\tif err := tx.CommitWith(ctx, batch); err != nil {\n",
+				"\tif err := tx.SendBatch(ctx, batch).Close(); err != nil {\n\t\treturn wrap(\"insert purchases\", err)\n\t}\n\t" + reach(CatalogInserted) + "\n\tif err := tx.Commit(ctx); err != nil {\n"},
 			{orders, "\tjoined, first := s.waiters.join(p)\n", "\t" + reach(CatalogPlaced) + "\n\tjoined, first := s.waiters.join(p)\n"},
 			{sweep, "\tfor _, p := range due {\n", "\tif len(due) > 0 {\n\t\t" + reach(CatalogClaimed) + "\n\t}\n\tfor _, p := range due {\n"},
 			{answers, "\tfor _, p := range settled.Written {\n", "\t" + reach(CatalogAnswered) + "\n\tfor _, p := range settled.Written {\n"},
 
 			{ledger, "\tresults, changes := billing.Decide(state, items)\n", "\t" + reach(BillingLocked) + "\n\tresults, changes := billing.Decide(state, items)\n"},
-			{ledger, "\treturn results, tx.Commit(ctx)\n",
-				"\t" + reach(BillingWritten) + "\n\tif err := tx.Commit(ctx); err != nil {\n\t\treturn nil, err\n\t}\n\t" + reach(BillingCommitted) + "\n\treturn results, nil\n"},
+			{ledger, "\tif err := tx.CommitWith(ctx, b); err != nil {\n",
+				"\tif err := tx.SendBatch(ctx, b).Close(); err != nil {\n\t\treturn nil, err\n\t}\n\t" + reach(BillingWritten) + "\n\tif err := tx.Commit(ctx); err != nil {\n"},
+			{ledger, "\treturn results, nil\n", "\t" + reach(BillingCommitted) + "\n\treturn results, nil\n"},
 			// What is published lies in a buffer for a moment; here it has been sent.
 			{requests, "\t\t\terr = msg.Ack()\n", "\t\t\tif point.Armed(\"" + BillingAnswered + "\") {\n\t\t\t\t_ = p.nc.Flush()\n\t\t\t\t" + reach(BillingAnswered) + "\n\t\t\t}\n\t\t\terr = msg.Ack()\n"},
 		},

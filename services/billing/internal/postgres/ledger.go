@@ -70,25 +70,21 @@ func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, making
 			return nil, errUnusedBill
 		}
 	}
-	if err := write(ctx, tx, changes); err != nil {
-		return nil, err
-	}
+	b := write(changes)
 	if len(state.Bills) == 0 && len(changes.Charges) == 0 {
-		if err := mark(ctx, tx); err != nil {
-			return nil, err
-		}
+		mark(b)
 	}
-	return results, tx.Commit(ctx)
+	if err := tx.CommitWith(ctx, b); err != nil {
+		return nil, fmt.Errorf("write balances, transactions and charges: %w", err)
+	}
+	return results, nil
 }
 
 // mark makes a transaction wait for a synchronous standby that has neither
 // locked nor written anything: it repeats declines for which there was no bill.
 // PostgreSQL has only those wait that have put something into its log.
-func mark(ctx context.Context, tx *pg.Tx) error {
-	if _, err := tx.Exec(ctx, `SELECT pg_logical_emit_message(true, 'lavka', 'repeat')`); err != nil {
-		return fmt.Errorf("mark a transaction that only repeats: %w", err)
-	}
-	return nil
+func mark(b *pgx.Batch) {
+	b.Queue(`SELECT pg_logical_emit_message(true, 'lavka', 'repeat')`)
 }
 
 // asked is what a group has to read.
@@ -223,9 +219,9 @@ func findHeld(ctx context.Context, tx *pg.Tx, a asked, state *billing.State) err
 	return nil
 }
 
-// write runs step 5. The inserts never say ON CONFLICT: a double would be a
-// bug, and has to fail.
-func write(ctx context.Context, tx *pg.Tx, c billing.Changes) error {
+// write is step 5. The inserts never say ON CONFLICT: a double would be a bug, and
+// has to fail.
+func write(c billing.Changes) *pgx.Batch {
 	b := &pgx.Batch{}
 	if len(c.Balances) > 0 {
 		var ids, balances []int64
@@ -271,13 +267,7 @@ func write(ctx context.Context, tx *pg.Tx, c billing.Changes) error {
 			SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])`,
 			ids, users, bills, amounts, outcomes, balances, transactions)
 	}
-	if b.Len() == 0 {
-		return nil
-	}
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return fmt.Errorf("write balances, transactions and charges: %w", err)
-	}
-	return nil
+	return b
 }
 
 func scanCharge(row pgx.CollectableRow) (billing.Charge, error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -138,6 +139,7 @@ func (p *proxy) serve(client net.Conn) {
 	})
 	defer drain(answers, server)
 	defer drain(requests, client)
+	var commits commits
 	for {
 		select {
 		case b, ok := <-answers:
@@ -152,7 +154,7 @@ func (p *proxy) serve(client net.Conn) {
 				return
 			}
 			what := passes
-			if bytes.Contains(b, []byte("commit\x00")) {
+			if commits.in(b) {
 				what = p.decide()
 			}
 			if what == cutBefore {
@@ -167,6 +169,18 @@ func (p *proxy) serve(client net.Conn) {
 			}
 		}
 	}
+}
+
+// commits finds COMMITs in what a client sends: as a query, or as a prepared
+// statement that is bound.
+type commits struct{ name []byte }
+
+func (c *commits) in(b []byte) bool {
+	if i := bytes.Index(b, []byte("\x00commit\x00")); i >= 0 { // it is prepared
+		c.name = bytes.Clone(b[bytes.LastIndex(b[:i], []byte("stmtcache_")):i])
+		return false
+	}
+	return bytes.Contains(b, []byte("commit\x00")) || c.name != nil && bytes.Contains(b, slices.Concat([]byte{0}, c.name, []byte{0}))
 }
 
 // drain lets a reader end.

@@ -71,25 +71,31 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 	}
 }
 
-// placeOnce is the transaction.
+// placeOnce is the transaction, in two round trips. What another replica has made
+// meanwhile under the same keys is read after it, where it can be seen.
 func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again bool) error {
+	tx, err := pg.Begin(ctx, s.pool)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if err := readForOrders(ctx, tx, orders, again); err != nil {
+		return err
+	}
+	drafts := orders.Drafts()
+	if len(drafts) == 0 {
+		return tx.Commit(ctx)
+	}
+	var inserted []catalog.Purchase
+	batch := insertPurchases(drafts, s.terms, &inserted)
+	if err := tx.CommitWith(ctx, batch); err != nil {
+		return wrap("insert purchases", err)
+	}
+	orders.Placed(inserted)
+	if !orders.Missing() {
+		return nil
+	}
 	return pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
-		if err := readForOrders(ctx, tx, orders, again); err != nil {
-			return err
-		}
-		drafts := orders.Drafts()
-		if len(drafts) == 0 {
-			return nil
-		}
-		inserted, err := insertPurchases(ctx, tx, drafts, s.terms)
-		if err != nil {
-			return err
-		}
-		orders.Placed(inserted)
-		if !orders.Missing() {
-			return nil
-		}
-		// Made by another replica meanwhile: a new statement sees them.
 		batch := &pgx.Batch{}
 		readKnown(batch, orders, true)
 		return wrap("read purchases made meanwhile", tx.SendBatch(ctx, batch).Close())
@@ -151,9 +157,9 @@ func readKnown(batch *pgx.Batch, orders *catalog.Orders, byID bool) {
 	}
 }
 
-// insertPurchases inserts drafts in their order, except those that are there
-// already.
-func insertPurchases(ctx context.Context, tx *pg.Tx, drafts []catalog.Purchase, terms Terms) ([]catalog.Purchase, error) {
+// insertPurchases queues the inserting of drafts in their order, except those that
+// are there already.
+func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog.Purchase) *pgx.Batch {
 	n := len(drafts)
 	byID := make(map[uuid.UUID]catalog.Purchase, n)
 	ids, users, keys := make([]uuid.UUID, n), make([]int64, n), make([]*string, n)
@@ -167,7 +173,8 @@ func insertPurchases(ctx context.Context, tx *pg.Tx, drafts []catalog.Purchase, 
 			keys[i] = &drafts[i].Key
 		}
 	}
-	rows, err := tx.Query(ctx, `
+	batch := &pgx.Batch{}
+	batch.Queue(`
 		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, expected_price, next_send_at, expires_at)
 		SELECT id, user_id, key, product_id, title, price, bill_id, expected_price, now() + $9::interval, now() + $10::interval
 		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[])
@@ -175,19 +182,18 @@ func insertPurchases(ctx context.Context, tx *pg.Tx, drafts []catalog.Purchase, 
 		ORDER BY place
 		ON CONFLICT DO NOTHING
 		RETURNING id, created_at, expires_at`,
-		ids, users, keys, productIDs, titles, prices, bills, expected, terms.Wait, terms.Expiry)
-	if err != nil {
-		return nil, wrap("insert purchases", err)
-	}
-	inserted, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (catalog.Purchase, error) {
-		var id uuid.UUID
-		var created, expires time.Time
-		err := row.Scan(&id, &created, &expires)
-		p := byID[id]
-		p.CreatedAt, p.ExpiresAt = created, expires
-		return p, err
+		ids, users, keys, productIDs, titles, prices, bills, expected, terms.Wait, terms.Expiry).Query(func(rows pgx.Rows) (err error) {
+		*inserted, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (catalog.Purchase, error) {
+			var id uuid.UUID
+			var created, expires time.Time
+			err := row.Scan(&id, &created, &expires)
+			p := byID[id]
+			p.CreatedAt, p.ExpiresAt = created, expires
+			return p, err
+		})
+		return err
 	})
-	return inserted, wrap("insert purchases", err)
+	return batch
 }
 
 func wrap(what string, err error) error {

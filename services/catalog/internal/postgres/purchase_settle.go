@@ -64,41 +64,42 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 			reasons[i] = (*string)(&answers[i].Reason)
 		}
 	}
-	err = pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
-		settled = catalog.Settlement{}
-		batch := &pgx.Batch{}
-		batch.Queue(`SET LOCAL synchronous_commit = off`)
-		batch.Queue(freshPlans)
-		// Whether it is pending is asked in a way that no index answers: that of the
-		// pending ones is full of those that have just been settled.
-		batch.Queue(`
-			UPDATE catalog.purchases
-			SET status = new_status, decline_reason = new_reason, balance = new_balance, transaction_id = new_transaction, settled_at = now()
-			FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-				AS answer (answered, new_status, new_reason, new_balance, new_transaction)
-			WHERE id = answered AND settled_at IS NULL
-			RETURNING id, user_id, settled_at`, ids, statuses, reasons, balances, transactions).Query(func(rows pgx.Rows) (err error) {
-			settled.Written, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Settled])
-			return err
-		})
-		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-			return wrap("update purchases", err)
-		}
-		rest := notIn(ids, settled.Written)
-		if len(rest) == 0 {
-			return nil
-		}
-		rows, err := tx.Query(ctx, `
-			SELECT `+purchaseColumns+`
-			FROM catalog.purchases
-			WHERE id = ANY($1)`, rest)
-		if err != nil {
-			return wrap("read settled purchases", err)
-		}
-		settled.Before, err = pgx.CollectRows(rows, scanPurchase)
-		return wrap("read settled purchases", err)
+	tx, err := pg.Begin(ctx, s.pool)
+	if err != nil {
+		return settled, err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	batch := &pgx.Batch{}
+	batch.Queue(`SET LOCAL synchronous_commit = off`)
+	batch.Queue(freshPlans)
+	// Whether it is pending is asked in a way that no index answers: that of the
+	// pending ones is full of those that have just been settled.
+	batch.Queue(`
+		UPDATE catalog.purchases
+		SET status = new_status, decline_reason = new_reason, balance = new_balance, transaction_id = new_transaction, settled_at = now()
+		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+			AS answer (answered, new_status, new_reason, new_balance, new_transaction)
+		WHERE id = answered AND settled_at IS NULL
+		RETURNING id, user_id, settled_at`, ids, statuses, reasons, balances, transactions).Query(func(rows pgx.Rows) (err error) {
+		settled.Written, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Settled])
+		return err
 	})
-	return settled, err
+	if err := tx.CommitWith(ctx, batch); err != nil {
+		return settled, wrap("update purchases", err)
+	}
+	rest := notIn(ids, settled.Written)
+	if len(rest) == 0 {
+		return settled, nil
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT `+purchaseColumns+`
+		FROM catalog.purchases
+		WHERE id = ANY($1)`, rest)
+	if err != nil {
+		return settled, wrap("read settled purchases", err)
+	}
+	settled.Before, err = pgx.CollectRows(rows, scanPurchase)
+	return settled, wrap("read settled purchases", err)
 }
 
 func notIn(ids []uuid.UUID, written []catalog.Settled) []uuid.UUID {
