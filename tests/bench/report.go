@@ -14,7 +14,7 @@ import (
 // table is Markdown.
 func (b *bench) table() string {
 	var t strings.Builder
-	t.WriteString("| work | target | median | least – most | the last round |\n|---|---|---|---|---|\n")
+	t.WriteString("| work | target | | median | least – most | the last round |\n|---|---|---|---|---|---|\n")
 	for _, r := range b.rows {
 		least, most := r.values[0], r.values[0]
 		for _, v := range r.values {
@@ -24,9 +24,23 @@ func (b *bench) table() string {
 		if most >= 100 {
 			form = "%.0f" + r.unit
 		}
-		fmt.Fprintf(&t, "| %s | %s | **"+form+"** | "+form+" – "+form+" | %s |\n", r.name, r.target, r.median(), least, most, r.notes[len(r.notes)-1])
+		fmt.Fprintf(&t, "| %s | %s | %s | **"+form+"** | "+form+" – "+form+" | %s |\n", r.name, r.target, met(r.target, r.median()), r.median(), least, most, r.notes[len(r.notes)-1])
 	}
 	return t.String()
+}
+
+// met says whether a value is what its target asks for: "≥ 0.9", "≤ 3 s".
+func met(target string, value float64) string {
+	var sign, unit string
+	var bound float64
+	// What has no number asks for nothing.
+	if n, _ := fmt.Sscan(target, &sign, &bound, &unit); n < 2 {
+		return ""
+	}
+	if (sign == "≥") == (value >= bound) || value == bound {
+		return "met"
+	}
+	return "not met"
 }
 
 // write writes the table where it can be read.
@@ -40,7 +54,7 @@ func (b *bench) write(dir, adds string) error {
 	}
 	text := fmt.Sprintf(`# Benchmarks
 
-Written by %[1]smake bench%[1]s. Everything was measured in one run on one machine, the generator beside the shop; floors and shop took turns, %[2]d rounds. Only ratios count: they are what another machine may have in common with this one.
+Written by %[1]smake bench%[1]s. Everything was measured in one run on one machine, the generator beside the shop; floors and shop took turns, %[2]d rounds. Only ratios count: they are what another machine may have in common with this one. Why targets are not met, and what each would take: [performance.md](performance.md#what-is-not-met).
 
 %[3]d processors, %[4]s, %[5]s; %[6]d users, %[7]d bills, %[8]d products; fsync on, the services' default sampler. Afterwards %[1]sbilling verify%[1]s said: %[9]s.
 
