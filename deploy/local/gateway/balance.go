@@ -55,6 +55,18 @@ func (b *balancer) close() {
 	}
 }
 
+// opened says whether every replica has been ready.
+func (b *balancer) opened() bool {
+	for _, s := range b.services {
+		for _, r := range s.replicas {
+			if !r.opened.Load() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 var (
 	// errNoReplica stands for a service that has no replicas at all.
 	errNoReplica = errors.New("the service has no replicas")

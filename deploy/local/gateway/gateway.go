@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -56,6 +57,20 @@ type Gateway struct {
 func New(cfg Config) *Gateway {
 	b := newBalancer(cfg.Replicas, cfg.Log)
 	return &Gateway{server: newServer(newHandler(b, cfg.Log), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
+}
+
+// Await returns when every replica has been found ready, or when ctx ends. Until then a replica that is may get no requests.
+func (g *Gateway) Await(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !g.balancer.opened() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the gateway to find every replica ready: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
 }
 
 // Serve serves on l until Shutdown or Close; then the error is http.ErrServerClosed.

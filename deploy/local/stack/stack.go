@@ -192,15 +192,19 @@ func (s *Stack) prepareServices() error {
 }
 
 func (s *Stack) startServices(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	limit, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(limit)
 	for _, replicas := range s.replicas {
 		for _, r := range replicas {
 			group.Go(func() error { return r.Start(ctx) })
 		}
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	// ctx is the group's, and has ended.
+	return s.gateway.Await(limit)
 }
 
 func (s *Stack) newReplica(service string, i int) (*Replica, error) {

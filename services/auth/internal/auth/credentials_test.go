@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 
 	"lavka/libs/problem"
 )
@@ -72,7 +71,6 @@ func TestManyGuessesAtOnce(t *testing.T) {
 	t.Parallel()
 	throttle, clock := newThrottle(t)
 	hasher := NewHasher(2, 100)
-	hasher.patience = time.Minute
 	c := NewCredentials(credentialStore{"anna": hashPassword("violet tram")}, hasher, throttle)
 	atOnce := func(password string, n int) (answers map[string]int) {
 		answers = map[string]int{}

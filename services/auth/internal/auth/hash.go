@@ -24,21 +24,21 @@ const (
 )
 
 const (
-	// patience is how long a caller waits for a turn: whoever is turned away
-	// knows it within a second, whatever else takes its time.
+	// patience is how long a caller waits for a turn among more than a few: those
+	// who are turned away know it within a second. A few wait as long as it takes.
 	patience = 500 * time.Millisecond
+	few      = 4 // for each turn at a time
 	// quiet is how long after the last hash its memory is given back.
 	quiet = time.Second
 )
 
 // Hasher hashes passwords with argon2id (RFC 9106), a few at a time: a storm of
-// logins waits here, for half a second, and then is turned away, while everything
-// else goes on.
+// logins waits here, for half a second, and then is turned away but for a few,
+// while everything else goes on.
 type Hasher struct {
 	everybody *line
 	newcomers *line
 	dummy     string
-	patience  time.Duration
 	forget    *time.Timer // gives back the memory of hashes, which is most of what the service takes
 }
 
@@ -58,10 +58,9 @@ const (
 func NewHasher(atOnce, queue int) *Hasher {
 	share := max(1, atOnce/2)
 	return &Hasher{
-		everybody: newLine(atOnce, queue),
-		newcomers: newLine(share, queue*share/atOnce),
+		everybody: newLine(atOnce, queue, patience),
+		newcomers: newLine(share, queue*share/atOnce, patience),
 		dummy:     hashPassword(rand.Text()),
-		patience:  patience,
 		forget:    time.AfterFunc(quiet, debug.FreeOSMemory),
 	}
 }
@@ -100,8 +99,6 @@ func (h *Hasher) Verify(ctx context.Context, as caller, phc, password string) (b
 }
 
 func (h *Hasher) inTurn(ctx context.Context, as caller, f func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, h.patience, ErrOverloaded)
-	defer cancel()
 	if as == newcomer {
 		if err := h.newcomers.enter(ctx); err != nil {
 			return err
@@ -116,15 +113,18 @@ func (h *Hasher) inTurn(ctx context.Context, as caller, f func() error) error {
 	return f()
 }
 
-// line lets a few in at once. A bounded number waits, first come, first served.
+// line lets a few in at once. A bounded number waits, first come, first served,
+// and not long while it is many.
 type line struct {
-	places  chan struct{}
-	waiting atomic.Int64
-	queue   int64
+	places   chan struct{}
+	waiting  atomic.Int64
+	queue    int64
+	few      int64
+	patience time.Duration
 }
 
-func newLine(atOnce, queue int) *line {
-	return &line{places: make(chan struct{}, atOnce), queue: int64(queue)}
+func newLine(atOnce, queue int, patience time.Duration) *line {
+	return &line{places: make(chan struct{}, atOnce), queue: int64(queue), few: int64(few * atOnce), patience: patience}
 }
 
 func (l *line) enter(ctx context.Context) error {
@@ -133,15 +133,26 @@ func (l *line) enter(ctx context.Context) error {
 		return nil
 	default:
 	}
-	defer l.waiting.Add(-1)
 	if l.waiting.Add(1) > l.queue {
+		l.waiting.Add(-1)
 		return ErrOverloaded
 	}
-	select {
-	case l.places <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	patience := time.NewTicker(l.patience)
+	defer patience.Stop()
+	for {
+		select {
+		case l.places <- struct{}{}:
+			l.waiting.Add(-1)
+			return nil
+		case <-ctx.Done():
+			l.waiting.Add(-1)
+			return ctx.Err()
+		case <-patience.C:
+			if l.waiting.Add(-1) >= l.few {
+				return ErrOverloaded
+			}
+			l.waiting.Add(1)
+		}
 	}
 }
 

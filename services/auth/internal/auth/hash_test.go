@@ -73,7 +73,6 @@ func TestNobodysHashIsAsDear(t *testing.T) {
 func TestHashQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(1, 2)
-	h.patience = time.Minute
 	h.everybody.places <- struct{}{} // somebody hashes
 	ctx, leave := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
@@ -106,22 +105,34 @@ func TestHashQueueIsBounded(t *testing.T) {
 	}
 }
 
-// Whoever has no turn within half a second is turned away.
-func TestNobodyWaitsLongForATurn(t *testing.T) {
+// Of many who wait for half a second all but a few are turned away.
+func TestManyDoNotWaitLongForATurn(t *testing.T) {
 	t.Parallel()
-	h := NewHasher(1, 2)
-	if h.patience != 500*time.Millisecond {
-		t.Errorf("a caller waits %v", h.patience)
+	l := newLine(1, 100, 10*time.Millisecond)
+	l.places <- struct{}{} // somebody hashes, and does not end
+	ctx, leave := context.WithCancel(t.Context())
+	const callers = 20
+	left := make(chan error, callers)
+	for range callers {
+		go func() { left <- l.enter(ctx) }()
 	}
-	h.patience = 10 * time.Millisecond
-	h.everybody.places <- struct{}{} // somebody hashes, and does not end
-	for _, as := range []caller{member, newcomer} {
-		if _, err := h.Verify(t.Context(), as, "", "x"); !errors.Is(err, ErrOverloaded) {
-			t.Errorf("caller %d: %v", as, err)
+	for range callers - few {
+		if err := <-left; !errors.Is(err, ErrOverloaded) {
+			t.Errorf("one of many: %v", err)
 		}
 	}
-	if h.Waiting() != 0 || len(h.newcomers.places) != 0 {
-		t.Errorf("%d still wait", h.Waiting())
+	// The few have waited for longer than their patience by now, and wait on.
+	if n := l.waiting.Load(); n != few {
+		t.Errorf("%d wait", n)
+	}
+	leave()
+	for range few {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("one of the few, whose request ended: %v", err)
+		}
+	}
+	if n := l.waiting.Load(); n != 0 {
+		t.Errorf("%d wait when all have gone", n)
 	}
 }
 
@@ -130,7 +141,6 @@ func TestNobodyWaitsLongForATurn(t *testing.T) {
 func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(2, 6)
-	h.patience = time.Minute
 	ctx, leave := context.WithCancel(t.Context())
 	goOn := make(chan struct{})
 	var newcomers sync.WaitGroup
