@@ -85,13 +85,8 @@ func (h *harness) tryMutant(ctx context.Context, m variant.Mutant, seed uint64) 
 		return "", 0, err
 	}
 	k.bin = out
-	s, err := h.startShop(ctx, k)
-	if err != nil {
-		return "", 0, err
-	}
-	defer func() { err = errors.Join(err, s.stop()) }()
 	for n = 1; n <= tries; n++ {
-		o, err := s.try(ctx, seed+uint64(n), false, f)
+		o, err := h.tryOnce(ctx, k, seed+uint64(n), f)
 		if err != nil {
 			return "", n, err
 		}
@@ -103,6 +98,17 @@ func (h *harness) tryMutant(ctx context.Context, m variant.Mutant, seed uint64) 
 		}
 	}
 	return "", tries, fmt.Errorf("it was not caught in %d trials", tries)
+}
+
+// tryOnce tries in a shop of its own: some faults leave one that can't be broken
+// in the same way again.
+func (h *harness) tryOnce(ctx context.Context, k kind, seed uint64, f fault) (o outcome, err error) {
+	s, err := h.startShop(ctx, k)
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	return s.try(ctx, seed, false, f)
 }
 
 // oneLine is a text's first line, which is all that fits a table.
