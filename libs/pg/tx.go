@@ -50,7 +50,6 @@ func (t *Tx) withBegin(b *pgx.Batch) *pgx.Batch {
 // round trip. What the batch is refused for is an error for which [CommitUnknown]
 // is false; that its answer did not come leaves all of it open.
 func (t *Tx) CommitWith(ctx context.Context, b *pgx.Batch) error {
-	defer t.release()
 	whole := t.withBegin(b)
 	reached := false // all before it were done
 	whole.Queue(`commit`).Fn = func(results pgx.BatchResults) error {
@@ -65,14 +64,13 @@ func (t *Tx) CommitWith(ctx context.Context, b *pgx.Batch) error {
 	_, said := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case err == nil:
+		t.release()
 		return nil
 	case errors.Is(err, pgx.ErrTxCommitRollback) || pgconn.SafeToRetry(err) || said && !reached:
-		if !t.conn.Conn().IsClosed() {
-			// The pool closes a session that is still within a transaction.
-			_, _ = t.conn.Exec(context.WithoutCancel(ctx), `rollback`)
-		}
+		t.Rollback(context.WithoutCancel(ctx))
 		return fmt.Errorf("not committed: %w", err)
 	}
+	t.release()
 	return &commitError{err}
 }
 
