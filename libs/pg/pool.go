@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -32,16 +33,39 @@ var sessionSettings = map[string]string{
 	"random_page_cost": "1.1",
 }
 
+// groupSettings are those of sessions that settle groups, beside the others. What
+// a group does finds a few hundred rows by their keys, whatever else is in the
+// tables: one plan is right for ever, and this is the only one left. Left to
+// itself the server would make a plan for each group, which takes a lone
+// purchase longer than all the rest, or keep one from when a table was small and
+// could be read as a whole.
+var groupSettings = map[string]string{
+	"plan_cache_mode":  "force_generic_plan",
+	"enable_seqscan":   "off",
+	"enable_hashjoin":  "off",
+	"enable_mergejoin": "off",
+}
+
+// OpenForGroups is [Open] for transactions that settle groups, all of whose
+// statements look up rows by keys.
+func OpenForGroups(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Pool, error) {
+	return open(ctx, url, service, maxConns, groupSettings)
+}
+
 // Open makes a pool of at most maxConns sessions for a service. It does not
 // wait for the server: a pool connects when it is used.
 func Open(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Pool, error) {
+	return open(ctx, url, service, maxConns, nil)
+}
+
+func open(ctx context.Context, url, service string, maxConns int32, more map[string]string) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil || !plain(cfg.ConnConfig) {
 		// The library's text repeats the URL, with its password redacted or not.
 		return nil, errors.New("DATABASE_URL can't be read as a Postgres URL")
 	}
-	for name, value := range sessionSettings {
-		cfg.ConnConfig.RuntimeParams[name] = value
+	for _, settings := range []map[string]string{sessionSettings, more} {
+		maps.Copy(cfg.ConnConfig.RuntimeParams, settings)
 	}
 	cfg.ConnConfig.RuntimeParams["application_name"] = service
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second

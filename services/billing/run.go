@@ -79,7 +79,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer reads.Close()
-	settles, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" ledger", groupSession)
+	settles, err := pg.OpenForGroups(ctx, cfg.DatabaseURL.Reveal(), service+" ledger", groupSession)
 	if err != nil {
 		return err
 	}

@@ -29,11 +29,15 @@ import (
 	"lavka/services/catalog/internal/postgres"
 )
 
+// How many sessions a replica uses. Groups have theirs apart, so that no storm
+// of reads keeps purchases waiting: one for each of the two kinds, and one for
+// when another is lost and takes time to close.
 const (
-	// sessions is enough for both kinds of groups, the workers and reads.
-	sessions   = 16
-	drainLimit = 5 * time.Second // for NATS
+	sessions      = 12
+	groupSessions = 3
 )
+
+const drainLimit = 5 * time.Second // for NATS
 
 func run(ctx context.Context, cfg settings, args []string) (err error) {
 	command := "serve"
@@ -81,12 +85,17 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
 	registry := httpserver.NewRegistry()
 
-	// The pool outlives ctx: what is under way when ctx ends is finished.
+	// The pools outlive ctx: what is under way when ctx ends is finished.
 	pool, err := pg.Open(context.WithoutCancel(ctx), cfg.DatabaseURL.Reveal(), "catalog", sessions)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
+	groups, err := pg.OpenForGroups(context.WithoutCancel(ctx), cfg.DatabaseURL.Reveal(), "catalog groups", groupSessions)
+	if err != nil {
+		return err
+	}
+	defer groups.Close()
 	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), "catalog", log, func() {})
 	if err != nil {
 		return err
@@ -102,7 +111,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	store := postgres.New(pool, postgres.Terms{Wait: cfg.PurchaseWait, Expiry: cfg.PurchaseExpiry})
+	store := postgres.New(pool, groups, postgres.Terms{Wait: cfg.PurchaseWait, Expiry: cfg.PurchaseExpiry})
 	defer store.Close()
 	metrics := catalog.NewMetrics(registry)
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser})

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -83,14 +86,24 @@ var (
 	latency = regexp.MustCompile(`latency average = ([0-9.]+) ms`)
 )
 
-// run has so many clients write for a while: on all bills ("uniform"), or on one ("hot").
-func (f *floor) run(ctx context.Context, script string, clients int, span time.Duration) (rate float64, mean time.Duration, err error) {
+// write has so many clients write for a while, on all bills ("uniform") or on
+// one ("hot"), and returns what pgbench says of it.
+func (f *floor) write(ctx context.Context, script string, clients int, span time.Duration, options ...string) ([]byte, error) {
 	seconds := strconv.Itoa(max(1, int(span.Seconds())))
-	cmd := exec.CommandContext(ctx, f.pgbench, "-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, processors)),
+	args := append(options, "-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, processors)),
 		"-T", seconds, "-f", filepath.Join(f.dir, script+".sql"), f.url)
-	out, err := cmd.CombinedOutput()
+	out, err := exec.CommandContext(ctx, f.pgbench, args...).CombinedOutput()
 	if err != nil {
-		return 0, 0, fmt.Errorf("pgbench: %w: %s", err, out)
+		return nil, fmt.Errorf("pgbench: %w: %s", err, out)
+	}
+	return out, nil
+}
+
+// run gives the rate of so many clients, and how long one waits.
+func (f *floor) run(ctx context.Context, script string, clients int, span time.Duration) (rate float64, mean time.Duration, err error) {
+	out, err := f.write(ctx, script, clients, span)
+	if err != nil {
+		return 0, 0, err
 	}
 	r, l := tps.FindSubmatch(out), latency.FindSubmatch(out)
 	if r == nil || l == nil {
@@ -113,6 +126,47 @@ func (f *floor) best(ctx context.Context, script string, clients []int, span tim
 		best = max(best, rate)
 	}
 	return best, nil
+}
+
+// offered gives the 99th percentile of how long a transaction takes, from the
+// moment it was due, when so many are asked for in a second.
+func (f *floor) offered(ctx context.Context, script string, clients int, rate float64, span time.Duration) (p99 time.Duration, err error) {
+	dir, err := os.MkdirTemp(f.dir, "pgbench-*")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if _, err := f.write(ctx, script, clients, span, "--rate", strconv.Itoa(max(1, int(rate))), "--log", "--log-prefix", filepath.Join(dir, "log")); err != nil {
+		return 0, err
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "log*")) // one of each thread
+	if err != nil {
+		return 0, err
+	}
+	var took []time.Duration
+	for _, name := range logs {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(text)) {
+			// client, number, microseconds, ...: the lag is in them (PostgreSQL 15, pgbench, "Per-Transaction Logging").
+			fields := strings.Fields(line)
+			if len(fields) < 3 {
+				return 0, fmt.Errorf("pgbench's log has a line that can't be read: %q", line)
+			}
+			us, err := strconv.ParseInt(fields[2], 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("pgbench's log has a line that can't be read: %q", line)
+			}
+			took = append(took, time.Duration(us)*time.Microsecond)
+		}
+	}
+	if len(took) == 0 {
+		return 0, fmt.Errorf("pgbench wrote nothing at %.0f/s", rate)
+	}
+	slices.Sort(took)
+	return percentile(took, 99), nil
 }
 
 // startEcho starts a bare server in a process of its own (this program's, with

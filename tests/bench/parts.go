@@ -53,8 +53,10 @@ type row struct {
 	notes        []string
 }
 
-func (r *row) median() float64 {
-	sorted := slices.Sorted(slices.Values(r.values))
+func (r *row) median() float64 { return median(r.values) }
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]
 }
 
@@ -293,6 +295,15 @@ func (b *bench) idle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	floorMost, _, err := b.floor.run(ctx, "uniform", 16, b.span/2)
+	if err != nil {
+		return err
+	}
+	floorHalf, err := b.floor.offered(ctx, "uniform", 16, floorMost/2, b.span)
+	if err != nil {
+		return err
+	}
+	b.add("pgbench at half of its maximum, p99 / one client", "", "", floorHalf.Seconds()/floor.Seconds(), fmt.Sprintf("%.0f/s, p99 %s, one client %s", floorMost/2, ms(floorHalf), ms(floor)))
 	b.add("one purchase at a time, p50 / pgbench, one client", "≤ 6", "", one.percentile(50).Seconds()/floor.Seconds(), figures(one))
 	b.add("half of the maximum, open loop, p99 / idle p50", "≤ 10", "", half.percentile(99).Seconds()/one.percentile(50).Seconds(), figures(half))
 	return nil

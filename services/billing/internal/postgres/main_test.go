@@ -54,20 +54,26 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
-// open makes one more store on the same database, as another replica has one.
+// open makes one more store on the same database, as another replica has one,
+// and tells the pool of its groups.
 func (s *shop) open(t *testing.T, url string) (*postgres.Store, *pgxpool.Pool) {
 	t.Helper()
-	pool, err := pg.Open(t.Context(), url, "billing", 8)
+	reads, err := pg.Open(t.Context(), url, "billing", 4)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(pool.Close)
-	store, err := postgres.New(pool, pool, slog.New(slog.DiscardHandler))
+	t.Cleanup(reads.Close)
+	groups, err := pg.OpenForGroups(t.Context(), url, "billing ledger", 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(groups.Close)
+	store, err := postgres.New(reads, groups, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	return store, pool
+	return store, groups
 }
 
 // exec runs a statement as the superuser.

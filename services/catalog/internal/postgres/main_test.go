@@ -45,14 +45,14 @@ func newShop(t *testing.T) *shop {
 // openStore is one more replica.
 func openStore(t *testing.T, url string) *postgres.Store {
 	t.Helper()
-	store := postgres.New(openPool(t, url), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
+	store := postgres.New(openPool(t, url, pg.Open), openPool(t, url, pg.OpenForGroups), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
 	t.Cleanup(store.Close)
 	return store
 }
 
-func openPool(t *testing.T, url string) *pgxpool.Pool {
+func openPool(t *testing.T, url string, open func(context.Context, string, string, int32) (*pgxpool.Pool, error)) *pgxpool.Pool {
 	t.Helper()
-	pool, err := pg.Open(t.Context(), url, "catalog", 8)
+	pool, err := open(t.Context(), url, "catalog", 8)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,9 +28,10 @@ func Migrations() fs.FS {
 
 // Store is the catalog's tables.
 type Store struct {
-	pool  *pgxpool.Pool
-	reads *pg.Reader // for short ones
-	terms Terms
+	pool   *pgxpool.Pool
+	groups *pgxpool.Pool // for transactions that settle groups
+	reads  *pg.Reader    // for short ones
+	terms  Terms
 }
 
 // Terms are the times of a new purchase, by the database's clock.
@@ -39,8 +40,10 @@ type Terms struct {
 	Expiry time.Duration // until billing declines it
 }
 
-// New makes a Store; Close ends it.
-func New(pool *pgxpool.Pool, terms Terms) *Store { return &Store{pool, pg.NewReader(pool), terms} }
+// New makes a Store of a pool of each kind; Close ends it.
+func New(pool, groups *pgxpool.Pool, terms Terms) *Store {
+	return &Store{pool, groups, pg.NewReader(pool), terms}
+}
 
 // Close waits for the reads that are under way.
 func (s *Store) Close() { s.reads.Close() }

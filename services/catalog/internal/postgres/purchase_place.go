@@ -22,10 +22,6 @@ const (
 	placePause = 50 * time.Millisecond // before the database is asked again
 )
 
-// freshPlans has a group's statements planned each time: a plan that was kept
-// from when the table was small would read all of it.
-const freshPlans = `SET LOCAL plan_cache_mode = force_custom_plan`
-
 // Place settles orders. A lost race or connection has the group run again, at
 // most three times, or for two seconds when a COMMIT is in doubt. When the
 // database refuses some of the data, each order is placed alone: the bad one
@@ -74,7 +70,7 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 // placeOnce is the transaction, in two round trips. What another replica has made
 // meanwhile under the same keys is read after it, where it can be seen.
 func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again bool) error {
-	tx, err := pg.Begin(ctx, s.pool)
+	tx, err := pg.Begin(ctx, s.groups)
 	if err != nil {
 		return err
 	}
@@ -95,7 +91,7 @@ func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again boo
 	if !orders.Missing() {
 		return nil
 	}
-	return pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
+	return pg.InTx(ctx, s.groups, func(tx *pg.Tx) error {
 		batch := &pgx.Batch{}
 		readKnown(batch, orders, true)
 		return wrap("read purchases made meanwhile", tx.SendBatch(ctx, batch).Close())
@@ -106,7 +102,6 @@ func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again boo
 // decides by them, in that order.
 func readForOrders(ctx context.Context, tx *pg.Tx, orders *catalog.Orders, again bool) error {
 	batch := &pgx.Batch{}
-	batch.Queue(freshPlans)
 	readKnown(batch, orders, again)
 	products := map[int64]catalog.Product{}
 	batch.Queue(`

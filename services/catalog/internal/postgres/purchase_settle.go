@@ -64,14 +64,13 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 			reasons[i] = (*string)(&answers[i].Reason)
 		}
 	}
-	tx, err := pg.Begin(ctx, s.pool)
+	tx, err := pg.Begin(ctx, s.groups)
 	if err != nil {
 		return settled, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	batch := &pgx.Batch{}
 	batch.Queue(`SET LOCAL synchronous_commit = off`)
-	batch.Queue(freshPlans)
 	// Whether it is pending is asked in a way that no index answers: that of the
 	// pending ones is full of those that have just been settled.
 	batch.Queue(`
@@ -91,7 +90,7 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 	if len(rest) == 0 {
 		return settled, nil
 	}
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.groups.Query(ctx, `
 		SELECT `+purchaseColumns+`
 		FROM catalog.purchases
 		WHERE id = ANY($1)`, rest)

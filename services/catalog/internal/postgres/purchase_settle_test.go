@@ -111,3 +111,36 @@ func TestDueClaimsOnceAndBacksOff(t *testing.T) {
 		t.Errorf("census %+v, %v", census, err)
 	}
 }
+
+// However small the tables are when a group's statements are planned, rows are
+// found by their keys: tables grow.
+func TestGroupsNeverReadAWholeTable(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	tea := s.product(t, "tea", 350)
+	s.mustPlace(t, order(1, tea.ID, "k"))
+	s.exec(t, `ANALYZE catalog.products, catalog.purchases`)
+	read := func() (indexes, tables int) {
+		t.Helper()
+		if err := s.owner.QueryRow(t.Context(), `SELECT sum(idx_scan), sum(seq_scan) FROM pg_stat_user_tables WHERE relname IN ('purchases', 'products')`).Scan(&indexes, &tables); err != nil {
+			t.Fatal(err)
+		}
+		return indexes, tables
+	}
+	// Postgres counts what a session did once a second.
+	const enough = 10 * 3 // by product, key and id, more often than plans are tried
+	indexes, before := read()
+	for begin, end := indexes, time.Now().Add(time.Minute); indexes-begin < enough; {
+		placed := place(t, s.Store, order(1, tea.ID, "k"), order(2, tea.ID, ""))
+		if _, err := s.Settle(t.Context(), []catalog.Answer{{PurchaseID: placed[1].Purchase.ID, Status: catalog.Completed, TransactionID: new(int64(1))}}); err != nil {
+			t.Fatal(err)
+		}
+		var tables int
+		if indexes, tables = read(); tables != before {
+			t.Fatalf("%d tables were read as a whole", tables-before)
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d indexes were read, want %d", indexes-begin, enough)
+		}
+	}
+}
