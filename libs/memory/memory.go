@@ -1,11 +1,15 @@
 // Package memory has the garbage collector of a service take a little memory
-// rather than much time.
+// rather than much time, and give back what it no longer needs.
 package memory
 
 import (
+	"context"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"sync/atomic"
+	"time"
 )
 
 // Ballast is how much is set aside, in bytes.
@@ -26,4 +30,37 @@ func Tune() {
 		ballast.Store(&set)
 		runtime.GC() // the next goal reckons with it
 	}
+}
+
+const (
+	spare = 16 << 20        // bytes that the heap may keep free for what comes next
+	often = 5 * time.Second // costs a collection, under load one of ten or more
+)
+
+// GiveBack returns to the system what the heap keeps free, now and then until ctx
+// ends. Go does so too, but a busy service takes minutes to give back what an
+// hour of too many connections has taken.
+func GiveBack(ctx context.Context) {
+	tick := time.NewTicker(often)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			giveBack()
+		}
+	}
+}
+
+// giveBack says whether there was enough to be worth the collection that comes
+// with it.
+func giveBack() bool {
+	free := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}}
+	metrics.Read(free)
+	if free[0].Value.Uint64() <= spare {
+		return false
+	}
+	debug.FreeOSMemory()
+	return true
 }

@@ -25,3 +25,32 @@ func TestTune(t *testing.T) {
 		}
 	}
 }
+
+func TestGiveBack(t *testing.T) {
+	for giveBack() { // what other tests have left
+	}
+	const taken = 4 * spare
+	garbage := make([]byte, taken)
+	for i := range garbage {
+		garbage[i] = 1
+	}
+	runtime.KeepAlive(garbage)
+	runtime.GC()
+	runtime.GC() // the first one may leave it unswept
+	had := released()
+	if !giveBack() {
+		t.Fatal("nothing was given back")
+	}
+	if now := released(); now < had+taken/2 {
+		t.Errorf("%d bytes given back, of %d", now-had, taken)
+	}
+	if giveBack() {
+		t.Error("it gives back what it has given back")
+	}
+}
+
+func released() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapReleased
+}

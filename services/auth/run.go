@@ -16,6 +16,7 @@ import (
 
 	"lavka/libs/access"
 	"lavka/libs/httpserver"
+	"lavka/libs/memory"
 	"lavka/libs/natsconn"
 	"lavka/libs/pg"
 	"lavka/libs/revocation"
@@ -80,6 +81,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err := cfg.ValidateServe(); err != nil {
 		return err
 	}
+	go memory.GiveBack(ctx)
 	stopTelemetry := telemetry.Start("auth")
 	defer func() { err = errors.Join(err, stopTelemetry(context.WithoutCancel(ctx))) }()
 	registry := httpserver.NewRegistry()

@@ -71,6 +71,7 @@ func run(ctx context.Context, cfg Config, args []string, out io.Writer) (err err
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	memory.Tune()
+	go memory.GiveBack(ctx)
 	stopTraces := telemetry.Start(service)
 	registry := httpserver.NewRegistry()
 

@@ -70,6 +70,7 @@ func run(ctx context.Context, cfg settings, args []string) (err error) {
 
 func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	memory.Tune()
+	go memory.GiveBack(ctx)
 	if err := cfg.validateServe(); err != nil {
 		return err
 	}

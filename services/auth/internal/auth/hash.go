@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +27,6 @@ const (
 	// who are turned away know it within a second. A few wait as long as it takes.
 	patience = 500 * time.Millisecond
 	few      = 4 // for each turn at a time
-	// quiet is how long after the last hash its memory is given back.
-	quiet = time.Second
 )
 
 // Hasher hashes passwords with argon2id (RFC 9106), a few at a time: a storm of
@@ -39,7 +36,6 @@ type Hasher struct {
 	everybody *line
 	newcomers *line
 	dummy     string
-	forget    *time.Timer // gives back the memory of hashes, which is most of what the service takes
 }
 
 // caller is who wants a password hashed.
@@ -61,7 +57,6 @@ func NewHasher(atOnce, queue int) *Hasher {
 		everybody: newLine(atOnce, queue, patience),
 		newcomers: newLine(share, queue*share/atOnce, patience),
 		dummy:     hashPassword(rand.Text()),
-		forget:    time.AfterFunc(quiet, debug.FreeOSMemory),
 	}
 }
 
@@ -109,7 +104,6 @@ func (h *Hasher) inTurn(ctx context.Context, as caller, f func() error) error {
 		return err
 	}
 	defer h.everybody.leave()
-	defer h.forget.Reset(quiet)
 	return f()
 }
 
