@@ -142,7 +142,7 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 		Bills: map[int64]*billing.Bill{}, Held: map[int64]bool{}, Customers: map[int64]*billing.Customer{},
 		Charges: map[uuid.UUID]*billing.Charge{}, Payments: map[int64]*billing.Payment{},
 	}
-	var ids []int64
+	ids := make([]int64, 0, a.items)
 	b := &pgx.Batch{}
 	// Never when locks are skipped: a bill that another transaction is making holds
 	// this one up as a lock does. Left out, its item is held.
@@ -187,8 +187,12 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 		return err
 	}, `SELECT user_id, status FROM billing.customers WHERE user_id = ANY ($1)`, a.users)
 	// Taken under the bills' locks, so that a bill's transactions have rising ids.
-	queue(b, &ids, pgx.RowTo[int64], `SELECT nextval('billing.transaction_ids') FROM generate_series(1, $1::int)`, a.items)
-	b.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Now) })
+	each(b, func(row pgx.CollectableRow) error {
+		var id int64
+		err := row.Scan(&id, &state.Now)
+		ids = append(ids, id)
+		return err
+	}, `SELECT nextval('billing.transaction_ids'), clock_timestamp() FROM generate_series(1, $1::int)`, a.items)
 
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return state, nil, fmt.Errorf("lock and read bills: %w", err)
