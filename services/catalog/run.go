@@ -30,11 +30,12 @@ import (
 )
 
 // How many sessions a replica uses. Groups have theirs apart, so that no storm
-// of reads keeps purchases waiting: one for each of the two kinds, and one for
-// when another is lost and takes time to close.
+// of reads keeps purchases waiting. There are two kinds with one session each,
+// but a session that is lost may take 15 s to be closed, and a try gives up
+// after 6 at the most: without spare ones an outage would go on after its end.
 const (
 	sessions      = 12
-	groupSessions = 3
+	groupSessions = 8
 )
 
 const drainLimit = 5 * time.Second // for NATS
