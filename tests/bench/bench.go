@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// bench is one run.
+type bench struct {
+	*shop
+	size      size
+	floor     *floor
+	work      string
+	only      string
+	rounds    int
+	span      time.Duration // of one measurement
+	levels    []int         // numbers of clients
+	steadyFor int           // measurements
+	rows      []*row
+	past      past
+	curve     []point
+	atRest    map[string]float64 // MiB that each service takes before anybody comes
+	peak      map[string]float64 // the most it has taken under load
+}
+
+// past is what the shop is filled with, once, in the end.
+type past struct{ payments, purchases int }
+
+// point is what so many clients get done.
+type point struct {
+	clients int
+	rate    float64
+	p99     time.Duration
+}
+
+// row is a line of the table: what was measured in all rounds.
+type row struct {
+	name, target string
+	values       []float64 // one a round
+	unit         string    // of the values: "" for ratios, that have a target
+	notes        []string
+}
+
+func (r *row) median() float64 { return median(r.values) }
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+func newBench(short bool, only string, span time.Duration) *bench {
+	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, span: 8 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 38, only: only}
+	b.past = past{payments: 9_000_000, purchases: 1_000_000}
+	if short {
+		b.past = past{payments: 100_000, purchases: 10_000}
+		b.size, b.rounds, b.span, b.levels, b.steadyFor = size{users: 20, billsOfEach: 50, products: 50}, 1, 2*time.Second, []int{8, 32}, 6
+	}
+	if span > 0 {
+		b.span = span
+	}
+	return b
+}
+
+// part measures something, once a round.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (b *bench) parts() []part {
+	return []part{
+		{"purchases", b.purchases},
+		{"idle", b.idle},
+		{"webhook", b.webhook},
+		{"reads", b.reads},
+		{"overload", b.overload},
+		{"storm", b.storm},
+	}
+}
+
+func (b *bench) run(ctx context.Context) error {
+	if b.only == "load" {
+		return b.load(ctx)
+	}
+	if b.only == "" || b.only == "curve" {
+		fmt.Println("more and more clients")
+		if err := b.drawCurve(ctx); err != nil {
+			return fmt.Errorf("curve: %w", err)
+		}
+	}
+	for round := range b.rounds {
+		for _, p := range b.parts() {
+			if ok, err := filepath.Match(b.only, p.name); b.only != "" && !ok || err != nil {
+				continue
+			}
+			fmt.Printf("round %d: %s\n", round+1, p.name)
+			if err := p.run(ctx); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
+	}
+	if ok, err := filepath.Match(b.only, "steady"); b.only == "" || ok || err != nil {
+		fmt.Println("memory, as time goes by")
+		if err := errors.Join(err, b.steady(ctx)); err != nil {
+			return fmt.Errorf("steady: %w", err)
+		}
+	}
+	if ok, err := filepath.Match(b.only, "filled"); b.only != "" && !ok || err != nil {
+		return err
+	}
+	fmt.Println("a shop with a past")
+	return b.filled(ctx)
+}
+
+func (b *bench) add(name, target, unit string, value float64, note string) {
+	i := slices.IndexFunc(b.rows, func(r *row) bool { return r.name == name })
+	if i < 0 {
+		i = len(b.rows)
+		b.rows = append(b.rows, &row{name: name, target: target, unit: unit})
+	}
+	b.rows[i].values = append(b.rows[i].values, value)
+	b.rows[i].notes = append(b.rows[i].notes, note)
+	fmt.Printf("  %-60s %10.2f %s  (%s)\n", name, value, unit, note)
+}
+
+// full measures what so many clients get done, all of it as it should be.
+func (b *bench) full(ctx context.Context, addr string, clients int, a ask) (sample, error) {
+	return b.watched(ctx, func() sample { return closed(ctx, addr, clients, b.span, a) })
+}
+
+// offered measures what is done at a rate, all of it as it should be.
+func (b *bench) offered(ctx context.Context, addr string, connections int, rate float64, span time.Duration, a ask) (sample, error) {
+	return b.watched(ctx, func() sample { return open(ctx, addr, connections, rate, span, a) })
+}
+
+// watched adds what the measurement took of CPU and memory.
+func (b *bench) watched(ctx context.Context, measure func() sample) (sample, error) {
+	before, err := b.cpus()
+	if err != nil {
+		return sample{}, err
+	}
+	during, end := context.WithCancel(ctx)
+	memory := make(chan map[string]float64, 1)
+	failed := make(chan error, 1)
+	go func() {
+		most, err := b.watchMemory(during)
+		memory <- most
+		failed <- err
+	}()
+	s := measure()
+	end()
+	s.memory = <-memory
+	if err := <-failed; err != nil {
+		return s, err
+	}
+	for service, mib := range s.memory {
+		b.peak[service] = max(b.peak[service], mib)
+	}
+	after, err := b.cpus()
+	if err != nil {
+		return s, err
+	}
+	s.cpu = map[string]time.Duration{}
+	for part, had := range after {
+		s.cpu[part] = had - before[part]
+	}
+	if err := s.unexpected(); err != nil {
+		return s, err
+	}
+	return s, ctx.Err()
+}
+
+// each gives, in microseconds of CPU, what one answer took of each part.
+func (s sample) each() string {
+	var parts []string
+	for _, part := range slices.Sorted(maps.Keys(s.cpu)) {
+		if us := float64(s.cpu[part].Microseconds()) / float64(s.kinds["ok"]); us >= 0.5 {
+			parts = append(parts, fmt.Sprintf("%s %.0f", part, us))
+		}
+	}
+	return "µs each: " + strings.Join(parts, ", ")
+}
+
+func figures(s sample) string {
+	return fmt.Sprintf("%.0f/s, p50 %s, p99 %s, generator %.0f %% of the CPU%s; %s", s.rate(), ms(s.percentile(50)), ms(s.percentile(99)), 100*s.generator, s.otherwise(), s.each())
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/1e6) }
