@@ -1,8 +1,10 @@
 package memory
 
 import (
+	"context"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // What is set for the whole process is set back.
@@ -27,30 +29,47 @@ func TestTune(t *testing.T) {
 }
 
 func TestGiveBack(t *testing.T) {
-	for giveBack() { // what other tests have left
-	}
-	const taken = 4 * spare
-	garbage := make([]byte, taken)
-	for i := range garbage {
-		garbage[i] = 1
-	}
-	runtime.KeepAlive(garbage)
-	runtime.GC()
-	runtime.GC() // the first one may leave it unswept
-	had := released()
-	if !giveBack() {
-		t.Fatal("nothing was given back")
-	}
-	if now := released(); now < had+taken/2 {
-		t.Errorf("%d bytes given back, of %d", now-had, taken)
-	}
-	if giveBack() {
-		t.Error("it gives back what it has given back")
+	const busy = 100 << 20
+	var w watch
+	for i, step := range []struct {
+		allocated, free uint64 // since the look before; now
+		want            bool
+	}{
+		{busy, 30 << 20, false},
+		{busy, excess + 1, true}, // after an overload
+		{busy, 30 << 20, false},
+		{rest - 1, 30 << 20, true}, // comes to rest
+		{0, 30 << 20, false},       // once
+		{busy, 30 << 20, false},
+		{0, 0, true}, // what is free is known after the collection that comes with it
+		{0, excess + 1, true},
+	} {
+		if got := w.look(w.allocated+step.allocated, step.free); got != step.want {
+			t.Errorf("look %d: %v, want %v", i+1, got, step.want)
+		}
 	}
 }
 
-func released() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapReleased
+func TestGiveBackReallyDoes(t *testing.T) {
+	const taken = 256 << 20
+	garbage := make([]byte, taken)
+	for i := 0; i < len(garbage); i += 1 << 10 {
+		garbage[i] = 1
+	}
+	runtime.KeepAlive(garbage)
+	garbage = nil
+	runtime.GC()
+	const forced = "/gc/cycles/forced:gc-cycles" // Go gives back by itself too, without one
+	released, before := read("/memory/classes/heap/released:bytes"), read(forced)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { GiveBack(ctx); close(ended) }()
+	for end := time.Now().Add(time.Minute); read(forced) == before || read("/memory/classes/heap/released:bytes") < released+taken/2; {
+		if time.Now().After(end) {
+			t.Fatal("nothing was given back")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	stop()
+	<-ended
 }
