@@ -35,10 +35,9 @@ var sessionSettings = map[string]string{
 
 // groupSettings are those of sessions that settle groups, beside the others. What
 // a group does finds a few hundred rows by their keys, whatever else is in the
-// tables: one plan is right for ever, and this is the only one left. Left to
-// itself the server would make a plan for each group, which takes a lone
-// purchase longer than all the rest, or keep one from when a table was small and
-// could be read as a whole.
+// tables: one plan is right for ever, and this is the only one left. Otherwise the
+// server would make a plan for each group, a third of its work for a lone
+// purchase, or keep one from when a table was small and could be read as a whole.
 var groupSettings = map[string]string{
 	"plan_cache_mode":  "force_generic_plan",
 	"enable_seqscan":   "off",
