@@ -74,7 +74,9 @@ func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) ([]bil
 			return nil, false
 		}
 		var n int
-		err := s.ledger.QueryRow(ctx, "SELECT count(*) FROM billing.transactions WHERE payment_id = $1", item.Payment.ID).Scan(&n)
+		p := item.Payment
+		err := s.ledger.QueryRow(ctx, "SELECT count(*) FROM billing.transactions WHERE payment_id = $1 AND bill_id = $2 AND amount = $3",
+			p.ID, p.BillID, p.Amount).Scan(&n)
 		if err != nil || n == 0 {
 			return nil, false
 		}
