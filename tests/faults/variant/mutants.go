@@ -61,28 +61,40 @@ func Mutants() []Mutant {
 			Edit{customer, "\n\t\tWHERE customers.version < EXCLUDED.version`", "`"}),
 
 		mutant("repeat-before-lock", "billing", "billing answers a repeat without waiting for the bill's lock",
-			Edit{settle, "\tresults, err := s.settleAgain(ctx, items, wait)\n", `	if known, ok := s.answeredBefore(ctx, items); ok {
-		return known
+			Edit{settle, "\tresults, err := s.settleAgain(ctx, items, wait)\n", `	early, rest := s.answeredBefore(ctx, items)
+	if len(rest) == 0 {
+		return early
+	}
+	if len(rest) < len(items) {
+		later := s.Settle(rest)
+		for i := range early {
+			if !early[i].Repeat {
+				early[i], later = later[0], later[1:]
+			}
+		}
+		return early
 	}
 	results, err := s.settleAgain(ctx, items, wait)
 `},
 			Edit{settle, "\nfunc (s *Store) settleAgain(", `
-func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) ([]billing.Result, bool) {
-	results := make([]billing.Result, len(items))
+func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) (early []billing.Result, rest []billing.Item) {
+	early = make([]billing.Result, len(items))
 	for i, item := range items {
-		if item.Payment == nil {
-			return nil, false
-		}
 		var n int
-		p := item.Payment
-		err := s.ledger.QueryRow(ctx, "SELECT count(*) FROM billing.transactions WHERE payment_id = $1 AND bill_id = $2 AND amount = $3",
-			p.ID, p.BillID, p.Amount).Scan(&n)
-		if err != nil || n == 0 {
-			return nil, false
+		if p := item.Payment; p != nil {
+			err := s.ledger.QueryRow(ctx, "SELECT count(*) FROM billing.transactions WHERE payment_id = $1 AND bill_id = $2 AND amount = $3",
+				p.ID, p.BillID, p.Amount).Scan(&n)
+			if err != nil {
+				n = 0
+			}
 		}
-		results[i] = billing.Result{Credited: true, Repeat: true}
+		if n == 0 {
+			rest = append(rest, item)
+			continue
+		}
+		early[i] = billing.Result{Credited: true, Repeat: true}
 	}
-	return results, true
+	return early, rest
 }
 
 func (s *Store) settleAgain(`}),
