@@ -37,7 +37,7 @@ var caught = map[string]struct {
 
 // tries is how often a mutant may get away: what goes wrong only in a certain
 // order does not go wrong each time.
-const tries = 5
+const tries = 12
 
 // tryMutants shows that each broken service is caught, and tries as many at a
 // time as there are processors.
