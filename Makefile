@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz faults mutants bench compiler demo topup verify clean generate lint tools
+.PHONY: help build run test fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
 SERVICES := auth catalog billing
@@ -67,6 +67,10 @@ PAYER = $(if $(filter command,$(firstword $(origin USER))),$(USER))
 
 topup: bin/lavka ## Play the payment provider: make topup USER=1 BILL=1 AMOUNT=100
 	@exec bin/lavka topup --user "$(PAYER)" --bill "$(BILL)" --amount "$(AMOUNT)"
+
+# The id of a problem or of a log line.
+trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id>; without it, in the latest purchase
+	@exec bin/lavka trace $(if $(ID),"$(ID)")
 
 verify: bin/lavka ## Check the ledger of the running shop
 	@exec bin/lavka verify

@@ -14,6 +14,7 @@ const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the s
   lavka [run]                                 run it, until Ctrl-C
   lavka demo                                  tell the whole story against the running shop
   lavka topup --user N --bill N --amount N    play the payment provider
+  lavka trace [ID]                            show what happened in a request, or in the latest purchase
   lavka verify                                check the ledger of the running shop
   lavka clean                                 remove the shop's data, and the binaries beside this one
 
@@ -49,7 +50,7 @@ func dispatch(ctx context.Context, args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, settings, []string) error{
-		"run": run, "demo": demo, "topup": topUp, "verify": verify, "clean": clean,
+		"run": run, "demo": demo, "topup": topUp, "trace": showTrace, "verify": verify, "clean": clean,
 	}
 	do, ok := commands[command]
 	if !ok {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -24,8 +25,13 @@ func run(ctx context.Context, cfg settings, args []string) error {
 		return err
 	}
 	c.Log = slog.New(slog.NewTextHandler(stack.NewLines(os.Stdout, "lavka"), nil))
+	closeTraces, err := keepTraces(ctx, &c)
+	if err != nil {
+		return err
+	}
 	shop, err := stack.Start(ctx, c)
 	if err != nil {
+		err = errors.Join(err, closeTraces())
 		if ctx.Err() != nil {
 			return nil // stopped before it had opened, and all is cleared up
 		}
@@ -35,7 +41,7 @@ func run(ctx context.Context, cfg settings, args []string) error {
 	_, _ = fmt.Print("lavka is ready\n" + welcome(ctx, cfg, shop))
 	<-ctx.Done()
 	_, _ = fmt.Println("\nlavka stops …")
-	return shop.Stop()
+	return errors.Join(shop.Stop(), closeTraces())
 }
 
 // welcome says what is where, and how to begin.

@@ -7,6 +7,12 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // ErrFull means that the queue is full: the item was not taken and nothing
@@ -16,16 +22,21 @@ var ErrFull = errors.New("group: queue is full")
 // ErrClosed means that the group takes no more items.
 var ErrClosed = errors.New("group: closed")
 
-// Config bounds a Group.
+// Config bounds a Group, and says how it is seen.
 type Config struct {
-	Max      int // items in one group
-	Queue    int // items that wait for a group
-	InFlight int // groups that are settled at the same time
+	Name     string // of its spans, such as "settle group"
+	Max      int    // items in one group
+	Queue    int    // items that wait for a group
+	InFlight int    // groups that are settled at the same time
+
+	Sizes prometheus.Observer // of groups, in items; may be nil
+	Waits prometheus.Observer // of items for their group, in seconds; may be nil
 }
 
 // Settle settles a group of items in order of arrival and returns one result
-// for each, in the same order.
-type Settle[T, R any] func(items []T) []R
+// for each, in the same order. Its ctx is the group's: it outlives whoever asked,
+// and holds the group's span.
+type Settle[T, R any] func(ctx context.Context, items []T) []R
 
 // Group collects items and has them settled together.
 type Group[T, R any] struct {
@@ -39,9 +50,13 @@ type Group[T, R any] struct {
 }
 
 type entry[T, R any] struct {
-	item T
-	done func(R)
+	item  T
+	done  func(R)
+	since time.Time
+	rider trace.Span // of who asked, where it is recorded
 }
+
+var tracer = otel.Tracer("lavka/libs/group")
 
 // New starts a Group; Close ends it.
 func New[T, R any](cfg Config, settle Settle[T, R]) *Group[T, R] {
@@ -54,15 +69,16 @@ func New[T, R any](cfg Config, settle Settle[T, R]) *Group[T, R] {
 
 // Add puts an item in the queue; done is called once with its result, from the
 // group's own goroutine, and must not block. It never waits: a full queue is
-// ErrFull, a closed group ErrClosed, and then done is never called.
-func (g *Group[T, R]) Add(item T, done func(R)) error {
+// ErrFull, a closed group ErrClosed, and then done is never called. Of ctx only
+// its span counts: the group's and it refer to each other.
+func (g *Group[T, R]) Add(ctx context.Context, item T, done func(R)) error {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	if g.closed {
 		return ErrClosed
 	}
 	select {
-	case g.queue <- entry[T, R]{item, done}:
+	case g.queue <- entry[T, R]{item, done, time.Now(), recorded(ctx)}:
 		return nil
 	default:
 		return ErrFull
@@ -74,7 +90,7 @@ func (g *Group[T, R]) Add(item T, done func(R)) error {
 func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	result := make(chan R, 1)
 	var none R
-	if err := g.Add(item, func(r R) { result <- r }); err != nil {
+	if err := g.Add(ctx, item, func(r R) { result <- r }); err != nil {
 		return none, err
 	}
 	select {
@@ -103,14 +119,64 @@ func (g *Group[T, R]) Close() {
 func (g *Group[T, R]) work() {
 	for first := range g.queue {
 		entries := g.fill([]entry[T, R]{first})
+		g.observe(entries)
 		items := make([]T, len(entries))
 		for i, e := range entries {
 			items[i] = e.item
 		}
-		for i, r := range g.settle(items) {
+		ctx, span := g.begin(entries)
+		results := g.settle(ctx, items)
+		span.End()
+		for i, r := range results {
 			entries[i].done(r)
 		}
 	}
+}
+
+func (g *Group[T, R]) observe(entries []entry[T, R]) {
+	if g.cfg.Sizes != nil {
+		g.cfg.Sizes.Observe(float64(len(entries)))
+	}
+	if g.cfg.Waits != nil {
+		for _, e := range entries {
+			g.cfg.Waits.Observe(time.Since(e.since).Seconds())
+		}
+	}
+}
+
+func recorded(ctx context.Context) trace.Span {
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		return span
+	}
+	return nil
+}
+
+// begin starts the span of a group. It is in the trace of the first item that is
+// recorded, and linked to and from the others. Where none is, there is none.
+func (g *Group[T, R]) begin(entries []entry[T, R]) (context.Context, trace.Span) {
+	ctx := context.Background()
+	var first trace.Span
+	var links []trace.Link
+	for _, e := range entries {
+		switch {
+		case e.rider == nil:
+		case first == nil:
+			first = e.rider
+		default:
+			links = append(links, trace.Link{SpanContext: e.rider.SpanContext()})
+		}
+	}
+	if first == nil {
+		return ctx, trace.SpanFromContext(ctx)
+	}
+	ctx, span := tracer.Start(trace.ContextWithSpan(ctx, first), g.cfg.Name,
+		trace.WithLinks(links...), trace.WithAttributes(attribute.Int("lavka.group.size", len(entries))))
+	for _, e := range entries {
+		if e.rider != nil && e.rider != first {
+			e.rider.AddLink(trace.Link{SpanContext: span.SpanContext()})
+		}
+	}
+	return ctx, span
 }
 
 // fill takes what is waiting already, and waits for nothing.

@@ -6,6 +6,10 @@ import (
 	"sync"
 	"testing"
 
+	"go.opentelemetry.io/otel"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
 	"lavka/libs/group"
@@ -16,14 +20,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestWhatArrivesWhileAGroupIsSettledGoesIntoTheNext(t *testing.T) {
 	t.Parallel()
 	started, release := make(chan int, 10), make(chan struct{})
-	g := group.New(group.Config{Max: 100, Queue: 100, InFlight: 1}, func(items []int) []int {
+	g := group.New(group.Config{Max: 100, Queue: 100, InFlight: 1}, func(_ context.Context, items []int) []int {
 		started <- len(items)
 		<-release
 		return items
 	})
 	results := make(chan int, 10)
 	add := func(i int) {
-		if err := g.Add(i, func(r int) { results <- r }); err != nil {
+		if err := g.Add(t.Context(), i, func(r int) { results <- r }); err != nil {
 			t.Error(err)
 		}
 	}
@@ -51,7 +55,7 @@ func TestEveryItemIsSettledOnceAndGroupsAreBounded(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	seen := map[int]int{}
-	g := group.New(group.Config{Max: 7, Queue: 1000, InFlight: 3}, func(items []int) []int {
+	g := group.New(group.Config{Max: 7, Queue: 1000, InFlight: 3}, func(_ context.Context, items []int) []int {
 		if len(items) > 7 {
 			t.Errorf("a group of %d", len(items))
 		}
@@ -82,23 +86,23 @@ func TestEveryItemIsSettledOnceAndGroupsAreBounded(t *testing.T) {
 func TestAFullQueueRefusesAtOnceAndCloseSettlesTheRest(t *testing.T) {
 	t.Parallel()
 	started, release := make(chan struct{}, 10), make(chan struct{})
-	g := group.New(group.Config{Max: 10, Queue: 2, InFlight: 1}, func(items []int) []int {
+	g := group.New(group.Config{Max: 10, Queue: 2, InFlight: 1}, func(_ context.Context, items []int) []int {
 		started <- struct{}{}
 		<-release
 		return items
 	})
 	settled := make(chan int, 10)
 	keep := func(r int) { settled <- r }
-	if err := g.Add(1, keep); err != nil {
+	if err := g.Add(t.Context(), 1, keep); err != nil {
 		t.Fatal(err)
 	}
 	<-started
 	for i := 2; i <= 3; i++ {
-		if err := g.Add(i, keep); err != nil {
+		if err := g.Add(t.Context(), i, keep); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := g.Add(4, keep); !errors.Is(err, group.ErrFull) {
+	if err := g.Add(t.Context(), 4, keep); !errors.Is(err, group.ErrFull) {
 		t.Fatalf("a full queue: %v", err)
 	}
 	close(release)
@@ -106,7 +110,7 @@ func TestAFullQueueRefusesAtOnceAndCloseSettlesTheRest(t *testing.T) {
 	if len(settled) != 3 {
 		t.Errorf("%d settled after Close, want 3", len(settled))
 	}
-	if err := g.Add(5, keep); !errors.Is(err, group.ErrClosed) {
+	if err := g.Add(t.Context(), 5, keep); !errors.Is(err, group.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 	g.Close()
@@ -116,7 +120,7 @@ func TestACallerThatLeavesLosesOnlyItsResult(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	settled := make(chan int, 1)
-	g := group.New(group.Config{Max: 1, Queue: 1, InFlight: 1}, func(items []int) []int {
+	g := group.New(group.Config{Max: 1, Queue: 1, InFlight: 1}, func(_ context.Context, items []int) []int {
 		<-release
 		settled <- items[0]
 		return items
@@ -131,4 +135,63 @@ func TestACallerThatLeavesLosesOnlyItsResult(t *testing.T) {
 		t.Errorf("settled %d", got)
 	}
 	g.Close()
+}
+
+// The group's span is in the trace of the first who rides in it, and every other
+// rider and it have a link to each other. Whoever is not recorded has no part.
+func TestAGroupAndItsRidersReferToEachOther(t *testing.T) {
+	ended := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(ended))
+	otel.SetTracerProvider(provider)
+	tracer := provider.Tracer("test")
+	started, release := make(chan struct{}, 2), make(chan struct{})
+	var inside []trace.SpanContext
+	g := group.New(group.Config{Name: "settle group", Max: 10, Queue: 10, InFlight: 1}, func(ctx context.Context, items []int) []int {
+		inside = append(inside, trace.SpanContextFromContext(ctx))
+		started <- struct{}{}
+		<-release
+		return items
+	})
+	add := func(ctx context.Context, i int) {
+		if err := g.Add(ctx, i, func(int) {}); err != nil {
+			t.Error(err)
+		}
+	}
+	add(t.Context(), 0) // alone, and not recorded
+	<-started
+	ctx1, first := tracer.Start(t.Context(), "first")
+	ctx2, second := tracer.Start(t.Context(), "second")
+	add(t.Context(), 1)
+	add(ctx1, 2)
+	add(ctx2, 3)
+	release <- struct{}{}
+	<-started
+	release <- struct{}{}
+	g.Close()
+	first.End()
+	second.End()
+
+	if len(inside) != 2 || inside[0].IsValid() {
+		t.Fatalf("%v: the first group has nobody who is recorded", inside)
+	}
+	spans := map[string]sdktrace.ReadOnlySpan{}
+	for _, s := range ended.Ended() {
+		spans[s.Name()] = s
+	}
+	settle := spans["settle group"]
+	if len(spans) != 3 || settle == nil {
+		t.Fatalf("%v", spans)
+	}
+	if !settle.SpanContext().Equal(inside[1]) || settle.Parent().SpanID() != first.SpanContext().SpanID() || settle.SpanContext().TraceID() != first.SpanContext().TraceID() {
+		t.Errorf("the group is not a step of the first: %+v", settle)
+	}
+	if l := settle.Links(); len(l) != 1 || !l[0].SpanContext.Equal(second.SpanContext()) {
+		t.Errorf("the group's links: %+v", l)
+	}
+	if l := spans["second"].Links(); len(l) != 1 || !l[0].SpanContext.Equal(settle.SpanContext()) {
+		t.Errorf("the second's links: %+v", l)
+	}
+	if l := spans["first"].Links(); len(l) != 0 {
+		t.Errorf("the first's links: %+v", l)
+	}
 }

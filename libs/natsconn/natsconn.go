@@ -14,8 +14,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
 )
 
 // Connect opens a connection that is made again for ever (nats.go's default
@@ -125,30 +123,4 @@ func Missing(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
 		errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, jetstream.ErrNoStreamResponse)
-}
-
-// Inject writes the W3C trace context of ctx into a message's headers.
-func Inject(ctx context.Context, h nats.Header) {
-	otel.GetTextMapPropagator().Inject(ctx, carrier(h))
-}
-
-// Extract reads the W3C trace context of a message's headers.
-func Extract(ctx context.Context, h nats.Header) context.Context {
-	return otel.GetTextMapPropagator().Extract(ctx, carrier(h))
-}
-
-// carrier keeps header names as they are given: NATS headers, unlike HTTP's,
-// are case-sensitive, and W3C names are lower-case.
-type carrier nats.Header
-
-var _ propagation.TextMapCarrier = carrier{}
-
-func (c carrier) Get(key string) string { return nats.Header(c).Get(key) }
-func (c carrier) Set(key, value string) { nats.Header(c).Set(key, value) }
-func (c carrier) Keys() []string {
-	keys := make([]string, 0, len(c))
-	for k := range c {
-		keys = append(keys, k)
-	}
-	return keys
 }

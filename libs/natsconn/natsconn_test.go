@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
 	"lavka/libs/natsconn"
@@ -178,22 +177,6 @@ func TestMissing(t *testing.T) {
 	}
 	if natsconn.Missing(nil) || natsconn.Missing(context.DeadlineExceeded) || natsconn.Missing(nats.ErrConnectionClosed) {
 		t.Error("something else is missing")
-	}
-}
-
-func TestTraceCrosses(t *testing.T) {
-	t.Parallel()
-	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1, 2}, SpanID: trace.SpanID{3}, TraceFlags: trace.FlagsSampled, Remote: true})
-	h := nats.Header{}
-	natsconn.Inject(trace.ContextWithSpanContext(t.Context(), sc), h)
-	if len(h["traceparent"]) != 1 {
-		t.Errorf("%v", h)
-	}
-	if got := trace.SpanContextFromContext(natsconn.Extract(t.Context(), h)); !got.Equal(sc) {
-		t.Errorf("%v, want %v", got, sc)
-	}
-	if trace.SpanContextFromContext(natsconn.Extract(t.Context(), nil)).IsValid() {
-		t.Error("a trace out of nothing")
 	}
 }
 

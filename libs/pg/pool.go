@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
@@ -68,6 +69,8 @@ func open(ctx context.Context, url, service string, maxConns int32, more map[str
 	}
 	cfg.ConnConfig.RuntimeParams["application_name"] = service
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	// Only where a trace is recorded, and never with the values of parameters.
+	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName(), otelpgx.WithDisableConnectionDetailsInAttributes())
 	cfg.MaxConns = maxConns
 	cfg.PingTimeout = time.Second // of a session that was idle: its server may have vanished
 	cfg.MaxConnLifetime = time.Hour

@@ -36,7 +36,7 @@ type Reader struct {
 // NewReader makes a Reader; Close ends it. It uses two sessions of the pool.
 func NewReader(pool *pgxpool.Pool) *Reader {
 	r := &Reader{pool: pool}
-	r.group = group.New(group.Config{Max: readMax, Queue: readQueue, InFlight: readGroups}, r.run)
+	r.group = group.New(group.Config{Name: "read group", Max: readMax, Queue: readQueue, InFlight: readGroups}, r.run)
 	return r
 }
 
@@ -73,9 +73,8 @@ func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToF
 	return rows, Fail(what, err)
 }
 
-func (r *Reader) run(reads []*read) []error {
-	// Not any request's context: its end must not take the others with it.
-	ctx, cancel := context.WithTimeout(context.Background(), readLimit)
+func (r *Reader) run(ctx context.Context, reads []*read) []error {
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
 	err := r.together(ctx, reads)
 	_, refused := errors.AsType[*pgconn.PgError](err)

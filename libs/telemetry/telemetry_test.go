@@ -2,8 +2,8 @@ package telemetry_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -14,12 +14,11 @@ import (
 
 func TestLinesCarryTheTrace(t *testing.T) {
 	t.Parallel()
-	stop := telemetry.Start("test")
-	t.Cleanup(func() {
-		if err := stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	stop, err := telemetry.Start(t.Context(), "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
 	// Also one that is not recorded has an id.
 	ctx, span := otel.Tracer("test").Start(t.Context(), "x")
 	defer span.End()

@@ -82,8 +82,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		return err
 	}
 	go memory.GiveBack(ctx)
-	stopTelemetry := telemetry.Start("auth")
-	defer func() { err = errors.Join(err, stopTelemetry(context.WithoutCancel(ctx))) }()
+	stopTraces, err := telemetry.Start(ctx, "auth", log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	registry := httpserver.NewRegistry()
 	ring, err := keys.Open(cfg.SigningKeys, log)
 	if err != nil {

@@ -72,7 +72,11 @@ func run(ctx context.Context, cfg Config, args []string, out io.Writer) (err err
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	memory.Tune()
 	go memory.GiveBack(ctx)
-	stopTraces := telemetry.Start(service)
+	stopTraces, err := telemetry.Start(ctx, service, log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	registry := httpserver.NewRegistry()
 
 	reads, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, readSessions)
@@ -113,6 +117,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
 	measure(registry, settler)
+	pg.Measure(registry, map[string]*pgxpool.Pool{"reads": reads, "groups": settles})
 	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -164,7 +169,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	purchases.Close()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return errors.Join(served, natsconn.Drain(limit, nc), stopTraces(limit))
+	return errors.Join(served, natsconn.Drain(limit, nc))
 }
 
 // ensureOnReconnect makes billing's stream again when NATS comes back without

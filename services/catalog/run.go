@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -83,8 +84,11 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	stopTracing := telemetry.Start("catalog")
-	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
+	stopTraces, err := telemetry.Start(ctx, "catalog", log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	registry := httpserver.NewRegistry()
 
 	// The pools outlive ctx: what is under way when ctx ends is finished.
@@ -115,6 +119,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	}
 	store := postgres.New(pool, groups, postgres.Terms{Wait: cfg.PurchaseWait, Expiry: cfg.PurchaseExpiry})
 	defer store.Close()
+	pg.Measure(registry, map[string]*pgxpool.Pool{"reads": pool, "groups": groups})
 	metrics := catalog.NewMetrics(registry)
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser})
 	purchases := catalog.NewPurchases(catalog.PurchasesConfig{

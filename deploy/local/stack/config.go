@@ -47,6 +47,9 @@ type Config struct {
 	PostgresSettings map[string]string
 	Volatile         bool
 
+	// TracesURL is where the tools beside the shop find its traces; "" for nowhere.
+	TracesURL string
+
 	// Env is given to every service, and goes over what it would get otherwise.
 	Env map[string]string
 	// Adjust, when it is there, has the last word on the settings of a service's replica (the first is 0) before that is started for the

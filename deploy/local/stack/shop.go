@@ -22,6 +22,7 @@ type Shop struct {
 	AdminLogin    string            `json:"admin_login"`
 	AdminPassword string            `json:"admin_password"` // empty when this run was not told it
 	PaymentKeys   []string          `json:"payment_keys"`
+	TracesURL     string            `json:"traces_url"` // "" when they go elsewhere
 	BinDir        string            `json:"bin_dir"`
 }
 
@@ -40,6 +41,7 @@ func (s *Stack) announce() error {
 		AdminLogin:    s.AdminLogin,
 		AdminPassword: s.AdminPassword,
 		PaymentKeys:   s.PaymentKeys,
+		TracesURL:     s.cfg.TracesURL,
 		BinDir:        s.cfg.BinDir,
 	}
 	for service, replicas := range s.replicas {

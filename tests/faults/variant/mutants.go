@@ -66,7 +66,7 @@ func Mutants() []Mutant {
 		return early
 	}
 	if len(rest) < len(items) {
-		later := s.Settle(rest)
+		later := s.Settle(ctx, rest)
 		for i := range early {
 			if !early[i].Repeat {
 				early[i], later = later[0], later[1:]

@@ -13,7 +13,7 @@ import (
 // Ledger stores decisions. It takes as long as its database's limits allow.
 type Ledger interface {
 	// Settle decides the items in one transaction and gives a result for each.
-	Settle(items []Item) []Result
+	Settle(ctx context.Context, items []Item) []Result
 	// RecordRefused keeps a correctly signed payment that was refused.
 	RecordRefused(ctx context.Context, p Payment, reason string) error
 }
@@ -50,9 +50,9 @@ func (s *Settler) Close() { s.group.Close() }
 func (s *Settler) Waiting() int { return s.group.Waiting() }
 
 // Charge has a purchase decided; done hears of it and must not block. An error
-// means that nothing was taken.
-func (s *Settler) Charge(r ChargeRequest, done func(Result)) error {
-	return s.group.Add(Item{Charge: &r}, done)
+// means that nothing was taken. The end of ctx changes nothing.
+func (s *Settler) Charge(ctx context.Context, r ChargeRequest, done func(Result)) error {
+	return s.group.Add(ctx, Item{Charge: &r}, done)
 }
 
 // Pay credits a payment and returns after the commit. Repeat tells that it had

@@ -22,7 +22,7 @@ type ledger struct {
 	lost    error // what keeping a refusal fails with
 }
 
-func (l *ledger) Settle(items []Item) []Result { return l.settle(items) }
+func (l *ledger) Settle(_ context.Context, items []Item) []Result { return l.settle(items) }
 
 func (l *ledger) RecordRefused(ctx context.Context, _ Payment, code string) error {
 	if ctx.Err() != nil {
@@ -110,7 +110,7 @@ func TestAFullQueueCreditsNothing(t *testing.T) {
 		return make([]Result, len(items))
 	}}
 	s := NewSettler(l, group.Config{Max: 1, Queue: 0, InFlight: 1})
-	for s.Charge(ChargeRequest{}, func(Result) {}) != nil {
+	for s.Charge(t.Context(), ChargeRequest{}, func(Result) {}) != nil {
 		// Until the worker stands ready: a queue without room takes only what it is waiting for.
 	}
 	<-started

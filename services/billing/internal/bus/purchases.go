@@ -14,11 +14,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/trace"
 
 	"lavka/libs/money"
 	"lavka/libs/natsconn"
+	"lavka/libs/natstrace"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
 )
@@ -51,7 +50,6 @@ type Purchases struct {
 	settler *billing.Settler
 	rejects Rejects
 	log     *slog.Logger
-	tracer  trace.Tracer
 
 	outcomes *prometheus.CounterVec
 	rejected prometheus.Counter
@@ -66,8 +64,7 @@ const storeLimit = 10 * time.Second
 func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settler, rejects Rejects, log *slog.Logger, registry prometheus.Registerer) *Purchases {
 	p := &Purchases{
 		nc: nc, js: js, settler: settler, rejects: rejects, log: log,
-		tracer: otel.Tracer("lavka/services/billing/internal/bus"),
-		slots:  make(chan struct{}, 2*GroupMax),
+		slots: make(chan struct{}, 2*GroupMax),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "billing_charges_total", Help: "Decisions on purchases by outcome, repeats included.",
 		}, []string{"outcome"}),
@@ -85,7 +82,7 @@ func (p *Purchases) Run(ctx context.Context) error {
 	return natsconn.Listener{
 		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax, Open: p.open,
 		Handle: func(ctx context.Context, msg jetstream.Msg) error {
-			p.handle(natsconn.Extract(ctx, msg.Headers()), msg)
+			p.handle(ctx, msg)
 			return nil
 		},
 	}.Run(ctx)
@@ -134,7 +131,7 @@ func (p *Purchases) open(ctx context.Context) (jetstream.Consumer, error) {
 }
 
 func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
-	ctx, span := p.tracer.Start(ctx, "process "+wire.SubjectRequested, trace.WithSpanKind(trace.SpanKindConsumer))
+	ctx, span := natstrace.Process(ctx, wire.SubjectRequested, msg.Headers(), msg.Data())
 	p.slots <- struct{}{}
 	finish := func(r billing.Result) {
 		defer func() { <-p.slots }()
@@ -142,7 +139,7 @@ func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
 		p.answer(ctx, msg, r)
 	}
 	charge := func(r billing.ChargeRequest) {
-		err := p.settler.Charge(r, func(r billing.Result) {
+		err := p.settler.Charge(ctx, r, func(r billing.Result) {
 			if r.Poison != nil { // that asks the database, and a group must not wait for it
 				go finish(r)
 				return
@@ -246,7 +243,8 @@ func (p *Purchases) reply(ctx context.Context, msg jetstream.Msg, c *billing.Cha
 		return fmt.Errorf("write answer: %w", err)
 	}
 	out := &nats.Msg{Subject: to, Data: data, Header: nats.Header{}}
-	natsconn.Inject(ctx, out.Header)
+	_, span := natstrace.Send(ctx, wire.SubjectAnswered, out)
+	defer span.End()
 	return p.nc.PublishMsg(out)
 }
 

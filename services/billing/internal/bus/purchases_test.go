@@ -104,7 +104,7 @@ func (d *desk) user(id int64, status string, version int64) {
 
 func (d *desk) credit(payment, user, bill int64, amount money.Amount) {
 	d.t.Helper()
-	r := d.store.Settle([]billing.Item{{Payment: &billing.Payment{ID: payment, UserID: user, BillID: bill, Amount: amount}}})
+	r := d.store.Settle(d.t.Context(), []billing.Item{{Payment: &billing.Payment{ID: payment, UserID: user, BillID: bill, Amount: amount}}})
 	if !r[0].Credited {
 		d.t.Fatalf("%+v", r[0])
 	}

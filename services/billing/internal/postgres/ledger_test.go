@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -19,7 +20,7 @@ func TestAGroupIsDecidedInOrderOfArrival(t *testing.T) {
 	buy := purchase(1, 10, 400)
 	late := purchase(1, 10, 1)
 	late.Charge.ExpiresAt = time.Now().Add(-time.Hour)
-	r := s.Settle([]billing.Item{
+	r := s.Settle(t.Context(), []billing.Item{
 		purchase(1, 10, 400), // there is no such bill yet... but a payment in this group makes it
 		payment(1, 1, 10, 1000),
 		buy, buy,
@@ -50,7 +51,7 @@ func TestAGroupIsDecidedInOrderOfArrival(t *testing.T) {
 	if n := s.count(t, "billing.bills"); n != 2 {
 		t.Errorf("there are %d bills, want 10 and 12 only", n)
 	}
-	again := s.Settle([]billing.Item{buy, payment(1, 1, 10, 1000), late})
+	again := s.Settle(t.Context(), []billing.Item{buy, payment(1, 1, 10, 1000), late})
 	if outcome(again[0]) != "settled again" || *again[0].Charge.Balance != 600 || *again[0].Charge.TransactionID != *r[2].Charge.TransactionID ||
 		outcome(again[1]) != "credited again" || outcome(again[2]) != "expired again" {
 		t.Errorf("asked again: %s %s %s", outcome(again[0]), outcome(again[1]), outcome(again[2]))
@@ -61,8 +62,8 @@ func TestAGroupIsDecidedInOrderOfArrival(t *testing.T) {
 func TestARefusedPaymentMakesNoBill(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.Settle([]billing.Item{payment(1, 1, 10, 5)})
-	r := s.Settle([]billing.Item{payment(1, 1, 11, 5), payment(2, 404, 12, 5)})
+	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 5)})
+	r := s.Settle(t.Context(), []billing.Item{payment(1, 1, 11, 5), payment(2, 404, 12, 5)})
 	if outcome(r[0]) != "transaction_conflict" || outcome(r[1]) != "user_not_found" {
 		t.Errorf("%s, %s", outcome(r[0]), outcome(r[1]))
 	}
@@ -75,7 +76,7 @@ func TestTwoReplicasSettleTheSameThings(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	other, _ := s.open(t, s.db.URL("billing"))
-	s.Settle([]billing.Item{payment(1, 1, 10, 10_000), payment(2, 2, 20, 10_000), payment(3, 3, 30, 10_000)})
+	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 10_000), payment(2, 2, 20, 10_000), payment(3, 3, 30, 10_000)})
 	var items []billing.Item
 	for i := range 400 {
 		user := int64(i%3 + 1)
@@ -85,7 +86,7 @@ func TestTwoReplicasSettleTheSameThings(t *testing.T) {
 	var all sync.WaitGroup
 	var answers sync.Map
 	for r, store := range []interface {
-		Settle([]billing.Item) []billing.Result
+		Settle(context.Context, []billing.Item) []billing.Result
 	}{s.Store, other} {
 		for worker := range 2 {
 			all.Go(func() {
@@ -94,7 +95,7 @@ func TestTwoReplicasSettleTheSameThings(t *testing.T) {
 				random.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
 				for len(mine) > 0 {
 					n := min(len(mine), 1+random.IntN(60))
-					for i, result := range store.Settle(mine[:n]) {
+					for i, result := range store.Settle(t.Context(), mine[:n]) {
 						if result.Err != nil || result.Poison != nil {
 							t.Errorf("%+v", result)
 						}
@@ -121,7 +122,7 @@ func TestTwoReplicasSettleTheSameThings(t *testing.T) {
 func TestGroupsNeverReadAWholeTable(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.Settle([]billing.Item{payment(1, 1, 10, 1000), purchase(1, 10, 1)})
+	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), purchase(1, 10, 1)})
 	s.exec(t, `ANALYZE billing.bills, billing.customers, billing.transactions, billing.charges`)
 	read := func() (indexes, tables int) {
 		t.Helper()
@@ -134,7 +135,7 @@ func TestGroupsNeverReadAWholeTable(t *testing.T) {
 	const enough = 10 * 5 // by bill twice, purchase, payment and customer, more often than plans are tried
 	indexes, before := read()
 	for begin, end, id := indexes, time.Now().Add(time.Minute), int64(2); indexes-begin < enough; id++ {
-		for i, r := range s.Settle([]billing.Item{payment(1, 1, 10, 1000), payment(id, 1, id, 1000), purchase(1, 10, 1)}) {
+		for i, r := range s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), payment(id, 1, id, 1000), purchase(1, 10, 1)}) {
 			if r.Err != nil {
 				t.Fatalf("item %d: %v", i, r.Err)
 			}
@@ -153,7 +154,7 @@ func TestGroupsNeverReadAWholeTable(t *testing.T) {
 func TestABillThatIsHeldHoldsNobodyElse(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.Settle([]billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 1000)})
+	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 1000)})
 	frozen, err := s.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -163,14 +164,14 @@ func TestABillThatIsHeldHoldsNobodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	on10, on20, on30 := purchase(1, 10, 1), purchase(2, 20, 1), purchase(3, 30, 1)
-	r := s.Settle([]billing.Item{on10, payment(1, 1, 10, 1000), on20, on30})
+	r := s.Settle(t.Context(), []billing.Item{on10, payment(1, 1, 10, 1000), on20, on30})
 	if !r[0].Held || !r[1].Held || outcome(r[2]) != "settled" || outcome(r[3]) != "bill_not_found" {
 		t.Errorf("%+v", r)
 	}
 	if err := frozen.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.Settle([]billing.Item{on10, payment(1, 1, 10, 1000)}); outcome(r[0]) != "settled" || outcome(r[1]) != "credited again" {
+	if r := s.Settle(t.Context(), []billing.Item{on10, payment(1, 1, 10, 1000)}); outcome(r[0]) != "settled" || outcome(r[1]) != "credited again" {
 		t.Errorf("after it was let go: %s, %s", outcome(r[0]), outcome(r[1]))
 	}
 	s.verify(t)
@@ -181,7 +182,7 @@ func TestABillThatIsHeldHoldsNobodyElse(t *testing.T) {
 func TestABillThatIsBeingMadeHoldsNobodyElse(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.Settle([]billing.Item{payment(1, 1, 10, 1000)})
+	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000)})
 	frozen, err := s.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -190,14 +191,14 @@ func TestABillThatIsBeingMadeHoldsNobodyElse(t *testing.T) {
 	if _, err := frozen.Exec(t.Context(), `INSERT INTO billing.bills (id, user_id) VALUES (50, 2)`); err != nil {
 		t.Fatal(err)
 	}
-	r := s.Settle([]billing.Item{payment(2, 2, 50, 5), purchase(1, 10, 1), purchase(1, 404, 1), payment(3, 1, 10, 5)})
+	r := s.Settle(t.Context(), []billing.Item{payment(2, 2, 50, 5), purchase(1, 10, 1), purchase(1, 404, 1), payment(3, 1, 10, 5)})
 	if !r[0].Held || outcome(r[1]) != "settled" || outcome(r[2]) != "bill_not_found" || outcome(r[3]) != "credited" {
 		t.Errorf("%s %s %s %s", outcome(r[0]), outcome(r[1]), outcome(r[2]), outcome(r[3]))
 	}
 	if err := frozen.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.Settle([]billing.Item{payment(2, 2, 50, 5)}); outcome(r[0]) != "credited" {
+	if r := s.Settle(t.Context(), []billing.Item{payment(2, 2, 50, 5)}); outcome(r[0]) != "credited" {
 		t.Errorf("when it is there: %s", outcome(r[0]))
 	}
 	s.verify(t)
@@ -209,7 +210,7 @@ func TestABillThatIsBeingMadeHoldsNobodyElse(t *testing.T) {
 func TestAPoisonousItemFailsAlone(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.Settle([]billing.Item{payment(1, 1, 10, 100_000)})
+	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 100_000)})
 	s.exec(t, `ALTER TABLE billing.transactions ADD CONSTRAINT poison CHECK (abs(amount) <> 666)`)
 	items := make([]billing.Item, 100)
 	for i := range items {
@@ -222,7 +223,7 @@ func TestAPoisonousItemFailsAlone(t *testing.T) {
 	items[52] = payment(52, 1, 10, money.Max)
 	items[53] = items[0]
 	items[54] = payment(1, 1, 10, 1)
-	s.Settle([]billing.Item{payment(2, 2, 20, 100)})
+	s.Settle(t.Context(), []billing.Item{payment(2, 2, 20, 100)})
 	frozen, err := s.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +239,7 @@ func TestAPoisonousItemFailsAlone(t *testing.T) {
 		17: "poison", 42: "poison", 50: "bill_not_found", 51: "user_not_found", 52: "balance_limit",
 		53: "settled again", 54: "transaction_conflict", 55: "undecided", 56: "held", 57: "held",
 	}
-	for i, r := range s.Settle(items) {
+	for i, r := range s.Settle(t.Context(), items) {
 		want := special[i]
 		if want == "" {
 			want = "settled"
@@ -250,7 +251,7 @@ func TestAPoisonousItemFailsAlone(t *testing.T) {
 	if b := s.balance(t, 10); b != 100_000-90*10 {
 		t.Errorf("the bill holds %d, want what 90 purchases leave", b)
 	}
-	if r := s.Settle([]billing.Item{payment(60, 3, 60, 666)}); outcome(r[0]) != "poison" {
+	if r := s.Settle(t.Context(), []billing.Item{payment(60, 3, 60, 666)}); outcome(r[0]) != "poison" {
 		t.Errorf("alone, on a bill that it would make: %s", outcome(r[0]))
 	}
 	s.verify(t)
@@ -260,7 +261,7 @@ func TestTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.pool.Close()
-	for _, r := range s.Settle([]billing.Item{purchase(1, 10, 1), payment(1, 1, 10, 1)}) {
+	for _, r := range s.Settle(t.Context(), []billing.Item{purchase(1, 10, 1), payment(1, 1, 10, 1)}) {
 		if r.Err == nil {
 			t.Errorf("%+v", r)
 		}

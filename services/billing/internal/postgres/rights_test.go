@@ -14,7 +14,7 @@ import (
 func TestTheServiceCannotRewriteTheLedger(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.Settle([]billing.Item{payment(1, 1, 10, 1000), purchase(1, 10, 1)})
+	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), purchase(1, 10, 1)})
 	for _, sql := range []string{
 		`UPDATE billing.transactions SET amount = 1`,
 		`DELETE FROM billing.transactions`,

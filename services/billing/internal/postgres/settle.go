@@ -15,9 +15,9 @@ const tries = 3
 // the failure asks for: a lost race, connection or COMMIT is run again, since
 // the second run finds what the first has done; a bill that somebody holds is
 // skipped; data that the server refuses is found by settling each item alone.
-func (s *Store) Settle(items []billing.Item) []billing.Result {
-	// Not any request's context: a cancelled COMMIT would be of unknown outcome.
-	ctx := context.Background()
+//
+// No request's end may end ctx: a cancelled COMMIT is of unknown outcome.
+func (s *Store) Settle(ctx context.Context, items []billing.Item) []billing.Result {
 	results, err := s.settleAgain(ctx, items, wait)
 	if pg.LockTimeout(err) {
 		results, err = s.settleAgain(ctx, items, skip)

@@ -18,7 +18,7 @@ func TestNothingOutrunsAStandby(t *testing.T) {
 	paid := payment(1, 1, 7, 1000)
 	bought, poor, lost := purchase(1, 7, 100), purchase(1, 7, 5000), purchase(1, 99, 100)
 	unreadable := billing.Item{Charge: &billing.ChargeRequest{PurchaseID: uuid.New(), ExpiresAt: time.Now().Add(-time.Hour), Unreadable: true}}
-	s.Settle([]billing.Item{paid, bought, poor, lost, unreadable})
+	s.Settle(t.Context(), []billing.Item{paid, bought, poor, lost, unreadable})
 	// From here on commits wait for the standby that TestMain names and nobody is.
 	s.exec(t, "ALTER DATABASE "+s.db.Name+" SET synchronous_commit = on")
 	// release ends all waits, as an operator's cancel does, and counts them.
@@ -45,7 +45,7 @@ func TestNothingOutrunsAStandby(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				store.Settle([]billing.Item{item})
+				store.Settle(t.Context(), []billing.Item{item})
 			}()
 			for waited, ended := 0, false; !ended; {
 				select {

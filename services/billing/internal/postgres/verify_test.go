@@ -47,7 +47,7 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newShop(t)
-			s.Settle([]billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 600), purchase(1, 10, 400), purchase(2, 20, 601)})
+			s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 600), purchase(1, 10, 400), purchase(2, 20, 601)})
 			v, err := s.Verify(t.Context())
 			if err != nil || v != (postgres.Verified{Bills: 2, Transactions: 3, Charges: 2}) {
 				t.Fatalf("before: %+v, %v", v, err)

@@ -1,13 +1,17 @@
 package bus
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 
 	"lavka/libs/money"
+	"lavka/libs/natstrace"
 	"lavka/libs/wire"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -21,20 +25,27 @@ const (
 // Listen hands billing's answers to this replica to take, until the connection
 // is drained. What can't be read or not be taken is dropped: billing is asked
 // again.
-func Listen(nc *nats.Conn, replicaID string, take func(catalog.Answer) bool, log *slog.Logger, registry prometheus.Registerer) error {
+func Listen(nc *nats.Conn, replicaID string, take func(ctx context.Context, a catalog.Answer, done func()) bool, log *slog.Logger, registry prometheus.Registerer) error {
 	unreadable := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "catalog_answers_unreadable_total", Help: "Answers of billing that could not be understood.",
 	})
 	registry.MustRegister(unreadable)
 	sub, err := nc.Subscribe(answerSubject(replicaID), func(msg *nats.Msg) {
+		ctx, span := natstrace.Process(context.Background(), wire.SubjectAnswered, msg.Header, msg.Data)
 		m, err := wire.DecodePurchaseAnswered(msg.Data)
 		if err != nil {
 			unreadable.Inc()
-			log.Error("an answer of billing can't be read", "error", err)
+			span.SetStatus(codes.Error, "it can't be read")
+			span.End()
+			log.ErrorContext(ctx, "an answer of billing can't be read", "error", err)
 			return
 		}
-		if !take(answer(m)) {
-			log.Debug("no room for an answer of billing; it will be asked again", "purchase_id", m.PurchaseID)
+		if span.IsRecording() {
+			span.SetAttributes(attribute.Stringer("lavka.purchase_id", m.PurchaseID), attribute.String("lavka.outcome", m.Outcome))
+		}
+		if !take(ctx, answer(m), func() { span.End() }) {
+			span.End()
+			log.DebugContext(ctx, "no room for an answer of billing; it will be asked again", "purchase_id", m.PurchaseID)
 		}
 	})
 	if err != nil {

@@ -9,8 +9,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/attribute"
 
-	"lavka/libs/natsconn"
+	"lavka/libs/natstrace"
+	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -47,6 +49,15 @@ func (r *Requests) Connected() bool { return r.nc.IsConnected() }
 // duplicate window the same purchase could not be sent again. It is not tried
 // again here either; the sweeper does that.
 func (r *Requests) Send(ctx context.Context, p catalog.Purchase) (<-chan error, error) {
+	return r.send(ctx, p, false)
+}
+
+// SendAgain is Send, in the trace of the request that made the purchase.
+func (r *Requests) SendAgain(ctx context.Context, p catalog.Purchase) (<-chan error, error) {
+	return r.send(telemetry.WithTraceparent(ctx, p.Trace), p, true)
+}
+
+func (r *Requests) send(ctx context.Context, p catalog.Purchase, again bool) (<-chan error, error) {
 	if !r.Connected() {
 		return nil, errNotConnected
 	}
@@ -57,7 +68,11 @@ func (r *Requests) Send(ctx context.Context, p catalog.Purchase) (<-chan error, 
 		return nil, fmt.Errorf("write purchase request: %w", err)
 	}
 	msg := &nats.Msg{Subject: wire.SubjectRequested, Data: data, Header: nats.Header{wire.HeaderReply: {r.reply}}}
-	natsconn.Inject(ctx, msg.Header)
+	_, span := natstrace.Send(ctx, wire.SubjectRequested, msg)
+	defer span.End()
+	if span.IsRecording() {
+		span.SetAttributes(attribute.Stringer("lavka.purchase_id", p.ID), attribute.Bool("lavka.sent_again", again))
+	}
 	ack, err := r.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait), jetstream.WithRetryAttempts(0))
 	if err != nil {
 		return nil, fmt.Errorf("publish purchase request: %w", err)

@@ -3,12 +3,14 @@ package catalog
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lavka/libs/group"
 	"lavka/libs/problem"
 )
 
 // Metrics are what an operator watches.
 type Metrics struct {
 	groups    *prometheus.HistogramVec
+	waits     *prometheus.HistogramVec
 	purchases *prometheus.CounterVec
 	pending   prometheus.Gauge
 	oldest    prometheus.Gauge
@@ -25,6 +27,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		groups: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "catalog_group_size", Help: "Items settled in one transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}, []string{"kind"}),
+		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "catalog_group_wait_seconds", Help: "Time that an item waits for its group.", Buckets: prometheus.ExponentialBuckets(.001, 2, 13),
+		}, []string{"kind"}),
 		purchases: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "catalog_purchases_total", Help: "Answers to POST /purchases, by status or problem code.",
 		}, []string{"outcome"}),
@@ -36,12 +41,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		dropped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answers_dropped_total", Help: "Answers of billing that found the queue full."}),
 		unwritten: prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answer_groups_failed_total", Help: "Groups of answers of which not all could be written."}),
 	}
-	registry.MustRegister(m.groups, m.purchases, m.pending, m.oldest, m.resent, m.refused, m.unsent, m.dropped, m.unwritten)
+	registry.MustRegister(m.groups, m.waits, m.purchases, m.pending, m.oldest, m.resent, m.refused, m.unsent, m.dropped, m.unwritten)
 	return m
 }
 
-func (m *Metrics) group(kind string, size int) {
-	m.groups.WithLabelValues(kind).Observe(float64(size))
+// group has a kind of groups measured.
+func (m *Metrics) group(kind string, cfg group.Config) group.Config {
+	cfg.Sizes, cfg.Waits = m.groups.WithLabelValues(kind), m.waits.WithLabelValues(kind)
+	return cfg
 }
 
 func (m *Metrics) bought(p Placement) {

@@ -64,6 +64,7 @@ type Purchase struct {
 	CreatedAt     time.Time
 	ExpiresAt     time.Time // billing declines it from then on
 	SettledAt     *time.Time
+	Trace         string // W3C traceparent of the request that made it; "" for none
 }
 
 // Refusal is a decline as the buyer is told, the first time and every time
@@ -96,6 +97,7 @@ type Order struct {
 	BillID        int64
 	ExpectedPrice *money.Amount
 	Key           string
+	Trace         string // W3C traceparent of the request; "" for none
 }
 
 // NewOrder makes an order, or gives a problem. An id is taken when the order
@@ -149,7 +151,7 @@ func (o Order) purchase(product *Product) (Purchase, error) {
 	}
 	return Purchase{
 		ID: o.ID, UserID: o.UserID, ProductID: o.ProductID, Title: product.Title, Price: product.Price,
-		BillID: o.BillID, ExpectedPrice: o.ExpectedPrice, Key: o.Key, Status: Pending,
+		BillID: o.BillID, ExpectedPrice: o.ExpectedPrice, Key: o.Key, Status: Pending, Trace: o.Trace,
 	}, nil
 }
 

@@ -40,10 +40,11 @@ type Settled struct {
 	At         time.Time
 }
 
-// Answered takes an answer and does not wait. It says whether there was room
-// for it; billing can be asked again.
-func (s *Purchases) Answered(a Answer) bool {
-	err := s.answers.Add(a, func(struct{}) {})
+// Answered takes an answer and does not wait; done hears when it has been written.
+// It says whether there was room for it; if not, done is never called, and
+// billing can be asked again.
+func (s *Purchases) Answered(ctx context.Context, a Answer, done func()) bool {
+	err := s.answers.Add(ctx, a, func(struct{}) { done() })
 	if err != nil {
 		s.Metrics.dropped.Inc()
 	}
@@ -52,9 +53,7 @@ func (s *Purchases) Answered(a Answer) bool {
 
 // settle writes a group of answers and then wakes who waits for them: what a
 // buyer is told, a later look shows.
-func (s *Purchases) settle(answers []Answer) []struct{} {
-	s.Metrics.group("answers", len(answers))
-	ctx := context.Background()
+func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 	byID := distinct(answers)
 	settled, err := s.Store.Settle(ctx, slices.Collect(maps.Values(byID)))
 	if err != nil {

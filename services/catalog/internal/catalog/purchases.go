@@ -29,6 +29,9 @@ type Requests interface {
 	// Send asks billing to charge a pending purchase. It does not wait:
 	// failed gets an error when the request was not taken after all.
 	Send(ctx context.Context, p Purchase) (failed <-chan error, err error)
+	// SendAgain is Send for somebody who is no longer there: it belongs to the
+	// trace of the request that made the purchase.
+	SendAgain(ctx context.Context, p Purchase) (failed <-chan error, err error)
 	// Connected says whether Send has a chance at all.
 	Connected() bool
 }
@@ -71,8 +74,8 @@ func NewPurchases(cfg PurchasesConfig) *Purchases {
 		cfg.Queue = placeQueue
 	}
 	s := &Purchases{PurchasesConfig: cfg, waiters: newWaiters()}
-	s.orders = group.New(group.Config{Max: groupMax, Queue: cfg.Queue, InFlight: inFlight}, s.place)
-	s.answers = group.New(group.Config{Max: groupMax, Queue: answerQueue, InFlight: inFlight}, s.settle)
+	s.orders = group.New(cfg.Metrics.group("orders", group.Config{Name: "insert group", Max: groupMax, Queue: cfg.Queue, InFlight: inFlight}), s.place)
+	s.answers = group.New(cfg.Metrics.group("answers", group.Config{Name: "result group", Max: groupMax, Queue: answerQueue, InFlight: inFlight}), s.settle)
 	return s
 }
 
@@ -170,11 +173,10 @@ type queued struct {
 	since time.Time
 }
 
-// place settles a group of orders. It runs on a context of its own: a COMMIT
-// is never cancelled because a buyer has left. What has waited too long is not
+// place settles a group of orders, on the group's context: a COMMIT is never
+// cancelled because a buyer has left. What has waited too long is not
 // placed: its buyer is about to hear that it can't be told.
-func (s *Purchases) place(waiting []queued) []Placement {
-	s.Metrics.group("orders", len(waiting))
+func (s *Purchases) place(ctx context.Context, waiting []queued) []Placement {
 	placements := make([]Placement, len(waiting))
 	var orders []Order
 	var at []int
@@ -189,7 +191,7 @@ func (s *Purchases) place(waiting []queued) []Placement {
 		return placements
 	}
 	group := NewOrders(orders, s.Backlog)
-	s.Store.Place(context.Background(), group)
+	s.Store.Place(ctx, group)
 	for i, p := range group.Placements() {
 		placements[at[i]] = p
 		if p.Err == nil && !p.Replayed {

@@ -80,6 +80,9 @@ func (w *wire) Send(_ context.Context, p Purchase) (<-chan error, error) {
 	w.sent <- p.ID
 	return w.failed, nil
 }
+func (w *wire) SendAgain(ctx context.Context, p Purchase) (<-chan error, error) {
+	return w.Send(ctx, p)
+}
 
 func newTill(t *testing.T, wait time.Duration, queue int) (*Purchases, *memory, *wire) {
 	t.Helper()
@@ -133,7 +136,7 @@ func TestAFullQueue(t *testing.T) {
 	}
 	close(m.gate)
 	for range taken {
-		s.Answered(Answer{PurchaseID: <-w.sent, Status: Completed, TransactionID: new(int64(1))})
+		s.Answered(t.Context(), Answer{PurchaseID: <-w.sent, Status: Completed, TransactionID: new(int64(1))}, func() {})
 	}
 	for _, result := range taken {
 		if got := <-result; got.err != nil || got.Purchase.Status != Completed {
@@ -151,7 +154,7 @@ func TestAnOrderThatWaitedTooLongIsNotPlaced(t *testing.T) {
 	s, m, _ := newTill(t, time.Hour, 0)
 	close(m.gate)
 	long := time.Now().Add(-queueLimit - time.Second)
-	placements := s.place([]queued{
+	placements := s.place(t.Context(), []queued{
 		{Order{ID: uuid.New(), UserID: 5, ProductID: 1, BillID: 1}, long},
 		{Order{ID: uuid.New(), UserID: 5, ProductID: 1, BillID: 1, Key: "k"}, long},
 	})
@@ -174,7 +177,7 @@ func TestRepeatsWaitTogetherAndAskOnce(t *testing.T) {
 		defer s.waiters.mu.Unlock()
 		return s.waiters.by[purchase].waiting == 10
 	})
-	s.Answered(Answer{PurchaseID: purchase, Status: Declined, Reason: Expired})
+	s.Answered(t.Context(), Answer{PurchaseID: purchase, Status: Declined, Reason: Expired}, func() {})
 	for i, result := range results {
 		got := <-result
 		if got.err != nil || got.Purchase.ID != purchase || got.Purchase.Reason != Expired || got.Replayed != (i > 0) {

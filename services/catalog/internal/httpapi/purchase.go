@@ -9,6 +9,7 @@ import (
 	"lavka/libs/access"
 	"lavka/libs/page"
 	"lavka/libs/problem"
+	"lavka/libs/telemetry"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -29,6 +30,7 @@ func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseReque
 	if err != nil {
 		return nil, err
 	}
+	order.Trace = telemetry.Traceparent(ctx)
 	placed, err := h.purchases.Buy(ctx, order)
 	if err != nil {
 		return nil, err

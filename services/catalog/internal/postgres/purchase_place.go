@@ -159,7 +159,7 @@ func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog
 	byID := make(map[uuid.UUID]catalog.Purchase, n)
 	ids, users, keys := make([]uuid.UUID, n), make([]int64, n), make([]*string, n)
 	productIDs, titles, prices := make([]int64, n), make([]string, n), make([]int64, n)
-	bills, expected := make([]int64, n), make([]*money.Amount, n)
+	bills, expected, traces := make([]int64, n), make([]*money.Amount, n), make([]*string, n)
 	for i, p := range drafts {
 		byID[p.ID] = p
 		ids[i], users[i], productIDs[i], titles[i] = p.ID, p.UserID, p.ProductID, p.Title
@@ -167,17 +167,20 @@ func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog
 		if p.Key != "" {
 			keys[i] = &drafts[i].Key
 		}
+		if p.Trace != "" {
+			traces[i] = &drafts[i].Trace
+		}
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(`
-		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, expected_price, next_send_at, expires_at)
-		SELECT id, user_id, key, product_id, title, price, bill_id, expected_price, now() + $9::interval, now() + $10::interval
-		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[])
-			WITH ORDINALITY AS draft (id, user_id, key, product_id, title, price, bill_id, expected_price, place)
+		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, expected_price, trace_context, next_send_at, expires_at)
+		SELECT id, user_id, key, product_id, title, price, bill_id, expected_price, trace, now() + $10::interval, now() + $11::interval
+		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[])
+			WITH ORDINALITY AS draft (id, user_id, key, product_id, title, price, bill_id, expected_price, trace, place)
 		ORDER BY place
 		ON CONFLICT DO NOTHING
 		RETURNING id, created_at, expires_at`,
-		ids, users, keys, productIDs, titles, prices, bills, expected, terms.Wait, terms.Expiry).Query(func(rows pgx.Rows) (err error) {
+		ids, users, keys, productIDs, titles, prices, bills, expected, traces, terms.Wait, terms.Expiry).Query(func(rows pgx.Rows) (err error) {
 		*inserted, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (catalog.Purchase, error) {
 			var id uuid.UUID
 			var created, expires time.Time

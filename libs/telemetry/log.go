@@ -1,4 +1,3 @@
-// Package telemetry sets up traces and logs.
 package telemetry
 
 import (
@@ -7,29 +6,8 @@ import (
 	"io"
 	"log/slog"
 
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 	"go.opentelemetry.io/otel/trace"
 )
-
-// DefaultSampleRatio is the share of new traces that is recorded. Recording
-// all of them costs an eighth of a purchase's CPU.
-const DefaultSampleRatio = 0.01
-
-// Start installs a tracer provider for a service, so that every request has a
-// trace id that crosses HTTP and NATS (W3C Trace Context). Nothing is exported.
-func Start(service string) (shutdown func(context.Context) error) {
-	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(DefaultSampleRatio))),
-		sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName(service))),
-	)
-	otel.SetTracerProvider(provider)
-	otel.SetTextMapPropagator(propagation.TraceContext{})
-	return provider.Shutdown
-}
 
 // NewLogger makes a logger that writes text or json at a level ("debug",
 // "info", "warn", "error") and adds trace_id where there is one. Where the

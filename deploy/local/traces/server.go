@@ -1,0 +1,85 @@
+package traces
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// maxBody bounds one export, before and after it is unpacked.
+const maxBody = 16 << 20
+
+// Purchases is the span by which the latest purchase is found.
+const Purchases = "POST /purchases"
+
+// Handler takes traces in (POST /v1/traces, protobuf) and gives them out as JSON:
+// GET /traces/{id}, and GET /traces/latest for that of the latest purchase. It is
+// for this machine alone and asks nobody who he is.
+func Handler(s *Store) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/traces", func(w http.ResponseWriter, r *http.Request) { take(s, w, r) })
+	mux.HandleFunc("GET /traces/latest", func(w http.ResponseWriter, _ *http.Request) {
+		spans, err := s.Latest(Purchases)
+		give(w, spans, err)
+	})
+	mux.HandleFunc("GET /traces/{id}", func(w http.ResponseWriter, r *http.Request) {
+		spans, err := s.Trace(r.PathValue("id"))
+		give(w, spans, err)
+	})
+	return mux
+}
+
+// NewServer makes a server with bounds for all that it does.
+func NewServer(s *Store) *http.Server {
+	return &http.Server{
+		Handler: Handler(s), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 15 * time.Second,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+}
+
+func take(s *Store, w http.ResponseWriter, r *http.Request) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-protobuf" {
+		http.Error(w, "only application/x-protobuf is read here (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)", http.StatusUnsupportedMediaType)
+		return
+	}
+	body := io.Reader(http.MaxBytesReader(w, r.Body, maxBody))
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		unpacked, err := gzip.NewReader(body)
+		if err != nil {
+			http.Error(w, "the body is not gzip", http.StatusBadRequest)
+			return
+		}
+		body = unpacked
+	}
+	data, err := io.ReadAll(io.LimitReader(body, maxBody+1))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) || len(data) > maxBody {
+		http.Error(w, "the body is too large", http.StatusRequestEntityTooLarge)
+		return
+	}
+	var request collector.ExportTraceServiceRequest
+	if err == nil {
+		err = proto.Unmarshal(data, &request)
+	}
+	if err != nil {
+		http.Error(w, "the body can't be read", http.StatusBadRequest)
+		return
+	}
+	s.Add(request.GetResourceSpans())
+	w.Header().Set("Content-Type", "application/x-protobuf")
+	w.WriteHeader(http.StatusOK) // an empty ExportTraceServiceResponse is no bytes
+}
+
+func give(w http.ResponseWriter, spans []Span, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	_ = json.NewEncoder(w).Encode(spans) // who has left needs no answer
+}

@@ -1,0 +1,165 @@
+// Package traces keeps the shop's recent traces in memory: it takes them in as a
+// collector does (OTLP/HTTP 1.x, https://opentelemetry.io/docs/specs/otlp/), and
+// shows one as a tree.
+package traces
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	trace "go.opentelemetry.io/proto/otlp/trace/v1"
+)
+
+// Span is one step of a trace.
+type Span struct {
+	TraceID    string            `json:"trace_id"`
+	ID         string            `json:"id"`
+	ParentID   string            `json:"parent_id,omitempty"` // "" for the first; it need not be known here
+	Service    string            `json:"service"`
+	Name       string            `json:"name"`
+	Kind       string            `json:"kind"` // server, client, producer, consumer or internal
+	Start      time.Time         `json:"start"`
+	End        time.Time         `json:"end"`
+	Failed     bool              `json:"failed,omitempty"`
+	Failure    string            `json:"failure,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Links      []Link            `json:"links,omitempty"`
+}
+
+// Link is a span of another trace, or another one of the same, that has to do
+// with it.
+type Link struct {
+	TraceID string `json:"trace_id"`
+	SpanID  string `json:"span_id"`
+}
+
+// ErrUnknown is a trace that was never here, or has had to go.
+var ErrUnknown = errors.New("no such trace is kept")
+
+// maxSpans bounds what is kept; a span takes about a kilobyte. maxOfTrace bounds
+// one trace: a client can have all it asks for in one.
+const (
+	maxSpans   = 50_000
+	maxOfTrace = 1_000
+)
+
+// Store keeps the most recent traces.
+type Store struct {
+	mu     sync.Mutex
+	spans  int
+	traces map[string][]Span
+	order  []string // by when the first span of each came, the oldest first
+}
+
+// NewStore makes an empty Store.
+func NewStore() *Store { return &Store{traces: map[string][]Span{}} }
+
+// Add keeps spans. The oldest traces go to make room.
+func (s *Store) Add(all []*trace.ResourceSpans) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, resource := range all {
+		service := attributes(resource.GetResource().GetAttributes())["service.name"]
+		for _, scope := range resource.GetScopeSpans() {
+			for _, sp := range scope.GetSpans() {
+				s.add(spanOf(service, sp))
+			}
+		}
+	}
+	for s.spans > maxSpans && len(s.order) > 1 {
+		s.spans -= len(s.traces[s.order[0]])
+		delete(s.traces, s.order[0])
+		s.order = s.order[1:]
+	}
+}
+
+func (s *Store) add(sp Span) {
+	known, ok := s.traces[sp.TraceID]
+	if len(known) >= maxOfTrace {
+		return
+	}
+	if !ok {
+		s.order = append(s.order, sp.TraceID)
+	}
+	s.traces[sp.TraceID] = append(known, sp)
+	s.spans++
+}
+
+// Trace gives the spans of a trace in the order of their beginning, or
+// ErrUnknown.
+func (s *Store) Trace(id string) ([]Span, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	spans, ok := s.traces[strings.ToLower(id)]
+	if !ok {
+		return nil, ErrUnknown
+	}
+	return sorted(spans), nil
+}
+
+// Latest gives the trace that has the latest span of a name, or ErrUnknown.
+func (s *Store) Latest(name string) ([]Span, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var latest Span
+	for _, spans := range s.traces {
+		for _, sp := range spans {
+			if sp.Name == name && sp.Start.After(latest.Start) {
+				latest = sp
+			}
+		}
+	}
+	if latest.TraceID == "" {
+		return nil, ErrUnknown
+	}
+	return sorted(s.traces[latest.TraceID]), nil
+}
+
+func sorted(spans []Span) []Span {
+	spans = slices.Clone(spans)
+	slices.SortFunc(spans, func(a, b Span) int { return cmp.Or(a.Start.Compare(b.Start), strings.Compare(a.ID, b.ID)) })
+	return spans
+}
+
+func spanOf(service string, sp *trace.Span) Span {
+	out := Span{
+		TraceID: hex.EncodeToString(sp.GetTraceId()), ID: hex.EncodeToString(sp.GetSpanId()), ParentID: hex.EncodeToString(sp.GetParentSpanId()),
+		Service: service, Name: sp.GetName(), Kind: strings.ToLower(strings.TrimPrefix(sp.GetKind().String(), "SPAN_KIND_")),
+		Start: time.Unix(0, int64(sp.GetStartTimeUnixNano())), End: time.Unix(0, int64(sp.GetEndTimeUnixNano())),
+		Failed: sp.GetStatus().GetCode() == trace.Status_STATUS_CODE_ERROR, Failure: sp.GetStatus().GetMessage(),
+		Attributes: attributes(sp.GetAttributes()),
+	}
+	for _, l := range sp.GetLinks() {
+		out.Links = append(out.Links, Link{TraceID: hex.EncodeToString(l.GetTraceId()), SpanID: hex.EncodeToString(l.GetSpanId())})
+	}
+	return out
+}
+
+func attributes(all []*common.KeyValue) map[string]string {
+	out := make(map[string]string, len(all))
+	for _, kv := range all {
+		out[kv.GetKey()] = text(kv.GetValue())
+	}
+	return out
+}
+
+func text(v *common.AnyValue) string {
+	switch v := v.GetValue().(type) {
+	case *common.AnyValue_StringValue:
+		return v.StringValue
+	case *common.AnyValue_IntValue:
+		return strconv.FormatInt(v.IntValue, 10)
+	case *common.AnyValue_BoolValue:
+		return strconv.FormatBool(v.BoolValue)
+	case *common.AnyValue_DoubleValue:
+		return strconv.FormatFloat(v.DoubleValue, 'g', -1, 64)
+	}
+	return v.String() // lists and the like
+}

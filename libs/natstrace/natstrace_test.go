@@ -1,0 +1,38 @@
+package natstrace_test
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"lavka/libs/natstrace"
+)
+
+func TestATraceCrosses(t *testing.T) {
+	ended := tracetest.NewSpanRecorder()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(ended)))
+	otel.SetTextMapPropagator(propagation.TraceContext{})
+	msg := &nats.Msg{Subject: "purchases.answered.7f3c", Data: []byte("hello")}
+	_, sent := natstrace.Send(t.Context(), "purchases.answered", msg)
+	sent.End()
+	if len(msg.Header["traceparent"]) != 1 {
+		t.Fatalf("%v", msg.Header)
+	}
+	for _, name := range []string{"traceparent", "Traceparent", "TRACEPARENT"} { // whoever sends, and in whatever case
+		_, processed := natstrace.Process(t.Context(), "purchases.answered", nats.Header{name: msg.Header["traceparent"]}, msg.Data)
+		processed.End()
+		spans := ended.Ended()
+		last := spans[len(spans)-1]
+		if last.Name() != "process purchases.answered" || last.SpanKind() != trace.SpanKindConsumer || last.Parent().SpanID() != sent.SpanContext().SpanID() || !last.Parent().IsRemote() {
+			t.Errorf("%s: %+v", name, last)
+		}
+	}
+	if _, none := natstrace.Process(t.Context(), "x", nil, nil); none.SpanContext().TraceID() == sent.SpanContext().TraceID() {
+		t.Error("a trace out of nothing")
+	}
+}

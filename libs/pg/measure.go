@@ -1,0 +1,40 @@
+package pg
+
+import (
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Measure adds metrics of pools, by their names: how many sessions there are, in
+// use and at rest, how many there may be, and how often and for how long somebody
+// had to wait for one.
+func Measure(registry prometheus.Registerer, pools map[string]*pgxpool.Pool) {
+	registry.MustRegister(poolMetrics(pools))
+}
+
+type poolMetrics map[string]*pgxpool.Pool
+
+var (
+	poolSessions = prometheus.NewDesc("pg_pool_sessions", "Sessions of a pool, by what they are doing.", []string{"pool", "state"}, nil)
+	poolMax      = prometheus.NewDesc("pg_pool_sessions_max", "Sessions that a pool may have.", []string{"pool"}, nil)
+	poolWaits    = prometheus.NewDesc("pg_pool_waits_total", "How often a session was asked for and none was free.", []string{"pool"}, nil)
+	poolWaited   = prometheus.NewDesc("pg_pool_wait_seconds_total", "Time spent waiting for a session.", []string{"pool"}, nil)
+)
+
+func (poolMetrics) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{poolSessions, poolMax, poolWaits, poolWaited} {
+		descs <- d
+	}
+}
+
+func (m poolMetrics) Collect(metrics chan<- prometheus.Metric) {
+	for name, pool := range m {
+		s := pool.Stat()
+		for state, n := range map[string]int32{"used": s.AcquiredConns(), "idle": s.IdleConns(), "opening": s.ConstructingConns()} {
+			metrics <- prometheus.MustNewConstMetric(poolSessions, prometheus.GaugeValue, float64(n), name, state)
+		}
+		metrics <- prometheus.MustNewConstMetric(poolMax, prometheus.GaugeValue, float64(s.MaxConns()), name)
+		metrics <- prometheus.MustNewConstMetric(poolWaits, prometheus.CounterValue, float64(s.EmptyAcquireCount()), name)
+		metrics <- prometheus.MustNewConstMetric(poolWaited, prometheus.CounterValue, s.EmptyAcquireWaitTime().Seconds(), name)
+	}
+}
