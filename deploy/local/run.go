@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/telemetry"
 )
 
 // run keeps the shop open until ctx ends.
@@ -24,7 +24,9 @@ func run(ctx context.Context, cfg settings, args []string) error {
 	if err != nil {
 		return err
 	}
-	c.Log = slog.New(slog.NewTextHandler(stack.NewLines(os.Stdout, "lavka"), nil))
+	if c.Log, err = telemetry.NewLogger(stack.NewLines(os.Stdout, "lavka"), "lavka", cfg.logFormat(), "info"); err != nil {
+		return err
+	}
 	closeTraces, err := keepTraces(ctx, &c)
 	if err != nil {
 		return err

@@ -35,6 +35,8 @@ type settings struct {
 	DatabaseURL   config.Secret `envconfig:"DATABASE_URL"`
 	NATSURL       config.Secret `envconfig:"NATS_URL"`
 	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
+
+	TrustTraceparent bool `envconfig:"TRUST_TRACEPARENT"` // of clients; always while traces stay here
 }
 
 // load reads the environment, where a setting that is there but empty counts as absent.
@@ -98,10 +100,7 @@ func (s settings) stack() (stack.Config, error) {
 			return stack.Config{}, fmt.Errorf("the binary %s is not beside this one in %s: build all with make build", name, bin)
 		}
 	}
-	env := map[string]string{}
-	if s.LogFormat == "" && isTerminal(os.Stdout) {
-		env["LAVKA_LOG_FORMAT"] = "text"
-	}
+	env := map[string]string{"LAVKA_LOG_FORMAT": s.logFormat()}
 	return stack.Config{
 		BinDir:         bin,
 		DataDir:        s.Data,
@@ -118,8 +117,24 @@ func (s settings) stack() (stack.Config, error) {
 		AdminPassword:  s.AdminPassword.Reveal(),
 		PaymentKeys:    s.paymentKeys(),
 		Env:            env,
-		Output:         os.Stdout,
+
+		TrustTraceparent: s.TrustTraceparent,
+		Output:           os.Stdout,
 	}, nil
+}
+
+// logFormat is what was asked for, or what can be read where we write. NO_COLOR is
+// as https://no-color.org has it.
+func (s settings) logFormat() string {
+	switch {
+	case s.LogFormat != "":
+		return s.LogFormat
+	case !isTerminal(os.Stdout):
+		return "json"
+	case os.Getenv("NO_COLOR") != "":
+		return "text"
+	}
+	return "color"
 }
 
 // isTerminal takes any character device for one.

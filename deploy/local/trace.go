@@ -40,6 +40,7 @@ func keepTraces(ctx context.Context, c *stack.Config) (closing func() error, err
 			c.Log.Error("traces are no longer kept", "error", err)
 		}
 	}()
+	c.TrustTraceparent = true
 	c.TracesURL = "http://" + l.Addr().String()
 	c.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.TracesURL
 	c.Env["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"

@@ -92,7 +92,7 @@ func TestGuard(t *testing.T) {
 	if len(protected) != 2 || protected["open"] != nil {
 		t.Errorf("%d operations are protected", len(protected))
 	}
-	e := httpserver.New("test", slog.New(slog.DiscardHandler), nil, httpserver.NewRegistry())
+	e := httpserver.New(slog.New(slog.DiscardHandler), nil, httpserver.NewRegistry())
 	whoami := func(c echo.Context) error {
 		return c.JSON(http.StatusOK, access.From(c.Request().Context()).UserID)
 	}

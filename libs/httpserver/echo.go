@@ -18,8 +18,8 @@ import (
 )
 
 // New makes an echo whose routes answer in problems and read strict JSON.
-// Addresses in X-Forwarded-For count only when they come from a trusted proxy.
-func New(service string, log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registerer) *echo.Echo {
+// X-Forwarded-For and traceparent count only when they come from a trusted proxy.
+func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registerer) *echo.Echo {
 	e := echo.New()
 	e.HideBanner = true
 	e.HidePort = true
@@ -30,7 +30,7 @@ func New(service string, log *slog.Logger, trusted []netip.Prefix, registry prom
 			problem.Write(c.Response(), c.Request(), translate(err, c))
 		}
 	}
-	e.Use(sealed, traced(service), measured(registry), logged(log), recovered(log), admitted, limited, plainParameters, bounded(MaxBody))
+	e.Use(sealed, traced(trusted), measured(registry), logged(log), recovered(log), admitted, limited, plainParameters, bounded(MaxBody))
 	return e
 }
 

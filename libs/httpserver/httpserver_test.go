@@ -29,7 +29,7 @@ func service(t *testing.T, trusted ...string) (*echo.Echo, *prometheus.Registry,
 	}
 	var log bytes.Buffer
 	registry := httpserver.NewRegistry()
-	e := httpserver.New("test", slog.New(slog.NewTextHandler(&log, nil)), prefixes, registry)
+	e := httpserver.New(slog.New(slog.NewTextHandler(&log, nil)), prefixes, registry)
 	e.GET("/things/:id", func(c echo.Context) error { return c.JSON(http.StatusOK, map[string]string{"id": c.Param("id")}) })
 	e.POST("/things", func(c echo.Context) error {
 		var body struct {

@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +26,7 @@ import (
 	"lavka/libs/access"
 	"lavka/libs/connlimit"
 	"lavka/libs/problem"
+	"lavka/libs/telemetry"
 )
 
 // headAsGet makes HEAD work wherever GET does (RFC 9110, section 9.3.2). The
@@ -58,13 +61,18 @@ func sealed(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // traced starts the server span. It is named after the route and never holds
-// the path itself: activation links carry a secret there.
-func traced(service string) echo.MiddlewareFunc {
+// the path itself: activation links carry a secret there. The trace of whoever
+// asks goes on here only when he is trusted: anybody else could have all that he
+// does recorded.
+func traced(trusted []netip.Prefix) echo.MiddlewareFunc {
 	tracer := otel.Tracer("lavka/libs/httpserver")
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r := c.Request()
-			ctx := otel.GetTextMapPropagator().Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+			ctx := r.Context()
+			if from(trusted, r.RemoteAddr) {
+				ctx = otel.GetTextMapPropagator().Extract(ctx, propagation.HeaderCarrier(r.Header))
+			}
 			ctx, span := tracer.Start(ctx, r.Method+" "+c.Path(), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 				attribute.String("http.request.method", r.Method), attribute.String("http.route", c.Path())))
 			defer span.End()
@@ -78,6 +86,11 @@ func traced(service string) echo.MiddlewareFunc {
 			return err
 		}
 	}
+}
+
+func from(networks []netip.Prefix, addr string) bool {
+	peer, err := netip.ParseAddrPort(addr)
+	return err == nil && slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap()) })
 }
 
 // measured counts requests and their time by route and status.
@@ -108,6 +121,8 @@ func logged(log *slog.Logger) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			start := time.Now()
+			ctx, notes := telemetry.WithNotes(c.Request().Context())
+			c.SetRequest(c.Request().WithContext(ctx))
 			err := next(c)
 			if err != nil {
 				c.Error(err)
@@ -122,6 +137,7 @@ func logged(log *slog.Logger) echo.MiddlewareFunc {
 			if id, ok := access.Lookup(r.Context()); ok {
 				attrs = append(attrs, slog.Int64("user_id", id.UserID))
 			}
+			attrs = append(attrs, notes.Attrs()...)
 			if err != nil {
 				p := problem.From(translate(err, c))
 				attrs = append(attrs, slog.String("code", p.Code))

@@ -5,13 +5,19 @@ package natstrace
 
 import (
 	"context"
+	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"lavka/libs/telemetry"
 )
 
 var tracer = otel.Tracer("lavka/libs/natstrace")
@@ -30,13 +36,64 @@ func Send(ctx context.Context, topic string, msg *nats.Msg) (context.Context, tr
 	return ctx, span
 }
 
-// Process starts the span of a message that has come, in the trace of whoever
-// sent it.
-func Process(ctx context.Context, topic string, headers nats.Header, body []byte) (context.Context, trace.Span) {
+// Processing is a message that is worked on. It ends as a span and as one line in
+// the log, with what [telemetry.Note] was told meanwhile.
+type Processing struct {
+	topic string
+	start time.Time
+	notes *telemetry.Notes
+	span  trace.Span
+
+	mu     sync.Mutex
+	what   string // went wrong
+	err    error
+	failed bool
+}
+
+// Process starts to work on a message that has come, in the trace of whoever sent
+// it. Delivery counts from 1; 0 means that nobody counts.
+func Process(ctx context.Context, topic string, headers nats.Header, body []byte, delivery uint64) (context.Context, *Processing) {
 	ctx = otel.GetTextMapPropagator().Extract(ctx, carrier(headers))
-	return tracer.Start(ctx, "process "+topic, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+	ctx, span := tracer.Start(ctx, "process "+topic, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 		system, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess, semconv.MessagingDestinationName(topic),
 		semconv.MessagingMessageBodySize(len(body))))
+	ctx, notes := telemetry.WithNotes(ctx)
+	if delivery > 1 {
+		telemetry.Note(ctx, slog.Uint64("delivery", delivery))
+	}
+	return ctx, &Processing{topic: topic, start: time.Now(), notes: notes, span: span}
+}
+
+// Fail says what went wrong with the message; err may be nil. The first one counts.
+func (p *Processing) Fail(what string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.failed {
+		p.failed, p.what, p.err = true, what, err
+	}
+}
+
+// End writes the message's line, at a level or at warn when it has failed, and ends
+// its span.
+func (p *Processing) End(ctx context.Context, log *slog.Logger, level slog.Level) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.span.End()
+	if p.failed {
+		p.span.SetStatus(codes.Error, p.what)
+		level = max(level, slog.LevelWarn)
+	}
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	attrs := append([]slog.Attr{slog.String("topic", p.topic), slog.Duration("duration", time.Since(p.start))}, p.notes.Attrs()...)
+	if p.failed {
+		attrs = append(attrs, slog.String("failure", p.what))
+	}
+	if p.err != nil {
+		attrs = append(attrs, slog.Any("error", p.err))
+	}
+	log.LogAttrs(ctx, level, "message", attrs...)
 }
 
 // system is none that the conventions list.

@@ -1,6 +1,7 @@
 package natstrace_test
 
 import (
+	"log/slog"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -24,15 +25,16 @@ func TestATraceCrosses(t *testing.T) {
 		t.Fatalf("%v", msg.Header)
 	}
 	for _, name := range []string{"traceparent", "Traceparent", "TRACEPARENT"} { // whoever sends, and in whatever case
-		_, processed := natstrace.Process(t.Context(), "purchases.answered", nats.Header{name: msg.Header["traceparent"]}, msg.Data)
-		processed.End()
+		ctx, processed := natstrace.Process(t.Context(), "purchases.answered", nats.Header{name: msg.Header["traceparent"]}, msg.Data, 1)
+		processed.End(ctx, slog.New(slog.DiscardHandler), slog.LevelInfo)
 		spans := ended.Ended()
 		last := spans[len(spans)-1]
 		if last.Name() != "process purchases.answered" || last.SpanKind() != trace.SpanKindConsumer || last.Parent().SpanID() != sent.SpanContext().SpanID() || !last.Parent().IsRemote() {
 			t.Errorf("%s: %+v", name, last)
 		}
 	}
-	if _, none := natstrace.Process(t.Context(), "x", nil, nil); none.SpanContext().TraceID() == sent.SpanContext().TraceID() {
+	ctx, _ := natstrace.Process(t.Context(), "x", nil, nil, 0)
+	if trace.SpanContextFromContext(ctx).TraceID() == sent.SpanContext().TraceID() {
 		t.Error("a trace out of nothing")
 	}
 }

@@ -14,11 +14,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/libs/natsconn"
+	"lavka/libs/natstrace"
+	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 )
 
 // slack covers clocks that differ and messages under way.
 const slack = 2 * time.Minute
+
+// firstVersion is a new user's: there are no older tokens.
+const firstVersion = 1
 
 // Window is how long the version of a user matters to tokens that live that long.
 func Window(tokenLifetime time.Duration) time.Duration { return tokenLifetime + slack }
@@ -107,7 +112,7 @@ func (v *Versions) Run(ctx context.Context) error {
 				return errors.New("a message was lost on the way")
 			}
 			next++
-			v.hear(ctx, msg.Data())
+			v.hear(ctx, msg)
 			return nil
 		},
 	}.Run(ctx)
@@ -133,31 +138,41 @@ func (v *Versions) open(ctx context.Context) (jetstream.Consumer, error) {
 		return consumer, nil
 	}
 	// In this order: what comes after the source was asked is heard.
-	if err := v.source(ctx, v.learn); err != nil {
+	if err := v.source(ctx, func(userID, tokenVersion int64) { v.learn(userID, tokenVersion) }); err != nil {
 		return nil, fmt.Errorf("ask for what was revoked before: %w", err)
 	}
 	v.readyOnce.Do(func() { close(v.ready) })
 	return consumer, nil
 }
 
-func (v *Versions) hear(ctx context.Context, data []byte) {
-	user, err := wire.DecodeUserChanged(data)
-	if err != nil {
-		v.log.ErrorContext(ctx, "a user's message can't be read", "error", err)
+// hear has a line and a span for what takes tokens back, and for nothing else: each
+// replica of each service hears of every user.
+func (v *Versions) hear(ctx context.Context, msg jetstream.Msg) {
+	user, err := wire.DecodeUserChanged(msg.Data())
+	if err == nil && !v.learn(user.ID, user.TokenVersion) {
 		return
 	}
-	v.learn(user.ID, user.TokenVersion)
+	ctx, processing := natstrace.Process(ctx, wire.SubjectChanged, msg.Headers(), msg.Data(), 0)
+	defer processing.End(ctx, v.log, slog.LevelInfo)
+	if err != nil {
+		processing.Fail("a user's message can't be read", err)
+		return
+	}
+	telemetry.Note(ctx, slog.Int64("user_id", user.ID), slog.String("outcome", "tokens revoked"))
 }
 
-func (v *Versions) learn(userID, tokenVersion int64) {
+// learn says whether that takes back tokens that were good before.
+func (v *Versions) learn(userID, tokenVersion int64) (revoked bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.now().After(v.pruneAt) {
 		v.prune()
 	}
-	if tokenVersion >= v.heard[userID].token {
+	known := v.heard[userID].token
+	if tokenVersion >= known {
 		v.heard[userID] = version{tokenVersion, v.now()}
 	}
+	return tokenVersion > max(known, firstVersion)
 }
 
 // prune forgets versions that were heard longer ago than any token lives. The

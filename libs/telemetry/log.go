@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
+	"github.com/lmittmann/tint"
 	"go.opentelemetry.io/otel/trace"
 )
 
-// NewLogger makes a logger that writes text or json at a level ("debug",
-// "info", "warn", "error") and adds trace_id where there is one. Where the
-// writer is [Buffered], warnings and worse are written at once.
+// NewLogger makes a logger that writes json, text or color (text for a terminal)
+// at a level ("debug", "info", "warn", "error") and adds trace_id and span_id where
+// there are any. Where the writer is [Buffered], warnings and worse are written at
+// once.
 func NewLogger(w io.Writer, service, format, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -24,14 +27,35 @@ func NewLogger(w io.Writer, service, format, level string) (*slog.Logger, error)
 		h = slog.NewJSONHandler(w, opts)
 	case "text":
 		h = slog.NewTextHandler(w, opts)
+	case "color":
+		h = tint.NewHandler(w, &tint.Options{Level: l, TimeFormat: "15:04:05.000", ReplaceAttr: forTerminal})
 	default:
-		return nil, fmt.Errorf("LAVKA_LOG_FORMAT %q is neither json nor text", format)
+		return nil, fmt.Errorf("LAVKA_LOG_FORMAT %q is none of json, text, color", format)
 	}
 	buffered, _ := w.(syncer)
 	return slog.New(handler{h, buffered}).With("service", service), nil
 }
 
-// handler adds the trace id of a record's context.
+// forTerminal leaves out the service, which stands before each line there, paints
+// errors red, and lets nobody else paint: the library passes escapes on.
+func forTerminal(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "service" {
+		return slog.Attr{}
+	}
+	a.Key = unescaped.Replace(a.Key)
+	err, failed := a.Value.Any().(error)
+	switch {
+	case failed:
+		return tint.Attr(9, slog.String(a.Key, unescaped.Replace(err.Error())))
+	case a.Value.Kind() == slog.KindString:
+		a.Value = slog.StringValue(unescaped.Replace(a.Value.String()))
+	}
+	return a
+}
+
+var unescaped = strings.NewReplacer("\x1b", "␛")
+
+// handler adds the trace and the span of a record's context.
 type handler struct {
 	slog.Handler
 	buffered syncer // nil when nothing is kept back
@@ -39,7 +63,7 @@ type handler struct {
 
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
-		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()))
+		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
 	}
 	if err := h.Handler.Handle(ctx, r); err != nil || h.buffered == nil || r.Level < slog.LevelWarn {
 		return err

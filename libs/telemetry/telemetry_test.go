@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -30,7 +31,7 @@ func TestLinesCarryTheTrace(t *testing.T) {
 	log = log.With("replica", 1).WithGroup("g")
 	log.InfoContext(ctx, "too quiet")
 	log.WarnContext(ctx, "loud enough", "x", 1)
-	if strings.Contains(out.String(), "too quiet") || !strings.Contains(out.String(), span.SpanContext().TraceID().String()) {
+	if strings.Contains(out.String(), "too quiet") || !strings.Contains(out.String(), span.SpanContext().TraceID().String()) || !strings.Contains(out.String(), span.SpanContext().SpanID().String()) {
 		t.Errorf("%s", &out)
 	}
 	var line map[string]any
@@ -47,7 +48,8 @@ func TestLinesCarryTheTrace(t *testing.T) {
 // Nobody who has a say in a value can make a line of his own of it.
 func TestALineIsOneLine(t *testing.T) {
 	t.Parallel()
-	for _, format := range []string{"json", "text"} {
+	colors := regexp.MustCompile("\x1b\\[[0-9;]*m")
+	for _, format := range []string{"json", "text", "color"} {
 		var out bytes.Buffer
 		log, err := telemetry.NewLogger(&out, "shop", format, "info")
 		if err != nil {
@@ -57,6 +59,9 @@ func TestALineIsOneLine(t *testing.T) {
 			out.Reset()
 			log.Info("request", "path", value, value, "as a name")
 			text := out.String()
+			if format == "color" {
+				text = colors.ReplaceAllString(text, "")
+			}
 			if strings.Count(text, "\n") != 1 || strings.ContainsAny(text, "\r\x1b\x00\u2028") || strings.Contains(text, "\nlevel=ERROR") {
 				t.Errorf("%s, %q: %q", format, value, text)
 			}

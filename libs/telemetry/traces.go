@@ -58,7 +58,7 @@ func Start(ctx context.Context, service string, log *slog.Logger) (stop func(), 
 	otel.SetErrorHandler(&complaints{log: log})
 	provider := sdktrace.NewTracerProvider(options...)
 	otel.SetTracerProvider(provider)
-	otel.SetTextMapPropagator(autoprop.NewTextMapPropagator(propagation.TraceContext{}))
+	otel.SetTextMapPropagator(Propagator())
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 		defer cancel()
@@ -66,6 +66,12 @@ func Start(ctx context.Context, service string, log *slog.Logger) (stop func(), 
 			log.Warn("not all traces were exported", "error", err)
 		}
 	}, nil
+}
+
+// Propagator reads and writes the headers that OTEL_PROPAGATORS asks for, and
+// without that the W3C Trace Context.
+func Propagator() propagation.TextMapPropagator {
+	return autoprop.NewTextMapPropagator(propagation.TraceContext{})
 }
 
 // newExporter makes the exporter that the environment asks for, and none where it

@@ -144,7 +144,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	e := httpserver.New("auth", log, cfg.TrustedProxies, registry)
+	e := httpserver.New(log, cfg.TrustedProxies, registry)
 	handlers.Routes(e, protected)
 	if err := httpserver.ServeContract(e, "auth", contract); err != nil {
 		return err

@@ -132,7 +132,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	e := httpserver.New(service, log, cfg.TrustedProxies, registry)
+	e := httpserver.New(log, cfg.TrustedProxies, registry)
 	if err := httpserver.ServeContract(e, service, contract); err != nil {
 		return err
 	}

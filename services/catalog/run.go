@@ -144,7 +144,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	e := httpserver.New("catalog", log, cfg.TrustedProxies, registry)
+	e := httpserver.New(log, cfg.TrustedProxies, registry)
 	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases), protected)
 	if err := httpserver.ServeContract(e, "catalog", contract); err != nil {
 		return err

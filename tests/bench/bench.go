@@ -16,6 +16,7 @@ type bench struct {
 	*shop
 	size      size
 	floor     *floor
+	root      string // the repository
 	work      string
 	only      string
 	rounds    int
@@ -103,6 +104,12 @@ func (b *bench) run(ctx context.Context) error {
 			if err := p.run(ctx); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
+		}
+	}
+	if ok, err := filepath.Match(b.only, "traces"); b.only == "" || ok || err != nil {
+		fmt.Println("with traces and without")
+		if err := errors.Join(err, b.traced(ctx)); err != nil {
+			return fmt.Errorf("traces: %w", err)
 		}
 	}
 	if ok, err := filepath.Match(b.only, "steady"); b.only == "" || ok || err != nil {

@@ -35,15 +35,16 @@ type hosted struct {
 
 const launcher, postgres = "launcher", "postgres"
 
-// host starts the process, with so many replicas of each service, and returns
-// when the shop is ready.
-func host(dir string, replicas int) (*hosted, error) {
+// host starts the process, with so many replicas of each service and settings
+// beside our own, and returns when the shop is ready.
+func host(dir string, replicas int, env ...string) (*hosted, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(self, "-host", dir, "-replicas", strconv.Itoa(replicas))
 	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), env...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

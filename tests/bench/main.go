@@ -67,7 +67,7 @@ func run(ctx context.Context, root, out string, b *bench, replicas int) (err err
 	if b.floor, err = newFloor(ctx, s.AdminDatabaseURL, work); err != nil {
 		return err
 	}
-	b.work = work
+	b.root, b.work = root, work
 	time.Sleep(10 * time.Second) // it is at rest when nobody asks for anything
 	if b.atRest, err = s.memory(); err != nil {
 		return err

@@ -52,7 +52,7 @@ type bill struct{ id, owner int64 } // owner is the place in users
 // firstBalance is on each bill, in units.
 const firstBalance = 1_000_000
 
-func startShop(ctx context.Context, root, work string, size size, replicas int) (*shop, error) {
+func startShop(ctx context.Context, root, work string, size size, replicas int, env ...string) (*shop, error) {
 	bin := filepath.Join(work, "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func startShop(ctx context.Context, root, work string, size size, replicas int) 
 	if err := stack.Build(ctx, root, bin, false); err != nil {
 		return nil, err
 	}
-	h, err := host(work, replicas)
+	h, err := host(work, replicas, env...)
 	if err != nil {
 		return nil, err
 	}

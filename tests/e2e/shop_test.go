@@ -59,7 +59,13 @@ func testMain(m *testing.M) int {
 		return fail(err)
 	}
 	data := filepath.Join(dir, "data")
-	s, err := stack.Start(ctx, stack.Config{BinDir: binDir, DataDir: data, Volatile: true, Output: output, Log: logTo(output), Env: map[string]string{"LOG_LEVEL": "debug"}})
+	exported, err := startCollector(filepath.Join(dir, "traces"))
+	if err != nil {
+		return fail(err)
+	}
+	env := exported.environment()
+	env["LOG_LEVEL"] = "debug"
+	s, err := stack.Start(ctx, stack.Config{BinDir: binDir, DataDir: data, Volatile: true, Output: output, Log: logTo(output), Env: env, TrustTraceparent: true})
 	if err != nil {
 		return fail(fmt.Errorf("%w\n%s", err, tail(output.Name())))
 	}
@@ -74,7 +80,7 @@ func testMain(m *testing.M) int {
 	if err := errors.Join(shop.verify(ctx), shop.keptToItself(ctx)); err != nil {
 		code = fail(err)
 	}
-	if err := s.Stop(); err != nil {
+	if err := errors.Join(s.Stop(), exported.close()); err != nil {
 		code = fail(err)
 	}
 	if err := noFaults(output.Name()); err != nil {

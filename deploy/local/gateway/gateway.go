@@ -21,6 +21,7 @@ import (
 
 	"lavka/libs/connlimit"
 	"lavka/libs/problem"
+	"lavka/libs/telemetry"
 )
 
 // MaxBody bounds a request's body, in bytes. It lies above every service's own limit: theirs is the answer that a client should see.
@@ -43,7 +44,9 @@ type Config struct {
 	Replicas map[string][]Replica
 	// MaxConnections bounds those of clients.
 	MaxConnections int
-	Log            *slog.Logger
+	// TrustTraceparent lets clients say which trace their requests belong to, and so have them recorded. Strangers must not: recording costs.
+	TrustTraceparent bool
+	Log              *slog.Logger
 }
 
 // Gateway is the front door.
@@ -56,7 +59,7 @@ type Gateway struct {
 // New makes a gateway, which begins to ask for the replicas' health. Shutdown or Close ends that.
 func New(cfg Config) *Gateway {
 	b := newBalancer(cfg.Replicas, cfg.Log)
-	return &Gateway{server: newServer(newHandler(b, cfg.Log), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
+	return &Gateway{server: newServer(newHandler(b, cfg), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
 }
 
 // Await returns when every replica has been found ready, or when ctx ends. Until then a replica that is may get no requests.
@@ -90,8 +93,9 @@ func (g *Gateway) Close() error {
 	return g.server.Close()
 }
 
-func newHandler(upstream http.RoundTripper, log *slog.Logger) http.Handler {
-	routes := Routes()
+func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
+	routes, log := Routes(), cfg.Log
+	traceHeaders := telemetry.Propagator().Fields()
 	proxy := &httputil.ReverseProxy{
 		Transport:    upstream,
 		Rewrite:      rewrite,
@@ -100,6 +104,11 @@ func newHandler(upstream http.RoundTripper, log *slog.Logger) http.Handler {
 		BufferPool:   &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !cfg.TrustTraceparent {
+			for _, name := range traceHeaders {
+				r.Header.Del(name)
+			}
+		}
 		r = traced(r)
 		if err := connlimit.Admit(w, r); err != nil {
 			problem.Write(w, r, err)

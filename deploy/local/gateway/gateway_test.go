@@ -63,6 +63,11 @@ func frontWith(t *testing.T, replicas map[string][]Replica, change func(*Gateway
 	t.Helper()
 	g := New(Config{Replicas: replicas, MaxConnections: 1000, Log: slog.New(slog.DiscardHandler)})
 	change(g)
+	return served(t, g), g
+}
+
+func served(t *testing.T, g *Gateway) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +82,7 @@ func frontWith(t *testing.T, replicas map[string][]Replica, change func(*Gateway
 			t.Error(err)
 		}
 	})
-	return l.Addr().String(), g
+	return l.Addr().String()
 }
 
 func allOf(t *testing.T) map[string][]Replica {
@@ -173,18 +178,30 @@ func TestWhatAServiceSees(t *testing.T) {
 	seen := make(chan *http.Request, 1)
 	addr := front(t, map[string][]Replica{"catalog": {up(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r })}})
 	raw(t, addr, "GET /products/a%20b?q=%zz&x=;&limit=1 HTTP/1.1\r\nHost: shop.example\r\nConnection: close, X-Secret-Hop\r\nX-Secret-Hop: 1\r\nX-Forwarded-For: 6.6.6.6\r\nx-forwarded-host: evil\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Whatever: 1\r\n"+
-		"Forwarded: for=6.6.6.6\r\nTraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\nAuthorization: Bearer x\r\nIdempotency-Key: k\r\nUpgrade: websocket\r\n\r\n")
+		"Forwarded: for=6.6.6.6\r\nTraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\ntracestate: a=b\r\nAuthorization: Bearer x\r\nIdempotency-Key: k\r\nUpgrade: websocket\r\n\r\n")
 	r := <-seen
 	if r.Host != "shop.example" || r.RequestURI != "/products/a%20b?q=%zz&x=;&limit=1" {
 		t.Errorf("host %q, URI %q", r.Host, r.RequestURI)
 	}
 	for name, want := range map[string]string{
 		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "", "X-Forwarded-Proto": "", "X-Forwarded-Whatever": "", "Forwarded": "", "X-Secret-Hop": "", "Connection": "", "Upgrade": "", "Accept-Encoding": "", "User-Agent": "",
-		"Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Authorization": "Bearer x", "Idempotency-Key": "k",
+		"Traceparent": "", "Tracestate": "", "Authorization": "Bearer x", "Idempotency-Key": "k",
 	} {
 		if got := strings.Join(r.Header.Values(name), ","); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
+	}
+}
+
+func TestWhoIsTrustedBringsHisTrace(t *testing.T) {
+	t.Parallel()
+	seen := make(chan *http.Request, 1)
+	catalog := up(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r })
+	addr := served(t, New(Config{Replicas: map[string][]Replica{"catalog": {catalog}}, MaxConnections: 10, TrustTraceparent: true, Log: slog.New(slog.DiscardHandler)}))
+	const theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	raw(t, addr, "GET /products HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\nTRACEPARENT: "+theirs+"\r\ntracestate: a=b\r\n\r\n")
+	if r := <-seen; r.Header.Get("Traceparent") != theirs || r.Header.Get("Tracestate") != "a=b" {
+		t.Errorf("%v", r.Header)
 	}
 }
 

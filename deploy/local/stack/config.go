@@ -49,6 +49,8 @@ type Config struct {
 
 	// TracesURL is where the tools beside the shop find its traces; "" for nowhere.
 	TracesURL string
+	// TrustTraceparent has the gateway pass on the traces that clients say they are in.
+	TrustTraceparent bool
 
 	// Env is given to every service, and goes over what it would get otherwise.
 	Env map[string]string

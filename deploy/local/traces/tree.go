@@ -46,6 +46,7 @@ func Write(w io.Writer, spans []Span) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "trace %s, %s, %s, %d steps\n\n", spans[0].TraceID, begin.Local().Format("2006-01-02 15:04:05.000"), took(end.Sub(begin)), len(spans))
+	fmt.Fprintf(&b, "%9s %9s\n", "at", "took")
 	t := tree{begin: begin, all: end.Sub(begin), children: map[string][]Span{}, names: map[string]string{}}
 	for _, sp := range spans {
 		t.names[sp.ID] = sp.Name

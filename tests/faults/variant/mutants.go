@@ -101,7 +101,7 @@ func (s *Store) settleAgain(`}),
 
 		mutant("conflict-do-nothing", "billing", "billing's ledger inserts say ON CONFLICT DO NOTHING",
 			Edit{ledger, "$6::bigint[], $7::uuid[])`,\n\t\t\tids, bills", "$6::bigint[], $7::uuid[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, bills"},
-			Edit{ledger, "$6::bigint[], $7::bigint[])`,\n\t\t\tids, users", "$6::bigint[], $7::bigint[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, users"}),
+			Edit{ledger, "$7::bigint[], $8::text[])`,\n\t\t\tids, users", "$7::bigint[], $8::text[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, users"}),
 
 		mutant("published-unsaid", "auth", "auth notes that a user was published, and has not published him",
 			Edit{publisher, "\t\t_, err = p.js.Publish(ctx, subject, data, ", "\t\t_, err = func(context.Context, string, []byte, ...jetstream.PublishOpt) (any, error) { return nil, nil }(ctx, subject, data, "}),

@@ -37,6 +37,7 @@ type User struct {
 	Version      int64      // rises with every change
 	TokenVersion int64      // tokens with a lower one are refused
 	CreatedAt    time.Time
+	Trace        string // W3C traceparent of the last change; "" for none
 }
 
 // TokenVersion is a user's: tokens with a lower one are refused.

@@ -12,10 +12,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/codes"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"lavka/libs/natsconn"
+	"lavka/libs/natstrace"
+	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/auth/internal/auth"
 )
@@ -169,7 +172,7 @@ func (p *Publisher) runOnce(ctx context.Context) (int, error) {
 		if err != nil {
 			return published, err
 		}
-		if err := p.publishAll(ctx, news); err != nil {
+		if err := p.publishAll(ctx, news, false); err != nil {
 			return published, err
 		}
 		published += len(news)
@@ -185,7 +188,7 @@ func (p *Publisher) runOnce(ctx context.Context) (int, error) {
 			return published, err
 		}
 		p.repeats.AllowN(time.Now(), len(repeats)) // as many were there a moment ago
-		if err := p.publishAll(ctx, repeats); err != nil {
+		if err := p.publishAll(ctx, repeats, true); err != nil {
 			return published, err
 		}
 		published += len(repeats)
@@ -195,13 +198,13 @@ func (p *Publisher) runOnce(ctx context.Context) (int, error) {
 	}
 }
 
-func (p *Publisher) publishAll(ctx context.Context, ids []int64) error {
+func (p *Publisher) publishAll(ctx context.Context, ids []int64, again bool) error {
 	var g errgroup.Group // without a context: one that fails must not end the others
 	g.SetLimit(atOnce)
 	stream := p.stream
 	for _, id := range ids {
 		g.Go(func() error {
-			if err := p.publish(ctx, stream, id); err != nil {
+			if err := p.publish(ctx, stream, id, again); err != nil {
 				return fmt.Errorf("publish user %d: %w", id, err)
 			}
 			return nil
@@ -217,7 +220,7 @@ func (p *Publisher) publishAll(ctx context.Context, ids []int64) error {
 // publish says what a user is now. The order is what keeps an older state from
 // covering a newer one: first the subject's last sequence, then the row, then
 // the message, which NATS refuses if anything came between.
-func (p *Publisher) publish(ctx context.Context, stream jetstream.Stream, id int64) error {
+func (p *Publisher) publish(ctx context.Context, stream jetstream.Stream, id int64, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, lease)
 	defer cancel()
 	subject := wire.SubjectChanged + "." + strconv.FormatInt(id, 10)
@@ -234,8 +237,7 @@ func (p *Publisher) publish(ctx context.Context, stream jetstream.Stream, id int
 		if err != nil {
 			return err
 		}
-		_, err = p.js.Publish(ctx, subject, data, jetstream.WithExpectStream(wire.StreamUsers),
-			jetstream.WithExpectLastSequencePerSubject(last), jetstream.WithRetryAttempts(0))
+		err = p.send(telemetry.WithTraceparent(ctx, user.Trace), &nats.Msg{Subject: subject, Data: data}, last, again)
 		if refused(err) && try < tries {
 			continue
 		}
@@ -244,6 +246,22 @@ func (p *Publisher) publish(ctx context.Context, stream jetstream.Stream, id int
 		}
 		return p.source.MarkPublished(ctx, id, user.Version, soon, later)
 	}
+}
+
+// send publishes a message behind the last of its subject, in the trace of the
+// request that changed the user.
+func (p *Publisher) send(ctx context.Context, msg *nats.Msg, last uint64, again bool) error {
+	ctx, span := natstrace.Send(ctx, wire.SubjectChanged, msg)
+	defer span.End()
+	if again {
+		telemetry.Note(ctx, slog.Bool("sent_again", true))
+	}
+	_, err := p.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(wire.StreamUsers),
+		jetstream.WithExpectLastSequencePerSubject(last), jetstream.WithRetryAttempts(0))
+	if err != nil && !refused(err) {
+		span.SetStatus(codes.Error, "it could not be sent; it will be sent again")
+	}
+	return err
 }
 
 // lastSequence is that of a subject's newest message, 0 when it has none.

@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"log/slog"
 
 	"lavka/libs/access"
 	"lavka/libs/problem"
+	"lavka/libs/telemetry"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 )
@@ -15,7 +17,7 @@ func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.Log
 		return nil, err
 	}
 	pair, err := h.sessions.Login(ctx, r.Body.Login, r.Body.Password, client(ctx))
-	h.count(err)
+	h.note(ctx, err)
 	if err != nil {
 		return nil, err
 	}
@@ -70,10 +72,12 @@ func (h *Handlers) tokens(p auth.Pair) api.TokensJSONResponse {
 	}
 }
 
-func (h *Handlers) count(err error) {
+// note counts a login, and has its line and span say what became of it.
+func (h *Handlers) note(ctx context.Context, err error) {
 	outcome := "ok"
 	if err != nil {
 		outcome = problem.From(err).Code
 	}
 	h.logins.WithLabelValues(outcome).Inc()
+	telemetry.Note(ctx, slog.String("outcome", outcome))
 }

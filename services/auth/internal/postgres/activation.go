@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/pg"
+	"lavka/libs/telemetry"
 	"lavka/services/auth/internal/auth"
 )
 
@@ -53,7 +54,7 @@ func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.U
 		if user.ActivatedAt != nil {
 			return nil // by another link
 		}
-		user, err = scanUser(tx.QueryRow(ctx, `UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, userID))
+		user, err = scanUser(tx.QueryRow(ctx, `UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, userID, telemetry.Traceparent(ctx)))
 		return err
 	})
 	return user, err

@@ -9,22 +9,24 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/pg"
+	"lavka/libs/telemetry"
 	"lavka/services/auth/internal/auth"
 )
 
-const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at`
+const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, trace_context`
 
-// changed goes into every UPDATE that changes what is published of a user.
-const changed = `version = version + 1, changed_at = now(), publish_at = now()`
+// changed goes into every UPDATE that changes what is published of a user. $1 is his
+// id, and $2 the trace that this belongs to.
+const changed = `version = version + 1, changed_at = now(), publish_at = now(), trace_context = $2`
 
 // Register adds a user: inactive with a link, active without one.
 func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link) (auth.User, error) {
 	var added auth.User
 	err := s.inTx(ctx, "register", func(tx *pg.Tx) (err error) {
 		added, err = scanUser(tx.QueryRow(ctx, `
-			INSERT INTO auth.users (login, password_hash, role, activated_at)
-			VALUES ($1, $2, $3, CASE WHEN $4 THEN now() END)
-			RETURNING `+userColumns, user.Login, user.PasswordHash, user.Role, link == nil))
+			INSERT INTO auth.users (login, password_hash, role, activated_at, trace_context)
+			VALUES ($1, $2, $3, CASE WHEN $4 THEN now() END, $5)
+			RETURNING `+userColumns, user.Login, user.PasswordHash, user.Role, link == nil, telemetry.Traceparent(ctx)))
 		if constraint, ok := pg.UniqueViolation(err); ok && constraint == "users_login" {
 			return auth.ErrLoginTaken
 		}
@@ -118,12 +120,13 @@ func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (
 			return err
 		}
 		done = true
+		trace := telemetry.Traceparent(ctx)
 		if enabled {
-			user, err = scanUser(tx.QueryRow(ctx, `UPDATE auth.users SET disabled_at = NULL, `+changed+` WHERE id = $1 RETURNING `+userColumns, id))
+			user, err = scanUser(tx.QueryRow(ctx, `UPDATE auth.users SET disabled_at = NULL, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace))
 			return err
 		}
 		user, err = scanUser(tx.QueryRow(ctx, `
-			UPDATE auth.users SET disabled_at = now(), token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, id))
+			UPDATE auth.users SET disabled_at = now(), token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace))
 		if err != nil {
 			return err
 		}
@@ -160,7 +163,7 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user
 		}
 		done = true
 		user, err = scanUser(tx.QueryRow(ctx, `
-			UPDATE auth.users SET role = $2, token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, user.ID, role))
+			UPDATE auth.users SET role = $3, token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, user.ID, telemetry.Traceparent(ctx), role))
 		return err
 	})
 	return user, done, err
@@ -203,5 +206,5 @@ func scanUser(row pgx.Row) (auth.User, error) {
 }
 
 func userFields(u *auth.User) []any {
-	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt}
+	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.Trace}
 }

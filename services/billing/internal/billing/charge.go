@@ -19,6 +19,7 @@ type ChargeRequest struct {
 	// Unreadable is a request of which only the purchase id could be read: it
 	// is answered with what was decided before, or expires.
 	Unreadable bool
+	Trace      string // W3C traceparent of the message; "" for none
 }
 
 // Outcome is how a charge was decided.

@@ -14,10 +14,12 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"lavka/libs/money"
 	"lavka/libs/natsconn"
 	"lavka/libs/natstrace"
+	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
 )
@@ -131,12 +133,12 @@ func (p *Purchases) open(ctx context.Context) (jetstream.Consumer, error) {
 }
 
 func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
-	ctx, span := natstrace.Process(ctx, wire.SubjectRequested, msg.Headers(), msg.Data())
+	ctx, processing := natstrace.Process(ctx, wire.SubjectRequested, msg.Headers(), msg.Data(), deliveries(msg))
 	p.slots <- struct{}{}
 	finish := func(r billing.Result) {
 		defer func() { <-p.slots }()
-		defer span.End()
-		p.answer(ctx, msg, r)
+		defer processing.End(ctx, p.log, slog.LevelInfo)
+		p.answer(ctx, msg, r, processing)
 	}
 	charge := func(r billing.ChargeRequest) {
 		err := p.settler.Charge(ctx, r, func(r billing.Result) {
@@ -151,7 +153,9 @@ func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
 		}
 	}
 	request, err := read(msg.Data())
+	request.Trace = telemetry.Traceparent(ctx)
 	if err == nil {
+		telemetry.Note(ctx, slog.String("purchase_id", request.PurchaseID.String()), slog.Int64("bill_id", request.BillID), slog.Int64("user_id", request.UserID))
 		charge(request)
 		return
 	}
@@ -186,7 +190,8 @@ func (p *Purchases) keep(ctx context.Context, msg jetstream.Msg, cause error) (*
 	if err != nil || id == nil {
 		return nil, err
 	}
-	return &billing.ChargeRequest{PurchaseID: *id, ExpiresAt: firstAt.Add(unreadableExpiry), Unreadable: true}, nil
+	telemetry.Note(ctx, slog.String("purchase_id", id.String()))
+	return &billing.ChargeRequest{PurchaseID: *id, ExpiresAt: firstAt.Add(unreadableExpiry), Unreadable: true, Trace: telemetry.Traceparent(ctx)}, nil
 }
 
 // record keeps a request and why, and tells its purchase id, if there is one,
@@ -207,30 +212,58 @@ func (p *Purchases) record(ctx context.Context, msg jetstream.Msg, cause error) 
 }
 
 // answer tells catalog, and only then tells NATS that the message is done.
-func (p *Purchases) answer(ctx context.Context, msg jetstream.Msg, r billing.Result) {
+func (p *Purchases) answer(ctx context.Context, msg jetstream.Msg, r billing.Result, processing *natstrace.Processing) {
 	var err error
+	outcome := ""
 	switch {
 	case r.Charge != nil:
-		p.outcomes.WithLabelValues(string(r.Charge.Outcome)).Inc()
+		outcome = string(r.Charge.Outcome)
+		p.outcomes.WithLabelValues(outcome).Inc()
+		if r.Repeat {
+			repeated(ctx, r.Charge)
+		}
 		if err = p.reply(ctx, msg, r.Charge); err == nil {
 			err = msg.Ack()
 		}
 	case r.Held:
+		outcome = "held"
 		err = msg.NakWithDelay(againHeld)
 	case r.Undecided:
+		outcome = "unreadable"
 		err = msg.TermWithReason("kept in billing.rejected_messages")
 	case r.Poison != nil:
+		outcome = "refused by the database"
 		if _, _, err = p.record(ctx, msg, r.Poison); err == nil {
 			err = msg.TermWithReason("kept in billing.rejected_messages")
 		}
 	default:
-		p.log.WarnContext(ctx, "a purchase request could not be settled; it comes again", "error", r.Err)
+		outcome = "undecided"
+		processing.Fail("it could not be settled; it comes again", r.Err)
 		err = msg.NakWithDelay(againError)
 	}
+	telemetry.Note(ctx, slog.String("outcome", outcome))
 	if err != nil {
 		// NATS delivers it again, or catalog sends it again.
-		p.log.WarnContext(ctx, "a purchase request could not be finished; it comes again", "error", err)
+		processing.Fail("it could not be finished; it comes again", err)
 	}
+}
+
+// repeated marks a request that was decided before, and where that was.
+func repeated(ctx context.Context, c *billing.Charge) {
+	telemetry.Note(ctx, slog.Bool("repeat", true))
+	decided := trace.SpanContextFromContext(telemetry.WithTraceparent(context.Background(), c.Trace))
+	if decided.IsValid() {
+		trace.SpanFromContext(ctx).AddLink(trace.Link{SpanContext: decided})
+	}
+}
+
+// deliveries is how often a message has come, this time included.
+func deliveries(msg jetstream.Msg) uint64 {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return 0 // not a consumer's message
+	}
+	return meta.NumDelivered
 }
 
 func (p *Purchases) reply(ctx context.Context, msg jetstream.Msg, c *billing.Charge) error {

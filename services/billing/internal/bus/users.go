@@ -9,7 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/libs/natsconn"
+	"lavka/libs/natstrace"
 	"lavka/libs/pg"
+	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
 )
@@ -52,22 +54,25 @@ func (u *Users) open(ctx context.Context) (jetstream.Consumer, error) {
 }
 
 func (u *Users) handle(ctx context.Context, msg jetstream.Msg) error {
+	ctx, processing := natstrace.Process(ctx, wire.SubjectChanged, msg.Headers(), msg.Data(), deliveries(msg))
+	defer processing.End(ctx, u.log, slog.LevelInfo)
 	m, err := wire.DecodeUserChanged(msg.Data())
 	if err != nil {
-		u.log.ErrorContext(ctx, "a user's message can't be understood; it is left out", "subject", msg.Subject(), "error", err)
+		processing.Fail("a user can't be understood; the message is left out", err)
 		return msg.TermWithReason("can't be understood")
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeLimit)
+	telemetry.Note(ctx, slog.Int64("user_id", m.ID), slog.Int64("version", m.Version))
+	limited, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
-	err = u.customers.SaveCustomer(ctx, billing.Customer{
+	err = u.customers.SaveCustomer(limited, billing.Customer{
 		UserID: m.ID, Login: m.Login, Role: m.Role, Status: m.Status, Version: m.Version,
 	})
 	if pg.BadData(err) {
-		u.log.ErrorContext(ctx, "a user can't be saved; the message is left out", "user_id", m.ID, "error", err)
+		processing.Fail("a user can't be saved; the message is left out", err)
 		return msg.TermWithReason("can't be saved")
 	}
 	if err != nil {
-		u.log.WarnContext(ctx, "a user could not be saved; the message comes again", "user_id", m.ID, "error", err)
+		processing.Fail("a user could not be saved; the message comes again", err)
 		return msg.NakWithDelay(time.Second)
 	}
 	return msg.Ack()

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"crypto/subtle"
 	"encoding/hex"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"lavka/libs/httpserver"
 	"lavka/libs/problem"
 	"lavka/libs/strictjson"
+	"lavka/libs/telemetry"
 	"lavka/services/billing/internal/billing"
 )
 
@@ -45,15 +47,18 @@ func NewWebhook(keys []string, settler *billing.Settler, registry prometheus.Reg
 // signature, then meaning.
 func (h *Webhook) Handle(c echo.Context) error {
 	answer, repeat, err := h.credit(c)
+	outcome := "credited"
 	switch {
 	case err != nil:
-		h.outcomes.WithLabelValues(problem.From(err).Code).Inc()
-		return err
+		outcome = problem.From(err).Code
 	case repeat:
-		h.outcomes.WithLabelValues("repeated").Inc()
+		outcome = "repeated"
 		c.Response().Header().Set("Idempotent-Replayed", "true")
-	default:
-		h.outcomes.WithLabelValues("credited").Inc()
+	}
+	h.outcomes.WithLabelValues(outcome).Inc()
+	telemetry.Note(c.Request().Context(), slog.String("outcome", outcome))
+	if err != nil {
+		return err
 	}
 	return c.JSON(http.StatusOK, answer)
 }
@@ -77,6 +82,7 @@ func (h *Webhook) credit(c echo.Context) (answer credited, repeat bool, err erro
 		return answer, false, errSignature
 	}
 	ctx := c.Request().Context()
+	telemetry.Note(ctx, slog.Int64("payment_id", call.transactionID), slog.Int64("bill_id", call.billID), slog.Int64("user_id", call.userID))
 	payment, err := billing.NewPayment(call.transactionID, call.userID, call.billID, call.text.amount)
 	if err != nil {
 		return answer, false, h.settler.Refuse(ctx, payment, err)

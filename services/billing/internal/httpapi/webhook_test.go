@@ -55,7 +55,7 @@ func newDesk(t *testing.T) desk {
 	settler := billing.NewSettler(store, group.Config{Max: 100, Queue: 1000, InFlight: 2})
 	t.Cleanup(settler.Close)
 	registry := prometheus.NewRegistry()
-	e := httpserver.New("billing", log, nil, registry)
+	e := httpserver.New(log, nil, registry)
 	if err := Register(e, store, NewWebhook([]string{key, newKey}, settler, registry), nil); err != nil {
 		t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 			c, err := scanCharge(row)
 			state.Charges[c.PurchaseID] = &c
 			return err
-		}, `SELECT purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id
+		}, `SELECT purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id, trace_context
 			FROM billing.charges WHERE purchase_id = ANY ($1)`, a.purchases)
 	}
 	if len(a.payments) > 0 {
@@ -254,9 +254,9 @@ func write(c billing.Changes) *pgx.Batch {
 	if n := len(c.Charges); n > 0 {
 		ids, outcomes := make([]uuid.UUID, n), make([]string, n)
 		users, bills, amounts := make([]*int64, n), make([]*int64, n), make([]*int64, n)
-		balances, transactions := make([]*int64, n), make([]*int64, n)
+		balances, transactions, traces := make([]*int64, n), make([]*int64, n), make([]string, n)
 		for i, d := range c.Charges {
-			ids[i], outcomes[i], transactions[i] = d.PurchaseID, string(d.Outcome), d.TransactionID
+			ids[i], outcomes[i], transactions[i], traces[i] = d.PurchaseID, string(d.Outcome), d.TransactionID, d.Trace
 			if !d.Unreadable {
 				amount := int64(d.Amount)
 				users[i], bills[i], amounts[i] = &d.UserID, &d.BillID, &amount
@@ -267,9 +267,9 @@ func write(c billing.Changes) *pgx.Batch {
 			}
 		}
 		b.Queue(`
-			INSERT INTO billing.charges (purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id)
-			SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])`,
-			ids, users, bills, amounts, outcomes, balances, transactions)
+			INSERT INTO billing.charges (purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id, trace_context)
+			SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[])`,
+			ids, users, bills, amounts, outcomes, balances, transactions, traces)
 	}
 	return b
 }
@@ -277,7 +277,7 @@ func write(c billing.Changes) *pgx.Batch {
 func scanCharge(row pgx.CollectableRow) (billing.Charge, error) {
 	var c billing.Charge
 	var user, bill, amount, balance *int64
-	err := row.Scan(&c.PurchaseID, &user, &bill, &amount, &c.Outcome, &balance, &c.TransactionID)
+	err := row.Scan(&c.PurchaseID, &user, &bill, &amount, &c.Outcome, &balance, &c.TransactionID, &c.Trace)
 	if user == nil || bill == nil || amount == nil {
 		c.Unreadable = true
 	} else {

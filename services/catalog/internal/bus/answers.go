@@ -7,11 +7,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 
 	"lavka/libs/money"
 	"lavka/libs/natstrace"
+	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -31,21 +30,24 @@ func Listen(nc *nats.Conn, replicaID string, take func(ctx context.Context, a ca
 	})
 	registry.MustRegister(unreadable)
 	sub, err := nc.Subscribe(answerSubject(replicaID), func(msg *nats.Msg) {
-		ctx, span := natstrace.Process(context.Background(), wire.SubjectAnswered, msg.Header, msg.Data)
+		ctx, processing := natstrace.Process(context.Background(), wire.SubjectAnswered, msg.Header, msg.Data, 0)
+		// The request's line tells what billing has said; this one is for who looks closer.
+		end := func() { processing.End(ctx, log, slog.LevelDebug) }
 		m, err := wire.DecodePurchaseAnswered(msg.Data)
 		if err != nil {
 			unreadable.Inc()
-			span.SetStatus(codes.Error, "it can't be read")
-			span.End()
-			log.ErrorContext(ctx, "an answer of billing can't be read", "error", err)
+			processing.Fail("an answer of billing can't be read", err)
+			end()
 			return
 		}
-		if span.IsRecording() {
-			span.SetAttributes(attribute.Stringer("lavka.purchase_id", m.PurchaseID), attribute.String("lavka.outcome", m.Outcome))
+		outcome := m.Outcome
+		if m.Reason != "" {
+			outcome = m.Reason
 		}
-		if !take(ctx, answer(m), func() { span.End() }) {
-			span.End()
-			log.DebugContext(ctx, "no room for an answer of billing; it will be asked again", "purchase_id", m.PurchaseID)
+		telemetry.Note(ctx, slog.String("purchase_id", m.PurchaseID.String()), slog.String("outcome", outcome))
+		if !take(ctx, answer(m), end) {
+			telemetry.Note(ctx, slog.Bool("dropped", true)) // there was no room: billing is asked again
+			end()
 		}
 	})
 	if err != nil {

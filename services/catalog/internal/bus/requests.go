@@ -70,8 +70,8 @@ func (r *Requests) send(ctx context.Context, p catalog.Purchase, again bool) (<-
 	msg := &nats.Msg{Subject: wire.SubjectRequested, Data: data, Header: nats.Header{wire.HeaderReply: {r.reply}}}
 	_, span := natstrace.Send(ctx, wire.SubjectRequested, msg)
 	defer span.End()
-	if span.IsRecording() {
-		span.SetAttributes(attribute.Stringer("lavka.purchase_id", p.ID), attribute.Bool("lavka.sent_again", again))
+	if again && span.IsRecording() {
+		span.SetAttributes(attribute.Bool("lavka.sent_again", true))
 	}
 	ack, err := r.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait), jetstream.WithRetryAttempts(0))
 	if err != nil {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 
 	"github.com/google/uuid"
@@ -31,11 +32,25 @@ func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseReque
 		return nil, err
 	}
 	order.Trace = telemetry.Traceparent(ctx)
+	telemetry.Note(ctx, slog.Int64("bill_id", order.BillID))
 	placed, err := h.purchases.Buy(ctx, order)
 	if err != nil {
 		return nil, err
 	}
+	note(ctx, placed)
 	return bought(placed)
+}
+
+// note has the request's line and span say what became of it.
+func note(ctx context.Context, placed catalog.Placement) {
+	outcome := string(placed.Purchase.Status)
+	if placed.Purchase.Reason != "" {
+		outcome = string(placed.Purchase.Reason)
+	}
+	telemetry.Note(ctx, slog.String("purchase_id", placed.Purchase.ID.String()), slog.String("outcome", outcome))
+	if placed.Replayed {
+		telemetry.Note(ctx, slog.Bool("repeat", true))
+	}
 }
 
 // bought is the answer to a purchase as it is now.

@@ -11,7 +11,7 @@ import (
 )
 
 const purchaseColumns = `id, user_id, product_id, title, price, bill_id, expected_price, coalesce(idempotency_key, ''), status,
-	coalesce(decline_reason, ''), balance, transaction_id, created_at, expires_at, settled_at, coalesce(trace_context, '')`
+	coalesce(decline_reason, ''), balance, transaction_id, created_at, expires_at, settled_at, trace_context`
 
 // Purchase gives one of a user's purchases.
 func (s *Store) Purchase(ctx context.Context, userID int64, id uuid.UUID) (catalog.Purchase, error) {

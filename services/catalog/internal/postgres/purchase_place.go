@@ -159,7 +159,7 @@ func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog
 	byID := make(map[uuid.UUID]catalog.Purchase, n)
 	ids, users, keys := make([]uuid.UUID, n), make([]int64, n), make([]*string, n)
 	productIDs, titles, prices := make([]int64, n), make([]string, n), make([]int64, n)
-	bills, expected, traces := make([]int64, n), make([]*money.Amount, n), make([]*string, n)
+	bills, expected, traces := make([]int64, n), make([]*money.Amount, n), make([]string, n)
 	for i, p := range drafts {
 		byID[p.ID] = p
 		ids[i], users[i], productIDs[i], titles[i] = p.ID, p.UserID, p.ProductID, p.Title
@@ -167,9 +167,7 @@ func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog
 		if p.Key != "" {
 			keys[i] = &drafts[i].Key
 		}
-		if p.Trace != "" {
-			traces[i] = &drafts[i].Trace
-		}
+		traces[i] = p.Trace
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(`

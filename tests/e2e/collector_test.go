@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"lavka/deploy/local/stack"
+	"lavka/deploy/local/traces"
+)
+
+// collector takes the traces of a shop, as any OTLP/HTTP collector does, and keeps
+// each export as it came, to be searched for secrets.
+type collector struct {
+	url   string
+	store *traces.Store
+
+	server *http.Server
+	mu     sync.Mutex
+	file   *os.File
+}
+
+func startCollector(file string) (*collector, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	c := &collector{url: "http://" + l.Addr().String(), store: traces.NewStore()}
+	if c.file, err = os.Create(file); err != nil {
+		return nil, err
+	}
+	c.server = traces.NewServer(c.store)
+	next := c.server.Handler
+	c.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = c.keep(body)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
+	go func() { _ = c.server.Serve(l) }() // ends with Close
+	return c, nil
+}
+
+func (c *collector) keep(body []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.file.Write(body)
+	return err
+}
+
+// environment has services send all their traces here, soon.
+func (c *collector) environment() map[string]string {
+	return map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": c.url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+		"OTEL_TRACES_SAMPLER": "parentbased_always_on", "OTEL_BSP_SCHEDULE_DELAY": "100",
+	}
+}
+
+// close ends the collector, and is an error when it was sent a secret, or nothing.
+func (c *collector) close() error {
+	err := errors.Join(c.server.Close(), c.file.Close())
+	sent, readErr := os.ReadFile(c.file.Name())
+	if len(sent) == 0 {
+		err = errors.Join(err, errors.New("no trace was exported"))
+	}
+	return errors.Join(err, readErr, secrets.in("an exported trace", sent))
+}
+
+// want waits until a trace is as it should be. Databases' spans are left out, and
+// so are, of what was sent again, the times when nobody was there.
+func (c *collector) want(t *testing.T, id, tree string) []traces.Span {
+	t.Helper()
+	tree = strings.TrimSpace(strings.ReplaceAll(tree, "\t", "")) + "\n"
+	var got string
+	var spans []traces.Span
+	defer func() {
+		if t.Failed() {
+			t.Logf("trace %s is\n%s\nand should be\n%s", id, got, tree)
+		}
+	}()
+	eventually(t, "the trace is as it should be", func() bool {
+		var err error
+		if spans, err = c.store.Trace(id); err != nil {
+			return false // not yet
+		}
+		got = drawn(spans)
+		return got == tree
+	})
+	return spans
+}
+
+// drawn is a trace as a tree, a line for each span: its depth, service and name,
+// and what came of it.
+func drawn(spans []traces.Span) string {
+	known := map[string]bool{}
+	for _, s := range spans {
+		known[s.ID] = true
+	}
+	below := map[string][]traces.Span{}
+	for _, s := range spans {
+		parent := s.ParentID
+		if !known[parent] {
+			parent = ""
+		}
+		below[parent] = append(below[parent], s)
+	}
+	var b strings.Builder
+	var draw func(parent string, depth int)
+	draw = func(parent string, depth int) {
+		steps := below[parent]
+		slices.SortStableFunc(steps, func(a, b traces.Span) int { return cmp.Compare(a.Start.UnixNano(), b.Start.UnixNano()) })
+		for _, s := range steps {
+			if s.Kind == "client" || s.Attributes["lavka.sent_again"] != "" && len(below[s.ID]) == 0 {
+				continue
+			}
+			fmt.Fprintf(&b, "%s%s %s%s\n", strings.Repeat(". ", depth), s.Service, s.Name, became(s))
+			draw(s.ID, depth+1)
+		}
+	}
+	draw("", 0)
+	return b.String()
+}
+
+func became(s traces.Span) string {
+	var all strings.Builder
+	for _, name := range []string{"http.response.status_code", "lavka.outcome"} {
+		if v := s.Attributes[name]; v != "" {
+			all.WriteString(" " + v)
+		}
+	}
+	for _, name := range []string{"sent_again", "repeat", "delivery"} {
+		if s.Attributes["lavka."+name] != "" {
+			all.WriteString(" " + name)
+		}
+	}
+	if s.Failed {
+		all.WriteString(" FAILED")
+	}
+	return all.String()
+}
+
+// traced starts a shop whose traces come here.
+func traced(t *testing.T, change func(*stack.Config)) (*shopUnderTest, *collector) {
+	t.Helper()
+	c, err := startCollector(t.TempDir() + "/traces")
+	must(t, err)
+	t.Cleanup(func() { must(t, c.close()) })
+	return startShop(t, func(cfg *stack.Config) {
+		cfg.Env, cfg.TrustTraceparent = c.environment(), true
+		if change != nil {
+			change(cfg)
+		}
+	}), c
+}
