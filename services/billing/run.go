@@ -111,7 +111,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 
-	settler := billing.NewSettler(store, group.Config{Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups})
+	settler := billing.NewSettler(store, group.Config{Name: "settle group", Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups})
 	purchases := bus.NewPurchases(nc, js, settler, store, log, registry)
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)

@@ -85,7 +85,7 @@ func (c *collector) close() error {
 // so are, of what was sent again, the times when nobody was there.
 func (c *collector) want(t *testing.T, id, tree string) []traces.Span {
 	t.Helper()
-	tree = strings.TrimSpace(strings.ReplaceAll(tree, "\t", "")) + "\n"
+	tree = strings.TrimPrefix(strings.ReplaceAll(strings.ReplaceAll(tree+"\n", "\t", ""), "\n\n", "\n"), "\n")
 	var got string
 	var spans []traces.Span
 	defer func() {
