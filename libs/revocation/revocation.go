@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/natsconn"
 	"lavka/libs/wire"
@@ -19,6 +20,9 @@ import (
 
 // slack covers clocks that differ and messages under way.
 const slack = 2 * time.Minute
+
+// firstVersion is a new user's: there are no older tokens.
+const firstVersion = 1
 
 // Window is how long the version of a user matters to tokens that live that long.
 func Window(tokenLifetime time.Duration) time.Duration { return tokenLifetime + slack }
@@ -35,6 +39,7 @@ type Versions struct {
 	log    *slog.Logger
 	window time.Duration
 	now    func() time.Time
+	delays prometheus.Histogram
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -53,6 +58,10 @@ type version struct {
 func New(js jetstream.JetStream, source Source, tokenLifetime time.Duration, log *slog.Logger, now func() time.Time) *Versions {
 	return &Versions{
 		js: js, source: source, log: log, window: Window(tokenLifetime), now: now,
+		delays: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "revocation_delay_seconds", Help: "Time from a change that took tokens back until this replica heard of it.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900},
+		}),
 		ready: make(chan struct{}), heard: map[int64]version{},
 	}
 }
@@ -82,6 +91,13 @@ func (v *Versions) Known() int {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	return len(v.heard)
+}
+
+// Measure adds metrics of what is known, and of how late it came to be.
+func (v *Versions) Measure(registry prometheus.Registerer) {
+	registry.MustRegister(v.delays, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "revocation_known_users", Help: "Users whose newest token version is kept.",
+	}, func() float64 { return float64(v.Known()) }))
 }
 
 // Run listens until ctx ends. When the consumer, the stream or the server goes
@@ -133,7 +149,7 @@ func (v *Versions) open(ctx context.Context) (jetstream.Consumer, error) {
 		return consumer, nil
 	}
 	// In this order: what comes after the source was asked is heard.
-	if err := v.source(ctx, v.learn); err != nil {
+	if err := v.source(ctx, func(userID, tokenVersion int64) { v.learn(userID, tokenVersion) }); err != nil {
 		return nil, fmt.Errorf("ask for what was revoked before: %w", err)
 	}
 	v.readyOnce.Do(func() { close(v.ready) })
@@ -146,18 +162,31 @@ func (v *Versions) hear(ctx context.Context, data []byte) {
 		v.log.ErrorContext(ctx, "a user's message can't be read", "error", err)
 		return
 	}
-	v.learn(user.ID, user.TokenVersion)
+	if v.learn(user.ID, user.TokenVersion) {
+		v.measure(user.ChangedAt)
+	}
 }
 
-func (v *Versions) learn(userID, tokenVersion int64) {
+// measure counts no news of tokens that have expired since: auth says every user
+// again each day.
+func (v *Versions) measure(changed time.Time) {
+	if delay := v.now().Sub(changed); delay < v.window {
+		v.delays.Observe(max(0, delay.Seconds())) // below zero by auth's clock
+	}
+}
+
+// learn says whether that takes back tokens that were good before.
+func (v *Versions) learn(userID, tokenVersion int64) (revoked bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.now().After(v.pruneAt) {
 		v.prune()
 	}
-	if tokenVersion >= v.heard[userID].token {
+	known := v.heard[userID].token
+	if tokenVersion >= known {
 		v.heard[userID] = version{tokenVersion, v.now()}
 	}
+	return tokenVersion > max(known, firstVersion)
 }
 
 // prune forgets versions that were heard longer ago than any token lives. The

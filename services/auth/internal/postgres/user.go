@@ -12,7 +12,7 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at`
+const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at`
 
 // changed goes into every UPDATE that changes what is published of a user.
 const changed = `version = version + 1, changed_at = now(), publish_at = now()`
@@ -203,5 +203,5 @@ func scanUser(row pgx.Row) (auth.User, error) {
 }
 
 func userFields(u *auth.User) []any {
-	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt}
+	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt}
 }
