@@ -196,6 +196,8 @@ func TestPurchasesAreAskedAndAnswered(t *testing.T) {
 		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
 		must(t, err)
 		must(t, billingConn.Publish(wire.SubjectAnswered+".replica", []byte(stream)))
+		_, err = billing.Consumer(t.Context(), stream, durable.Durable) // how far it is behind
+		must(t, err)
 		must(t, msg.DoubleAck(t.Context())) // this one waits for NATS's word
 		answer, err := answers.NextMsg(patience)
 		if err != nil || string(answer.Data) != stream {

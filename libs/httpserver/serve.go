@@ -65,7 +65,9 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	bounded := connlimit.Bound(publicServer, publicListener, cfg.MaxConnections)
 	cfg.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "http_server_connections", Help: "Open connections on the public port.",
-	}, func() float64 { return float64(bounded.Open()) }))
+	}, func() float64 { return float64(bounded.Open()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "http_server_connections_max", Help: "Connections on the public port past which clients are refused.",
+	}, func() float64 { return float64(cfg.MaxConnections) }))
 	go func() { failed <- publicServer.Serve(bounded) }()
 	go func() {
 		failed <- internalServer.Serve(connlimit.Bound(internalServer, internalListener, internalConnections))

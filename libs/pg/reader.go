@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/group"
 	"lavka/libs/problem"
@@ -31,14 +32,27 @@ var errManyReads = problem.New(problem.Unavailable, "overloaded", "too much is b
 type Reader struct {
 	pool  *pgxpool.Pool
 	group *group.Group[*read, error]
+	sizes prometheus.Histogram
+	waits prometheus.Histogram
 }
 
 // NewReader makes a Reader; Close ends it. It uses two sessions of the pool.
 func NewReader(pool *pgxpool.Pool) *Reader {
-	r := &Reader{pool: pool}
-	r.group = group.New(group.Config{Name: "read group", Max: readMax, Queue: readQueue, InFlight: readGroups}, r.run)
+	r := &Reader{
+		pool: pool,
+		sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pg_read_group_size", Help: "Reads that went to the server together.", Buckets: prometheus.ExponentialBuckets(1, 2, 7),
+		}),
+		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pg_read_group_wait_seconds", Help: "Time that a read waits for its group.", Buckets: prometheus.ExponentialBuckets(.001, 2, 13),
+		}),
+	}
+	r.group = group.New(group.Config{Name: "read group", Max: readMax, Queue: readQueue, InFlight: readGroups, Sizes: r.sizes, Waits: r.waits}, r.run)
 	return r
 }
+
+// Measure adds metrics of its groups.
+func (r *Reader) Measure(registry prometheus.Registerer) { registry.MustRegister(r.sizes, r.waits) }
 
 // Close ends the reads that were begun, and takes no more.
 func (r *Reader) Close() { r.group.Close() }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/pg"
 	"lavka/libs/pgtest"
@@ -122,5 +123,24 @@ func TestAReaderThatIsClosed(t *testing.T) {
 	_, err := pg.Collect(t.Context(), r, "read", pgx.RowTo[int], `SELECT 1`)
 	if p := problem.From(err); p.Code != "overloaded" || p.RetryAfter == 0 {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestReadsAreMeasured(t *testing.T) {
+	t.Parallel()
+	r := pg.NewReader(open(t, pgtest.New(t)))
+	t.Cleanup(r.Close)
+	registry := prometheus.NewRegistry()
+	r.Measure(registry)
+	for range 3 {
+		if _, err := pg.Collect(t.Context(), r, "read", pgx.RowTo[int], `SELECT 1`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h := gather(t, registry, "pg_read_group_size").Histogram; h.GetSampleCount() != 3 || h.GetSampleSum() != 3 {
+		t.Errorf("%d groups of %v reads, want 3 of one", h.GetSampleCount(), h.GetSampleSum())
+	}
+	if h := gather(t, registry, "pg_read_group_wait_seconds").Histogram; h.GetSampleCount() != 3 {
+		t.Errorf("%d reads have waited", h.GetSampleCount())
 	}
 }

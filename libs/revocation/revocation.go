@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/natsconn"
 	"lavka/libs/natstrace"
@@ -40,6 +41,7 @@ type Versions struct {
 	log    *slog.Logger
 	window time.Duration
 	now    func() time.Time
+	delays prometheus.Histogram
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -58,6 +60,10 @@ type version struct {
 func New(js jetstream.JetStream, source Source, tokenLifetime time.Duration, log *slog.Logger, now func() time.Time) *Versions {
 	return &Versions{
 		js: js, source: source, log: log, window: Window(tokenLifetime), now: now,
+		delays: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "revocation_delay_seconds", Help: "Time from a change that took tokens back until this replica heard of it.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900},
+		}),
 		ready: make(chan struct{}), heard: map[int64]version{},
 	}
 }
@@ -87,6 +93,13 @@ func (v *Versions) Known() int {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	return len(v.heard)
+}
+
+// Measure adds metrics of what is known, and of how late it came to be.
+func (v *Versions) Measure(registry prometheus.Registerer) {
+	registry.MustRegister(v.delays, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "revocation_known_users", Help: "Users whose newest token version is kept.",
+	}, func() float64 { return float64(v.Known()) }))
 }
 
 // Run listens until ctx ends. When the consumer, the stream or the server goes
@@ -158,7 +171,16 @@ func (v *Versions) hear(ctx context.Context, msg jetstream.Msg) {
 		processing.Fail("a user's message can't be read", err)
 		return
 	}
+	v.measure(user.ChangedAt)
 	telemetry.Note(ctx, slog.Int64("user_id", user.ID), slog.String("outcome", "tokens revoked"))
+}
+
+// measure counts no news of tokens that have expired since: auth says every user
+// again each day.
+func (v *Versions) measure(changed time.Time) {
+	if delay := v.now().Sub(changed); delay < v.window {
+		v.delays.Observe(max(0, delay.Seconds())) // below zero by auth's clock
+	}
 }
 
 // learn says whether that takes back tokens that were good before.

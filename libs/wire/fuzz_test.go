@@ -64,10 +64,10 @@ func FuzzDecodeUserChanged(f *testing.F) {
 			t.Fatalf("%q was taken as %+v", data, m)
 		}
 		again := reread(t, m, wire.DecodeUserChanged)
-		if !again.CreatedAt.Equal(m.CreatedAt) {
-			t.Fatalf("%q was made at %v, and written again at %v", data, m.CreatedAt, again.CreatedAt)
+		if !again.CreatedAt.Equal(m.CreatedAt) || !again.ChangedAt.Equal(m.ChangedAt) {
+			t.Fatalf("%q was made at %v and changed at %v, and written again at %v and %v", data, m.CreatedAt, m.ChangedAt, again.CreatedAt, again.ChangedAt)
 		}
-		again.CreatedAt = m.CreatedAt
+		again.CreatedAt, again.ChangedAt = m.CreatedAt, m.ChangedAt
 		same(t, data, m, again)
 	})
 }
@@ -108,7 +108,7 @@ func FuzzOurOwnMessagesAreRead(f *testing.F) {
 		moment := time.Unix(at&(1<<37-1), 0).UTC() // up to the year 6325; JSON's times end with 9999
 		request := wire.PurchaseRequested{V: wire.Version, PurchaseID: id, UserID: positive(a), BillID: positive(b), Amount: positive(c), ExpiresAt: moment}
 		same(t, nil, request, reread(t, request, wire.DecodePurchaseRequested))
-		user := wire.UserChanged{V: wire.Version, ID: positive(a), Login: "ann", Role: "admin", Status: "disabled", Version: positive(b), TokenVersion: positive(c), CreatedAt: moment}
+		user := wire.UserChanged{V: wire.Version, ID: positive(a), Login: "ann", Role: "admin", Status: "disabled", Version: positive(b), TokenVersion: positive(c), CreatedAt: moment, ChangedAt: moment}
 		same(t, nil, user, reread(t, user, wire.DecodeUserChanged))
 		answer := wire.PurchaseAnswered{V: wire.Version, PurchaseID: id, Outcome: wire.Settled, Balance: &a, TransactionID: &b}
 		same(t, nil, answer, reread(t, answer, wire.DecodePurchaseAnswered))

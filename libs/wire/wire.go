@@ -74,6 +74,7 @@ type UserChanged struct {
 	Version      int64     `json:"version"`       // rises with every change; the newer one wins
 	TokenVersion int64     `json:"token_version"` // a token with a lower one is refused
 	CreatedAt    time.Time `json:"created_at"`
+	ChangedAt    time.Time `json:"changed_at,omitzero"` // zero from older releases
 }
 
 // Encode writes a message.

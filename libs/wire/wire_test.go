@@ -27,7 +27,7 @@ func TestGolden(t *testing.T) {
 		"purchase_requested": wire.PurchaseRequested{V: 1, PurchaseID: id, UserID: 7, BillID: 9, Amount: 999, ExpiresAt: when},
 		"purchase_settled":   wire.PurchaseAnswered{V: 1, PurchaseID: id, Outcome: wire.Settled, Balance: &balance, TransactionID: &tx},
 		"purchase_declined":  wire.PurchaseAnswered{V: 1, PurchaseID: id, Outcome: wire.Declined, Reason: wire.InsufficientFunds, Balance: &balance},
-		"user_changed":       wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when},
+		"user_changed":       wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when, ChangedAt: when.Add(time.Hour)},
 		"revocations_asked":  wire.RevocationsAsked{V: 1, After: 7},
 		"revocations_told":   wire.RevocationsTold{V: 1, Versions: []wire.TokenVersion{{UserID: 8, TokenVersion: 2}}, More: true},
 	} {
@@ -65,6 +65,10 @@ func TestReadersTakeTheGoldenFilesAndUnknownMembers(t *testing.T) {
 	}
 	if m, err := wire.DecodeUserChanged(read("user_changed")); err != nil || m.TokenVersion != 2 {
 		t.Errorf("%+v, %v", m, err)
+	}
+	older := strings.Replace(string(read("user_changed")), `,"changed_at":"2026-01-02T04:04:05.6789Z"`, "", 1)
+	if m, err := wire.DecodeUserChanged([]byte(older)); err != nil || m.TokenVersion != 2 || !m.ChangedAt.IsZero() {
+		t.Errorf("of an older release: %+v, %v", m, err)
 	}
 	if m, err := wire.DecodeRevocationsAsked(read("revocations_asked")); err != nil || m.After != 7 {
 		t.Errorf("%+v, %v", m, err)

@@ -133,7 +133,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		Keys:      ring,
 		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Registry: registry,
 	})
-	measure(registry, hasher, publisher)
+	measure(registry, hasher, publisher, ring)
+	versions.Measure(registry)
+	clock := pg.Clock(pool, log)
+	registry.MustRegister(clock)
+	pg.Measure(registry, map[string]*pgxpool.Pool{"all": pool})
 	natsconn.Measure(registry, nc)
 
 	contract, err := httpserver.LoadContract(api.Contract)
@@ -158,6 +162,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	workers.Go(func() error { return publisher.Run(working, nc, js) })
 	workers.Go(func() error { return versions.Run(working) })
 	workers.Go(func() error { return ring.Run(working) })
+	workers.Go(func() error { return clock.Run(working) })
 	workers.Go(func() error { return prune(working, store, log) })
 
 	// An admin who can't be made ends the serving, and the other way round.
@@ -189,12 +194,13 @@ func newCredentials(store *postgres.Store) (*auth.Credentials, *auth.Hasher, err
 	return auth.NewCredentials(store, hasher, throttle), hasher, nil
 }
 
-func measure(registry prometheus.Registerer, hasher *auth.Hasher, publisher *bus.Publisher) {
+func measure(registry prometheus.Registerer, hasher *auth.Hasher, publisher *bus.Publisher, ring *keys.Ring) {
 	gauge := func(name, help string, value func() float64) {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
 	gauge("auth_hash_queue", "Callers who wait for their turn to hash a password.", func() float64 { return float64(hasher.Waiting()) })
 	gauge("auth_users_due", "Users that should have been published by now.", func() float64 { return float64(publisher.Due()) })
+	gauge("auth_signing_key_created_timestamp_seconds", "When the key that signs was made, as Unix time; 0 when its file does not say.", func() float64 { return float64(ring.MadeAt()) })
 }
 
 // prune deletes expired sessions and links each hour.

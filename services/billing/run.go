@@ -24,6 +24,7 @@ import (
 	"lavka/libs/revocation"
 	"lavka/libs/telemetry"
 	"lavka/libs/token"
+	"lavka/libs/wire"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/bus"
@@ -111,12 +112,19 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 
-	settler := billing.NewSettler(store, group.Config{Name: "settle group", Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups})
+	metrics := billing.NewMetrics(registry)
+	settler := billing.NewSettler(metrics.Ledger(store), metrics.Group(group.Config{Name: "settle group", Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups}))
 	purchases := bus.NewPurchases(nc, js, settler, store, log, registry)
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
 	measure(registry, settler)
+	store.Measure(registry)
+	versions.Measure(registry)
+	lag := natsconn.Lag(js, wire.StreamPurchases, wire.ConsumerPurchases, log)
+	usersLag := natsconn.Lag(js, wire.StreamUsers, bus.ConsumerUsers, log)
+	clock, verifications := pg.Clock(reads, log), store.Verifications(log)
+	registry.MustRegister(lag, usersLag, clock, verifications)
 	pg.Measure(registry, map[string]*pgxpool.Pool{"reads": reads, "groups": settles})
 	natsconn.Measure(registry, nc)
 
@@ -145,7 +153,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	defer stopWork()
 	var workers sync.WaitGroup
 	for _, run := range []func(context.Context) error{
-		purchases.Run, users.Run, keys.Run, versions.Run,
+		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run,
 		func(ctx context.Context) error { return ensureOnReconnect(ctx, reconnected, purchases, log) },
 	} {
 		workers.Go(func() {
@@ -196,7 +204,8 @@ func measure(registry prometheus.Registerer, settler *billing.Settler) {
 	)
 }
 
-// report runs the commands that only read.
+// report runs the commands that only read. What verify found is kept as well, where
+// that can be done: it has to be seen by whoever did not run it.
 func report(ctx context.Context, cfg Config, log *slog.Logger, command string, out io.Writer) error {
 	if cfg.DatabaseURL.Empty() {
 		return errors.New("DATABASE_URL is not set")
@@ -217,7 +226,7 @@ func reportOn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, command
 	defer store.Close()
 	switch command {
 	case "verify":
-		v, err := store.Verify(ctx)
+		v, err := verify(ctx, store, log)
 		if err != nil {
 			return err
 		}
@@ -240,4 +249,18 @@ func reportOn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, command
 			return err
 		})
 	}
+}
+
+// verify also keeps what it found. A standby takes no record, and is verified all the
+// same.
+func verify(ctx context.Context, store *postgres.Store, log *slog.Logger) (postgres.Verified, error) {
+	began := time.Now()
+	v, err := store.Verify(ctx)
+	if err != nil && !errors.Is(err, postgres.ErrDifference) {
+		return v, err
+	}
+	if unkept := store.RecordVerification(ctx, v, err, time.Since(began)); unkept != nil {
+		log.WarnContext(ctx, "what was found could not be kept: no metric will show it", "error", unkept)
+	}
+	return v, err
 }

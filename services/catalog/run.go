@@ -132,6 +132,9 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 		return err
 	}
 	watch(registry, purchases)
+	store.Measure(registry)
+	clock := pg.Clock(pool, log)
+	registry.MustRegister(clock)
 	natsconn.Measure(registry, nc)
 
 	keys := token.NewRemote(cfg.JWKSURL, log)
@@ -140,6 +143,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 		return err
 	}
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
+	versions.Measure(registry)
 	protected, err := access.NewGuard(tokens, versions).Protect(contract)
 	if err != nil {
 		return err
@@ -158,7 +162,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	var workers errgroup.Group
-	for _, worker := range []func(context.Context) error{keys.Run, versions.Run, counter.Run, sweeper.Run} {
+	for _, worker := range []func(context.Context) error{keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run} {
 		workers.Go(func() error { return worker(working) })
 	}
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())

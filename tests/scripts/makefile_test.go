@@ -89,6 +89,19 @@ func TestEveryModuleIsTested(t *testing.T) {
 	}
 }
 
+func TestRulesAreTestedWithThePromtoolThatIsThere(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	write(t, filepath.Join(dir, "deploy/observability/rules/tests/a.yaml"), "")
+	write(t, filepath.Join(dir, "path/promtool"), "#!/bin/sh\necho \"$*\"\n[ \"$1\" != \"$FAILS\" ]\n")
+	const check, test = "check config --lint=all --lint-fatal prometheus.yaml\n", "test rules rules/tests/a.yaml\n"
+	for fails, want := range map[string]string{"": check + test, "check": check, "test": check + test} {
+		if out, code := run(t, dir, []string{"FAILS=" + fails}, "make", "rules"); (code == 0) != (fails == "") || strings.Split(out, "make:")[0] != want {
+			t.Errorf("%q fails: %d, %s", fails, code, out)
+		}
+	}
+}
+
 // Every fuzz test of every module is found, and one that fails ends the search.
 func TestEveryFuzzTestIsRun(t *testing.T) {
 	t.Parallel()

@@ -35,6 +35,7 @@ type User struct {
 	ActivatedAt  *time.Time // set once, by an activation link
 	DisabledAt   *time.Time // set and cleared by an admin
 	Version      int64      // rises with every change
+	ChangedAt    time.Time  // when it last did
 	TokenVersion int64      // tokens with a lower one are refused
 	CreatedAt    time.Time
 	Trace        string // W3C traceparent of the last change; "" for none

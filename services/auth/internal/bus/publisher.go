@@ -285,7 +285,7 @@ func refused(err error) bool {
 func message(u auth.User) wire.UserChanged {
 	return wire.UserChanged{
 		V: wire.Version, ID: u.ID, Login: u.Login, Role: string(u.Role), Status: string(u.Status()),
-		Version: u.Version, TokenVersion: u.TokenVersion, CreatedAt: u.CreatedAt.UTC(),
+		Version: u.Version, TokenVersion: u.TokenVersion, CreatedAt: u.CreatedAt.UTC(), ChangedAt: u.ChangedAt.UTC(),
 	}
 }
 

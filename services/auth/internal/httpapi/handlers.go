@@ -46,6 +46,9 @@ func New(cfg Config) *Handlers {
 		Name: "auth_logins_total",
 		Help: "Logins by outcome: ok, or the code of the refusal.",
 	}, []string{"outcome"})
+	for _, outcome := range []string{"ok", "invalid_credentials", "user_inactive", "user_disabled", "too_many_attempts", "overloaded", "unavailable", "internal"} {
+		logins.WithLabelValues(outcome) // a rate needs a zero to begin from
+	}
 	cfg.Registry.MustRegister(logins)
 	return &Handlers{
 		users: cfg.Users, sessions: cfg.Sessions, keys: cfg.Keys,

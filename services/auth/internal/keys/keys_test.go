@@ -236,3 +236,41 @@ func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
 		t.Errorf("expired: %v", err)
 	}
 }
+
+func TestAKeyKnowsWhenItWasMade(t *testing.T) {
+	t.Parallel()
+	path, _ := newFile(t)
+	set, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if age := time.Since(time.Unix(set[0].MadeAt, 0)).Abs(); age > time.Minute {
+		t.Errorf("a new key was made %v ago", age)
+	}
+	// One of an older release does not, and is not made younger by what is added.
+	set[0].MadeAt = 0
+	if err := rewrite(path, set); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), "iat") {
+		t.Errorf("%s, %v", text, err)
+	}
+	second, err := Add(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := Open(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := ring.MadeAt(); at != 0 {
+		t.Errorf("made at %d", at)
+	}
+	if err := Promote(path, second.ID); err != nil {
+		t.Fatal(err)
+	}
+	ring.poll(t.Context())
+	if at := ring.MadeAt(); at == 0 || at != second.MadeAt {
+		t.Errorf("made at %d, want %d", at, second.MadeAt)
+	}
+}

@@ -126,6 +126,10 @@ func (r *Ring) Keyfunc(context.Context) jwt.Keyfunc {
 	}
 }
 
+// MadeAt is when the signing key was made, as Unix time; 0 when the file does not
+// say.
+func (r *Ring) MadeAt() int64 { return (*r.set.Load())[0].MadeAt }
+
 func (r *Ring) signing() (id string, key ed25519.PrivateKey) {
 	k := (*r.set.Load())[0]
 	return k.ID, k.private

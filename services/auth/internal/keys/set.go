@@ -10,11 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Key is one signing key (Ed25519, RFC 8037).
 type Key struct {
 	ID      string
+	MadeAt  int64 // Unix time; 0 when the file does not say
 	private ed25519.PrivateKey
 }
 
@@ -34,6 +36,8 @@ type PublicKey struct {
 type privateKey struct {
 	PublicKey
 	D string `json:"d"`
+	// In the registry of JWK parameters, from OpenID Federation: a NumericDate.
+	IssuedAt float64 `json:"iat,omitempty"`
 }
 
 type file struct {
@@ -46,7 +50,7 @@ func NewKey() (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("make key: %w", err)
 	}
-	return Key{ID: thumbprint(public), private: private}, nil
+	return Key{ID: thumbprint(public), MadeAt: time.Now().Unix(), private: private}, nil
 }
 
 // Public gives the half that anybody may have.
@@ -97,13 +101,13 @@ func parseKey(k privateKey) (Key, error) {
 	if x, err := b64.DecodeString(k.X); err != nil || !private.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(x)) {
 		return Key{}, errors.New("x is not the public key of d")
 	}
-	return Key{ID: k.ID, private: private}, nil
+	return Key{ID: k.ID, MadeAt: int64(k.IssuedAt), private: private}, nil
 }
 
 func (s Set) encode() ([]byte, error) {
 	f := file{Keys: make([]privateKey, len(s))}
 	for i, k := range s {
-		f.Keys[i] = privateKey{PublicKey: k.Public(), D: b64.EncodeToString(k.private.Seed())}
+		f.Keys[i] = privateKey{PublicKey: k.Public(), D: b64.EncodeToString(k.private.Seed()), IssuedAt: float64(k.MadeAt)}
 	}
 	text, err := json.MarshalIndent(f, "", "  ")
 	return append(text, '\n'), err

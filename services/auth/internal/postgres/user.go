@@ -13,7 +13,7 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, trace_context`
+const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context`
 
 // changed goes into every UPDATE that changes what is published of a user. $1 is his
 // id, and $2 the trace that this belongs to.
@@ -206,5 +206,5 @@ func scanUser(row pgx.Row) (auth.User, error) {
 }
 
 func userFields(u *auth.User) []any {
-	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.Trace}
+	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace}
 }

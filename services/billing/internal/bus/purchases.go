@@ -74,6 +74,9 @@ func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settle
 			Name: "billing_rejected_messages_total", Help: "Purchase requests that could not be understood or stored.",
 		}),
 	}
+	for _, o := range []billing.Outcome{billing.Settled, billing.InsufficientFunds, billing.BillNotFound, billing.BuyerDisabled, billing.Expired} {
+		p.outcomes.WithLabelValues(string(o)) // a rate needs a zero to begin from
+	}
 	registry.MustRegister(p.outcomes, p.rejected)
 	return p
 }

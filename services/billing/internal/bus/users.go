@@ -16,6 +16,9 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
+// ConsumerUsers is the name of billing's consumer of users.
+const ConsumerUsers = "billing"
+
 // Customers keeps what auth says of users.
 type Customers interface {
 	SaveCustomer(ctx context.Context, c billing.Customer) error
@@ -41,7 +44,7 @@ func (u *Users) Run(ctx context.Context) error {
 
 func (u *Users) open(ctx context.Context) (jetstream.Consumer, error) {
 	consumer, err := u.js.CreateOrUpdateConsumer(ctx, wire.StreamUsers, jetstream.ConsumerConfig{
-		Durable:       "billing",
+		Durable:       ConsumerUsers,
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       10 * time.Second,
 		MaxAckPending: 1000,

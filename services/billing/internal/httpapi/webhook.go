@@ -39,6 +39,12 @@ func NewWebhook(keys []string, settler *billing.Settler, registry prometheus.Reg
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "billing_webhooks_total", Help: "Webhook calls by what became of them.",
 	}, []string{"outcome"})
+	for _, outcome := range []string{
+		"credited", "repeated", "malformed", "invalid_signature", "invalid_id", "invalid_amount", "transaction_conflict", "user_not_found",
+		"bill_owner_mismatch", "balance_limit", "bill_busy", "overloaded", "outcome_unknown", "internal",
+	} {
+		outcomes.WithLabelValues(outcome) // a rate needs a zero to begin from
+	}
 	registry.MustRegister(outcomes)
 	return &Webhook{keys: keys, settler: settler, outcomes: outcomes}
 }

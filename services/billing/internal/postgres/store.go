@@ -9,6 +9,7 @@ import (
 	"log/slog"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/pg"
 )
@@ -49,6 +50,9 @@ func New(reads, ledger *pgxpool.Pool, log *slog.Logger) (*Store, error) {
 
 // Close waits for the reads that are under way.
 func (s *Store) Close() { s.reads.Close() }
+
+// Measure adds metrics of the short reads.
+func (s *Store) Measure(registry prometheus.Registerer) { s.reads.Measure(registry) }
 
 // Ready fails unless Postgres answers and its schema is new enough.
 func (s *Store) Ready(ctx context.Context) error {

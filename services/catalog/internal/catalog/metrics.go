@@ -41,6 +41,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		dropped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answers_dropped_total", Help: "Answers of billing that found the queue full."}),
 		unwritten: prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answer_groups_failed_total", Help: "Groups of answers of which not all could be written."}),
 	}
+	for _, outcome := range []string{
+		"completed", "pending", "insufficient_funds", "bill_not_found", "user_disabled", "purchase_expired", "product_not_found", "price_changed",
+		"idempotency_key_reused", "overloaded", "outcome_unknown", "unavailable", "internal",
+	} {
+		m.purchases.WithLabelValues(outcome) // a rate needs a zero to begin from
+	}
 	registry.MustRegister(m.groups, m.waits, m.purchases, m.pending, m.oldest, m.resent, m.refused, m.unsent, m.dropped, m.unwritten)
 	return m
 }

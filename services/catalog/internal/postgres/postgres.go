@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/pg"
 )
@@ -47,3 +48,6 @@ func New(pool, groups *pgxpool.Pool, terms Terms) *Store {
 
 // Close waits for the reads that are under way.
 func (s *Store) Close() { s.reads.Close() }
+
+// Measure adds metrics of the short reads.
+func (s *Store) Measure(registry prometheus.Registerer) { s.reads.Measure(registry) }

@@ -1,0 +1,96 @@
+package natsconn_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lavka/libs/natsconn"
+	"lavka/libs/natstest"
+)
+
+func TestLag(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	nc, err := natsconn.Connect(server.URL, "test", quiet, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "c", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if _, err := js.Publish(t.Context(), "s", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Three are taken, and one of those has come three times.
+	for i := range 5 {
+		msg, err := consumer.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i < 2 {
+			if err := msg.Nak(); err != nil {
+				t.Fatal(err)
+			}
+			if err := nc.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "NATS has counted", func() bool {
+		info, err := consumer.Info(t.Context())
+		return err == nil && info.NumPending == 7 && info.NumAckPending == 3
+	})
+	want := map[string]float64{"nats_consumer_num_pending": 7, "nats_consumer_num_ack_pending": 3, "nats_consumer_num_redelivered": 1}
+
+	registry := prometheus.NewRegistry()
+	lag, other := natsconn.Lag(js, "S", "c", quiet), natsconn.Lag(js, "S", "nobody", quiet)
+	registry.MustRegister(lag, other)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context) error{lag.Run, other.Run} {
+		running.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	defer running.Wait()
+	defer stop()
+	got := map[string]float64{}
+	eventually(t, "NATS was asked", func() bool {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.Metric {
+				got[f.GetName()] += m.Gauge.GetValue()
+				if c, s := m.Label[0].GetValue(), m.Label[1].GetValue(); c != "c" || s != "S" {
+					t.Errorf("%s of %s", c, s)
+				}
+			}
+		}
+		return len(got) > 0
+	})
+	for name, n := range want {
+		if got[name] != n {
+			t.Errorf("%s is %v, want %v", name, got[name], n)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/pg"
+	"lavka/libs/pgtest"
+	"lavka/services/billing/internal/postgres"
+)
+
+func TestMain(m *testing.M) {
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
+}
+
+// What verify finds is kept for who did not run it. Where nothing can be kept, it
+// says the same.
+func TestVerifyKeepsWhatItFinds(t *testing.T) {
+	t.Parallel()
+	const addsUp = "the ledger adds up: 1 bills, 0 transactions, 0 charges\n"
+	for name, c := range map[string]struct {
+		sql        string
+		out        string
+		differs    bool
+		kept       int
+		says       string // in the log
+		difference string
+	}{
+		"it adds up":         {"SELECT", addsUp, false, 1, "", ""},
+		"it does not":        {"UPDATE billing.bills SET balance = 5", "", true, 1, "", "the ledger does not add up: bill 7: its balance is 5 and its transactions sum to 0"},
+		"nothing may change": {"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$", addsUp, false, 0, "could not be kept", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			admin, err := pgx.Connect(t.Context(), db.AdminURL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer admin.Close(context.WithoutCancel(t.Context()))
+			for _, sql := range []string{`INSERT INTO billing.customers (user_id, role, status) VALUES (1, 'user', 'active')`, `INSERT INTO billing.bills (id, user_id) VALUES (7, 1)`, c.sql} {
+				if _, err := admin.Exec(t.Context(), sql); err != nil {
+					t.Fatalf("%s: %v", sql, err)
+				}
+			}
+			pool, err := pg.Open(t.Context(), db.URL("billing"), "billing verify", 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pool.Close()
+			var out, log bytes.Buffer
+			err = reportOn(t.Context(), pool, slog.New(slog.NewTextHandler(&log, nil)), "verify", &out)
+			if errors.Is(err, postgres.ErrDifference) != c.differs || (err != nil) != c.differs || out.String() != c.out {
+				t.Errorf("%q, %v", out.String(), err)
+			}
+			if !strings.Contains(log.String(), c.says) || (c.says == "") != (log.Len() == 0) {
+				t.Errorf("the log says %q", log.String())
+			}
+			var kept int
+			var difference string
+			if err := admin.QueryRow(t.Context(), `SELECT count(*), coalesce(max(difference), '') FROM billing.verifications WHERE took > '0'`).Scan(&kept, &difference); err != nil {
+				t.Fatal(err)
+			}
+			if kept != c.kept || difference != c.difference {
+				t.Errorf("%d runs are kept, of which one says %q", kept, difference)
+			}
+		})
+	}
+}

@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"bytes"
+	"testing"
+
+	"lavka/deploy/local/stack"
+	"lavka/tests/observability"
+)
+
+// A query for a metric that nobody has is silent for ever: an alert never fires, and a panel stays empty.
+func TestWhatIsWatchedIsThere(t *testing.T) {
+	t.Parallel()
+	u := shop.newUser(t)
+	bill, samovar := shop.bill(t, u, "100"), shop.product(t, "Samovar", "59.90")
+	u.want(t, 201, "", "POST", "/purchases", purchaseOf(samovar, bill))
+	u.want(t, 402, "insufficient_funds", "POST", "/purchases", purchaseOf(samovar, bill))
+	must(t, shop.verify(t.Context()))
+
+	rules, err := observability.Rules(root)
+	must(t, err)
+	var exposed *observability.Exposed
+	// What others have to be asked for is asked for in the background.
+	eventually(t, "everything is there", func() bool {
+		exposed = shop.metrics(t)
+		return exposed.Has("billing_ledger_verify_ok") && exposed.Has("pg_clock_offset_seconds") && exposed.Has("nats_consumer_num_pending")
+	})
+	for _, r := range rules {
+		if r.Record != "" {
+			must(t, exposed.Recorded(r.Record, r.Expr))
+		}
+	}
+	for _, r := range rules {
+		for _, err := range exposed.Check(r.Expr) {
+			t.Errorf("rule %s%s: %v", r.Record, r.Alert, err)
+		}
+	}
+	panels, err := observability.Panels(root)
+	must(t, err)
+	queries := 0
+	for _, p := range panels {
+		for _, target := range p.Targets {
+			queries++
+			for _, err := range exposed.Check(target.Expr) {
+				t.Errorf("panel %q: %v", p.Title, err)
+			}
+		}
+	}
+	if len(rules) < 30 || queries < 50 {
+		t.Errorf("only %d rules and %d queries were found", len(rules), queries)
+	}
+	// The check itself can fail, on the real thing.
+	if len(exposed.Check(`sum(rate(billing_webhooks_total{outcome="forgotten"}[5m]))`)) == 0 || len(exposed.Check("billing_invented_total")) == 0 {
+		t.Error("what nobody has is not missed")
+	}
+
+	section, err := observability.Section(root, "Metrics")
+	must(t, err)
+	for _, err := range exposed.Documented(section) {
+		t.Errorf("docs/operations.md, Metrics: %v", err)
+	}
+}
+
+// metrics are what all services show.
+func (s *shopUnderTest) metrics(t *testing.T) *observability.Exposed {
+	t.Helper()
+	exposed := observability.NewExposed()
+	for _, service := range stack.Services() {
+		for _, r := range s.Replicas(service) {
+			a, err := (&client{base: r.InternalURL()}).plain(t.Context(), "/metrics")
+			must(t, err)
+			must(t, exposed.Scraped(bytes.NewReader(a.body)))
+		}
+	}
+	return exposed
+}
