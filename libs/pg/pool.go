@@ -70,7 +70,7 @@ func open(ctx context.Context, url, service string, maxConns int32, more map[str
 	cfg.ConnConfig.RuntimeParams["application_name"] = service
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	// Only where a trace is recorded, and never with the values of parameters.
-	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName(), otelpgx.WithDisableConnectionDetailsInAttributes())
+	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithDisableConnectionDetailsInAttributes())
 	cfg.MaxConns = maxConns
 	cfg.PingTimeout = time.Second // of a session that was idle: its server may have vanished
 	cfg.MaxConnLifetime = time.Hour

@@ -28,7 +28,7 @@ func NewLogger(w io.Writer, service, format, level string) (*slog.Logger, error)
 	case "text":
 		h = slog.NewTextHandler(w, opts)
 	case "color":
-		h = tint.NewHandler(w, &tint.Options{Level: l, TimeFormat: "15:04:05.000", ReplaceAttr: forTerminal})
+		h = tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: "15:04:05.000", ReplaceAttr: forTerminal})
 	default:
 		return nil, fmt.Errorf("LAVKA_LOG_FORMAT %q is none of json, text, color", format)
 	}
