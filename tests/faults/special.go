@@ -222,8 +222,12 @@ func overload(ctx context.Context, t *trial) error {
 		}
 		return nil
 	})
-	if after := t.most(ctx); after < before/2 {
-		err = errors.Join(err, fmt.Errorf("after an overload %.0f purchases are done in a second, before it %.0f were", after, before))
+	var after float64
+	if normal := await(ctx, "half as much is done as before the overload", func() bool {
+		after = t.most(ctx)
+		return after >= before/2
+	}); normal != nil {
+		err = errors.Join(err, fmt.Errorf("%w: %.0f purchases a second, and %.0f before", normal, after, before))
 	}
 	return err
 }
