@@ -104,7 +104,7 @@ func (s *Store) settleAgain(`}),
 			Edit{ledger, "$7::bigint[], $8::text[])`,\n\t\t\tids, users", "$7::bigint[], $8::text[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, users"}),
 
 		mutant("published-unsaid", "auth", "auth notes that a user was published, and has not published him",
-			Edit{publisher, "\t\t_, err = p.js.Publish(ctx, subject, data, ", "\t\t_, err = func(context.Context, string, []byte, ...jetstream.PublishOpt) (any, error) { return nil, nil }(ctx, subject, data, "}),
+			Edit{publisher, "\t_, err := p.js.PublishMsg(ctx, msg, ", "\t_, err := func(context.Context, *nats.Msg, ...jetstream.PublishOpt) (any, error) { return nil, nil }(ctx, msg, "}),
 	}
 	// These are caught by what happens at a point.
 	for i, m := range all {
