@@ -12,22 +12,13 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
+	"lavka/libs/telemetry"
 )
-
-// elsewhere says that somebody has named a place for traces.
-func elsewhere() bool {
-	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
-		if os.Getenv(name) != "" {
-			return true
-		}
-	}
-	return false
-}
 
 // keepTraces has the services send all their traces here, to be looked at with
 // lavka trace, unless somebody has named a place for them. Close ends it.
 func keepTraces(ctx context.Context, c *stack.Config) (closing func() error, err error) {
-	if elsewhere() {
+	if telemetry.Destined() {
 		return func() error { return nil }, nil
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")

@@ -10,22 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/libs/natsconn"
-	"lavka/libs/natstest"
 )
 
 // queue is a stream with messages in it, which come again after an hour when
 // they are not acknowledged.
 func queue(t *testing.T, messages int) jetstream.Consumer {
 	t.Helper()
-	nc, err := natsconn.Connect(natstest.Start(t).URL, "test", quiet, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, js := connected(t)
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work"}, Retention: jetstream.WorkQueuePolicy})
 	if err != nil {
 		t.Fatal(err)

@@ -9,21 +9,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/natsconn"
-	"lavka/libs/natstest"
 )
 
 func TestLag(t *testing.T) {
 	t.Parallel()
-	server := natstest.Start(t)
-	nc, err := natsconn.Connect(server.URL, "test", quiet, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc, js := connected(t)
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
 	if err != nil {
 		t.Fatal(err)

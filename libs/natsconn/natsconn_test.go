@@ -11,20 +11,30 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
 	"go.uber.org/goleak"
 
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
 )
 
-func TestMain(m *testing.M) {
-	otel.SetTextMapPropagator(propagation.TraceContext{})
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
+
+// connected is a connection to a server of the test's own.
+func connected(t *testing.T) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := natsconn.Connect(natstest.Start(t).URL, "test", quiet, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc, js
+}
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
@@ -153,15 +163,7 @@ func TestDrainWithoutAServer(t *testing.T) {
 
 func TestMissing(t *testing.T) {
 	t.Parallel()
-	nc, err := natsconn.Connect(natstest.Start(t).URL, "test", quiet, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, js := connected(t)
 	if _, err := js.Stream(t.Context(), "NONE"); !natsconn.Missing(err) {
 		t.Errorf("a stream: %v", err)
 	}

@@ -78,12 +78,20 @@ func Propagator() propagation.TextMapPropagator {
 // asks for none. The standard's own default, a collector on this machine, would
 // have every service complain that there is none.
 func newExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
+	if !Destined() {
+		return nil, nil
+	}
+	return autoexport.NewSpanExporter(ctx)
+}
+
+// Destined says whether the environment names a place for traces.
+func Destined() bool {
 	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
 		if os.Getenv(name) != "" {
-			return autoexport.NewSpanExporter(ctx)
+			return true
 		}
 	}
-	return nil, nil
+	return false
 }
 
 // complaints logs what OpenTelemetry has to say, at most once a minute: a

@@ -17,28 +17,20 @@ var (
 // A link to a part of a document leads to a heading. Whoever follows one from an alert has no time to search.
 func TestLinksLeadToHeadings(t *testing.T) {
 	t.Parallel()
-	found := 0
-	for _, file := range documents(t) {
-		text, err := os.ReadFile(file)
+	found := inDocuments(t, anchorLink, func(file string, m []string) {
+		to := file
+		if m[1] != "" {
+			to = filepath.Join(filepath.Dir(file), m[1])
+		}
+		target, err := os.ReadFile(to)
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", file, err)
+			return
 		}
-		for _, m := range anchorLink.FindAllStringSubmatch(string(text), -1) {
-			found++
-			to := file
-			if m[1] != "" {
-				to = filepath.Join(filepath.Dir(file), m[1])
-			}
-			target, err := os.ReadFile(to)
-			if err != nil {
-				t.Errorf("%s: %v", file, err)
-				continue
-			}
-			if !anchors(string(target))[m[2]] {
-				t.Errorf("%s leads to #%s of %s, which has no such heading", file, m[2], to)
-			}
+		if !anchors(string(target))[m[2]] {
+			t.Errorf("%s leads to #%s of %s, which has no such heading", file, m[2], to)
 		}
-	}
+	})
 	if found < 30 {
 		t.Errorf("only %d links were found: the pattern misses them", found)
 	}

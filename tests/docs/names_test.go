@@ -18,21 +18,8 @@ var (
 // A name in the documentation is there to be opened: it must exist.
 func TestNamesInTheDocumentationExist(t *testing.T) {
 	t.Parallel()
-	found := 0
-	for _, file := range documents(t) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			found++
-			mustExist(t, file, filepath.Join(filepath.Dir(file), m[1]))
-		}
-		for _, m := range name.FindAllStringSubmatch(string(text), -1) {
-			found++
-			mustExist(t, file, filepath.Join(root, m[1]))
-		}
-	}
+	found := inDocuments(t, link, func(file string, m []string) { mustExist(t, file, filepath.Join(filepath.Dir(file), m[1])) })
+	found += inDocuments(t, name, func(file string, m []string) { mustExist(t, file, filepath.Join(root, m[1])) })
 	if found < 50 {
 		t.Errorf("only %d names were found: the patterns miss them", found)
 	}
@@ -49,6 +36,22 @@ func mustExist(t *testing.T, file, path string) {
 	if len(matches) == 0 {
 		t.Errorf("%s names %s, which is not there", file, path)
 	}
+}
+
+// inDocuments has f see every match of a pattern, and says how many there are.
+func inDocuments(t *testing.T, pattern *regexp.Regexp, f func(file string, m []string)) (found int) {
+	t.Helper()
+	for _, file := range documents(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range pattern.FindAllStringSubmatch(string(text), -1) {
+			found++
+			f(file, m)
+		}
+	}
+	return found
 }
 
 func documents(t *testing.T) []string {

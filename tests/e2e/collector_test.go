@@ -2,14 +2,12 @@ package e2e
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,32 +105,14 @@ func (c *collector) want(t *testing.T, id, tree string) []traces.Span {
 // drawn is a trace as a tree, a line for each span: its depth, service and name,
 // and what came of it.
 func drawn(spans []traces.Span) string {
-	known := map[string]bool{}
-	for _, s := range spans {
-		known[s.ID] = true
-	}
-	below := map[string][]traces.Span{}
-	for _, s := range spans {
-		parent := s.ParentID
-		if !known[parent] {
-			parent = ""
-		}
-		below[parent] = append(below[parent], s)
-	}
 	var b strings.Builder
-	var draw func(parent string, depth int)
-	draw = func(parent string, depth int) {
-		steps := below[parent]
-		slices.SortStableFunc(steps, func(a, b traces.Span) int { return cmp.Compare(a.Start.UnixNano(), b.Start.UnixNano()) })
-		for _, s := range steps {
-			if s.Kind == "client" || s.Attributes["lavka.sent_again"] != "" && len(below[s.ID]) == 0 {
-				continue
-			}
-			fmt.Fprintf(&b, "%s%s %s%s\n", strings.Repeat(". ", depth), s.Service, s.Name, became(s))
-			draw(s.ID, depth+1)
+	traces.Walk(spans, func(s traces.Span, depth int, leaf bool) bool {
+		if s.Kind == "client" || s.Attributes["lavka.sent_again"] != "" && leaf {
+			return false
 		}
-	}
-	draw("", 0)
+		fmt.Fprintf(&b, "%s%s %s%s\n", strings.Repeat(". ", depth), s.Service, s.Name, became(s))
+		return true
+	})
 	return b.String()
 }
 

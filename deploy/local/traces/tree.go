@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -26,61 +25,65 @@ var told = []struct{ attribute, label string }{
 
 const barWidth = 24
 
-// Write shows the spans of one trace: when each began and how long it took, a bar
-// for that, the service, the step at its place in the tree, and what came of it.
-// A link is told by where it leads.
+// Walk visits the spans of one trace, as [Store.Trace] gives them, from the first
+// to those below it: each before its children, and children in the order of their
+// beginning. Where visit says false, nothing below is visited.
+func Walk(spans []Span, visit func(sp Span, depth int, leaf bool) (below bool)) {
+	known, children := map[string]bool{}, map[string][]Span{}
+	for _, sp := range spans {
+		known[sp.ID] = true
+	}
+	for _, sp := range spans {
+		parent := sp.ParentID
+		if !known[parent] {
+			parent = "" // the client's own, or not here yet
+		}
+		children[parent] = append(children[parent], sp)
+	}
+	var walk func(parent string, depth int)
+	walk = func(parent string, depth int) {
+		for _, sp := range children[parent] {
+			if visit(sp, depth, len(children[sp.ID]) == 0) {
+				walk(sp.ID, depth+1)
+			}
+		}
+	}
+	walk("", 0)
+}
+
+// Write shows the spans of one trace, as [Store.Trace] gives them: when each began
+// and how long it took, a bar for that, the service, the step at its place in the
+// tree, and what came of it. A link is told by where it leads.
 func Write(w io.Writer, spans []Span) error {
 	if len(spans) == 0 {
 		return ErrUnknown
 	}
-	begin, end := spans[0].Start, spans[0].End
+	t := tree{begin: spans[0].Start, names: map[string]string{}}
 	services := 0
 	for _, sp := range spans {
-		if sp.Start.Before(begin) {
-			begin = sp.Start
-		}
-		if sp.End.After(end) {
-			end = sp.End
-		}
+		t.all = max(t.all, sp.End.Sub(t.begin))
+		t.names[sp.ID] = sp.Name
 		services = max(services, utf8.RuneCountInString(sp.Service))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "trace %s, %s, %s, %d steps\n\n", spans[0].TraceID, begin.Local().Format("2006-01-02 15:04:05.000"), took(end.Sub(begin)), len(spans))
+	fmt.Fprintf(&b, "trace %s, %s, %s, %d steps\n\n", spans[0].TraceID, t.begin.Local().Format("2006-01-02 15:04:05.000"), took(t.all), len(spans))
 	fmt.Fprintf(&b, "%9s %9s\n", "at", "took")
-	t := tree{begin: begin, all: end.Sub(begin), children: map[string][]Span{}, names: map[string]string{}}
-	for _, sp := range spans {
-		t.names[sp.ID] = sp.Name
-	}
-	for _, sp := range spans {
-		parent := sp.ParentID
-		if t.names[parent] == "" {
-			parent = "" // the client's own, or not here yet
+	Walk(spans, func(sp Span, depth int, _ bool) bool {
+		fmt.Fprintf(&b, "%9s %9s  %s  %-*s  %s%s%s\n", took(sp.Start.Sub(t.begin)), took(sp.End.Sub(sp.Start)), t.bar(sp), services, sp.Service,
+			strings.Repeat("  ", depth), sp.Name, outcome(sp))
+		for _, l := range sp.Links {
+			fmt.Fprintf(&b, "%*s%s↔ %s\n", 9+1+9+2+barWidth+2+services+2, "", strings.Repeat("  ", depth+1), t.linked(sp, l))
 		}
-		t.children[parent] = append(t.children[parent], sp)
-	}
-	t.write(&b, "", 0, services)
+		return true
+	})
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 type tree struct {
-	begin    time.Time
-	all      time.Duration
-	children map[string][]Span
-	names    map[string]string // by id
-}
-
-func (t *tree) write(b *strings.Builder, parent string, depth, services int) {
-	children := t.children[parent]
-	slices.SortStableFunc(children, func(a, b Span) int { return cmp.Compare(a.Start.UnixNano(), b.Start.UnixNano()) })
-	for _, sp := range children {
-		fmt.Fprintf(b, "%9s %9s  %s  %-*s  %s%s%s\n", took(sp.Start.Sub(t.begin)), took(sp.End.Sub(sp.Start)), t.bar(sp), services, sp.Service,
-			strings.Repeat("  ", depth), sp.Name, outcome(sp))
-		for _, l := range sp.Links {
-			fmt.Fprintf(b, "%*s%s↔ %s\n", 9+1+9+2+barWidth+2+services+2, "", strings.Repeat("  ", depth+1), t.linked(sp, l))
-		}
-		t.write(b, sp.ID, depth+1, services)
-	}
+	begin time.Time
+	all   time.Duration
+	names map[string]string // by id
 }
 
 func (t *tree) linked(sp Span, l Link) string {

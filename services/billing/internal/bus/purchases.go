@@ -156,8 +156,8 @@ func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
 		}
 	}
 	request, err := read(msg.Data())
-	request.Trace = telemetry.Traceparent(ctx)
 	if err == nil {
+		request.Trace = telemetry.Traceparent(ctx)
 		telemetry.Note(ctx, slog.String("purchase_id", request.PurchaseID.String()), slog.Int64("bill_id", request.BillID), slog.Int64("user_id", request.UserID))
 		charge(request)
 		return

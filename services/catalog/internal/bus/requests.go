@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel/attribute"
 
 	"lavka/libs/natstrace"
 	"lavka/libs/telemetry"
@@ -68,10 +68,10 @@ func (r *Requests) send(ctx context.Context, p catalog.Purchase, again bool) (<-
 		return nil, fmt.Errorf("write purchase request: %w", err)
 	}
 	msg := &nats.Msg{Subject: wire.SubjectRequested, Data: data, Header: nats.Header{wire.HeaderReply: {r.reply}}}
-	_, span := natstrace.Send(ctx, wire.SubjectRequested, msg)
+	sending, span := natstrace.Send(ctx, wire.SubjectRequested, msg)
 	defer span.End()
-	if again && span.IsRecording() {
-		span.SetAttributes(attribute.Bool("lavka.sent_again", true))
+	if again {
+		telemetry.Note(sending, slog.Bool("sent_again", true))
 	}
 	ack, err := r.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait), jetstream.WithRetryAttempts(0))
 	if err != nil {
