@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules
+.PHONY: help build run test fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
 SERVICES := auth catalog billing
@@ -13,7 +13,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath
 BUILDVCS := -buildvcs=$(shell git status >/dev/null 2>&1 && echo auto || echo false)
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 build: ## Build the services and the launcher into bin/
 	@mkdir -p bin
@@ -59,8 +59,11 @@ mutants: compiler ## Show that what judges make faults catches broken services: 
 bench: ## Measure the shop against bare floors; writes docs/benchmarks.md, or with SHORT=1 only shows that it works
 	@cd tests && go run ./bench $(if $(SHORT),-short,-out ../docs) $(if $(PART),-only '$(PART)')
 
-demo: bin/lavka ## Tell the whole story against the running shop, and check each answer
-	@exec bin/lavka demo
+# Of another shop, what is not given is in the secrets of Compose.
+demo: bin/lavka ## Tell the whole story against the running shop, and check each answer: make demo SHOP=http://127.0.0.1:8080
+	@$(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=secrets/admin-password; \
+	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=secrets/payment-keys;) \
+	exec bin/lavka demo $(if $(SHOP),--url "$(SHOP)")
 
 # In the environment, USER is whoever is logged in.
 PAYER = $(if $(filter command,$(firstword $(origin USER))),$(USER))
@@ -84,6 +87,22 @@ clean: ## Remove the data and all that was built; refuses while the shop runs
 bin/lavka:
 	@mkdir -p bin
 	@cd deploy && $(GO_BUILD) $(BUILDVCS) -o ../bin/lavka ./local
+
+# Containers.
+
+secrets: build ## Make the secrets that docker-compose.yml needs into secrets/, where they are missing
+	@exec bin/lavka secrets
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+images: ## Build the images of the services, lavka-<service>:<version>
+	@deploy/images/make-base-images
+	@for s in $(SERVICES); do docker build --build-arg SERVICE=$$s --build-arg VERSION=$(VERSION) -t lavka-$$s:$(VERSION) . || exit 1; done
+	@docker images --filter=reference='lavka-*:$(VERSION)'
+
+compose-check: ## Run docker-compose.yml, use it, break it, replace it, and take it down again
+	@if docker version >/dev/null 2>&1; then deploy/images/make-base-images && $(MAKE) --no-print-directory secrets; fi
+	@cd tests && go run ./compose $(if $(SEED),-seed $(SEED)) $(if $(KEEP),-keep)
 
 tools: ## Build the tools that tools/go.mod pins into bin/
 	@mkdir -p bin

@@ -16,6 +16,7 @@ const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the s
   lavka topup --user N --bill N --amount N    play the payment provider
   lavka trace [ID]                            show what happened in a request, or in the latest purchase
   lavka verify                                check the ledger of the running shop
+  lavka secrets [DIR]                         make the secrets that docker-compose.yml needs, where they are missing
   lavka clean                                 remove the shop's data, and the binaries beside this one
 
 Settings are environment variables; README.md lists them. LAVKA_DATA says which shop is meant.
@@ -50,7 +51,7 @@ func dispatch(ctx context.Context, args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, settings, []string) error{
-		"run": run, "demo": demo, "topup": topUp, "trace": showTrace, "verify": verify, "clean": clean,
+		"run": run, "demo": demo, "topup": topUp, "trace": showTrace, "verify": verify, "secrets": makeSecrets, "clean": clean,
 	}
 	do, ok := commands[command]
 	if !ok {

@@ -31,12 +31,11 @@ func Options(passwords map[string]string) (*server.Options, error) {
 		if passwords[user] == "" {
 			return nil, errors.New("NATS's user " + user + " has no password")
 		}
-		// What is random needs no dear hash, and a service that reconnects does not wait for one.
-		hash, err := bcrypt.GenerateFromPassword([]byte(passwords[user]), bcrypt.MinCost)
+		hash, err := Hash(passwords[user])
 		if err != nil {
 			return nil, fmt.Errorf("hash the password of NATS's user %s: %w", user, err)
 		}
-		fmt.Fprintf(&variables, "%s: %q\n", variable(user), hash)
+		fmt.Fprintf(&variables, "%s: %q\n", Variable(user), hash)
 	}
 	opts := &server.Options{}
 	if err := opts.ProcessConfigString(variables.String() + config); err != nil {
@@ -45,5 +44,12 @@ func Options(passwords map[string]string) (*server.Options, error) {
 	return opts, nil
 }
 
-// variable is what nats.conf calls a user's password. In the file it goes over the environment.
-func variable(user string) string { return strings.ToUpper(user) + "_NATS_PASSWORD" }
+// Hash is what NATS takes for a password of 72 bytes at most, which is random: that needs no dear hash, and a service that reconnects does not
+// wait for one.
+func Hash(password string) (string, error) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	return string(hash), err
+}
+
+// Variable is what nats.conf calls a user's password. In the file it goes over the environment.
+func Variable(user string) string { return strings.ToUpper(user) + "_NATS_PASSWORD" }

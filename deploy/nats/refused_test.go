@@ -280,7 +280,7 @@ func TestFile(t *testing.T) {
 	s := &testServer{passwords: map[string]string{}}
 	for _, user := range Users() {
 		s.passwords[user] = "plain-" + user
-		t.Setenv(variable(user), s.passwords[user])
+		t.Setenv(Variable(user), s.passwords[user])
 	}
 	opts, err := server.ProcessConfigFile("nats.conf")
 	must(t, err)

@@ -32,9 +32,9 @@ func Apply(ctx context.Context, adminURL string) error {
 	return nil
 }
 
-// SetPassword gives a role a password. Only its SCRAM verifier (RFC 5802, as PostgreSQL keeps it) goes over the wire and into the server's log.
+// SetPassword gives a role a password. Only its verifier goes over the wire and into the server's log.
 func SetPassword(ctx context.Context, conn *pgx.Conn, role, password string) error {
-	verifier, err := scramVerifier(password)
+	verifier, err := Verifier(password)
 	if err != nil {
 		return fmt.Errorf("derive the password's verifier: %w", err)
 	}

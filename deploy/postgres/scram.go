@@ -11,8 +11,9 @@ import (
 
 const scramIterations = 4096 // PostgreSQL's own default
 
-// scramVerifier is for passwords in ASCII, which SASLprep leaves as they are.
-func scramVerifier(password string) (string, error) {
+// Verifier is what PostgreSQL keeps of a password in ASCII, which SASLprep leaves as it is (RFC 5802): ALTER ROLE … PASSWORD takes it in the
+// password's place.
+func Verifier(password string) (string, error) {
 	salt := make([]byte, 16)
 	rand.Read(salt) // never fails
 	salted, err := pbkdf2.Key(sha256.New, password, salt, scramIterations, sha256.Size)

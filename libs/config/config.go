@@ -5,10 +5,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -106,7 +109,9 @@ type Common struct {
 	MaxConnections     int           `envconfig:"MAX_CONNECTIONS" default:"8192"` // on HTTP_ADDR
 }
 
-// Load fills a struct with envconfig tags from the environment.
+// Load fills a struct with envconfig tags from the environment. A Secret may be
+// given in a file instead, which NAME_FILE names for NAME: that is how container
+// engines and Kubernetes hand secrets out. A line break at its end is not part of it.
 func Load(cfg any) error {
 	err := envconfig.Process("", cfg)
 	var parse *envconfig.ParseError
@@ -114,7 +119,61 @@ func Load(cfg any) error {
 		// The library's own text quotes the value, which may be a secret.
 		return fmt.Errorf("%s is not a valid %s: %w", parse.KeyName, parse.TypeName, parse.Err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return loadFiles(reflect.ValueOf(cfg).Elem())
+}
+
+func loadFiles(cfg reflect.Value) error {
+	for i := range cfg.NumField() {
+		field := cfg.Type().Field(i)
+		if field.Anonymous {
+			if err := loadFiles(cfg.Field(i)); err != nil {
+				return err
+			}
+		}
+		if field.Type != reflect.TypeFor[Secret]() {
+			continue
+		}
+		name := field.Tag.Get("envconfig")
+		path := os.Getenv(name + "_FILE")
+		if path == "" {
+			continue
+		}
+		if os.Getenv(name) != "" {
+			return fmt.Errorf("%s and %s_FILE are both set: set one of them", name, name)
+		}
+		secret, err := readSecret(path)
+		if err != nil {
+			return fmt.Errorf("%s_FILE: %w", name, err)
+		}
+		cfg.Field(i).Set(reflect.ValueOf(secret))
+	}
+	return nil
+}
+
+// maxSecret bounds a file with a secret, in bytes.
+const maxSecret = 64 << 10
+
+func readSecret(path string) (Secret, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Secret{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return Secret{}, err
+	}
+	if len(text) > maxSecret {
+		return Secret{}, fmt.Errorf("%s has more than %d KiB", path, maxSecret>>10)
+	}
+	secret := Hide(strings.TrimRight(string(text), "\r\n"))
+	if secret.Empty() {
+		return Secret{}, fmt.Errorf("%s is empty", path)
+	}
+	return secret, nil
 }
 
 // CheckURL is nil for an http or https URL of a server, with a path or without
@@ -126,6 +185,14 @@ func CheckURL(name, value, example string) error {
 	u, err := url.Parse(value)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return fmt.Errorf("%s is not an http or https URL without query, fragment and user (for example %s)", name, example)
+	}
+	return nil
+}
+
+// CheckStreamReplicas is nil for a number of copies that NATS can keep of a stream.
+func CheckStreamReplicas(n int) error {
+	if n < 1 || n > 5 {
+		return fmt.Errorf("NATS_STREAM_REPLICAS %d is not between 1 and 5", n)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +122,46 @@ func TestLoad(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+func TestSecretsFromFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	t.Setenv("DATABASE_URL_FILE", file("url", "postgres://canary@x/y z\r\n\n"))
+	t.Setenv("NATS_URL", "nats://x")
+	t.Setenv("LOG_LEVEL_FILE", file("level", "debug")) // no secret
+	var c struct{ config.Common }
+	if err := config.Load(&c); err != nil {
+		t.Fatal(err)
+	}
+	if c.DatabaseURL.Reveal() != "postgres://canary@x/y z" || c.NATSURL.Reveal() != "nats://x" || c.LogLevel != "info" {
+		t.Errorf("%q, %q, %q", c.DatabaseURL.Reveal(), c.NATSURL.Reveal(), c.LogLevel)
+	}
+	if os.Getenv("DATABASE_URL") != "" {
+		t.Error("the secret has gone into the environment")
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none"): "no such file",
+		dir:                        "is a directory",
+		file("empty", "\n"):        "is empty",
+		file("large", strings.Repeat("canary", 64<<10)): "more than 64 KiB",
+	} {
+		t.Setenv("DATABASE_URL_FILE", path)
+		if err := config.Load(&c); err == nil || !strings.HasPrefix(err.Error(), "DATABASE_URL_FILE: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	t.Setenv("NATS_URL_FILE", file("nats", "nats://canary"))
+	t.Setenv("DATABASE_URL_FILE", "")
+	if err := config.Load(&c); err == nil || err.Error() != "NATS_URL and NATS_URL_FILE are both set: set one of them" {
+		t.Errorf("%v", err)
 	}
 }
 

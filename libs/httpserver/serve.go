@@ -16,6 +16,7 @@ import (
 
 	"lavka/libs/connlimit"
 	"lavka/libs/problem"
+	"lavka/libs/release"
 )
 
 // Config says where and how to serve.
@@ -72,7 +73,7 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	go func() {
 		failed <- internalServer.Serve(connlimit.Bound(internalServer, internalListener, internalConnections))
 	}()
-	cfg.Log.InfoContext(ctx, "serving", "addr", publicListener.Addr().String(), "internal_addr", internalListener.Addr().String())
+	cfg.Log.InfoContext(ctx, "serving", "version", release.Version(), "addr", publicListener.Addr().String(), "internal_addr", internalListener.Addr().String())
 
 	select {
 	case err := <-failed:

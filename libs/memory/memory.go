@@ -22,10 +22,10 @@ var ballast atomic.Pointer[[]byte]
 // GOGC=100), it would collect all the time. Something large that is never touched,
 // and so takes no memory, counts as in use; unlike a higher GOGC it adds nothing
 // more when the heap is large, and unlike a GOMEMLIMIT it never has the service
-// collect without end. Where either variable is set, somebody knows better, and
-// nothing is done.
+// collect without end; beside one, which counts it in, it does the same. Where GOGC
+// is set, somebody knows better, and nothing is done.
 func Tune() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+	if os.Getenv("GOGC") == "" {
 		set := make([]byte, Ballast)
 		ballast.Store(&set)
 		runtime.GC() // the next goal reckons with it

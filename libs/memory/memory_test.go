@@ -18,7 +18,7 @@ func TestTune(t *testing.T) {
 	for _, c := range []struct {
 		gogc, memlimit string
 		tuned          bool
-	}{{"50", "", false}, {"", "1GiB", false}, {"", "", true}} {
+	}{{"50", "", false}, {"", "1GiB", true}, {"", "", true}} {
 		t.Setenv("GOGC", c.gogc)
 		t.Setenv("GOMEMLIMIT", c.memlimit)
 		Tune()

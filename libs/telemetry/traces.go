@@ -16,6 +16,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+
+	"lavka/libs/release"
 )
 
 // DefaultSampleRatio is the share of new traces that is recorded. Recording
@@ -43,7 +45,7 @@ func Start(ctx context.Context, service string, log *slog.Logger) (stop func(), 
 		return nil, fmt.Errorf("export traces: %w", err)
 	}
 	of, err := resource.New(ctx,
-		resource.WithAttributes(semconv.ServiceName(service)),
+		resource.WithAttributes(semconv.ServiceName(service), semconv.ServiceVersion(release.Version())),
 		resource.WithFromEnv()) // which may say otherwise
 	if err != nil {
 		return nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)

@@ -12,17 +12,18 @@ import (
 // Config is read from the environment.
 type Config struct {
 	config.Common
-	PublicURL          string        `envconfig:"PUBLIC_URL"`        // what activation links begin with
-	SigningKeys        string        `envconfig:"AUTH_SIGNING_KEYS"` // a file; `auth keys new` makes one
-	AdminLogin         string        `envconfig:"ADMIN_LOGIN"`       // of the first admin
-	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`    // only for making that admin
+	PublicURL          string        `envconfig:"PUBLIC_URL"`                       // what activation links begin with
+	SigningKeys        string        `envconfig:"AUTH_SIGNING_KEYS"`                // a file; `auth keys new` makes one
+	AdminLogin         string        `envconfig:"ADMIN_LOGIN"`                      // of the first admin
+	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`                   // only for making that admin
+	StreamReplicas     int           `envconfig:"NATS_STREAM_REPLICAS" default:"1"` // copies of the stream USERS, which auth owns
 	RefreshLifetime    time.Duration `envconfig:"REFRESH_LIFETIME" default:"720h"`
 	ActivationLifetime time.Duration `envconfig:"ACTIVATION_LIFETIME" default:"48h"`
 }
 
 // ValidateServe checks what serve needs and names everything that is wrong.
 func (c Config) ValidateServe() error {
-	wrong := []error{c.Common.ValidateServe(), config.CheckURL("PUBLIC_URL", c.PublicURL, "https://shop.example")}
+	wrong := []error{c.Common.ValidateServe(), config.CheckStreamReplicas(c.StreamReplicas), config.CheckURL("PUBLIC_URL", c.PublicURL, "https://shop.example")}
 	add := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 	if c.SigningKeys == "" {
 		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` makes one)")

@@ -101,7 +101,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	publisher := bus.NewPublisher(store, log)
+	publisher := bus.NewPublisher(store, cfg.StreamReplicas, log)
 	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), "auth", log, publisher.Connected)
 	if err != nil {
 		return err

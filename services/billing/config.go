@@ -15,14 +15,15 @@ const minKey = 16
 // Config is billing's settings.
 type Config struct {
 	config.Common
-	JWKSURL string `envconfig:"JWKS_URL"` // auth's public keys
+	JWKSURL        string `envconfig:"JWKS_URL"`                         // auth's public keys
+	StreamReplicas int    `envconfig:"NATS_STREAM_REPLICAS" default:"1"` // copies of the stream PURCHASES, which billing owns
 	// Comma-separated; all are live, so that a key can be replaced.
 	PaymentPrivateKeys config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
 }
 
 // ValidateServe checks what serve needs.
 func (c Config) ValidateServe() error {
-	errs := []error{c.Common.ValidateServe(), config.CheckURL("JWKS_URL", c.JWKSURL, "http://auth:8080/.well-known/jwks.json")}
+	errs := []error{c.Common.ValidateServe(), config.CheckStreamReplicas(c.StreamReplicas), config.CheckURL("JWKS_URL", c.JWKSURL, "http://auth:8080/.well-known/jwks.json")}
 	keys := c.paymentKeys()
 	if len(keys) == 0 {
 		errs = append(errs, errors.New("PAYMENT_PRIVATE_KEYS is not set: the keys shared with the payment provider, comma-separated"))

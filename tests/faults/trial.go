@@ -140,7 +140,7 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	if o.looks == 0 {
 		o.wrong = append(o.wrong, check.Violation{Invariant: "e", What: "nobody could look at the ledger while it was in use"})
 	}
-	h := since(s.rec.History(), from, to)
+	h := s.rec.History().Within(from, to)
 	o.calls = calls(h)
 	opts.ReadsFrom = s.failedOver
 	o.wrong = append(o.wrong, check.Check(h, b, opts)...)
@@ -196,58 +196,6 @@ func (s *shop) atRest(ctx context.Context, from, to int64) error {
 			return fmt.Errorf("%v after healing: %w", definiteIn, wrong)
 		}
 	}
-}
-
-// since is the part of a shop's history that is about the bills and payments in
-// a range; each trial has its own. What is about users belongs to all.
-func since(h history.History, from, to int64) history.History {
-	in := func(id int64) bool { return id >= from && id < to }
-	var part history.History
-	for _, c := range h.Buys {
-		if in(c.BillID) {
-			part.Buys = append(part.Buys, c)
-		}
-	}
-	bought := map[string]bool{}
-	for _, c := range part.Buys {
-		bought[c.PurchaseID] = true
-	}
-	for _, c := range h.Pays {
-		if in(c.PaymentID) {
-			part.Pays = append(part.Pays, c)
-		}
-	}
-	for _, c := range h.BillReads {
-		if in(c.BillID) {
-			part.BillReads = append(part.BillReads, c)
-		}
-	}
-	for _, c := range h.Looks {
-		if bought[c.PurchaseID] {
-			part.Looks = append(part.Looks, c)
-		}
-	}
-	for _, c := range h.Pages {
-		if in(c.BillID) {
-			part.Pages = append(part.Pages, c)
-		}
-	}
-	part.Reprices = h.Reprices
-	if len(part.Pays) == 0 {
-		return part
-	}
-	begin := part.Pays[0].Start
-	for _, c := range h.Switches {
-		if c.Start >= begin {
-			part.Switches = append(part.Switches, c)
-		}
-	}
-	for _, c := range h.Accesses {
-		if c.Start >= begin {
-			part.Accesses = append(part.Accesses, c)
-		}
-	}
-	return part
 }
 
 func calls(h history.History) (n int) {

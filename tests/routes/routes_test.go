@@ -2,7 +2,9 @@
 package routes
 
 import (
+	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -65,6 +67,43 @@ func TestRoutesAreInContracts(t *testing.T) {
 		if below < 2 && !slices.ContainsFunc(paths[r.Service], func(path string) bool { return r.Path == pattern(path) }) {
 			t.Errorf("the gateway sends %s to %s, and services/%s/api/openapi.yaml asks for no such route: remove it from Routes in %s, or add the path to the contract",
 				r.Path, r.Service, r.Service, routesFile)
+		}
+	}
+}
+
+// Compose's gateway has the same routes.
+func TestCaddyHasTheSameRoutes(t *testing.T) {
+	t.Parallel()
+	const file = "deploy/gateway/Caddyfile"
+	text, err := os.ReadFile("../../" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var routes []gateway.Route
+	for _, m := range caddyRoutes.FindAllStringSubmatch(string(text), -1) {
+		if used := fmt.Sprintf("handle @%s {\n\t\timport service %[1]s\n", m[1]); !strings.Contains(string(text), used) {
+			t.Errorf("%s does nothing with @%s", file, m[1])
+		}
+		for path := range strings.FieldsSeq(m[2]) {
+			routes = append(routes, gateway.Route{Service: m[1], Path: path})
+		}
+	}
+	same(t, file, routes)
+}
+
+var caddyRoutes = regexp.MustCompile(`(?m)^\t@(auth|catalog|billing) path (.+)$`)
+
+// same holds a file's routes against the launcher's, which the tests above hold against the contracts.
+func same(t *testing.T, file string, routes []gateway.Route) {
+	t.Helper()
+	for _, r := range gateway.Routes() {
+		if !slices.Contains(routes, r) {
+			t.Errorf("%s does not send %s to %s, as %s does: add it", file, r.Path, r.Service, routesFile)
+		}
+	}
+	for _, r := range routes {
+		if !slices.Contains(gateway.Routes(), r) {
+			t.Errorf("%s sends %s to %s, as %s does not: remove it, or add it there", file, r.Path, r.Service, routesFile)
 		}
 	}
 }

@@ -20,11 +20,11 @@ var ours = []string{
 	"AUTH_SIGNING_KEYS", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS",
 }
 
-// inherited is our own environment without ours, and without PostgreSQL's client settings, which would go into every connection.
+// inherited is our own environment without ours, whether given as such or in a file, and without PostgreSQL's client settings, which would go into every connection.
 func inherited() []string {
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(ours, name) || strings.HasPrefix(name, "PG")
+		return slices.Contains(ours, strings.TrimSuffix(name, "_FILE")) || strings.HasPrefix(name, "PG")
 	})
 }
 

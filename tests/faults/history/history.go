@@ -134,6 +134,58 @@ func each[T any](some []T, yield func(string, Call) bool, what string, call func
 	return true
 }
 
+// Within is the part of a history that is about the bills and payments with ids
+// from one up to, but not including, another. What is about users belongs to all.
+func (h History) Within(from, to int64) History {
+	in := func(id int64) bool { return id >= from && id < to }
+	var part History
+	for _, c := range h.Buys {
+		if in(c.BillID) {
+			part.Buys = append(part.Buys, c)
+		}
+	}
+	bought := map[string]bool{}
+	for _, c := range part.Buys {
+		bought[c.PurchaseID] = true
+	}
+	for _, c := range h.Pays {
+		if in(c.PaymentID) {
+			part.Pays = append(part.Pays, c)
+		}
+	}
+	for _, c := range h.BillReads {
+		if in(c.BillID) {
+			part.BillReads = append(part.BillReads, c)
+		}
+	}
+	for _, c := range h.Looks {
+		if bought[c.PurchaseID] {
+			part.Looks = append(part.Looks, c)
+		}
+	}
+	for _, c := range h.Pages {
+		if in(c.BillID) {
+			part.Pages = append(part.Pages, c)
+		}
+	}
+	part.Reprices = h.Reprices
+	if len(part.Pays) == 0 {
+		return part
+	}
+	begin := part.Pays[0].Start
+	for _, c := range h.Switches {
+		if c.Start >= begin {
+			part.Switches = append(part.Switches, c)
+		}
+	}
+	for _, c := range h.Accesses {
+		if c.Start >= begin {
+			part.Accesses = append(part.Accesses, c)
+		}
+	}
+	return part
+}
+
 // Books are what the databases hold when everything has come to rest.
 type Books struct {
 	Purchases    []Purchase    // catalog.purchases

@@ -66,6 +66,7 @@ type Source interface {
 // Publisher publishes each user that is due on users.changed.<id>.
 type Publisher struct {
 	source  Source
+	copies  int // of the stream
 	log     *slog.Logger
 	js      jetstream.JetStream
 	nc      *nats.Conn
@@ -80,10 +81,10 @@ type Publisher struct {
 	trouble string           // the error that was logged last
 }
 
-// NewPublisher makes a Publisher; Run starts it.
-func NewPublisher(source Source, log *slog.Logger) *Publisher {
+// NewPublisher makes a Publisher; Run starts it. The stream has as many copies, each on a server of its own.
+func NewPublisher(source Source, copies int, log *slog.Logger) *Publisher {
 	return &Publisher{
-		source: source, log: log, repeats: rate.NewLimiter(repeatsPerSecond, batch),
+		source: source, copies: copies, log: log, repeats: rate.NewLimiter(repeatsPerSecond, batch),
 		changed: make(chan struct{}, 1), connected: make(chan struct{}, 1),
 	}
 }

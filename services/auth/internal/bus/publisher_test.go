@@ -109,7 +109,7 @@ func newPublisherOn(t *testing.T, s *source, server *natstest.Server) *Publisher
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := NewPublisher(s, slog.New(slog.DiscardHandler))
+	p := NewPublisher(s, 1, slog.New(slog.DiscardHandler))
 	p.nc, p.js = nc, js
 	return p
 }

@@ -47,14 +47,13 @@ func (p *Publisher) makeStream(ctx context.Context) (jetstream.Stream, error) {
 		MaxMsgsPerSubject: 1,
 		Discard:           jetstream.DiscardOld,
 		AllowDirect:       true, // NATS turns it on by itself for such a stream
+		Replicas:          p.copies,
 	}
 	stream, err := p.js.Stream(ctx, want.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		stream, err = p.js.CreateStream(ctx, want)
 	case err == nil && !same(stream.CachedInfo().Config, want):
-		// How many copies NATS keeps is its operator's affair.
-		want.Replicas = stream.CachedInfo().Config.Replicas
 		stream, err = p.js.UpdateStream(ctx, want)
 	}
 	return stream, err
@@ -62,5 +61,5 @@ func (p *Publisher) makeStream(ctx context.Context) (jetstream.Stream, error) {
 
 func same(is, want jetstream.StreamConfig) bool {
 	return slices.Equal(is.Subjects, want.Subjects) && is.MaxMsgsPerSubject == want.MaxMsgsPerSubject &&
-		is.Discard == want.Discard && is.AllowDirect == want.AllowDirect && is.Description == want.Description
+		is.Discard == want.Discard && is.AllowDirect == want.AllowDirect && is.Description == want.Description && is.Replicas == want.Replicas
 }

@@ -51,6 +51,7 @@ type Purchases struct {
 	js      jetstream.JetStream
 	settler *billing.Settler
 	rejects Rejects
+	copies  int // of the stream
 	log     *slog.Logger
 
 	outcomes *prometheus.CounterVec
@@ -62,10 +63,10 @@ type Purchases struct {
 // storeLimit bounds each call of the store, which has no request's limit here.
 const storeLimit = 10 * time.Second
 
-// NewPurchases makes Purchases; Run starts the listening.
-func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settler, rejects Rejects, log *slog.Logger, registry prometheus.Registerer) *Purchases {
+// NewPurchases makes Purchases; Run starts the listening. The stream has as many copies, each on a server of its own.
+func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settler, rejects Rejects, copies int, log *slog.Logger, registry prometheus.Registerer) *Purchases {
 	p := &Purchases{
-		nc: nc, js: js, settler: settler, rejects: rejects, log: log,
+		nc: nc, js: js, settler: settler, rejects: rejects, copies: copies, log: log,
 		slots: make(chan struct{}, 2*GroupMax),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "billing_charges_total", Help: "Decisions on purchases by outcome, repeats included.",
@@ -118,6 +119,7 @@ func (p *Purchases) open(ctx context.Context) (jetstream.Consumer, error) {
 		MaxAge:      time.Minute,
 		MaxBytes:    256 << 20,
 		Discard:     jetstream.DiscardNew,
+		Replicas:    p.copies,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make stream %s: %w", wire.StreamPurchases, err)

@@ -73,7 +73,7 @@ func newDesk(t *testing.T) *desk {
 	d.must(err)
 
 	settler := billing.NewSettler(d.store, group.Config{Max: 100, Queue: 4000, InFlight: 2})
-	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, log, prometheus.NewRegistry()), bus.NewUsers(d.js, d.store, log)
+	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, 1, log, prometheus.NewRegistry()), bus.NewUsers(d.js, d.store, log)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var workers sync.WaitGroup
 	workers.Go(func() { d.check(purchases.Run(ctx)) })

@@ -1,0 +1,33 @@
+# An image of one of the services:
+#
+#   docker build --build-arg SERVICE=billing --build-arg VERSION=$(git describe --tags --always) -t lavka-billing .
+#
+# make images builds all three. They share what is built first: modules, which change seldom, and what all services stand on.
+
+FROM golang:1.26.8 AS build
+ENV CGO_ENABLED=0 GOWORK=off GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=false"
+COPY libs/go.mod libs/go.sum /src/libs/
+RUN cd /src/libs && go mod download
+COPY libs /src/libs
+RUN cd /src/libs && go build ./access ./config ./group ./httpserver ./natsconn ./pg ./telemetry
+
+ARG SERVICE
+RUN [ -n "$SERVICE" ] || { echo "which one? --build-arg SERVICE=auth, catalog or billing" >&2; exit 1; }
+WORKDIR /src/services/$SERVICE
+COPY services/$SERVICE/go.mod services/$SERVICE/go.sum ./
+RUN go mod download
+COPY services/$SERVICE .
+ARG VERSION=unknown
+RUN go build -ldflags "-s -w -X lavka/libs/release.version=$VERSION" -o /service .
+
+FROM gcr.io/distroless/static-debian12:nonroot
+ARG SERVICE
+ARG VERSION=unknown
+LABEL org.opencontainers.image.title="lavka-$SERVICE" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.description="Lavka, a shop's backend: $SERVICE. Settings are environment variables; it writes to no file."
+COPY --from=build /service /service
+USER 65532:65532
+EXPOSE 8080 9090
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["/service", "healthcheck"]
+ENTRYPOINT ["/service"]

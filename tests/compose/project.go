@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lavka/libs/freeport"
+)
+
+// project is a shop in containers.
+type project struct {
+	root string
+	env  []string
+	url  string // of the gateway
+}
+
+// services are those that have replicas.
+var services = []string{"auth", "catalog", "billing"}
+
+// maxImage is what an image may have, in bytes.
+const maxImage = 30 << 20
+
+func newProject(root string) (*project, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	port, err := freeport.Take()
+	if err != nil {
+		return nil, err
+	}
+	return &project{root: root, url: "http://127.0.0.1:" + strconv.Itoa(port), env: append(os.Environ(),
+		"COMPOSE_PROJECT_NAME=lavka-check", "COMPOSE_ANSI=never", "COMPOSE_PROGRESS=plain", "LAVKA_VERSION=check", "LAVKA_PORT="+strconv.Itoa(port),
+		"LAVKA_SUBNET=172.30.84.0/24", "LAVKA_GATEWAY_IP=172.30.84.2", "LAVKA_REPLICA_IPS=172.30.84.128/25",
+	)}, nil
+}
+
+func (p *project) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = p.root, p.env
+	return cmd
+}
+
+// show runs a command for its output to be read.
+func (p *project) show(ctx context.Context, name string, args ...string) error {
+	fmt.Println("$", name, strings.Join(args, " "))
+	cmd := p.command(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return nil
+}
+
+// read runs a command for its output to be used.
+func (p *project) read(ctx context.Context, name string, args ...string) (string, error) {
+	var out, complaint bytes.Buffer
+	cmd := p.command(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(complaint.Bytes()))
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+const compose = "deploy/compose/compose"
+
+func (p *project) up(ctx context.Context) error {
+	return p.show(ctx, compose, "up", "--build", "--wait", "--quiet-pull")
+}
+
+func (p *project) remove(ctx context.Context) error {
+	_, err := p.read(ctx, compose, "--profile", "*", "down", "--volumes", "--remove-orphans")
+	return err
+}
+
+func (p *project) showLogs() {
+	if err := p.show(context.Background(), compose, "logs", "--tail", "50"); err != nil {
+		fmt.Println(err)
+	}
+}
+
+// container finds the container of a Compose service.
+func (p *project) container(ctx context.Context, service string) (string, error) {
+	id, err := p.read(ctx, compose, "ps", "-q", service)
+	if err == nil && (id == "" || strings.Contains(id, "\n")) {
+		err = fmt.Errorf("%s has not one container: %q", service, id)
+	}
+	return id, err
+}
+
+// secret is what is in a file of secrets/.
+func (p *project) secret(name string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(p.root, "secrets", name))
+	return strings.TrimSpace(string(text)), err
+}
+
+// adminURL is the database administrator's way in. Postgres is published nowhere; this machine reaches containers by their addresses.
+func (p *project) adminURL(ctx context.Context) (string, error) {
+	password, err := p.secret("postgres-password")
+	if err != nil {
+		return "", err
+	}
+	id, err := p.container(ctx, "postgres")
+	if err != nil {
+		return "", err
+	}
+	addr, err := p.read(ctx, "docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", id)
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", password), Host: addr + ":5432", Path: "lavka"}
+	return u.String(), err
+}
+
+func (p *project) verify(ctx context.Context) error {
+	out, err := p.read(ctx, compose, "exec", "-T", "billing-1", "/service", "verify")
+	if err == nil {
+		fmt.Println(out)
+	}
+	return err
+}
+
+func (p *project) demo(ctx context.Context) error {
+	cmd := p.command(ctx, "bin/lavka", "demo", "--url", p.url)
+	cmd.Env = append(cmd.Env, "ADMIN_PASSWORD_FILE=secrets/admin-password", "PAYMENT_PRIVATE_KEYS_FILE=secrets/payment-keys")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	fmt.Println(lines[len(lines)-1])
+	return nil
+}
+
+// images shows how large the services' images are, in layers of their own.
+func (p *project) images(ctx context.Context) error {
+	var errs []error
+	for _, service := range services {
+		text, err := p.read(ctx, "docker", "image", "inspect", "-f", "{{.Size}} {{json .Config.Labels}}", "lavka-"+service+":check")
+		if err != nil {
+			return err
+		}
+		size, labels, _ := strings.Cut(text, " ")
+		bytes, err := strconv.Atoi(size)
+		fmt.Printf("lavka-%s: %.1f MiB %s\n", service, float64(bytes)/(1<<20), labels)
+		if err == nil && bytes >= maxImage {
+			err = fmt.Errorf("the image of %s has %d bytes, and may have %d", service, bytes, maxImage)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// inspected is the part of docker inspect that is looked at.
+type inspected struct {
+	Name       string
+	HostConfig struct {
+		ReadonlyRootfs, Privileged bool
+		CapAdd, CapDrop            []string
+		SecurityOpt                []string
+		Memory, PidsLimit          int64
+		PortBindings               map[string][]struct{ HostIP string }
+		RestartPolicy              struct{ Name string }
+	}
+	Config struct {
+		User   string
+		Labels map[string]string
+	}
+}
+
+// confined holds every container against what docker-compose.yml promises of all, and looks for secrets where everybody can read.
+func (p *project) confined(ctx context.Context) error {
+	ids, err := p.read(ctx, compose, "ps", "-a", "-q")
+	if err != nil {
+		return err
+	}
+	text, err := p.read(ctx, "docker", append([]string{"inspect"}, strings.Fields(ids)...)...)
+	if err != nil {
+		return err
+	}
+	var all []inspected
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return err
+	}
+	var errs []error
+	wrong := func(c inspected, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("container %s: "+format, append([]any{c.Name}, args...)...))
+	}
+	for _, c := range all {
+		service, h := c.Config.Labels["com.docker.compose.service"], c.HostConfig
+		if !h.ReadonlyRootfs || h.Privileged || h.Memory <= 0 || h.PidsLimit <= 0 || !slices.Contains(h.CapDrop, "ALL") || !slices.Contains(h.SecurityOpt, "no-new-privileges:true") {
+			wrong(c, "may do too much: give it the settings of x-hardened, and a mem_limit: %+v", h)
+		}
+		if len(h.CapAdd) > 0 && service != "gateway" {
+			wrong(c, "has the capabilities %v: only the gateway needs one", h.CapAdd)
+		}
+		if user := c.Config.User; (user == "" || strings.HasPrefix(user, "0") || user == "root") && service != "nats" {
+			wrong(c, "runs as root: give it a user")
+		}
+		for port, bindings := range h.PortBindings {
+			for _, b := range bindings {
+				if service != "gateway" || b.HostIP != "127.0.0.1" {
+					wrong(c, "port %s can be reached at %q: only the gateway's may, and from this machine", port, b.HostIP)
+				}
+			}
+		}
+		if h.RestartPolicy.Name == "" || h.RestartPolicy.Name == "no" {
+			wrong(c, "is not started again")
+		}
+	}
+	for _, service := range services {
+		history, err := p.read(ctx, "docker", "history", "--no-trunc", "lavka-"+service+":check")
+		if err != nil {
+			return err
+		}
+		text += history
+	}
+	words, err := p.secretWords()
+	if err != nil {
+		return err
+	}
+	for _, word := range words {
+		if strings.Contains(text, word) {
+			errs = append(errs, fmt.Errorf("docker inspect or docker history shows a secret that begins with %.3s", word))
+		}
+	}
+	fmt.Printf("%d containers, %d secrets looked for\n", len(all), len(words))
+	if len(all) < 13 || len(words) < 15 {
+		errs = append(errs, errors.New("that is too few: something is not read"))
+	}
+	return errors.Join(errs...)
+}
+
+// secretWords are the passwords and keys in secrets/.
+func (p *project) secretWords() ([]string, error) {
+	var words []string
+	err := filepath.WalkDir(filepath.Join(p.root, "secrets"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		word := strings.TrimSpace(string(text))
+		if u, err := url.Parse(word); err == nil && u.User != nil {
+			word, _ = u.User.Password()
+		}
+		words = append(words, word)
+		return nil
+	})
+	return words, err
+}

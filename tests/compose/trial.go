@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lavka/tests/faults/books"
+	"lavka/tests/faults/check"
+	"lavka/tests/faults/history"
+	"lavka/tests/faults/load"
+)
+
+// The time that all is given to come to rest, and a container to be well again.
+const patience = 2 * time.Minute
+
+// trial puts the shop under load and judges what came of it.
+type trial struct {
+	*project
+	seed     uint64
+	rec      *history.Recorder
+	accounts *load.Accounts
+	target   load.Target
+	serial   int64
+}
+
+// prepare registers people. Everything goes through the gateway.
+func (t *trial) prepare(ctx context.Context) error {
+	key, err := t.secret("payment-keys")
+	if err != nil {
+		return err
+	}
+	password, err := t.secret("admin-password")
+	if err != nil {
+		return err
+	}
+	t.rec = history.NewRecorder()
+	t.target = load.Target{Gateway: t.url, Billing: []string{t.url}, Catalog: []string{t.url}, PaymentKey: key, AdminLogin: "admin", AdminPassword: password}
+	t.accounts, err = load.Register(ctx, t.target, t.rec, 4)
+	return err
+}
+
+// under does something while people use the shop, waits until all has come to rest, and judges. It gives the calls of that time.
+func (t *trial) under(ctx context.Context, o check.Options, do func(context.Context) error) (calls history.History, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
+	defer cancel()
+	if err := t.accounts.Refresh(ctx); err != nil { // a token lives for ten minutes
+		return calls, err
+	}
+	t.serial++
+	world, err := load.New(ctx, load.Config{Target: t.target, Accounts: t.accounts, Recorder: t.rec, Seed: t.seed, Serial: t.serial})
+	if err != nil {
+		return calls, err
+	}
+	loaded, unload := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { world.Run(loaded, load.Usual) })
+	doErr := errors.Join(last(ctx, time.Second), do(ctx), last(ctx, time.Second))
+	unload()
+	running.Wait()
+	if doErr != nil {
+		return calls, doErr
+	}
+	calls = t.rec.History()
+
+	limit, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	if err := world.Finish(limit); err != nil {
+		return calls, err
+	}
+	admin, err := t.adminURL(ctx)
+	if err != nil {
+		return calls, err
+	}
+	from, to := world.Range()
+	if err := atRest(limit, admin); err != nil {
+		return calls, err
+	}
+	b, err := books.Read(ctx, admin, from, to)
+	if err != nil {
+		return calls, err
+	}
+	var wrong []error
+	for _, v := range check.Check(t.rec.History().Within(from, to), b, o) {
+		wrong = append(wrong, errors.New(v.String()))
+	}
+	fmt.Printf("%d purchases and %d payments in the books of this part\n", len(b.Purchases), count(b.Transactions, func(t history.Transaction) bool { return t.PaymentID != nil }))
+	return calls, errors.Join(append(wrong, t.complaints(ctx), t.verify(ctx))...)
+}
+
+// replaced replaces every replica. Not a request may fail: none is without an answer, and none is answered with a 5xx.
+func (t *trial) replaced(ctx context.Context) error {
+	if err := t.prepare(ctx); err != nil {
+		return err
+	}
+	before, err := t.replicas(ctx)
+	if err != nil {
+		return err
+	}
+	began := t.rec.Now()
+	h, err := t.under(ctx, check.Options{RevocationLimit: time.Second, Expiry: 15 * time.Minute}, func(ctx context.Context) error {
+		return t.show(ctx, "deploy/compose/replace")
+	})
+	if err != nil {
+		return err
+	}
+	after, err := t.replicas(ctx)
+	if err != nil {
+		return err
+	}
+	for name, id := range before {
+		if after[name] == "" || after[name] == id {
+			return fmt.Errorf("%s was %.12s and is %.12s: it was not replaced", name, id, after[name])
+		}
+	}
+	requests, failed, pending := map[string]int{}, []error{}, 0
+	for what, call := range h.Calls() {
+		if call.Start < began {
+			continue
+		}
+		requests[what]++
+		if call.Status == 202 {
+			pending++
+		}
+		if !call.Answered() || call.Status >= 500 || call.Failure != "" {
+			failed = append(failed, fmt.Errorf("a %s, %v after the beginning, was answered %d %s %s after %v", what, call.Start-began, call.Status, call.Code, call.Failure, call.End-call.Start))
+		}
+	}
+	fmt.Printf("%d replicas replaced, %v requests, %d failed, %d purchases were pending at first\n", len(before), requests, len(failed), pending)
+	if len(failed) > 5 {
+		failed = append(failed[:5], errors.New("and more"))
+	}
+	return errors.Join(failed...)
+}
+
+// replicas are the containers of all services' usual replicas, by name.
+func (t *trial) replicas(ctx context.Context) (map[string]string, error) {
+	all := map[string]string{}
+	for _, service := range services {
+		for _, n := range []string{"-1", "-2"} {
+			id, err := t.container(ctx, service+n)
+			if err != nil {
+				return nil, err
+			}
+			all[service+n] = id
+		}
+	}
+	return all, nil
+}
+
+// killed kills the processes of containers, which the engine starts again. Requests may fail; what was promised is kept.
+func (t *trial) killed(ctx context.Context) error {
+	_, err := t.under(ctx, check.Options{Expiry: 15 * time.Minute, CatalogForgets: true}, func(ctx context.Context) error {
+		for _, name := range []string{"billing-1", "catalog-2", "auth-1", "nats", "postgres", "catalog-1", "billing-2"} {
+			if err := t.kill(ctx, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// kill ends a container's process from outside: an engine does not start again what it was told to kill. It returns when the container is well again.
+func (t *trial) kill(ctx context.Context, name string) error {
+	id, err := t.container(ctx, name)
+	if err != nil {
+		return err
+	}
+	began, err := t.read(ctx, "docker", "inspect", "-f", "{{.State.Pid}} {{.State.StartedAt}}", id)
+	if err != nil {
+		return err
+	}
+	pid, startedAt, _ := strings.Cut(began, " ")
+	n, err := strconv.Atoi(pid)
+	if err != nil || n <= 1 {
+		return fmt.Errorf("%s has process %q", name, pid)
+	}
+	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill %s: %w", name, err)
+	}
+	killed := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		now, err := t.read(ctx, "docker", "inspect", "-f", "{{.State.Health.Status}} {{.State.StartedAt}}", id)
+		if err != nil {
+			return fmt.Errorf("%s was killed and is not well again: %w", name, err)
+		}
+		if health, again, _ := strings.Cut(now, " "); health == "healthy" && again != startedAt {
+			fmt.Printf("%s: killed, and well again after %.1f s\n", name, time.Since(killed).Seconds())
+			return nil
+		}
+		if err := last(ctx, 100*time.Millisecond); err != nil {
+			return fmt.Errorf("%s was killed and is not well again: it is %s", name, now)
+		}
+	}
+}
+
+// downAndUp takes all containers away and has others go on with the data.
+func (t *trial) downAndUp(ctx context.Context) error {
+	read := func() (history.Books, error) {
+		admin, err := t.adminURL(ctx)
+		if err != nil {
+			return history.Books{}, err
+		}
+		return books.Read(ctx, admin, 0, 1<<62)
+	}
+	before, err := read()
+	if err != nil {
+		return err
+	}
+	if err := t.show(ctx, compose, "down"); err != nil {
+		return err
+	}
+	if err := t.show(ctx, compose, "up", "--wait"); err != nil {
+		return err
+	}
+	after, err := read()
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(before, after) {
+		return fmt.Errorf("the books have changed: there were %d purchases and %d transactions, and are %d and %d",
+			len(before.Purchases), len(before.Transactions), len(after.Purchases), len(after.Transactions))
+	}
+	fmt.Printf("%d users, %d bills, %d purchases and %d transactions are as they were\n", len(after.Users), len(after.Bills), len(after.Purchases), len(after.Transactions))
+	_, err = t.under(ctx, check.Options{Expiry: 15 * time.Minute}, func(ctx context.Context) error { return last(ctx, time.Second) })
+	return errors.Join(err, t.demo(ctx))
+}
+
+// complaints looks for what no fault excuses in what the services say.
+func (t *trial) complaints(ctx context.Context) error {
+	text, err := t.read(ctx, compose, append([]string{"logs", "--no-color"}, replicaNames()...)...)
+	if err != nil {
+		return err
+	}
+	for _, bad := range []string{"panic: ", "fatal error: ", "a worker ended", `"status":500`, "Permissions Violation"} {
+		if i := strings.Index(text, bad); i >= 0 {
+			return fmt.Errorf("a service says:\n%s", text[max(0, i-200):min(len(text), i+2000)])
+		}
+	}
+	return nil
+}
+
+func replicaNames() []string {
+	var names []string
+	for _, service := range services {
+		names = append(names, service+"-1", service+"-2")
+	}
+	return names
+}
+
+// atRest waits until no purchase is pending and billing knows the users as auth does.
+func atRest(ctx context.Context, admin string) error {
+	conn, err := pgx.Connect(ctx, admin)
+	if err != nil {
+		return fmt.Errorf("look whether anything is pending: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for {
+		var pending, late int
+		err := conn.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM catalog.purchases WHERE status = 'pending'),
+			       (SELECT count(*) FROM auth.users u LEFT JOIN billing.customers c ON c.user_id = u.id WHERE c.version IS DISTINCT FROM u.version)`).Scan(&pending, &late)
+		if err != nil {
+			return fmt.Errorf("look whether anything is pending: %w", err)
+		}
+		if pending+late == 0 {
+			return nil
+		}
+		if last(ctx, 100*time.Millisecond) != nil {
+			return fmt.Errorf("after %v %d purchases are pending, and billing does not know %d users as they are", patience, pending, late)
+		}
+	}
+}
+
+func count[T any](all []T, what func(T) bool) int {
+	return len(slices.DeleteFunc(slices.Clone(all), func(one T) bool { return !what(one) }))
+}
+
+// last passes the time, or ends with ctx.
+func last(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
