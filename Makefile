@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check
+.PHONY: help build run test fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check k8s-check
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
 SERVICES := auth catalog billing
@@ -104,12 +104,18 @@ compose-check: ## Run docker-compose.yml, use it, break it, replace it, and take
 	@if docker version >/dev/null 2>&1; then deploy/images/make-base-images && $(MAKE) --no-print-directory secrets; fi
 	@cd tests && go run ./compose $(if $(SEED),-seed $(SEED)) $(if $(KEEP),-keep)
 
+# Kubernetes' types bring hundreds of modules, which are kept out of the workspace.
+k8s-check: ## Build what is in deploy/k8s, decode it strictly, and hold it against the rules
+	@cd tests/k8s && GOWORK=off go run .
+
 tools: ## Build the tools that tools/go.mod pins into bin/
 	@mkdir -p bin
 	@cd tools && GOWORK=off GOBIN="$(CURDIR)/bin" go install tool
 
-generate: tools ## Generate the servers' types from the OpenAPI contracts
+generate: tools ## Generate the servers' types from the OpenAPI contracts, and the alert rules as Kubernetes wants them
 	@for s in $(SERVICES); do (cd services/$$s && go generate ./...) || exit 1; done
+	@{ printf '# Made of deploy/observability/rules/lavka.yaml by make generate.\napiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: lavka\n  labels: { app.kubernetes.io/part-of: lavka }\nspec:\n'; \
+		sed 's/^\(.\)/  \1/' deploy/observability/rules/lavka.yaml; } >deploy/k8s/components/monitoring/rules.yaml
 
 # Of the Prometheus that is there. Where there is none, Debian's is taken out of its package: installed, it would start a server; and to build it takes
 # minutes.

@@ -70,7 +70,7 @@ func (w *world) config() Config {
 			LogLevel: "info", LogFormat: "text", ShutdownTimeout: 10 * time.Second, MaxConnections: 1000,
 		},
 		PublicURL: "https://shop.example", SigningKeys: w.keys, AdminLogin: adminLogin, AdminPassword: config.Hide(adminPassword),
-		RefreshLifetime: 720 * time.Hour, ActivationLifetime: 48 * time.Hour,
+		StreamReplicas: 1, RefreshLifetime: 720 * time.Hour, ActivationLifetime: 48 * time.Hour,
 	}
 }
 

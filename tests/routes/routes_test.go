@@ -93,6 +93,39 @@ func TestCaddyHasTheSameRoutes(t *testing.T) {
 
 var caddyRoutes = regexp.MustCompile(`(?m)^\t@(auth|catalog|billing) path (.+)$`)
 
+// And so has Kubernetes'. A prefix /users is /users and what is below it; the service refuses what it does not have of the two.
+func TestHTTPRoutesAreTheSameRoutes(t *testing.T) {
+	t.Parallel()
+	const file = "deploy/k8s/components/gateway/routes.yaml"
+	text, err := os.ReadFile("../../" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var routes []gateway.Route
+	for document := range strings.SplitSeq(string(text), "---\n") {
+		service := backend.FindStringSubmatch(document)
+		if service == nil {
+			t.Fatalf("a route of %s leads nowhere:\n%s", file, document)
+		}
+		for _, m := range httpPath.FindAllStringSubmatch(document, -1) {
+			switch route := (gateway.Route{Service: service[1], Path: m[2]}); {
+			case m[1] == "Exact":
+				routes = append(routes, route)
+			case slices.Contains(gateway.Routes(), route):
+				routes = append(routes, route, gateway.Route{Service: service[1], Path: m[2] + "/*"})
+			default:
+				routes = append(routes, gateway.Route{Service: service[1], Path: m[2] + "/*"})
+			}
+		}
+	}
+	same(t, file, routes)
+}
+
+var (
+	backend  = regexp.MustCompile(`backendRefs: \[\{ name: (\w+), port: 8080 \}\]`)
+	httpPath = regexp.MustCompile(`path: \{ type: (Exact|PathPrefix), value: (\S+) \}`)
+)
+
 // same holds a file's routes against the launcher's, which the tests above hold against the contracts.
 func same(t *testing.T, file string, routes []gateway.Route) {
 	t.Helper()

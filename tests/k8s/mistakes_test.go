@@ -1,0 +1,233 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+const root = "../.."
+
+func rendered(t *testing.T, overlay string) *objects {
+	t.Helper()
+	o, err := render(root, overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestOverlaysKeepTheRules(t *testing.T) {
+	t.Parallel()
+	for _, overlay := range overlays {
+		o := rendered(t, overlay)
+		if o.count < 30 {
+			t.Errorf("%s has only %d objects", overlay, o.count)
+		}
+		for _, r := range rules(root) {
+			for _, what := range r.broken(o) {
+				t.Errorf("%s: %s: %s", overlay, r.name, what)
+			}
+		}
+	}
+}
+
+// mistake is something that somebody might do, and what he is to be told.
+type mistake struct {
+	rule string
+	make func(*objects)
+	told string
+}
+
+// at is the replica container of a service.
+func at(o *objects, service string) *core.Container {
+	d, _ := find(o.deployments, service)
+	return container(&d.Spec.Template.Spec)
+}
+
+// settingIn is one of its settings.
+func settingIn(o *objects, service, name string) *core.EnvVar {
+	c := at(o, service)
+	return &c.Env[slices.IndexFunc(c.Env, func(e core.EnvVar) bool { return e.Name == name })]
+}
+
+func networkPolicy(o *objects, name string) *networking.NetworkPolicy {
+	n, _ := find(o.network, name)
+	return n
+}
+
+var mistakes = []mistake{
+	{"everything is in the namespace", func(o *objects) { o.services[0].Namespace = "default" }, `is in the namespace "default"`},
+	{"the namespace and every Pod keep to the restricted standard", func(o *objects) { o.namespaces[0].Labels["pod-security.kubernetes.io/enforce"] = "baseline" }, "does not enforce it"},
+	{"the namespace and every Pod keep to the restricted standard", func(o *objects) { at(o, "auth").SecurityContext.AllowPrivilegeEscalation = new(true) }, "Deployment auth would be refused"},
+	{"the namespace and every Pod keep to the restricted standard", func(o *objects) { at(o, "auth").SecurityContext.ReadOnlyRootFilesystem = nil }, "Deployment auth can write to its own files"},
+	{"no Pod has a token of Kubernetes", func(o *objects) { o.deployments[0].Spec.Template.Spec.AutomountServiceAccountToken = nil }, "is given a token"},
+	{"no Pod has a token of Kubernetes", func(o *objects) { o.accounts[0].AutomountServiceAccountToken = new(true) }, "hands out tokens"},
+	{"selectors match", func(o *objects) { o.deployments[0].Spec.Template.Labels[component] = "servers" }, "does not select its own Pods"},
+	{"selectors match", func(o *objects) {
+		o.deployments[0].Spec.Template.Spec.TopologySpreadConstraints[0].LabelSelector.MatchLabels[component] = "x"
+	}, "spreads other Pods"},
+	{"selectors match", func(o *objects) { delete(o.budgets[0].Spec.Selector.MatchLabels, "app.kubernetes.io/name") }, "PodDisruptionBudget auth is for [Deployment auth Deployment catalog Deployment billing]"},
+	{"selectors match", func(o *objects) { networkPolicy(o, "to-nats").Spec.PodSelector.MatchLabels[component] = "severs" }, "NetworkPolicy to-nats is for no Pods"},
+	{"Services lead to replicas, by ports that are open", func(o *objects) {
+		s, _ := find(o.services, "billing")
+		delete(s.Spec.Selector, component)
+	}, "Service billing leads to 3 workloads"},
+	{"Services lead to replicas, by ports that are open", func(o *objects) {
+		s, _ := find(o.services, "billing")
+		s.Spec.Ports[0].TargetPort = intstr.FromString("https")
+	}, "Service billing leads to port https of Deployment billing, which no container has"},
+	{"probes ask what answers", func(o *objects) { at(o, "catalog").ReadinessProbe.HTTPGet.Port = intstr.FromString("http") }, "the readiness probe of Deployment catalog"},
+	{"probes ask what answers", func(o *objects) { at(o, "catalog").LivenessProbe.HTTPGet.Path = "/readyz" }, "the liveness probe of Deployment catalog"},
+	{"probes ask what answers", func(o *objects) { at(o, "catalog").Ports[1].ContainerPort = 9091 }, "has no port internal at 9090"},
+	{"settings are those of the services", func(o *objects) { o.configMaps[0].Data["LOGLEVEL"] = "info" }, "LOGLEVEL, which services/auth/config.go does not read"},
+	{"settings are those of the services", func(o *objects) { o.configMaps[0].Data["ADMIN_PASSWORD"] = "hunter2" }, "is a secret (h…)"},
+	{"settings are those of the services", func(o *objects) { settingIn(o, "billing", "DATABASE_URL_FILE").Name = "DATABASE_FILE" }, "does not set DATABASE_URL_FILE"},
+	{"settings are those of the services", func(o *objects) {
+		settingIn(o, "billing", "PAYMENT_PRIVATE_KEYS_FILE").Value = "/run/secrets/lavka/payment-key"
+	}, "/run/secrets/lavka/payment-key, which no volume brings"},
+	{"ConfigMaps have hashed names", func(o *objects) { at(o, "auth").EnvFrom[0].ConfigMapRef.Name = "auth" }, "ConfigMap auth, whose name does not change"},
+	{"secrets come from somewhere", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auht" }, "needs Secret auht, which nobody makes"},
+	{"secrets come from somewhere", func(o *objects) { o.secrets[0].Spec.Data[0].SecretKey = "url" }, "add it in components/external-secrets"},
+	{"secrets come from somewhere", func(o *objects) { o.clusters[0].Spec.Managed.Roles[0].PasswordSecret.Name = "postgres-x" }, "needs Secret postgres-x"},
+	{"images are those that are built, with a release", func(o *objects) { at(o, "billing").Image = "registry.example/lavka-billing:latest" }, "of no release"},
+	{"images are those that are built, with a release", func(o *objects) { at(o, "billing").Image = "registry.example/lavka-catalog:v1" }, "should run lavka-billing"},
+	{"resources are set, and Go knows its limit", func(o *objects) { delete(at(o, "auth").Resources.Limits, core.ResourceMemory) }, "does not say how much it needs"},
+	{"resources are set, and Go knows its limit", func(o *objects) { at(o, "auth").Resources.Requests[core.ResourceMemory] = resource.MustParse("64Mi") }, "and be killed for it"},
+	{"resources are set, and Go knows its limit", func(o *objects) {
+		for _, list := range []core.ResourceList{at(o, "auth").Resources.Requests, at(o, "auth").Resources.Limits} {
+			list[core.ResourceMemory] = resource.MustParse("1Gi")
+		}
+	}, "has GOMEMLIMIT=435MiB and a limit of 1Gi"},
+	{"replicas are replaced without a gap", func(o *objects) { *o.deployments[0].Spec.Strategy.RollingUpdate.MaxUnavailable = intstr.FromInt32(1) }, "before the new one is ready"},
+	{"replicas are replaced without a gap", func(o *objects) { o.deployments[0].Spec.Template.Spec.TopologySpreadConstraints = nil }, "may have all replicas on one node"},
+	{"who stops has the time for it", func(o *objects) { *o.deployments[0].Spec.Template.Spec.TerminationGracePeriodSeconds = 30 }, "is killed after 30s, and may need 45s"},
+	{"who stops has the time for it", func(o *objects) { at(o, "auth").ReadinessProbe.PeriodSeconds = 10 }, "is found unready after 20s, and closes after 10s"},
+	{"budgets and replicas fit together", func(o *objects) { *o.budgets[0].Spec.MaxUnavailable = intstr.FromInt32(3) }, "lets all 3 replicas go"},
+	{"budgets and replicas fit together", func(o *objects) { o.scalers[0].Spec.MinReplicas = new(int32(1)) }, "auth has 1 to 8 replicas"},
+	{"one thing scales a Deployment", func(o *objects) { o.scalers[0].Spec.ScaleTargetRef.Name = "billing" }, "both scale Deployment billing and would fight"},
+	{"one thing scales a Deployment", func(o *objects) { o.deployments[0].Spec.Replicas = new(int32(2)) }, "to which each apply sets it back"},
+	{"Postgres has sessions for all replicas", func(o *objects) { o.scalers[0].Spec.MaxReplicas = 20 }, "the replicas may open 710 sessions"},
+	{"migrations run once for a release, as the owner", func(o *objects) { at(o, "auth").Image = "registry.example/lavka-auth:v0.7.0" }, "there is no Job auth-migrate-v0.7.0"},
+	{"migrations run once for a release, as the owner", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auth-migrate" }, "the owner's rights are for Job auth-migrate-v0.6.0 alone"},
+	{"the ledger is verified each day", func(o *objects) { o.cronJobs[0].Spec.Suspend = new(true) }, "does not run verify once a day"},
+	{"the arrows are those of the architecture", func(o *objects) {
+		networkPolicy(o, "nats").Spec.Ingress[0].From[0].PodSelector.MatchLabels = map[string]string{"app.kubernetes.io/part-of": "lavka"}
+		networkPolicy(o, "to-nats").Spec.PodSelector.MatchLabels = map[string]string{"app.kubernetes.io/part-of": "lavka"}
+	}, "let billing-verify → nats:4222 through, which is not in docs/architecture.md"},
+	{"the arrows are those of the architecture", func(o *objects) {
+		networkPolicy(o, "from-gateway").Spec.Ingress[0].Ports[0].Port = new(intstr.FromInt32(80))
+	}, "do not let gateway → auth:8080 through"},
+	{"the arrows are those of the architecture", func(o *objects) {
+		o.network = slices.DeleteFunc(o.network, func(n *networking.NetworkPolicy) bool { return n.Name == "deny-all" })
+	}, "whom no NetworkPolicy names may speak to all"},
+	{"routes lead to Services, over TLS, and end in time", func(o *objects) { o.routes[0].Spec.Rules[0].BackendRefs[0].Name = "auth-internal" }, "leads to auth-internal, where no Service has its public port"},
+	{"routes lead to Services, over TLS, and end in time", func(o *objects) { o.routes[0].Spec.Rules[0].Timeouts = nil }, "without timeouts.request"},
+	{"routes lead to Services, over TLS, and end in time", func(o *objects) { o.routes[0].Spec.Hostnames[0] = "other.example" }, "for another name than [other.example]"},
+	{"routes lead to Services, over TLS, and end in time", func(o *objects) { o.gateways[0].Spec.Listeners[0].Protocol = "HTTP" }, "speaks without TLS"},
+	{"Postgres loses nothing", func(o *objects) { o.clusters[0].Spec.PostgresConfiguration.Synchronous.DataDurability = "preferred" }, "may lose what was answered for"},
+	{"Postgres loses nothing", func(o *objects) { o.backups = nil }, "keeps no WAL and no base backups"},
+	{"Postgres loses nothing", func(o *objects) { o.clusters[0].Spec.Managed.Roles[0].Name = "author" }, "gives role auth no password"},
+	{"streams have as many copies as NATS can keep", func(o *objects) { o.configMaps[0].Data["NATS_STREAM_REPLICAS"] = "1" }, "and NATS here can keep 3"},
+	{"what is watched is there", func(o *objects) { o.monitors[0].Spec.JobLabel = "job" }, "ServiceMonitor auth does not find Service auth-internal"},
+	{"what is watched is there", func(o *objects) { o.rules[0].Spec.Groups = o.rules[0].Spec.Groups[1:] }, "the PrometheusRule is not"},
+}
+
+// Each rule is broken by somebody's mistake, and tells him what to change.
+func TestMistakesAreCaught(t *testing.T) {
+	t.Parallel()
+	o := rendered(t, "production")
+	copies := func() *objects { return rendered(t, "production") }
+	made := map[string]bool{}
+	for i, m := range mistakes {
+		if i > 0 {
+			o = copies()
+		}
+		m.make(o)
+		made[m.rule] = true
+		caught := false
+		for _, r := range rules(root) {
+			if r.name == m.rule {
+				told := strings.Join(r.broken(o), "\n")
+				if caught = strings.Contains(told, m.told); !caught {
+					t.Errorf("mistake %d (%s): told was %q, and should be %q", i, m.rule, told, m.told)
+				}
+			}
+		}
+	}
+	made["NATS is configured as everywhere"] = true // below: it is about files
+	for _, r := range rules(root) {
+		if !made[r.name] {
+			t.Errorf("nobody makes a mistake against the rule %q", r.name)
+		}
+	}
+}
+
+func TestMistakesInNATSValuesAreCaught(t *testing.T) {
+	t.Parallel()
+	const values, config = "deploy/k8s/components/nats/values.yaml", "deploy/nats/nats.conf"
+	o := rendered(t, "production")
+	for _, c := range []struct{ file, old, new, told string }{
+		{values, "- purchases.requested", "- purchases.>", "accounts in components/nats/values.yaml is not that of"},
+		{values, "<< $BILLING_NATS_PASSWORD >>", "<< $AUTH_NATS_PASSWORD >>", "accounts in components/nats/values.yaml is not that of"},
+		{values, "    BILLING_NATS_PASSWORD:", "    BILLING_PASSWORD:", "does not give NATS BILLING_NATS_PASSWORD"},
+		{values, "replicas: 3", "replicas: 1", "fewer than three servers"},
+		{values, "64KB", "1MB", "max_payload in components/nats/values.yaml is not that of"},
+		{config, "max_ack_pending: 20000", "max_ack_pending: 30000", "accounts in components/nats/values.yaml is not that of"},
+	} {
+		dir := t.TempDir()
+		for _, file := range []string{values, config} {
+			text, err := os.ReadFile(filepath.Join(root, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := string(text)
+			if file == c.file {
+				changed = strings.Replace(changed, c.old, c.new, 1)
+				if changed == string(text) {
+					t.Errorf("%s has no %q", file, c.old)
+				}
+			}
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(changed), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if told := strings.Join(natsAsConfigured(dir, o), "\n"); !strings.Contains(told, c.told) {
+			t.Errorf("%s instead of %s: told was %q, and should be %q", c.new, c.old, told, c.told)
+		}
+	}
+}
+
+func TestTypesAreStrict(t *testing.T) {
+	t.Parallel()
+	scheme, err := knownTypes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {port: 1}\n":                                    `unknown field "spec.port"`,
+		"apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{port: http}]}\n":                      "cannot unmarshal",
+		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {A: a, A: b}\n":                               `key "A" already set`,
+		"apiVersion: extensions/v1\nkind: Deployment\nmetadata: {name: x}\n":                                       "no kind",
+		"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: x}\nspec: {host: x}\n":        `unknown field "spec.host"`,
+		"apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: x}\nspec: {instance: 3}\n":             `unknown field "spec.instance"`,
+		"apiVersion: barmancloud.cnpg.io/v1\nkind: ObjectStore\nmetadata: {name: x}\nspec: {retention: 3d}\n":      `unknown field "spec.retention"`,
+		"apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: x}\nspec: {minReplicas: 1}\n":          `unknown field "spec.minReplicas"`,
+		"apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\nmetadata: {name: x}\nspec: {endpoint: []}\n":  `unknown field "spec.endpoint"`,
+		"apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: x}\nspec: {secretStore: {}}\n": `unknown field "spec.secretStore"`,
+	} {
+		if _, err := decode(scheme, []byte(text)); want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s\n%v, want %s", text, err, want)
+		}
+	}
+}
