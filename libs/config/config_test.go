@@ -165,6 +165,15 @@ func TestSecretsFromFiles(t *testing.T) {
 	}
 }
 
+func TestCheckStreamReplicas(t *testing.T) {
+	t.Parallel()
+	for n, good := range map[int]bool{-1: false, 0: false, 1: true, 3: true, 5: true, 6: false} {
+		if err := config.CheckStreamReplicas(n); (err == nil) != good || err != nil && !strings.Contains(err.Error(), "NATS_STREAM_REPLICAS") {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+}
+
 func TestValidateServe(t *testing.T) {
 	t.Parallel()
 	good := config.Common{DatabaseURL: config.Hide("x"), NATSURL: config.Hide("x"), HTTPAddr: ":0", InternalAddr: ":0", TokenLifetime: time.Minute, MaxConnections: 1}
