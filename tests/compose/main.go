@@ -4,7 +4,7 @@
 //
 // It comes up with one command; the whole story of `lavka demo` can be told; the gateway knows the paths of the contracts and no other; no container may do more
 // than it must; every replica is replaced under load with no failed request, no lost and no doubled purchase; processes are killed under load, Postgres and NATS
-// among them, and nothing is lost; and after down and up again all is as it was.
+// among them, and nothing is lost; all passwords are changed, and nobody notices; and after down and up again all is as it was.
 //
 // Without a Docker engine it says so, and nothing is shown.
 package main
@@ -71,6 +71,7 @@ func run(ctx context.Context, root string, seed uint64, keep bool) (err error) {
 		{"the story (lavka demo)", p.demo},
 		{"paths", p.paths},
 		{"every replica is replaced under load", t.replaced},
+		{"passwords are changed under load", t.rotated},
 		{"processes are killed under load", t.killed},
 		{"docker compose down, and up again", t.downAndUp},
 	} {

@@ -111,12 +111,22 @@ func (p *project) adminURL(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", password), Host: "postgres:5432", Path: "lavka"}
+	return p.inside(ctx, u.String())
+}
+
+// inside gives a URL of Postgres the address that its container has now.
+func (p *project) inside(ctx context.Context, rawURL string) (string, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "", errors.New("a URL in secrets/ can't be read") // err would show the password
+	}
 	id, err := p.container(ctx, "postgres")
 	if err != nil {
 		return "", err
 	}
 	addr, err := p.read(ctx, "docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", id)
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", password), Host: addr + ":5432", Path: "lavka"}
+	u.Host = addr + ":5432"
 	return u.String(), err
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -99,7 +101,7 @@ func (t *trial) under(ctx context.Context, o check.Options, do func(context.Cont
 	return calls, errors.Join(append(wrong, t.complaints(ctx), t.verify(ctx))...)
 }
 
-// replaced replaces every replica. Not a request may fail: none is without an answer, and none is answered with a 5xx.
+// replaced replaces every replica.
 func (t *trial) replaced(ctx context.Context) error {
 	if err := t.prepare(ctx); err != nil {
 		return err
@@ -108,11 +110,9 @@ func (t *trial) replaced(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	began := t.rec.Now()
-	h, err := t.under(ctx, check.Options{RevocationLimit: time.Second, Expiry: 15 * time.Minute}, func(ctx context.Context) error {
+	if err := t.unnoticed(ctx, check.Options{RevocationLimit: time.Second, Expiry: 15 * time.Minute}, func(ctx context.Context) error {
 		return t.show(ctx, "deploy/compose/replace")
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	after, err := t.replicas(ctx)
@@ -123,6 +123,54 @@ func (t *trial) replaced(ctx context.Context) error {
 		if after[name] == "" || after[name] == id {
 			return fmt.Errorf("%s was %.12s and is %.12s: it was not replaced", name, id, after[name])
 		}
+	}
+	fmt.Printf("%d replicas replaced\n", len(before))
+	return nil
+}
+
+// rotated gives every role of Postgres and every user of NATS a new password, as docs/operations.md has it. Without NATS a disabled user may stay in for longer.
+func (t *trial) rotated(ctx context.Context) error {
+	before, err := t.secret("catalog-database-url")
+	if err != nil {
+		return err
+	}
+	err = t.unnoticed(ctx, check.Options{Expiry: 15 * time.Minute}, func(ctx context.Context) error {
+		for _, name := range []string{"role-passwords.sql", "nats-passwords"} {
+			if err := os.Remove(filepath.Join(t.root, "secrets", name)); err != nil {
+				return err
+			}
+		}
+		for _, command := range [][]string{
+			{"make", "secrets"},
+			{compose, "run", "--rm", "-T", "roles"},
+			{compose, "up", "-d", "--no-deps", "--force-recreate", "--wait", "nats"},
+			{"deploy/compose/replace"},
+		} {
+			if err := t.show(ctx, command[0], command[1:]...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	old, err := t.inside(ctx, before)
+	if err != nil {
+		return err
+	}
+	if conn, err := pgx.Connect(ctx, old); err == nil {
+		return errors.Join(errors.New("the old password still lets catalog in"), conn.Close(ctx))
+	}
+	return nil
+}
+
+// unnoticed does something under load, of which nobody may notice anything: no request is without an answer, and none is answered with a 5xx.
+func (t *trial) unnoticed(ctx context.Context, o check.Options, do func(context.Context) error) error {
+	began := t.rec.Now()
+	h, err := t.under(ctx, o, do)
+	if err != nil {
+		return err
 	}
 	requests, failed, pending := map[string]int{}, []error{}, 0
 	for what, call := range h.Calls() {
@@ -138,7 +186,7 @@ func (t *trial) replaced(ctx context.Context) error {
 			failed = append(failed, fmt.Errorf("a %s, %v after the beginning, was answered %d %s %s after %v", what, call.Start-began, call.Status, call.Code, call.Failure, call.End-call.Start))
 		}
 	}
-	fmt.Printf("%d replicas replaced, %v requests, %d failed, %d purchases were pending at first\n", len(before), requests, len(failed), pending)
+	fmt.Printf("%v requests, %d failed, %d purchases were pending at first\n", requests, len(failed), pending)
 	if len(failed) > 5 {
 		failed = append(failed[:5], errors.New("and more"))
 	}

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"lavka/deploy/local/stack"
+	"lavka/libs/pgserver"
+)
+
+const restore = root + "/deploy/postgres/restore"
+
+// The drill of docs/operations.md: somebody makes a mistake that destroys data; a base backup and the WAL bring the shop back to the moment before. Purchases
+// that were pending at that moment go on, and the ledger adds up.
+func TestRestoreToAPointInTime(t *testing.T) {
+	t.Parallel()
+	wal, err := os.MkdirTemp("", "wal-*") // the server's account can't enter a directory of the test's
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(wal)) })
+	must(t, os.Chmod(wal, 0o777))
+	s := startShop(t, func(c *stack.Config) {
+		c.Volatile = false
+		c.PostgresSettings = map[string]string{"archive_mode": "on", "archive_command": "test ! -f " + wal + "/%f && cp %p " + wal + "/%f"}
+		c.Catalog.Env = map[string]string{"PURCHASE_WAIT": "500ms"}
+	})
+	u := s.newUser(t)
+	bill, product := s.bill(t, u, "100"), s.product(t, "a spoon", "1")
+	buy := func(times, status int) (all []answer) {
+		t.Helper()
+		for range times {
+			all = append(all, u.want(t, status, "", "POST", "/purchases", purchaseOf(product, bill)))
+		}
+		return all
+	}
+	buy(5, 201)
+	admin, err := pgx.Connect(t.Context(), s.AdminDatabaseURL())
+	must(t, err)
+	defer admin.Close(t.Context())
+	backup := filepath.Join(t.TempDir(), "backup")
+	bin, err := pgserver.FindBinaries()
+	must(t, err)
+	primary, err := url.Parse(s.AdminDatabaseURL())
+	must(t, err)
+	primary.Path, primary.RawQuery = "", ""
+	if out, err := exec.CommandContext(t.Context(), filepath.Join(bin.Dir, "pg_basebackup"), "--pgdata="+backup, "--dbname="+primary.String(), "--checkpoint=fast").CombinedOutput(); err != nil {
+		t.Fatalf("back up: %v: %s", err, out)
+	}
+	buy(3, 201) // only in the WAL
+	must(t, s.Replicas(stack.Billing)[0].Crash())
+	pending := buy(4, 202)
+	run := func(sql string) {
+		t.Helper()
+		_, err := admin.Exec(t.Context(), sql)
+		must(t, err)
+	}
+	run(`SELECT pg_create_restore_point('before the mistake')`)
+	run(`DELETE FROM billing.transactions`)
+	must(t, s.Replicas(stack.Billing)[0].Start(t.Context()))
+	for _, a := range pending {
+		settled(t, u, a)
+	}
+	if s.verify(t.Context()) == nil {
+		t.Error("billing verify does not see what was destroyed")
+	}
+	var last string
+	must(t, admin.QueryRow(t.Context(), `SELECT pg_walfile_name(pg_switch_wal())`).Scan(&last))
+	eventually(t, "the WAL is archived", func() bool {
+		_, err := os.Stat(filepath.Join(wal, last))
+		return err == nil
+	})
+	must(t, s.Stop())
+
+	// A new data directory: what was restored, and the secrets, which are backed up beside it. NATS's store is not.
+	data := filepath.Join(t.TempDir(), "data")
+	must(t, os.MkdirAll(filepath.Join(data, "postgres"), 0o700))
+	for _, name := range []string{"secrets.json", "signing-keys.json", "postgres/password"} {
+		text, err := os.ReadFile(filepath.Join(s.data, name))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(data, name), text, 0o600))
+	}
+	if out, err := exec.CommandContext(t.Context(), restore, backup, wal, filepath.Join(data, "postgres", "data"), "before the mistake").CombinedOutput(); err != nil {
+		t.Fatalf("restore: %v: %s", err, out)
+	}
+	restored := startShop(t, func(c *stack.Config) { c.DataDir, c.Volatile = data, false })
+	u.base = restored.GatewayURL()
+	u.logIn(t)
+	for _, a := range pending {
+		if end := settled(t, u, a); end != "completed" {
+			t.Errorf("a purchase that was pending ends as %s", end)
+		}
+	}
+	if n := len(pages(t, u.client, "/purchases?status=completed", 100)); n != 12 {
+		t.Errorf("%d purchases are there, of 12", n)
+	}
+	if b := u.balance(t, bill); b != "88" {
+		t.Errorf("the balance is %s", b)
+	}
+	must(t, restored.verify(t.Context()))
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	backup, wal, there := filepath.Join(dir, "backup"), filepath.Join(dir, "wal"), filepath.Join(dir, "there")
+	for _, d := range []string{backup, wal, there} {
+		must(t, os.Mkdir(d, 0o700))
+	}
+	for _, c := range []struct {
+		args []string
+		told string
+	}{
+		{[]string{backup, wal}, "use: restore BACKUP WAL DATA [TARGET]"},
+		{[]string{backup, filepath.Join(dir, "none"), filepath.Join(dir, "new")}, "is no directory of WAL"},
+		{[]string{wal, wal, filepath.Join(dir, "new")}, "is no base backup"},
+		{[]string{backup, wal, there}, "is there already"},
+		{[]string{backup, wal, filepath.Join(dir, "new"), "it's"}, "must not hold a quote"},
+	} {
+		for _, name := range []string{"PG_VERSION", "backup_manifest"} {
+			must(t, os.WriteFile(filepath.Join(backup, name), []byte("15\n"), 0o600))
+		}
+		out, err := exec.Command(restore, c.args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), c.told) {
+			t.Errorf("%v: %v, %s", c.args, err, out)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {
+			t.Errorf("%v: something was restored", c.args)
+		}
+	}
+}
