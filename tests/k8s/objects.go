@@ -6,6 +6,7 @@ import (
 
 	cnpg "github.com/cloudnative-pg/cloudnative-pg/api/v1"
 	barman "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
+	envoy "github.com/envoyproxy/gateway/api/v1alpha1"
 	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apps "k8s.io/api/apps/v1"
@@ -45,6 +46,8 @@ type objects struct {
 	network      []*networking.NetworkPolicy
 	gateways     []*gateway.Gateway
 	routes       []*gateway.HTTPRoute
+	clients      []*envoy.ClientTrafficPolicy
+	backends     []*envoy.BackendTrafficPolicy
 	clusters     []*cnpg.Cluster
 	backups      []*cnpg.ScheduledBackup
 	stores       []*barman.ObjectStore
@@ -83,6 +86,10 @@ func (o *objects) add(object runtime.Object) error {
 		o.gateways = append(o.gateways, x)
 	case *gateway.HTTPRoute:
 		o.routes = append(o.routes, x)
+	case *envoy.ClientTrafficPolicy:
+		o.clients = append(o.clients, x)
+	case *envoy.BackendTrafficPolicy:
+		o.backends = append(o.backends, x)
 	case *cnpg.Cluster:
 		o.clusters = append(o.clusters, x)
 	case *cnpg.ScheduledBackup:

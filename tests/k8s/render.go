@@ -6,6 +6,7 @@ import (
 
 	cnpg "github.com/cloudnative-pg/cloudnative-pg/api/v1"
 	barman "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
+	envoy "github.com/envoyproxy/gateway/api/v1alpha1"
 	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -59,7 +60,7 @@ func decode(scheme *runtime.Scheme, text []byte) (runtime.Object, error) {
 func knownTypes() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgo.AddToScheme, gateway.Install, cnpg.AddToScheme, barmanTypes, keda.AddToScheme, monitoring.AddToScheme, addExternalSecret,
+		clientgo.AddToScheme, gateway.Install, envoy.AddToScheme, cnpg.AddToScheme, barmanTypes, keda.AddToScheme, monitoring.AddToScheme, addExternalSecret,
 	} {
 		if err := add(s); err != nil {
 			return nil, fmt.Errorf("register types: %w", err)

@@ -50,6 +50,7 @@ func rules(root string) []rule {
 		{"the ledger is verified each day", verified},
 		{"the arrows are those of the architecture", func(o *objects) []string { return arrowsOfTheArchitecture(root, o) }},
 		{"routes lead to Services, over TLS, and end in time", routesLead},
+		{"every route has a limit for bodies", bodiesLimited},
 		{"Postgres loses nothing", postgresSafe},
 		{"streams have as many copies as NATS can keep", streams},
 		{"NATS is configured as everywhere", func(o *objects) []string { return natsAsConfigured(root, o) }},
@@ -602,6 +603,36 @@ func routesLead(o *objects) (wrong []string) {
 			if l.Protocol != "HTTPS" || l.TLS == nil || len(l.TLS.CertificateRefs) == 0 {
 				wrong = append(wrong, fmt.Sprintf("the listener %s of Gateway %s speaks without TLS: protocol: HTTPS, with certificateRefs", l.Name, g.Name))
 			}
+		}
+	}
+	return wrong
+}
+
+// ownLimit is the largest body that a route's service takes, in bytes (libs/httpserver, services/billing/internal/httpapi).
+func ownLimit(route string) int64 {
+	if route == "payment-webhook" {
+		return 16 << 10
+	}
+	return 64 << 10
+}
+
+func bodiesLimited(o *objects) (wrong []string) {
+	for _, r := range o.routes {
+		limit := int64(0)
+		for _, b := range o.backends {
+			for _, target := range b.Spec.TargetRefs {
+				if string(target.Name) == r.Name && target.Kind == "HTTPRoute" && b.Spec.RequestBuffer != nil {
+					limit = b.Spec.RequestBuffer.Limit.Value()
+				}
+			}
+		}
+		if own := ownLimit(r.Name); limit <= own || limit > 2*own {
+			wrong = append(wrong, fmt.Sprintf("HTTPRoute %s lets bodies of %d bytes through (0: of any size), and its service takes %d: give it a requestBuffer somewhat above in components/gateway/limits.yaml", r.Name, limit, own))
+		}
+	}
+	for _, g := range o.gateways {
+		if len(o.clients) != 1 || string(o.clients[0].Spec.TargetRefs[0].Name) != g.Name || o.clients[0].Spec.Connection == nil || o.clients[0].Spec.Path == nil {
+			wrong = append(wrong, fmt.Sprintf("Gateway %s has no ClientTrafficPolicy with a limit for connections and strict paths", g.Name))
 		}
 	}
 	return wrong
