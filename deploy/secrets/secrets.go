@@ -85,22 +85,39 @@ func one(name string) set {
 	}}
 }
 
-// roles gives each role of Postgres a password: in a URL for its service, and as a verifier for the server.
+// login makes a role of Postgres with which the replicas of a service log in, and which has that service's rights. Every set of passwords has one of its own, so that
+// replicas that know the one before go on while others take their place. One that nobody uses any more is dropped.
+const login = `
+SELECT 'CREATE ROLE %[2]s LOGIN IN ROLE %[1]s' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '%[2]s') \gexec
+ALTER ROLE %[2]s PASSWORD '%[3]s';
+ALTER ROLE %[1]s PASSWORD NULL;
+SELECT format('DROP ROLE %%I', r.rolname) FROM pg_roles r JOIN pg_auth_members m ON m.member = r.oid AND m.roleid = '%[1]s'::regrole
+WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> '%[2]s' AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = r.rolname) \gexec
+`
+
+// roles gives each service a role to log in with, and the owner of its schema a password: in a URL, and as a verifier for the server, for psql to run.
 func roles(context.Context) (map[string]string, error) {
 	texts := map[string]string{}
-	var alter strings.Builder
+	var sql strings.Builder
 	for _, service := range postgres.Services() {
-		for role, name := range map[string]string{service: service + "-database-url", postgres.Owner(service): service + "-migrate-database-url"} {
+		for name, role := range map[string]string{
+			service + "-database-url":         service + "_" + strings.ToLower(rand.Text()[:8]),
+			service + "-migrate-database-url": postgres.Owner(service),
+		} {
 			password := rand.Text()
 			verifier, err := postgres.Verifier(password)
 			if err != nil {
 				return nil, fmt.Errorf("derive a password's verifier: %w", err)
 			}
 			texts[name] = (&url.URL{Scheme: "postgres", User: url.UserPassword(role, password), Host: "postgres:5432", Path: "lavka"}).String()
-			fmt.Fprintf(&alter, "ALTER ROLE %s PASSWORD '%s';\n", role, verifier)
+			if role == postgres.Owner(service) { // with which nothing logs in for long
+				fmt.Fprintf(&sql, "ALTER ROLE %s PASSWORD '%s';\n", role, verifier)
+				continue
+			}
+			fmt.Fprintf(&sql, login, service, role, verifier)
 		}
 	}
-	texts["role-passwords.sql"] = alter.String()
+	texts["role-passwords.sql"] = sql.String()
 	return texts, nil
 }
 

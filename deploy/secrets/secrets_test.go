@@ -67,8 +67,8 @@ func TestMake(t *testing.T) {
 		seen[text] = name
 	}
 	for name, prefix := range map[string]string{
-		"auth-database-url": "postgres://auth:", "catalog-migrate-database-url": "postgres://catalog_owner:", "billing-nats-url": "nats://billing:",
-		"operator-nats-url": "nats://operator:", "role-passwords.sql": "ALTER ROLE ", "nats-passwords": "OPERATOR_NATS_PASSWORD=", "signing-keys/keys.json": "{",
+		"auth-database-url": "postgres://auth_", "catalog-migrate-database-url": "postgres://catalog_owner:", "billing-nats-url": "nats://billing:",
+		"operator-nats-url": "nats://operator:", "role-passwords.sql": "", "nats-passwords": "OPERATOR_NATS_PASSWORD=", "signing-keys/keys.json": "{",
 	} {
 		if strings.Contains(prefix, "OPERATOR") {
 			prefix = "" // whichever user comes first

@@ -33,19 +33,19 @@ func Fail(what string, err error) error {
 }
 
 // Passing reports whether an error says something about the moment and not
-// about the statement: no answer of the server, a lost race, or the SQLSTATE
+// about the statement: no answer of the server, no way into it, a lost race, or the SQLSTATE
 // classes 08 (connection), 25 (read-only: a standby), 53 (resources) and 57
 // (shutdown, time limit).
 func Passing(err error) bool {
-	if Again(err) || LockTimeout(err) || pgconn.SafeToRetry(err) {
+	var connect *pgconn.ConnectError // whatever the server gives as its reason, such as a password that is no longer the right one
+	if Again(err) || LockTimeout(err) || pgconn.SafeToRetry(err) || errors.As(err, &connect) {
 		return true
 	}
 	if code := Code(err); code != "" {
 		return slices.Contains([]string{"08", "25", "53", "57"}, code[:2])
 	}
-	var connect *pgconn.ConnectError
 	var network net.Error
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, net.ErrClosed) ||
+	return errors.As(err, &network) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

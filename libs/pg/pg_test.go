@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -146,6 +147,30 @@ func TestKindsOfErrors(t *testing.T) {
 	}
 	if other := errors.New("x"); pg.Code(other) != "" || pg.BadData(other) || pg.Again(other) || pg.LockTimeout(other) || pg.CommitUnknown(other) || pg.Code(nil) != "" {
 		t.Error("an error that is not Postgres's has a kind")
+	}
+}
+
+// A server that lets nobody in, whatever it gives as its reason, says something about the moment: a password may have just been changed.
+func TestNoWayIn(t *testing.T) {
+	t.Parallel()
+	for reason, change := range map[string]func(*url.URL){
+		"28P01": func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "wrong") },
+		"3D000": func(u *url.URL) { u.Path = "nowhere" },
+	} {
+		u, err := url.Parse(pgtest.New(t).AdminURL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(u)
+		pool, err := pg.Open(t.Context(), u.String(), "test", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pool.Close()
+		_, err = pool.Exec(t.Context(), `SELECT 1`)
+		if pg.Code(err) != reason || !errors.Is(pg.Fail("look", err), pg.ErrUnavailable) {
+			t.Errorf("%s: %v", reason, err)
+		}
 	}
 }
 

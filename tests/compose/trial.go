@@ -145,6 +145,7 @@ func (t *trial) rotated(ctx context.Context) error {
 			{compose, "run", "--rm", "-T", "roles"},
 			{compose, "up", "-d", "--no-deps", "--force-recreate", "--wait", "nats"},
 			{"deploy/compose/replace"},
+			{compose, "run", "--rm", "-T", "roles"}, // what nobody uses any more is dropped
 		} {
 			if err := t.show(ctx, command[0], command[1:]...); err != nil {
 				return err
