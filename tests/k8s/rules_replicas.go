@@ -1,0 +1,197 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	core "k8s.io/api/core/v1"
+)
+
+func resources(o *objects) (wrong []string) {
+	for _, p := range o.pods() {
+		for _, c := range p.spec.Containers {
+			r := c.Resources
+			if r.Requests.Cpu().IsZero() || r.Requests.Memory().IsZero() || r.Limits.Cpu().IsZero() || r.Limits.Memory().IsZero() {
+				wrong = append(wrong, fmt.Sprintf("%s does not say how much it needs and may have: set requests and limits of cpu and memory", p.workload))
+				continue
+			}
+			if p.labels[component] != "server" {
+				continue
+			}
+			if r.Requests.Memory().Cmp(*r.Limits.Memory()) != 0 {
+				wrong = append(wrong, fmt.Sprintf("%s may use more memory than it has asked for, and be killed for it: make both the same", p.workload))
+			}
+			limit := env(&c, "GOMEMLIMIT")
+			mib, err := strconv.ParseInt(strings.TrimSuffix(limit, "MiB"), 10, 64)
+			if share := float64(mib<<20) / float64(r.Limits.Memory().Value()); err != nil || share < 0.8 || share > 0.9 {
+				wrong = append(wrong, fmt.Sprintf("%s has GOMEMLIMIT=%s and a limit of %s: set it to 80 to 90 %% of that, in MiB", p.workload, limit, r.Limits.Memory()))
+			}
+		}
+	}
+	return wrong
+}
+
+func env(c *core.Container, name string) string {
+	for _, e := range c.Env {
+		if e.Name == name {
+			return e.Value
+		}
+	}
+	return ""
+}
+
+func gapless(o *objects) (wrong []string) {
+	for _, d := range o.deployments {
+		u := d.Spec.Strategy.RollingUpdate
+		if u == nil || u.MaxUnavailable == nil || u.MaxUnavailable.IntValue() != 0 || u.MaxSurge == nil || u.MaxSurge.IntValue() < 1 {
+			wrong = append(wrong, fmt.Sprintf("Deployment %s takes a replica away before the new one is ready: maxUnavailable: 0, maxSurge: 1", d.Name))
+		}
+		if len(d.Spec.Template.Spec.TopologySpreadConstraints) < 2 {
+			wrong = append(wrong, fmt.Sprintf("Deployment %s may have all replicas on one node: spread it over zones and hosts", d.Name))
+		}
+	}
+	return wrong
+}
+
+func timeToStop(o *objects) (wrong []string) {
+	for _, d := range o.deployments {
+		c := container(&d.Spec.Template.Spec)
+		if c == nil || c.ReadinessProbe == nil || d.Spec.Template.Spec.TerminationGracePeriodSeconds == nil {
+			wrong = append(wrong, fmt.Sprintf("Deployment %s has no readiness probe, or no terminationGracePeriodSeconds", d.Name))
+			continue
+		}
+		drain, err := time.ParseDuration(env(c, "DRAIN_DELAY"))
+		if err != nil {
+			wrong = append(wrong, fmt.Sprintf("Deployment %s has no DRAIN_DELAY: set it in common/deployment.yaml", d.Name))
+			continue
+		}
+		const shutdown, rest = 25 * time.Second, 10 * time.Second // SHUTDOWN_TIMEOUT, and docs/operations.md
+		if grace := time.Duration(*d.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second; grace < drain+shutdown+rest {
+			wrong = append(wrong, fmt.Sprintf("Deployment %s is killed after %v, and may need %v: raise terminationGracePeriodSeconds", d.Name, grace, drain+shutdown+rest))
+		}
+		if noticed := time.Duration(c.ReadinessProbe.PeriodSeconds*c.ReadinessProbe.FailureThreshold) * time.Second; noticed >= drain {
+			wrong = append(wrong, fmt.Sprintf("Deployment %s is found unready after %v, and closes after %v: probe more often, or raise DRAIN_DELAY", d.Name, noticed, drain))
+		}
+	}
+	return wrong
+}
+
+// replicas are how many a Deployment has, at least and at most.
+func (o *objects) replicas(deployment string) (least, most int32) {
+	if s, ok := find(o.scalers, deployment); ok {
+		return *s.Spec.MinReplicas, s.Spec.MaxReplicas
+	}
+	if s, ok := find(o.scaled, deployment); ok {
+		return *s.Spec.MinReplicaCount, *s.Spec.MaxReplicaCount
+	}
+	if d, ok := find(o.deployments, deployment); ok && d.Spec.Replicas != nil {
+		return *d.Spec.Replicas, *d.Spec.Replicas
+	}
+	return 1, 1
+}
+
+func budgets(o *objects) (wrong []string) {
+	for _, service := range services {
+		least, most := o.replicas(service)
+		b, ok := find(o.budgets, service)
+		switch {
+		case o.overlay == "dev":
+			if ok || least != 1 {
+				wrong = append(wrong, fmt.Sprintf("%s has %d replicas, or a PodDisruptionBudget, in dev: one, and none", service, least))
+			}
+		case least < 2 || most < least:
+			wrong = append(wrong, fmt.Sprintf("%s has %d to %d replicas: two at least", service, least, most))
+		case !ok || b.Spec.MaxUnavailable == nil || b.Spec.MaxUnavailable.IntValue() < 1 || int32(b.Spec.MaxUnavailable.IntValue()) >= least:
+			wrong = append(wrong, fmt.Sprintf("the PodDisruptionBudget of %s is missing, lets no node be emptied, or lets all %d replicas go: maxUnavailable: 1", service, least))
+		}
+	}
+	return wrong
+}
+
+func oneScaler(o *objects) (wrong []string) {
+	by := map[string][]string{}
+	for _, s := range o.scalers {
+		by[s.Spec.ScaleTargetRef.Name] = append(by[s.Spec.ScaleTargetRef.Name], "HorizontalPodAutoscaler "+s.Name)
+	}
+	for _, s := range o.scaled {
+		by[s.Spec.ScaleTargetRef.Name] = append(by[s.Spec.ScaleTargetRef.Name], "ScaledObject "+s.Name)
+	}
+	for _, target := range slices.Sorted(maps.Keys(by)) {
+		d, ok := find(o.deployments, target)
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("%v scale Deployment %s, which is not there", by[target], target))
+			continue
+		}
+		if len(by[target]) > 1 {
+			wrong = append(wrong, fmt.Sprintf("%v both scale Deployment %s and would fight: remove one", by[target], target))
+		}
+		if d.Spec.Replicas != nil {
+			wrong = append(wrong, fmt.Sprintf("Deployment %s has replicas: %d, to which each apply sets it back: leave it out, %v decides", target, *d.Spec.Replicas, by[target]))
+		}
+	}
+	return wrong
+}
+
+// sessionsOf are those of Postgres that one replica uses (services/*/run.go).
+var sessionsOf = map[string]int32{"auth": 20, "catalog": 20, "billing": 10}
+
+func sessions(o *objects) (wrong []string) {
+	for _, c := range o.clusters {
+		limit, err := strconv.Atoi(c.Spec.PostgresConfiguration.Parameters["max_connections"])
+		if err != nil {
+			wrong = append(wrong, "Cluster "+c.Name+" has no max_connections")
+			continue
+		}
+		need := int32(20) // of operators, migrations, verifications, and people
+		for _, service := range services {
+			_, most := o.replicas(service)
+			need += (most + 1) * sessionsOf[service] // and one that takes another's place
+		}
+		if need > int32(limit) {
+			wrong = append(wrong, fmt.Sprintf("the replicas may open %d sessions, and max_connections of Cluster %s is %d: raise it, or lower how many replicas there may be", need, c.Name, limit))
+		}
+	}
+	return wrong
+}
+
+func migrations(o *objects) (wrong []string) {
+	for _, service := range services {
+		d, ok := find(o.deployments, service)
+		if !ok {
+			wrong = append(wrong, "there is no Deployment "+service)
+			continue
+		}
+		_, release, _ := strings.Cut(container(&d.Spec.Template.Spec).Image, ":")
+		name := service + "-migrate-" + release
+		j, ok := find(o.jobs, name)
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("there is no Job %s: the release is the end of its name, by replacements in the overlay", name))
+			continue
+		}
+		c := container(&j.Spec.Template.Spec)
+		if c.Image != container(&d.Spec.Template.Spec).Image || !slices.Equal(c.Args, []string{"migrate"}) {
+			wrong = append(wrong, fmt.Sprintf("Job %s runs %s %v, and should run the image of Deployment %s with migrate", name, c.Image, c.Args, service))
+		}
+		owner := service + "-migrate"
+		for _, p := range o.pods() {
+			uses := slices.ContainsFunc(p.spec.Volumes, func(v core.Volume) bool { return v.Secret != nil && v.Secret.SecretName == owner })
+			if mine := p.workload == "Job "+name; uses != mine {
+				wrong = append(wrong, fmt.Sprintf("%s has, or has not, the Secret %s: the owner's rights are for Job %s alone", p.workload, owner, name))
+			}
+		}
+	}
+	return wrong
+}
+
+func verified(o *objects) (wrong []string) {
+	c, ok := find(o.cronJobs, "billing-verify")
+	if !ok || c.Spec.Suspend != nil && *c.Spec.Suspend || !regexp.MustCompile(`^\d+ \d+ \* \* \*$`).MatchString(c.Spec.Schedule) || !slices.Equal(container(&c.Spec.JobTemplate.Spec.Template.Spec).Args, []string{"verify"}) {
+		return []string{"the CronJob billing-verify does not run verify once a day: LedgerNotVerified would fire"}
+	}
+	return nil
+}
