@@ -93,7 +93,7 @@ bin/lavka:
 secrets: build ## Make the secrets that docker-compose.yml needs into secrets/, where they are missing
 	@exec bin/lavka secrets
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 images: ## Build the images of the services, lavka-<service>:<version>
 	@deploy/images/make-base-images

@@ -139,8 +139,7 @@ func (p *project) verify(ctx context.Context) error {
 }
 
 func (p *project) demo(ctx context.Context) error {
-	cmd := p.command(ctx, "bin/lavka", "demo", "--url", p.url)
-	cmd.Env = append(cmd.Env, "ADMIN_PASSWORD_FILE=secrets/admin-password", "PAYMENT_PRIVATE_KEYS_FILE=secrets/payment-keys")
+	cmd := p.command(ctx, "make", "--no-print-directory", "demo", "SHOP="+p.url)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
@@ -150,7 +149,7 @@ func (p *project) demo(ctx context.Context) error {
 	return nil
 }
 
-// images shows how large the services' images are, in layers of their own.
+// images shows how large the services' images are, with what they stand on.
 func (p *project) images(ctx context.Context) error {
 	var errs []error
 	for _, service := range services {

@@ -28,7 +28,7 @@ func main() {
 				findings++
 			}
 		}
-		fmt.Printf("%s: %d objects, %d rules, %d findings\n", overlay, o.count, len(rules(*root)), findings)
+		fmt.Printf("%s: %d objects, %d rules, %d findings\n", overlay, len(o.all), len(rules(*root)), findings)
 		failed = failed || findings > 0
 	}
 	if failed {

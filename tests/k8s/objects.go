@@ -29,7 +29,6 @@ type (
 // objects are what an overlay is made of.
 type objects struct {
 	overlay string
-	count   int
 	all     []metav1.Object
 
 	namespaces   []*core.Namespace
@@ -105,7 +104,6 @@ func (o *objects) add(object runtime.Object) error {
 	default:
 		return fmt.Errorf("no rule looks at a %T: have one do so, in tests/k8s", object)
 	}
-	o.count++
 	o.all = append(o.all, object.(metav1.Object))
 	return nil
 }
