@@ -1,12 +1,14 @@
 // Package group lets many callers share one transaction: what arrives while a
 // group is being settled goes into the next one (group commit). Nothing waits
-// for a timer, so an idle caller pays for no company.
+// for a timer, so an idle caller pays for no company; where a group may be held
+// (see Config), it is for what is under way already.
 package group
 
 import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +31,12 @@ type Config struct {
 	Queue    int    // items that wait for a group
 	InFlight int    // groups that are settled at the same time
 
+	// Hold, where set, says that a group of so many items had better wait for more.
+	// It is asked again with each item that comes and by Recheck, and no group
+	// waits for longer than HoldFor.
+	Hold    func(items int) bool
+	HoldFor time.Duration
+
 	Sizes prometheus.Observer // of groups, in items; may be nil
 	Waits prometheus.Observer // of items for their group, in seconds; may be nil
 }
@@ -45,6 +53,9 @@ type Group[T, R any] struct {
 	queue  chan entry[T, R]
 	done   sync.WaitGroup
 
+	holding atomic.Int32  // workers that wait for more
+	enough  chan struct{} // tells one of them that it need not
+
 	mu     sync.RWMutex // held for reading while an entry goes into the queue
 	closed bool
 }
@@ -60,7 +71,7 @@ var tracer = otel.Tracer("lavka/libs/group")
 
 // New starts a Group; Close ends it.
 func New[T, R any](cfg Config, settle Settle[T, R]) *Group[T, R] {
-	g := &Group[T, R]{cfg: cfg, settle: settle, queue: make(chan entry[T, R], cfg.Queue)}
+	g := &Group[T, R]{cfg: cfg, settle: settle, queue: make(chan entry[T, R], cfg.Queue), enough: make(chan struct{}, 1)}
 	for range cfg.InFlight {
 		g.done.Go(g.work)
 	}
@@ -79,6 +90,7 @@ func (g *Group[T, R]) Add(ctx context.Context, item T, done func(R)) error {
 	}
 	select {
 	case g.queue <- entry[T, R]{item, done, time.Now(), recorded(ctx)}:
+		g.Recheck()
 		return nil
 	default:
 		return ErrFull
@@ -101,6 +113,20 @@ func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	}
 }
 
+// Recheck asks Hold again, where a group waits for it.
+func (g *Group[T, R]) Recheck() {
+	if g.holding.Load() == 0 || g.hold() {
+		return
+	}
+	select {
+	case g.enough <- struct{}{}:
+	default:
+	}
+}
+
+// hold is asked when a worker has taken the first item of its group.
+func (g *Group[T, R]) hold() bool { return g.cfg.Hold(len(g.queue) + 1) }
+
 // Waiting is the number of items in the queue.
 func (g *Group[T, R]) Waiting() int { return len(g.queue) }
 
@@ -118,6 +144,9 @@ func (g *Group[T, R]) Close() {
 
 func (g *Group[T, R]) work() {
 	for first := range g.queue {
+		if g.cfg.Hold != nil && g.hold() {
+			g.await()
+		}
 		entries := g.fill([]entry[T, R]{first})
 		g.observe(entries)
 		items := make([]T, len(entries))
@@ -129,6 +158,21 @@ func (g *Group[T, R]) work() {
 		span.End()
 		for i, r := range results {
 			entries[i].done(r)
+		}
+	}
+}
+
+// await returns when Hold says no more that its group should wait, or after HoldFor.
+func (g *Group[T, R]) await() {
+	g.holding.Add(1)
+	defer g.holding.Add(-1)
+	timer := time.NewTimer(g.cfg.HoldFor)
+	defer timer.Stop()
+	for g.hold() { // what was told before may be out of date
+		select {
+		case <-g.enough:
+		case <-timer.C:
+			return
 		}
 	}
 }

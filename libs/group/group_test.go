@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -193,5 +195,58 @@ func TestAGroupAndItsRidersReferToEachOther(t *testing.T) {
 	}
 	if l := spans["first"].Links(); len(l) != 0 {
 		t.Errorf("the first's links: %+v", l)
+	}
+}
+
+func TestAGroupIsHeldUntilItIsLargeEnough(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(g *group.Group[int, int], wanted *atomic.Int64){
+		"by what comes":             func(g *group.Group[int, int], _ *atomic.Int64) { add(t, g, 3) },
+		"since less will do":        func(g *group.Group[int, int], wanted *atomic.Int64) { wanted.Store(2); g.Recheck() },
+		"since it does not wait on": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			holdFor := time.Hour
+			if end == nil {
+				holdFor = time.Millisecond
+			}
+			asked, started := make(chan int, 100), make(chan int, 10)
+			var wanted atomic.Int64
+			wanted.Store(3)
+			g := group.New(group.Config{Max: 100, Queue: 100, InFlight: 1, HoldFor: holdFor, Hold: func(items int) bool {
+				asked <- items
+				return items < int(wanted.Load())
+			}}, func(_ context.Context, items []int) []int {
+				started <- len(items)
+				return items
+			})
+			add(t, g, 1)
+			if end == nil {
+				<-started
+			} else {
+				add(t, g, 2)
+				for n := range asked { // until both are held
+					if n == 2 {
+						break
+					}
+				}
+				if len(started) > 0 {
+					t.Fatalf("a group of %d began", <-started)
+				}
+				end(g, &wanted)
+				if n := <-started; n < 2 {
+					t.Errorf("a group of %d began", n)
+				}
+			}
+			g.Close()
+		})
+	}
+}
+
+func add(t *testing.T, g *group.Group[int, int], item int) {
+	t.Helper()
+	if err := g.Add(t.Context(), item, func(int) {}); err != nil {
+		t.Error(err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
@@ -26,14 +27,28 @@ var tracer = otel.Tracer("lavka/libs/natstrace")
 // context into the message's headers. The topic names the span and has few
 // values: a subject without what is one message's or one replica's own.
 func Send(ctx context.Context, topic string, msg *nats.Msg) (context.Context, trace.Span) {
-	ctx, span := tracer.Start(ctx, "send "+topic, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-		system, semconv.MessagingOperationName("send"), semconv.MessagingOperationTypeSend, semconv.MessagingDestinationName(topic),
-		semconv.MessagingMessageBodySize(len(msg.Data))))
+	ctx, span := send(ctx, topic, semconv.MessagingMessageBodySize(len(msg.Data)))
+	Inject(ctx, msg)
+	return ctx, span
+}
+
+// Inject writes a context into a message's headers.
+func Inject(ctx context.Context, msg *nats.Msg) {
 	if msg.Header == nil {
 		msg.Header = nats.Header{}
 	}
 	otel.GetTextMapPropagator().Inject(ctx, carrier(msg.Header))
-	return ctx, span
+}
+
+// SendPart starts the span of one of several that share a message. Its context
+// goes where that one is written, by [telemetry.Traceparent].
+func SendPart(ctx context.Context, topic string, several int) (context.Context, trace.Span) {
+	return send(ctx, topic, semconv.MessagingBatchMessageCount(several))
+}
+
+func send(ctx context.Context, topic string, size attribute.KeyValue) (context.Context, trace.Span) {
+	return tracer.Start(ctx, "send "+topic, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+		system, semconv.MessagingOperationName("send"), semconv.MessagingOperationTypeSend, semconv.MessagingDestinationName(topic), size))
 }
 
 // Processing is a message that is worked on. It ends as a span and as one line in
@@ -54,9 +69,23 @@ type Processing struct {
 // it. Delivery counts from 1; 0 means that nobody counts.
 func Process(ctx context.Context, topic string, headers nats.Header, body []byte, delivery uint64) (context.Context, *Processing) {
 	ctx = otel.GetTextMapPropagator().Extract(ctx, carrier(headers))
+	return process(ctx, topic, delivery, semconv.MessagingMessageBodySize(len(body)))
+}
+
+// ProcessPart is Process for one of several that share a message, in the trace
+// that was written with it, or in the message's where none was.
+func ProcessPart(ctx context.Context, topic string, headers nats.Header, traceparent string, several int, delivery uint64) (context.Context, *Processing) {
+	if traceparent == "" {
+		ctx = otel.GetTextMapPropagator().Extract(ctx, carrier(headers))
+	} else {
+		ctx = telemetry.WithTraceparent(ctx, traceparent)
+	}
+	return process(ctx, topic, delivery, semconv.MessagingBatchMessageCount(several))
+}
+
+func process(ctx context.Context, topic string, delivery uint64, size attribute.KeyValue) (context.Context, *Processing) {
 	ctx, span := tracer.Start(ctx, "process "+topic, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		system, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess, semconv.MessagingDestinationName(topic),
-		semconv.MessagingMessageBodySize(len(body))))
+		system, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess, semconv.MessagingDestinationName(topic), size))
 	ctx, notes := telemetry.WithNotes(ctx)
 	if delivery > 1 {
 		telemetry.Note(ctx, slog.Uint64("delivery", delivery))

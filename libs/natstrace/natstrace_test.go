@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"lavka/libs/natstrace"
+	"lavka/libs/telemetry"
 )
 
 func TestATraceCrosses(t *testing.T) {
@@ -31,6 +32,16 @@ func TestATraceCrosses(t *testing.T) {
 		last := spans[len(spans)-1]
 		if last.Name() != "process purchases.answered" || last.SpanKind() != trace.SpanKindConsumer || last.Parent().SpanID() != sent.SpanContext().SpanID() || !last.Parent().IsRemote() {
 			t.Errorf("%s: %+v", name, last)
+		}
+	}
+	part, sentPart := natstrace.SendPart(t.Context(), "purchases.answered", 2)
+	sentPart.End()
+	for parent, traceparent := range map[trace.Span]string{sentPart: telemetry.Traceparent(part), sent: ""} { // its own, or the message's
+		ctx, processed := natstrace.ProcessPart(t.Context(), "purchases.answered", msg.Header, traceparent, 2, 1)
+		processed.End(ctx, slog.New(slog.DiscardHandler), slog.LevelInfo)
+		spans := ended.Ended()
+		if last := spans[len(spans)-1]; last.Parent().SpanID() != parent.SpanContext().SpanID() {
+			t.Errorf("with the traceparent %q it belongs to %v", traceparent, last.Parent())
 		}
 	}
 	ctx, _ := natstrace.Process(t.Context(), "x", nil, nil, 0)

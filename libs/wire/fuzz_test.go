@@ -23,17 +23,19 @@ func FuzzDecodePurchaseRequested(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if found != m.PurchaseID {
-			t.Fatalf("%q: the purchase id is %v, and PurchaseID says %v", data, m.PurchaseID, found)
+		if ok && (len(m) != 1 || found != m[0].PurchaseID) {
+			t.Fatalf("%q was taken as %+v, and PurchaseID says %v", data, m, found)
 		}
-		if m.UserID <= 0 || m.BillID <= 0 || m.Amount <= 0 || m.ExpiresAt.IsZero() {
-			t.Fatalf("%q was taken as %+v", data, m)
+		again := rereadGroup(t, m, wire.DecodePurchaseRequested)
+		for i, one := range m {
+			if one.PurchaseID == uuid.Nil || one.UserID <= 0 || one.BillID <= 0 || one.Amount <= 0 || one.ExpiresAt.IsZero() {
+				t.Fatalf("%q was taken as %+v", data, m)
+			}
+			if !again[i].ExpiresAt.Equal(one.ExpiresAt) {
+				t.Fatalf("%q expires at %v, and written again at %v", data, one.ExpiresAt, again[i].ExpiresAt)
+			}
+			again[i].ExpiresAt = one.ExpiresAt
 		}
-		again := reread(t, m, wire.DecodePurchaseRequested)
-		if !again.ExpiresAt.Equal(m.ExpiresAt) {
-			t.Fatalf("%q expires at %v, and written again at %v", data, m.ExpiresAt, again.ExpiresAt)
-		}
-		again.ExpiresAt = m.ExpiresAt
 		same(t, data, m, again)
 	})
 }
@@ -45,11 +47,13 @@ func FuzzDecodePurchaseAnswered(f *testing.F) {
 		if err != nil {
 			return
 		}
-		settled, declined := m.Outcome == wire.Settled && m.TransactionID != nil, m.Outcome == wire.Declined && m.Reason != ""
-		if m.PurchaseID == uuid.Nil || settled == declined {
-			t.Fatalf("%q was taken as %+v", data, m)
+		for _, one := range m {
+			settled, declined := one.Outcome == wire.Settled && one.TransactionID != nil, one.Outcome == wire.Declined && one.Reason != ""
+			if one.PurchaseID == uuid.Nil || settled == declined {
+				t.Fatalf("%q was taken as %+v", data, m)
+			}
 		}
-		same(t, data, m, reread(t, m, wire.DecodePurchaseAnswered))
+		same(t, data, m, rereadGroup(t, m, wire.DecodePurchaseAnswered))
 	})
 }
 
@@ -107,15 +111,18 @@ func FuzzOurOwnMessagesAreRead(f *testing.F) {
 		positive := func(n int64) int64 { return max(1, n&(1<<63-1)) }
 		moment := time.Unix(at&(1<<37-1), 0).UTC() // up to the year 6325; JSON's times end with 9999
 		request := wire.PurchaseRequested{V: wire.Version, PurchaseID: id, UserID: positive(a), BillID: positive(b), Amount: positive(c), ExpiresAt: moment}
-		same(t, nil, request, reread(t, request, wire.DecodePurchaseRequested))
+		for _, group := range [][]wire.PurchaseRequested{{request}, {request, request}} {
+			same(t, nil, group, rereadGroup(t, group, wire.DecodePurchaseRequested))
+		}
 		user := wire.UserChanged{V: wire.Version, ID: positive(a), Login: "ann", Role: "admin", Status: "disabled", Version: positive(b), TokenVersion: positive(c), CreatedAt: moment, ChangedAt: moment}
 		same(t, nil, user, reread(t, user, wire.DecodeUserChanged))
 		answer := wire.PurchaseAnswered{V: wire.Version, PurchaseID: id, Outcome: wire.Settled, Balance: &a, TransactionID: &b}
-		same(t, nil, answer, reread(t, answer, wire.DecodePurchaseAnswered))
+		answers := []wire.PurchaseAnswered{answer}
 		for _, reason := range []string{wire.InsufficientFunds, wire.BillNotFound, wire.BuyerDisabled, wire.Expired} {
-			answer = wire.PurchaseAnswered{V: wire.Version, PurchaseID: id, Outcome: wire.Declined, Reason: reason, Balance: &c}
-			same(t, nil, answer, reread(t, answer, wire.DecodePurchaseAnswered))
+			answers = append(answers, wire.PurchaseAnswered{V: wire.Version, PurchaseID: id, Outcome: wire.Declined, Reason: reason, Balance: &c})
 		}
+		same(t, nil, answers, rereadGroup(t, answers, wire.DecodePurchaseAnswered))
+		same(t, nil, answers[:1], rereadGroup(t, answers[:1], wire.DecodePurchaseAnswered))
 	})
 }
 
@@ -142,6 +149,20 @@ func seed(f *testing.F) {
 	} {
 		f.Add([]byte(text))
 	}
+}
+
+// rereadGroup writes messages into one and reads it.
+func rereadGroup[M any](t *testing.T, group []M, decode func([]byte) ([]M, error)) []M {
+	t.Helper()
+	data, err := wire.EncodeGroup(group)
+	if err != nil {
+		t.Fatalf("%+v can't be written: %v", group, err)
+	}
+	again, err := decode(data)
+	if err != nil {
+		t.Fatalf("%s can't be read: %v", data, err)
+	}
+	return again
 }
 
 // reread writes a message and reads it.

@@ -4,7 +4,9 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +34,17 @@ const (
 // JetStream uses a message's own reply subject for its acknowledgements.
 const HeaderReply = "Lavka-Reply"
 
+// HeaderReads is in billing's answers and says what it understands. Billing of
+// an older release says nothing: it must be asked for one purchase at a time.
+const (
+	HeaderReads = "Lavka-Reads"
+	ReadsGroups = "groups"
+)
+
+// MaxGroup is how many purchases one message asks for at most, and how many it
+// answers. One purchase is a JSON object, several are an array of such objects.
+const MaxGroup = 64
+
 // Outcomes and reasons of a purchase. A decline is an answer, not an error.
 const (
 	Settled  = "settled"
@@ -52,6 +65,8 @@ type PurchaseRequested struct {
 	BillID     int64     `json:"bill_id"`
 	Amount     int64     `json:"amount"` // minor units
 	ExpiresAt  time.Time `json:"expires_at"`
+
+	Traceparent string `json:"traceparent,omitempty"` // W3C; in an array only: one alone has it in its header
 }
 
 // PurchaseAnswered is billing's decision.
@@ -62,6 +77,8 @@ type PurchaseAnswered struct {
 	Reason        string    `json:"reason,omitempty"`         // of a decline
 	Balance       *int64    `json:"balance,omitempty"`        // minor units, after the decision; of settled and insufficient_funds
 	TransactionID *int64    `json:"transaction_id,omitempty"` // of settled
+
+	Traceparent string `json:"traceparent,omitempty"` // W3C; in an array only: one alone has it in its header
 }
 
 // UserChanged is the whole public state of a user.
@@ -80,24 +97,33 @@ type UserChanged struct {
 // Encode writes a message.
 func Encode(m any) ([]byte, error) { return json.Marshal(m) }
 
-// DecodePurchaseRequested reads a request and refuses one that billing can't
-// act on.
-func DecodePurchaseRequested(data []byte) (PurchaseRequested, error) {
-	var m PurchaseRequested
-	if err := json.Unmarshal(data, &m); err != nil {
-		return m, fmt.Errorf("read purchase request: %w", err)
+// EncodeGroup writes messages of one kind into one: one alone as it is, several
+// as an array.
+func EncodeGroup[M any](group []M) ([]byte, error) {
+	if len(group) == 1 {
+		return json.Marshal(group[0])
 	}
+	return json.Marshal(group)
+}
+
+// DecodePurchaseRequested reads a request, or an array of up to MaxGroup, and
+// refuses what billing can't act on.
+func DecodePurchaseRequested(data []byte) ([]PurchaseRequested, error) {
+	return decodeGroup("purchase request", data, PurchaseRequested.check)
+}
+
+func (m PurchaseRequested) check() error {
 	switch {
 	case m.V != Version:
-		return m, fmt.Errorf("read purchase request: version %d is not %d", m.V, Version)
+		return fmt.Errorf("version %d is not %d", m.V, Version)
 	case m.PurchaseID == uuid.Nil:
-		return m, fmt.Errorf("read purchase request: no purchase_id")
+		return errors.New("no purchase_id")
 	case m.UserID <= 0 || m.BillID <= 0 || m.Amount <= 0:
-		return m, fmt.Errorf("read purchase request: user_id, bill_id and amount must be above zero")
+		return errors.New("user_id, bill_id and amount must be above zero")
 	case m.ExpiresAt.IsZero():
-		return m, fmt.Errorf("read purchase request: no expires_at")
+		return errors.New("no expires_at")
 	}
-	return m, nil
+	return nil
 }
 
 // PurchaseID finds the purchase id of a request that could not be read, and
@@ -111,23 +137,45 @@ func PurchaseID(data []byte) (uuid.UUID, bool) {
 	return m.PurchaseID, m.PurchaseID != uuid.Nil
 }
 
-// DecodePurchaseAnswered reads billing's answer.
-func DecodePurchaseAnswered(data []byte) (PurchaseAnswered, error) {
-	var m PurchaseAnswered
-	if err := json.Unmarshal(data, &m); err != nil {
-		return m, fmt.Errorf("read purchase answer: %w", err)
-	}
+// DecodePurchaseAnswered reads billing's answer, or an array of up to MaxGroup.
+func DecodePurchaseAnswered(data []byte) ([]PurchaseAnswered, error) {
+	return decodeGroup("purchase answer", data, PurchaseAnswered.check)
+}
+
+func (m PurchaseAnswered) check() error {
 	switch {
 	case m.V != Version:
-		return m, fmt.Errorf("read purchase answer: version %d is not %d", m.V, Version)
+		return fmt.Errorf("version %d is not %d", m.V, Version)
 	case m.PurchaseID == uuid.Nil:
-		return m, fmt.Errorf("read purchase answer: no purchase_id")
+		return errors.New("no purchase_id")
 	case m.Outcome == Settled && m.TransactionID != nil:
-		return m, nil
+		return nil
 	case m.Outcome == Declined && knownReason(m.Reason):
-		return m, nil
+		return nil
 	}
-	return m, fmt.Errorf("read purchase answer: outcome %q with reason %q means nothing", m.Outcome, m.Reason)
+	return fmt.Errorf("outcome %q with reason %q means nothing", m.Outcome, m.Reason)
+}
+
+// decodeGroup reads one message or an array of some. One that fails its check
+// spoils them all: whoever sent them asks again, one at a time.
+func decodeGroup[M any](what string, data []byte, check func(M) error) ([]M, error) {
+	group := make([]M, 1)
+	var into any = &group[0]
+	if text := bytes.TrimLeft(data, " \t\r\n"); len(text) > 0 && text[0] == '[' {
+		group, into = nil, &group
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	if len(group) < 1 || len(group) > MaxGroup {
+		return nil, fmt.Errorf("read %s: %d in one message, where 1 to %d are allowed", what, len(group), MaxGroup)
+	}
+	for _, m := range group {
+		if err := check(m); err != nil {
+			return nil, fmt.Errorf("read %s: %w", what, err)
+		}
+	}
+	return group, nil
 }
 
 // DecodeUserChanged reads a user's state.

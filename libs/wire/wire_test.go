@@ -3,6 +3,7 @@ package wire_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +13,11 @@ import (
 	"lavka/libs/wire"
 )
 
+const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 var (
 	id      = uuid.MustParse("01976b1e-0000-7000-8000-000000000001")
+	other   = uuid.MustParse("01976b1e-0000-7000-8000-000000000002")
 	when    = time.Date(2026, 1, 2, 3, 4, 5, 678900000, time.UTC)
 	balance = int64(12345)
 	tx      = int64(42)
@@ -27,9 +31,17 @@ func TestGolden(t *testing.T) {
 		"purchase_requested": wire.PurchaseRequested{V: 1, PurchaseID: id, UserID: 7, BillID: 9, Amount: 999, ExpiresAt: when},
 		"purchase_settled":   wire.PurchaseAnswered{V: 1, PurchaseID: id, Outcome: wire.Settled, Balance: &balance, TransactionID: &tx},
 		"purchase_declined":  wire.PurchaseAnswered{V: 1, PurchaseID: id, Outcome: wire.Declined, Reason: wire.InsufficientFunds, Balance: &balance},
-		"user_changed":       wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when, ChangedAt: when.Add(time.Hour)},
-		"revocations_asked":  wire.RevocationsAsked{V: 1, After: 7},
-		"revocations_told":   wire.RevocationsTold{V: 1, Versions: []wire.TokenVersion{{UserID: 8, TokenVersion: 2}}, More: true},
+		"purchases_requested": []wire.PurchaseRequested{
+			{V: 1, PurchaseID: id, UserID: 7, BillID: 9, Amount: 999, ExpiresAt: when, Traceparent: traceparent},
+			{V: 1, PurchaseID: other, UserID: 8, BillID: 10, Amount: 1, ExpiresAt: when},
+		},
+		"purchases_answered": []wire.PurchaseAnswered{
+			{V: 1, PurchaseID: id, Outcome: wire.Settled, Balance: &balance, TransactionID: &tx, Traceparent: traceparent},
+			{V: 1, PurchaseID: other, Outcome: wire.Declined, Reason: wire.Expired},
+		},
+		"user_changed":      wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when, ChangedAt: when.Add(time.Hour)},
+		"revocations_asked": wire.RevocationsAsked{V: 1, After: 7},
+		"revocations_told":  wire.RevocationsTold{V: 1, Versions: []wire.TokenVersion{{UserID: 8, TokenVersion: 2}}, More: true},
 	} {
 		want, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 		if err != nil {
@@ -52,15 +64,21 @@ func TestReadersTakeTheGoldenFilesAndUnknownMembers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return []byte(strings.Replace(string(b), "{", `{"added_later": [1],`, 1))
+		return []byte(strings.ReplaceAll(string(b), `{"v"`, `{"added_later": [1],"v"`))
 	}
-	if m, err := wire.DecodePurchaseRequested(read("purchase_requested")); err != nil || m.PurchaseID != id || m.Amount != 999 || !m.ExpiresAt.Equal(when) {
+	if m, err := wire.DecodePurchaseRequested(read("purchase_requested")); err != nil || len(m) != 1 || m[0].PurchaseID != id || m[0].Amount != 999 || !m[0].ExpiresAt.Equal(when) {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if m, err := wire.DecodePurchaseAnswered(read("purchase_settled")); err != nil || *m.TransactionID != tx {
+	if m, err := wire.DecodePurchaseAnswered(read("purchase_settled")); err != nil || len(m) != 1 || *m[0].TransactionID != tx {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if m, err := wire.DecodePurchaseAnswered(read("purchase_declined")); err != nil || *m.Balance != balance {
+	if m, err := wire.DecodePurchaseAnswered(read("purchase_declined")); err != nil || len(m) != 1 || *m[0].Balance != balance {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodePurchaseRequested(read("purchases_requested")); err != nil || len(m) != 2 || m[0].Traceparent != traceparent || m[1].PurchaseID != other || m[1].Traceparent != "" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodePurchaseAnswered(read("purchases_answered")); err != nil || len(m) != 2 || m[0].Traceparent != traceparent || m[1].Reason != wire.Expired {
 		t.Errorf("%+v, %v", m, err)
 	}
 	if m, err := wire.DecodeUserChanged(read("user_changed")); err != nil || m.TokenVersion != 2 {
@@ -110,6 +128,33 @@ func TestReadersRefuse(t *testing.T) {
 		if _, err := wire.DecodeRevocationsTold([]byte(text), 7); err == nil {
 			t.Errorf("revocations after user 7 %s were taken", text)
 		}
+	}
+}
+
+// One alone is written as every release reads it.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	one := wire.PurchaseRequested{V: 1, PurchaseID: id, UserID: 7, BillID: 9, Amount: 999, ExpiresAt: when}
+	for n, want := range map[int]bool{1: true, 2: true, wire.MaxGroup: true, wire.MaxGroup + 1: false} {
+		data, err := wire.EncodeGroup(slices.Repeat([]wire.PurchaseRequested{one}, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if array := data[0] == '['; array != (n > 1) {
+			t.Errorf("%d are written as %.20s…", n, data)
+		}
+		if group, err := wire.DecodePurchaseRequested(data); (err == nil) != want || want && len(group) != n {
+			t.Errorf("%d: %d are read, %v", n, len(group), err)
+		}
+	}
+	bad := one
+	bad.Amount = 0
+	data, err := wire.EncodeGroup([]wire.PurchaseRequested{one, bad})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if group, err := wire.DecodePurchaseRequested(data); err == nil || group != nil {
+		t.Errorf("with a bad one among them: %+v", group)
 	}
 }
 

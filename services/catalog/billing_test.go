@@ -17,13 +17,15 @@ type billing struct {
 	nc *nats.Conn
 
 	mu       sync.Mutex
+	reads    string                                              // what it says that it understands; "": it is of an older release
 	decide   func(wire.PurchaseRequested) *wire.PurchaseAnswered // nil: no answer
 	requests []request
 }
 
 type request struct {
 	wire.PurchaseRequested
-	header nats.Header
+	header  nats.Header
+	several int // in its message
 }
 
 func settled(wire.PurchaseRequested) *wire.PurchaseAnswered {
@@ -70,33 +72,59 @@ func (b *billing) consume(t *testing.T, js jetstream.JetStream) {
 }
 
 func (b *billing) hear(t *testing.T, msg jetstream.Msg) {
-	m, err := wire.DecodePurchaseRequested(msg.Data())
+	group, err := wire.DecodePurchaseRequested(msg.Data())
 	if err != nil {
 		t.Errorf("billing can't read %s: %v", msg.Data(), err)
 		return
 	}
 	b.mu.Lock()
-	b.requests = append(b.requests, request{m, msg.Headers()})
+	for _, m := range group {
+		b.requests = append(b.requests, request{m, msg.Headers(), len(group)})
+	}
 	decide := b.decide
 	b.mu.Unlock()
-	if a := decide(m); a != nil {
-		b.answer(t, msg.Headers().Get(wire.HeaderReply), m.PurchaseID, *a)
+	var answers []wire.PurchaseAnswered
+	for _, m := range group {
+		if a := decide(m); a != nil {
+			answers = append(answers, about(m.PurchaseID, a))
+		}
+	}
+	if len(answers) > 0 {
+		b.answer(t, msg.Headers().Get(wire.HeaderReply), answers...)
 	}
 	if err := msg.Ack(); err != nil {
 		t.Errorf("ack: %v", err)
 	}
 }
 
-func (b *billing) answer(t *testing.T, to string, id uuid.UUID, a wire.PurchaseAnswered) {
+// about has an answer be the one on a purchase.
+func about(id uuid.UUID, a *wire.PurchaseAnswered) wire.PurchaseAnswered {
 	a.V, a.PurchaseID = wire.Version, id
-	data, err := wire.Encode(a)
+	return *a
+}
+
+func (b *billing) answer(t *testing.T, to string, answers ...wire.PurchaseAnswered) {
+	data, err := wire.EncodeGroup(answers)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	if err := b.nc.Publish(to, data); err != nil {
+	msg := &nats.Msg{Subject: to, Data: data, Header: nats.Header{}}
+	b.mu.Lock()
+	if b.reads != "" {
+		msg.Header.Set(wire.HeaderReads, b.reads)
+	}
+	b.mu.Unlock()
+	if err := b.nc.PublishMsg(msg); err != nil {
 		t.Errorf("answer: %v", err)
 	}
+}
+
+// understands changes its release.
+func (b *billing) understands(reads string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reads = reads
 }
 
 func (b *billing) decides(decide func(wire.PurchaseRequested) *wire.PurchaseAnswered) {

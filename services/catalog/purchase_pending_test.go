@@ -35,13 +35,13 @@ func TestALateAnswer(t *testing.T) {
 	}
 	unknown := m.PurchaseID
 	unknown[15]++
-	b.answer(t, reply, unknown, *settled(m.PurchaseRequested))
-	b.answer(t, reply, m.PurchaseID, *settled(m.PurchaseRequested))
+	b.answer(t, reply, about(unknown, settled(m.PurchaseRequested)))
+	b.answer(t, reply, about(m.PurchaseID, settled(m.PurchaseRequested)))
 	until(t, func() bool {
 		return r.send(t, ann, "GET", a.header.Get("Location"), "").body["status"] == "completed"
 	})
 	// The second answer changes nothing.
-	b.answer(t, reply, m.PurchaseID, *declined(wire.Expired, nil)(m.PurchaseRequested))
+	b.answer(t, reply, about(m.PurchaseID, declined(wire.Expired, nil)(m.PurchaseRequested)))
 	b.decides(declined(wire.Expired, nil))
 	last := r.send(t, ann, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k")
 	if last.status != 201 || last.body["transaction_id"] != 42.0 {
@@ -143,7 +143,7 @@ func TestTooManyPending(t *testing.T) {
 	// Settled ones make room.
 	b.decides(settled)
 	for _, m := range b.heard() {
-		b.answer(t, m.header.Get(wire.HeaderReply), m.PurchaseID, *settled(m.PurchaseRequested))
+		b.answer(t, m.header.Get(wire.HeaderReply), about(m.PurchaseID, settled(m.PurchaseRequested)))
 	}
 	until(t, func() bool { return buy(ann, "3").status != 503 })
 	if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != 4 {

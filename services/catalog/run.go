@@ -112,8 +112,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
 
-	replicaID := uuid.NewString()
-	requests, err := bus.NewRequests(nc, replicaID)
+	billing, err := bus.NewBilling(nc, uuid.NewString())
 	if err != nil {
 		return err
 	}
@@ -123,12 +122,12 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	metrics := catalog.NewMetrics(registry)
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser})
 	purchases := catalog.NewPurchases(catalog.PurchasesConfig{
-		Store: store, Requests: requests, Backlog: backlog, Metrics: metrics, Log: log,
+		Store: store, Requests: billing, Backlog: backlog, Metrics: metrics, Log: log,
 		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
 	})
 	defer purchases.CloseAnswers()
 	defer purchases.CloseOrders()
-	if err := bus.Listen(nc, replicaID, purchases.Answered, log, registry); err != nil {
+	if err := billing.Listen(purchases.Answered, log, registry); err != nil {
 		return err
 	}
 	watch(registry, purchases)
@@ -156,7 +155,7 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 
 	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: metrics, Log: log, Every: time.Second}
 	sweeper := &catalog.Sweeper{
-		Store: store, Requests: requests, Metrics: metrics, Log: log,
+		Store: store, Requests: billing, Metrics: metrics, Log: log,
 		Every: 500 * time.Millisecond, Batch: 500, Limiter: rate.NewLimiter(1000, 100),
 	}
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))

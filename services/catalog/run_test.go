@@ -73,7 +73,7 @@ func TestWhatIsUnderWayIsFinished(t *testing.T) {
 		return resp.StatusCode == http.StatusServiceUnavailable
 	})
 	m := b.heard()[0]
-	b.answer(t, m.header.Get(wire.HeaderReply), m.PurchaseID, *settled(m.PurchaseRequested))
+	b.answer(t, m.header.Get(wire.HeaderReply), about(m.PurchaseID, settled(m.PurchaseRequested)))
 	if a := <-result; a.status != 201 {
 		t.Errorf("the purchase under way: %s", a)
 	}

@@ -13,6 +13,7 @@ const (
 	settle    = "services/billing/internal/postgres/settle.go"
 	customer  = "services/billing/internal/postgres/customer.go"
 	requests  = "services/billing/internal/bus/purchases.go"
+	delivery  = "services/billing/internal/bus/purchase_delivery.go"
 	placing   = "services/catalog/internal/postgres/purchase_place.go"
 	orders    = "services/catalog/internal/catalog/purchases.go"
 	sweep     = "services/catalog/internal/catalog/purchase_sweep.go"
@@ -49,7 +50,7 @@ func Mutants() []Mutant {
 `}),
 
 		mutant("ack-before-commit", "billing", "billing acks a request before it has decided on it",
-			Edit{requests, "\trequest, err := read(msg.Data())\n", "\t_ = msg.Ack()\n\trequest, err := read(msg.Data())\n"}),
+			Edit{requests, "\trequests, err := read(msg.Data())\n", "\t_ = msg.Ack()\n\trequests, err := read(msg.Data())\n"}),
 
 		mutant("forget-sweeper", "catalog", "catalog never sends a request again",
 			Edit{sweep, "\tdue, err := s.Store.Due(", "\treturn 0, nil\n\tdue, err := s.Store.Due("}),

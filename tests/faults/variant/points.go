@@ -39,7 +39,7 @@ func WithPoints() Variant {
 
 			{placing, "\tif err := tx.CommitWith(ctx, batch); err != nil {\n",
 				"\tif err := tx.SendBatch(ctx, batch).Close(); err != nil {\n\t\treturn wrap(\"insert purchases\", err)\n\t}\n\t" + reach(CatalogInserted) + "\n\tif err := tx.Commit(ctx); err != nil {\n"},
-			{orders, "\tjoined, first := s.waiters.join(p)\n", "\t" + reach(CatalogPlaced) + "\n\tjoined, first := s.waiters.join(p)\n"},
+			{orders, "\ts.Requests.Send(ctx, pending, s.unsent)\n", "\tif len(pending) > 0 {\n\t\t" + reach(CatalogPlaced) + "\n\t}\n\ts.Requests.Send(ctx, pending, s.unsent)\n"},
 			{sweep, "\tfor _, p := range due {\n", "\tif len(due) > 0 {\n\t\t" + reach(CatalogClaimed) + "\n\t}\n\tfor _, p := range due {\n"},
 			{answers, "\tfor _, p := range settled.Written {\n", "\t" + reach(CatalogAnswered) + "\n\tfor _, p := range settled.Written {\n"},
 
@@ -48,10 +48,10 @@ func WithPoints() Variant {
 				"\tif err := tx.SendBatch(ctx, b).Close(); err != nil {\n\t\treturn nil, err\n\t}\n\t" + reach(BillingWritten) + "\n\tif err := tx.Commit(ctx); err != nil {\n"},
 			{ledger, "\treturn results, nil\n", "\t" + reach(BillingCommitted) + "\n\treturn results, nil\n"},
 			// What is published lies in a buffer for a moment; here it has been sent.
-			{requests, "\t\t\terr = msg.Ack()\n", "\t\t\tif point.Armed(\"" + BillingAnswered + "\") {\n\t\t\t\t_ = p.nc.Flush()\n\t\t\t\t" + reach(BillingAnswered) + "\n\t\t\t}\n\t\t\terr = msg.Ack()\n"},
+			{delivery, "\t\terr = d.msg.Ack()\n", "\t\tif point.Armed(\"" + BillingAnswered + "\") {\n\t\t\t_ = d.nc.Flush()\n\t\t\t" + reach(BillingAnswered) + "\n\t\t}\n\t\terr = d.msg.Ack()\n"},
 		},
 	}
-	for _, file := range []string{publisher, placing, orders, sweep, ledger, requests, answers} {
+	for _, file := range []string{publisher, placing, orders, sweep, ledger, delivery, answers} {
 		v.Edits = append(v.Edits, Edit{file, imports, withPoint})
 	}
 	return v

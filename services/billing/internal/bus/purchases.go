@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,6 @@ import (
 
 	"lavka/libs/money"
 	"lavka/libs/natsconn"
-	"lavka/libs/natstrace"
 	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
@@ -57,7 +57,7 @@ type Purchases struct {
 	outcomes *prometheus.CounterVec
 	rejected prometheus.Counter
 
-	slots chan struct{} // one for each message in hand, so that webhooks find room
+	slots chan struct{} // one for each request in hand, so that webhooks find room
 }
 
 // storeLimit bounds each call of the store, which has no request's limit here.
@@ -86,7 +86,7 @@ func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settle
 // those that it had taken are answered.
 func (p *Purchases) Run(ctx context.Context) error {
 	return natsconn.Listener{
-		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax, Open: p.open,
+		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax / wire.MaxGroup, Open: p.open,
 		Handle: func(ctx context.Context, msg jetstream.Msg) error {
 			p.handle(ctx, msg)
 			return nil
@@ -138,70 +138,34 @@ func (p *Purchases) open(ctx context.Context) (jetstream.Consumer, error) {
 }
 
 func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
-	ctx, processing := natstrace.Process(ctx, wire.SubjectRequested, msg.Headers(), msg.Data(), deliveries(msg))
-	p.slots <- struct{}{}
-	finish := func(r billing.Result) {
-		defer func() { <-p.slots }()
-		defer processing.End(ctx, p.log, slog.LevelInfo)
-		p.answer(ctx, msg, r, processing)
-	}
-	charge := func(r billing.ChargeRequest) {
-		err := p.settler.Charge(ctx, r, func(r billing.Result) {
-			if r.Poison != nil { // that asks the database, and a group must not wait for it
-				go finish(r)
-				return
-			}
-			finish(r)
-		})
-		if err != nil {
-			finish(billing.Result{Err: err})
-		}
-	}
-	request, err := read(msg.Data())
-	if err == nil {
-		request.Trace = telemetry.Traceparent(ctx)
-		telemetry.Note(ctx, slog.String("purchase_id", request.PurchaseID.String()), slog.Int64("bill_id", request.BillID), slog.Int64("user_id", request.UserID))
-		charge(request)
+	requests, err := read(msg.Data())
+	if err != nil {
+		d := p.take(ctx, msg, make([]wire.PurchaseRequested, 1))
+		go d.keep(err) // that asks the database, and the good requests behind it must not wait
 		return
 	}
-	go func() { // nor may the good requests behind it
-		expiring, err := p.keep(ctx, msg, err)
-		switch {
-		case err != nil:
-			finish(billing.Result{Err: err})
-		case expiring == nil: // there is nobody to answer
-			finish(billing.Result{Undecided: true})
-		default:
-			charge(*expiring)
-		}
-	}()
+	d := p.take(ctx, msg, requests)
+	for i, m := range requests {
+		ctx := d.parts[i].ctx
+		telemetry.Note(ctx, slog.String("purchase_id", m.PurchaseID.String()), slog.Int64("bill_id", m.BillID), slog.Int64("user_id", m.UserID))
+		d.charge(i, billing.ChargeRequest{
+			PurchaseID: m.PurchaseID, UserID: m.UserID, BillID: m.BillID,
+			Amount: money.Amount(m.Amount), ExpiresAt: m.ExpiresAt,
+		})
+	}
 }
 
-func read(data []byte) (billing.ChargeRequest, error) {
-	m, err := wire.DecodePurchaseRequested(data)
-	if err == nil && money.Amount(m.Amount) > money.Max {
+func read(data []byte) ([]wire.PurchaseRequested, error) {
+	requests, err := wire.DecodePurchaseRequested(data)
+	if err == nil && slices.ContainsFunc(requests, func(m wire.PurchaseRequested) bool { return money.Amount(m.Amount) > money.Max }) {
 		err = errors.New("read purchase request: amount is beyond the limit")
 	}
-	return billing.ChargeRequest{
-		PurchaseID: m.PurchaseID, UserID: m.UserID, BillID: m.BillID,
-		Amount: money.Amount(m.Amount), ExpiresAt: m.ExpiresAt,
-	}, err
-}
-
-// keep keeps a request that can't be understood. Where its purchase id can be
-// read, it can still be answered, or expire.
-func (p *Purchases) keep(ctx context.Context, msg jetstream.Msg, cause error) (*billing.ChargeRequest, error) {
-	id, firstAt, err := p.record(ctx, msg, cause)
-	if err != nil || id == nil {
-		return nil, err
-	}
-	telemetry.Note(ctx, slog.String("purchase_id", id.String()))
-	return &billing.ChargeRequest{PurchaseID: *id, ExpiresAt: firstAt.Add(unreadableExpiry), Unreadable: true, Trace: telemetry.Traceparent(ctx)}, nil
+	return requests, err
 }
 
 // record keeps a request and why, and tells its purchase id, if there is one,
 // and since when it has been coming.
-func (p *Purchases) record(ctx context.Context, msg jetstream.Msg, cause error) (*uuid.UUID, time.Time, error) {
+func (p *Purchases) record(ctx context.Context, body []byte, cause error) (*uuid.UUID, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
 	reason := cause.Error()
@@ -209,48 +173,11 @@ func (p *Purchases) record(ctx context.Context, msg jetstream.Msg, cause error) 
 	p.log.WarnContext(ctx, "a purchase request can't be understood or stored; it is kept", "reason", reason)
 	p.rejected.Inc()
 	var id *uuid.UUID
-	if found, ok := wire.PurchaseID(msg.Data()); ok {
+	if found, ok := wire.PurchaseID(body); ok {
 		id = &found
 	}
-	firstAt, err := p.rejects.RecordRejected(ctx, id, msg.Data(), reason)
+	firstAt, err := p.rejects.RecordRejected(ctx, id, body, reason)
 	return id, firstAt, err
-}
-
-// answer tells catalog, and only then tells NATS that the message is done.
-func (p *Purchases) answer(ctx context.Context, msg jetstream.Msg, r billing.Result, processing *natstrace.Processing) {
-	var err error
-	outcome := ""
-	switch {
-	case r.Charge != nil:
-		outcome = string(r.Charge.Outcome)
-		p.outcomes.WithLabelValues(outcome).Inc()
-		if r.Repeat {
-			repeated(ctx, r.Charge)
-		}
-		if err = p.reply(ctx, msg, r.Charge); err == nil {
-			err = msg.Ack()
-		}
-	case r.Held:
-		outcome = "held"
-		err = msg.NakWithDelay(againHeld)
-	case r.Undecided:
-		outcome = "unreadable"
-		err = msg.TermWithReason("kept in billing.rejected_messages")
-	case r.Poison != nil:
-		outcome = "refused by the database"
-		if _, _, err = p.record(ctx, msg, r.Poison); err == nil {
-			err = msg.TermWithReason("kept in billing.rejected_messages")
-		}
-	default:
-		outcome = "undecided"
-		processing.Fail("it could not be settled; it comes again", r.Err)
-		err = msg.NakWithDelay(againError)
-	}
-	telemetry.Note(ctx, slog.String("outcome", outcome))
-	if err != nil {
-		// NATS delivers it again, or catalog sends it again.
-		processing.Fail("it could not be finished; it comes again", err)
-	}
 }
 
 // repeated marks a request that was decided before, and where that was.
@@ -271,21 +198,7 @@ func deliveries(msg jetstream.Msg) uint64 {
 	return meta.NumDelivered
 }
 
-func (p *Purchases) reply(ctx context.Context, msg jetstream.Msg, c *billing.Charge) error {
-	to := msg.Headers().Get(wire.HeaderReply)
-	if !strings.HasPrefix(to, wire.SubjectAnswered+".") {
-		return nil // nobody waits; a request sent again says where to
-	}
-	data, err := wire.Encode(answer(c))
-	if err != nil {
-		return fmt.Errorf("write answer: %w", err)
-	}
-	out := &nats.Msg{Subject: to, Data: data, Header: nats.Header{}}
-	_, span := natstrace.Send(ctx, wire.SubjectAnswered, out)
-	defer span.End()
-	return p.nc.PublishMsg(out)
-}
-
+// answer is what catalog is told of a decision.
 func answer(c *billing.Charge) wire.PurchaseAnswered {
 	m := wire.PurchaseAnswered{V: wire.Version, PurchaseID: c.PurchaseID, Outcome: wire.Declined, TransactionID: c.TransactionID}
 	if c.Balance != nil {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +47,8 @@ type desk struct {
 	store   *postgres.Store
 	answers chan wire.PurchaseAnswered
 	inbox   string
+
+	messages atomic.Int64 // with answers
 }
 
 func newDesk(t *testing.T) *desk {
@@ -64,11 +69,14 @@ func newDesk(t *testing.T) *desk {
 	_, err = d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1})
 	d.must(err)
 	_, err = d.nc.Subscribe(d.inbox, func(m *nats.Msg) {
-		a, err := wire.DecodePurchaseAnswered(m.Data)
-		if err != nil {
-			t.Errorf("billing answered %q: %v", m.Data, err)
+		group, err := wire.DecodePurchaseAnswered(m.Data)
+		if err != nil || m.Header.Get(wire.HeaderReads) != wire.ReadsGroups {
+			t.Errorf("billing answered %v %q: %v", m.Header, m.Data, err)
 		}
-		d.answers <- a
+		d.messages.Add(1)
+		for _, a := range group {
+			d.answers <- a
+		}
 	})
 	d.must(err)
 
@@ -114,9 +122,10 @@ func (d *desk) request(user, bill, amount int64) wire.PurchaseRequested {
 	return wire.PurchaseRequested{V: 1, PurchaseID: uuid.New(), UserID: user, BillID: bill, Amount: amount, ExpiresAt: time.Now().Add(time.Hour)}
 }
 
-func (d *desk) send(m wire.PurchaseRequested) {
+// send asks for purchases in one message.
+func (d *desk) send(group ...wire.PurchaseRequested) {
 	d.t.Helper()
-	data, err := wire.Encode(m)
+	data, err := wire.EncodeGroup(group)
 	d.must(err)
 	d.sendRaw(data)
 }
@@ -209,6 +218,82 @@ func TestARequestIsAnsweredHoweverOftenItComes(t *testing.T) {
 	d.must(err)
 }
 
+func TestAGroupIsAnsweredInOneMessage(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	late, poor := d.request(1, 10, 1), d.request(1, 10, 100_001)
+	late.ExpiresAt = time.Now().Add(-time.Minute)
+	good := d.request(1, 10, 400)
+	want := map[uuid.UUID]string{late.PurchaseID: wire.Expired, poor.PurchaseID: wire.InsufficientFunds, good.PurchaseID: ""}
+	transaction := int64(0)
+	for times := range int64(3) {
+		d.send(late, good, poor)
+		for range want {
+			a := d.answer()
+			if reason, asked := want[a.PurchaseID]; !asked || a.Reason != reason {
+				t.Errorf("%+v", a)
+			}
+			if a.TransactionID != nil && times == 0 {
+				transaction = *a.TransactionID
+			} else if a.TransactionID != nil && *a.TransactionID != transaction {
+				t.Errorf("asked again: %+v, at first transaction %d", a, transaction)
+			}
+		}
+		if n := d.messages.Load(); n != times+1 {
+			t.Errorf("asked %d times and answered in %d messages", times+1, n)
+		}
+	}
+	d.drained()
+	_, err := d.store.Verify(t.Context())
+	d.must(err)
+}
+
+// The rest of a group is answered at once, and the message comes again until
+// the held one is decided too.
+func TestAGroupWithAHeldBill(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.credit(2, 1, 11, 1000)
+	conn, err := pgx.Connect(t.Context(), d.db.AdminURL())
+	d.must(err)
+	tx, err := conn.Begin(t.Context())
+	d.must(err)
+	_, err = tx.Exec(t.Context(), `SELECT FROM billing.bills WHERE id = 11 FOR UPDATE`)
+	d.must(err)
+	free, held := d.request(1, 10, 5), d.request(1, 11, 5)
+	d.send(free, held)
+	for range 3 { // it is repeated
+		if a := d.answer(); a.PurchaseID != free.PurchaseID || a.Outcome != wire.Settled {
+			t.Errorf("%+v", a)
+		}
+	}
+	d.must(conn.Close(t.Context()))
+	for a := d.answer(); a.PurchaseID != held.PurchaseID; a = d.answer() {
+		if a.PurchaseID != free.PurchaseID {
+			t.Errorf("%+v", a)
+		}
+	}
+	d.drained()
+	_, err = d.store.Verify(t.Context())
+	d.must(err)
+}
+
+func TestAGroupThatCannotBeUnderstoodIsKept(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	good, bad := d.request(1, 10, 5), d.request(1, 10, 0)
+	d.send(good, bad)
+	d.until("it is kept", func() bool { return len(d.rejected()) == 1 })
+	if r := d.rejected()[0]; r.PurchaseID != nil {
+		t.Errorf("kept %+v", r)
+	}
+	d.drained()
+	d.send(good) // alone, as catalog's sweeper does
+	if a := d.answer(); a.PurchaseID != good.PurchaseID || a.Outcome != wire.Settled {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestEveryDecline(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -283,10 +368,18 @@ func TestAMessageThatCannotBeUnderstoodIsKeptAndNeverTriedAgain(t *testing.T) {
 
 func TestOnePoisonousRequestAmongAHundred(t *testing.T) {
 	t.Parallel()
+	for _, size := range []int{1, wire.MaxGroup} {
+		t.Run(fmt.Sprint("in messages of ", size), func(t *testing.T) { poisonous(t, size) })
+	}
+}
+
+func poisonous(t *testing.T, size int) {
+	t.Parallel()
 	d := newDesk(t)
 	d.exec(`ALTER TABLE billing.transactions ADD CONSTRAINT poison CHECK (abs(amount) <> 666)`)
 	poison := d.request(1, 10, 666)
 	want := map[uuid.UUID]bool{}
+	var all []wire.PurchaseRequested
 	for i := range 100 {
 		m := d.request(1, 10, 5)
 		if i == 50 {
@@ -294,14 +387,17 @@ func TestOnePoisonousRequestAmongAHundred(t *testing.T) {
 		} else {
 			want[m.PurchaseID] = true
 		}
-		d.send(m)
+		all = append(all, m)
 	}
-	for range 99 {
+	for group := range slices.Chunk(all, size) {
+		d.send(group...)
+	}
+	for left := maps.Clone(want); len(left) > 0; { // some are repeated, where another of their message was held
 		a := d.answer()
 		if a.Outcome != wire.Settled || !want[a.PurchaseID] {
-			t.Errorf("%+v", a)
+			t.Fatalf("%+v", a)
 		}
-		delete(want, a.PurchaseID)
+		delete(left, a.PurchaseID)
 	}
 	d.until("it is kept", func() bool { return len(d.rejected()) == 1 })
 	if r := d.rejected()[0]; *r.PurchaseID != poison.PurchaseID {

@@ -1,4 +1,3 @@
-// Package bus speaks with billing over NATS, which may lose or repeat anything.
 package bus
 
 import (
@@ -6,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,67 +16,62 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Bounds of what is on its way to the stream.
-const (
-	maxPending = 8192
-	stallWait  = 100 * time.Millisecond
-	ackWait    = 2 * time.Second
-)
-
 var errNotConnected = errors.New("not connected to NATS")
 
-// Requests asks billing to charge purchases.
-type Requests struct {
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	reply string
-}
-
-// NewRequests makes Requests that are answered to a replica.
-func NewRequests(nc *nats.Conn, replicaID string) (*Requests, error) {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(ackWait))
-	if err != nil {
-		return nil, fmt.Errorf("use JetStream: %w", err)
+// Send publishes requests, as many in a message as billing reads, each in the
+// trace of the request that made its purchase. They have no Nats-Msg-Id: within
+// the stream's duplicate window the same purchase could not be sent again. They
+// are not tried again here either; the sweeper does that.
+func (b *Billing) Send(ctx context.Context, purchases []catalog.Purchase, unsent func([]catalog.Purchase)) {
+	for group := range slices.Chunk(purchases, b.reads.group()) {
+		ack, err := b.publish(ctx, group)
+		if err != nil {
+			unsent(group)
+			continue
+		}
+		go func() { // no longer than ackWait
+			select {
+			case <-ack.Ok():
+			case <-ack.Err():
+				unsent(group)
+			}
+		}()
 	}
-	return &Requests{nc: nc, js: js, reply: answerSubject(replicaID)}, nil
 }
 
-// Connected says whether NATS is there.
-func (r *Requests) Connected() bool { return r.nc.IsConnected() }
-
-// Send publishes a request. It has no Nats-Msg-Id: within the stream's
-// duplicate window the same purchase could not be sent again. It is not tried
-// again here either; the sweeper does that.
-func (r *Requests) Send(ctx context.Context, p catalog.Purchase) (<-chan error, error) {
-	return r.send(ctx, p, false)
+// SendAgain publishes one request by itself. What was wrong with the message
+// that it was in before does not matter to it, and any release can read it.
+func (b *Billing) SendAgain(ctx context.Context, p catalog.Purchase) error {
+	_, err := b.publish(ctx, []catalog.Purchase{p}, slog.Bool("sent_again", true))
+	return err
 }
 
-// SendAgain is Send, in the trace of the request that made the purchase.
-func (r *Requests) SendAgain(ctx context.Context, p catalog.Purchase) (<-chan error, error) {
-	return r.send(telemetry.WithTraceparent(ctx, p.Trace), p, true)
-}
-
-func (r *Requests) send(ctx context.Context, p catalog.Purchase, again bool) (<-chan error, error) {
-	if !r.Connected() {
+func (b *Billing) publish(ctx context.Context, group []catalog.Purchase, notes ...slog.Attr) (jetstream.PubAckFuture, error) {
+	if !b.Connected() {
 		return nil, errNotConnected
 	}
-	data, err := wire.Encode(wire.PurchaseRequested{
-		V: wire.Version, PurchaseID: p.ID, UserID: p.UserID, BillID: p.BillID, Amount: int64(p.Price), ExpiresAt: p.ExpiresAt.UTC(),
-	})
+	msg := &nats.Msg{Subject: wire.SubjectRequested, Header: nats.Header{wire.HeaderReply: {b.reply}}}
+	requests := make([]wire.PurchaseRequested, len(group))
+	for i, p := range group {
+		sending, span := natstrace.SendPart(telemetry.WithTraceparent(ctx, p.Trace), wire.SubjectRequested, len(group))
+		defer span.End()
+		telemetry.Note(sending, notes...)
+		requests[i] = wire.PurchaseRequested{
+			V: wire.Version, PurchaseID: p.ID, UserID: p.UserID, BillID: p.BillID, Amount: int64(p.Price), ExpiresAt: p.ExpiresAt.UTC(),
+		}
+		if len(group) == 1 {
+			natstrace.Inject(sending, msg)
+		} else {
+			requests[i].Traceparent = telemetry.Traceparent(sending)
+		}
+	}
+	var err error
+	if msg.Data, err = wire.EncodeGroup(requests); err != nil {
+		return nil, fmt.Errorf("write purchase requests: %w", err)
+	}
+	ack, err := b.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait), jetstream.WithRetryAttempts(0))
 	if err != nil {
-		return nil, fmt.Errorf("write purchase request: %w", err)
+		return nil, fmt.Errorf("publish purchase requests: %w", err)
 	}
-	msg := &nats.Msg{Subject: wire.SubjectRequested, Data: data, Header: nats.Header{wire.HeaderReply: {r.reply}}}
-	sending, span := natstrace.Send(ctx, wire.SubjectRequested, msg)
-	defer span.End()
-	if again {
-		telemetry.Note(sending, slog.Bool("sent_again", true))
-	}
-	ack, err := r.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait), jetstream.WithRetryAttempts(0))
-	if err != nil {
-		return nil, fmt.Errorf("publish purchase request: %w", err)
-	}
-	return ack.Err(), nil
+	return ack, nil
 }
-
-func answerSubject(replicaID string) string { return wire.SubjectAnswered + "." + replicaID }

@@ -67,6 +67,7 @@ func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 	for _, p := range settled.Before {
 		s.waiters.wake(p)
 	}
+	s.orders.Recheck()
 	return make([]struct{}, len(answers))
 }
 

@@ -80,7 +80,7 @@ func (s *Sweeper) runOnce(ctx context.Context) (sent int, err error) {
 			return sent, fmt.Errorf("send again: %w", err)
 		}
 		// Whether it arrives shows in its answer, or else it will be due again.
-		if _, err := s.Requests.SendAgain(ctx, p); err != nil {
+		if err := s.Requests.SendAgain(ctx, p); err != nil {
 			return sent, fmt.Errorf("send again: %w", err)
 		}
 		s.Metrics.resent.Inc()

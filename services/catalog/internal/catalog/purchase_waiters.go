@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,38 +12,72 @@ import (
 type waiters struct {
 	mu sync.Mutex
 	by map[uuid.UUID]*waiter
+
+	asked atomic.Int64 // how many purchases billing was asked about and has not answered
 }
 
 // waiter is one purchase's: all requests for it wait together.
 type waiter struct {
 	id       uuid.UUID
 	waiting  int
+	asked    bool // billing was, about purchase
 	done     chan struct{}
 	purchase Purchase // as it was placed; once done is closed, as it is now
 }
 
 func newWaiters() *waiters { return &waiters{by: map[uuid.UUID]*waiter{}} }
 
-// join waits for a purchase. The first to wait has to ask billing.
+// expect waits for a purchase that is about to be placed.
+func (w *waiters) expect(id uuid.UUID) *waiter {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wait(id)
+}
+
+// placed tells who expects it how a purchase was placed: billing is being asked.
+func (w *waiters) placed(p Purchase) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if expected, ok := w.by[p.ID]; ok {
+		w.ask(expected, p)
+	}
+}
+
+// join waits for a purchase that was placed before. The first to do so has to
+// ask billing, where nobody here has.
 func (w *waiters) join(p Purchase) (joined *waiter, first bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	joined, ok := w.by[p.ID]
-	if !ok {
-		joined = &waiter{id: p.ID, done: make(chan struct{}), purchase: p}
-		w.by[p.ID] = joined
+	joined = w.wait(p.ID)
+	if joined.asked {
+		return joined, false
 	}
-	joined.waiting++
-	return joined, !ok
+	w.ask(joined, p)
+	return joined, true
 }
 
-// leave ends a join.
+func (w *waiters) ask(waiting *waiter, p Purchase) {
+	waiting.asked, waiting.purchase = true, p
+	w.asked.Add(1)
+}
+
+func (w *waiters) wait(id uuid.UUID) *waiter {
+	waiting, ok := w.by[id]
+	if !ok {
+		waiting = &waiter{id: id, done: make(chan struct{})}
+		w.by[id] = waiting
+	}
+	waiting.waiting++
+	return waiting
+}
+
+// leave ends either.
 func (w *waiters) leave(joined *waiter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	joined.waiting--
 	if joined.waiting == 0 && w.by[joined.id] == joined {
-		delete(w.by, joined.id)
+		w.remove(joined)
 	}
 }
 
@@ -62,6 +97,13 @@ func (w *waiters) change(id uuid.UUID, now func(placed Purchase) Purchase) {
 	if woken, ok := w.by[id]; ok {
 		woken.purchase = now(woken.purchase)
 		close(woken.done)
-		delete(w.by, id)
+		w.remove(woken)
+	}
+}
+
+func (w *waiters) remove(gone *waiter) {
+	delete(w.by, gone.id)
+	if gone.asked {
+		w.asked.Add(-1)
 	}
 }

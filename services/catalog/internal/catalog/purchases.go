@@ -26,13 +26,12 @@ type PurchaseStore interface {
 
 // Requests are what billing is asked. They may get lost or come twice.
 type Requests interface {
-	// Send asks billing to charge a pending purchase. It does not wait:
-	// failed gets an error when the request was not taken after all.
-	Send(ctx context.Context, p Purchase) (failed <-chan error, err error)
-	// SendAgain is Send for somebody who is no longer there: it belongs to the
-	// trace of the request that made the purchase.
-	SendAgain(ctx context.Context, p Purchase) (failed <-chan error, err error)
-	// Connected says whether Send has a chance at all.
+	// Send asks billing to charge pending purchases, and does not wait. Unsent
+	// hears, at once or later, of those that were not taken.
+	Send(ctx context.Context, purchases []Purchase, unsent func([]Purchase))
+	// SendAgain asks for a purchase that Send has asked for without an answer.
+	SendAgain(ctx context.Context, p Purchase) error
+	// Connected says whether either has a chance at all.
 	Connected() bool
 }
 
@@ -44,6 +43,7 @@ const (
 	placeQueue  = 1024
 	answerQueue = 16384
 	inFlight    = 1
+	holdFor     = 20 * time.Millisecond
 	queueLimit  = 3 * time.Second
 	placeLimit  = 12 * time.Second
 )
@@ -74,7 +74,9 @@ func NewPurchases(cfg PurchasesConfig) *Purchases {
 		cfg.Queue = placeQueue
 	}
 	s := &Purchases{PurchasesConfig: cfg, waiters: newWaiters()}
-	s.orders = group.New(cfg.Metrics.group("orders", group.Config{Name: "insert group", Max: groupMax, Queue: cfg.Queue, InFlight: inFlight}), s.place)
+	s.orders = group.New(cfg.Metrics.group("orders", group.Config{
+		Name: "insert group", Max: groupMax, Queue: cfg.Queue, InFlight: inFlight, Hold: s.hold, HoldFor: holdFor,
+	}), s.place)
 	s.answers = group.New(cfg.Metrics.group("answers", group.Config{Name: "result group", Max: groupMax, Queue: answerQueue, InFlight: inFlight}), s.settle)
 	return s
 }
@@ -90,7 +92,10 @@ func (s *Purchases) Buy(ctx context.Context, order Order) (Placement, error) {
 
 func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 	order.ID = s.NewID()
-	// A buyer who leaves does not stop what has begun: billing is asked at once.
+	// Before it is placed: billing is asked then, and may answer at once.
+	answer := s.waiters.expect(order.ID)
+	defer s.waiters.leave(answer)
+	// A buyer who leaves does not stop what has begun.
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), placeLimit)
 	defer cancel()
 	placed, err := s.orders.Do(limit, queued{order, time.Now()})
@@ -103,10 +108,24 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 		return Placement{Err: order.notPlaced(ErrOverloaded.Because(err))}
 	case placed.Err != nil || placed.Purchase.Status != Pending:
 		return placed
+	case placed.Purchase.ID == order.ID:
+		placed.Purchase = s.await(ctx, answer, placed.Purchase)
+		return placed
 	}
-	placed.Purchase = s.await(ctx, placed.Purchase)
+	// A repeat waits like the first, whoever has asked.
+	repeat, first := s.waiters.join(placed.Purchase)
+	defer s.waiters.leave(repeat)
+	if first {
+		s.Requests.Send(ctx, []Purchase{placed.Purchase}, s.unsent)
+	}
+	placed.Purchase = s.await(ctx, repeat, placed.Purchase)
 	return placed
 }
+
+// hold has orders wait for more while over twice as many purchases are on their
+// way to billing and back. Without it the three groups of a purchase share what
+// is under way, and each costs as much as a full one. Whoever is alone never waits.
+func (s *Purchases) hold(orders int) bool { return s.waiters.asked.Load() > 2*int64(orders) }
 
 // Full says, and counts, that an order would find the queue full.
 func (s *Purchases) Full() bool {
@@ -119,30 +138,25 @@ func (s *Purchases) Full() bool {
 
 // await gives the purchase as it is when billing has answered, or as pending
 // when that takes too long or can't be hoped for.
-func (s *Purchases) await(ctx context.Context, p Purchase) Purchase {
-	joined, first := s.waiters.join(p)
-	defer s.waiters.leave(joined)
-	var failed <-chan error
-	if first {
-		var err error
-		if failed, err = s.Requests.Send(ctx, p); err != nil {
-			s.Metrics.unsent.Inc()
-			s.waiters.wake(p)
-			return p
-		}
-	}
+func (s *Purchases) await(ctx context.Context, answer *waiter, p Purchase) Purchase {
 	timer := time.NewTimer(s.Wait)
 	defer timer.Stop()
 	select {
-	case <-joined.done:
-		return joined.purchase
-	case <-failed:
-		s.Metrics.unsent.Inc()
-		s.waiters.wake(p)
+	case <-answer.done:
+		return answer.purchase
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 	return p
+}
+
+// unsent lets those go who wait for answers that will not come: the sweeper asks.
+func (s *Purchases) unsent(purchases []Purchase) {
+	for _, p := range purchases {
+		s.Metrics.unsent.Inc()
+		s.waiters.wake(p)
+	}
+	s.orders.Recheck()
 }
 
 // Get gives one of the user's purchases.
@@ -173,8 +187,8 @@ type queued struct {
 	since time.Time
 }
 
-// place settles a group of orders, on the group's context: a COMMIT is never
-// cancelled because a buyer has left. What has waited too long is not
+// place settles a group of orders and asks billing for them, on the group's
+// context: a COMMIT is never cancelled because a buyer has left. What has waited too long is not
 // placed: its buyer is about to hear that it can't be told.
 func (s *Purchases) place(ctx context.Context, waiting []queued) []Placement {
 	placements := make([]Placement, len(waiting))
@@ -192,11 +206,18 @@ func (s *Purchases) place(ctx context.Context, waiting []queued) []Placement {
 	}
 	group := NewOrders(orders, s.Backlog)
 	s.Store.Place(ctx, group)
+	var pending []Purchase
 	for i, p := range group.Placements() {
 		placements[at[i]] = p
-		if p.Err == nil && !p.Replayed {
-			s.Backlog.add(p.Purchase.UserID, 1)
+		if p.Err != nil || p.Replayed {
+			continue
+		}
+		s.Backlog.add(p.Purchase.UserID, 1)
+		if p.Purchase.Status == Pending {
+			s.waiters.placed(p.Purchase)
+			pending = append(pending, p.Purchase)
 		}
 	}
+	s.Requests.Send(ctx, pending, s.unsent)
 	return placements
 }

@@ -73,15 +73,24 @@ type wire struct {
 }
 
 func (w *wire) Connected() bool { return !w.away }
-func (w *wire) Send(_ context.Context, p Purchase) (<-chan error, error) {
+func (w *wire) Send(ctx context.Context, purchases []Purchase, unsent func([]Purchase)) {
+	for _, p := range purchases {
+		if w.SendAgain(ctx, p) != nil {
+			unsent([]Purchase{p})
+		}
+	}
+	if len(w.failed) > 0 {
+		<-w.failed
+		go unsent(purchases)
+	}
+}
+
+func (w *wire) SendAgain(_ context.Context, p Purchase) error {
 	if w.refuse != nil {
-		return nil, w.refuse
+		return w.refuse
 	}
 	w.sent <- p.ID
-	return w.failed, nil
-}
-func (w *wire) SendAgain(ctx context.Context, p Purchase) (<-chan error, error) {
-	return w.Send(ctx, p)
+	return nil
 }
 
 func newTill(t *testing.T, wait time.Duration, queue int) (*Purchases, *memory, *wire) {

@@ -103,15 +103,16 @@ func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again boo
 func readForOrders(ctx context.Context, tx *pg.Tx, orders *catalog.Orders, again bool) error {
 	batch := &pgx.Batch{}
 	readKnown(batch, orders, again)
-	products := map[int64]catalog.Product{}
+	products := map[int64]catalog.Product{} // what an order needs of them
 	batch.Queue(`
-		SELECT `+productColumns+`
+		SELECT id, title, price
 		FROM catalog.products
 		WHERE id = ANY($1) AND deleted_at IS NULL`, orders.ProductIDs()).Query(func(rows pgx.Rows) error {
-		found, err := pgx.CollectRows(rows, scanProduct)
-		for _, p := range found {
+		var p catalog.Product
+		_, err := pgx.ForEachRow(rows, []any{&p.ID, &p.Title, &p.Price}, func() error {
 			products[p.ID] = p
-		}
+			return nil
+		})
 		return err
 	})
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"sync"
+	"testing"
+
+	"lavka/libs/wire"
+)
+
+// What is placed together is asked for together, once billing has said that it
+// reads that; as soon as a replica of billing says nothing of it, one by one.
+func TestPurchasesShareMessages(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	b := newBilling(t, s, settled)
+	r := s.start(t, nil)
+	ann := s.token(t, 2, "user")
+	tea := r.product(t, "tea", "3.50")
+	// buy buys 64 times at once, and says how many purchases were in a message with others.
+	buy := func() (together int) {
+		before := len(b.heard())
+		var all sync.WaitGroup
+		for range 64 {
+			all.Go(func() {
+				a, err := r.trySend(t.Context(), ann, "POST", "/purchases", order(tea, 7))
+				if err != nil || a.status != 201 {
+					t.Errorf("%s, %v", a, err)
+				}
+			})
+		}
+		all.Wait()
+		heard := b.heard()[before:]
+		if len(heard) != 64 {
+			t.Errorf("billing was asked for %d purchases of 64", len(heard))
+		}
+		for _, m := range heard {
+			if m.several > 1 {
+				together++
+			}
+			if m.several > wire.MaxGroup || (m.Traceparent != "") != (m.several > 1) || (m.header.Get("traceparent") != "") != (m.several == 1) {
+				t.Errorf("one of %d: traceparent %q, and %v", m.several, m.Traceparent, m.header)
+			}
+		}
+		return together
+	}
+	if n := buy(); n != 0 {
+		t.Errorf("%d together before billing has said that it reads that", n)
+	}
+	b.understands(wire.ReadsGroups)
+	if n := buy(); n != 0 {
+		t.Errorf("%d together while a replica of billing may be of an older release", n)
+	}
+
+	// A replica that has never heard of an older one.
+	r = s.start(t, nil)
+	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 201 {
+		t.Fatal(a)
+	}
+	until(t, func() bool { return buy() > 0 })
+	b.understands("")
+	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 201 {
+		t.Fatal(a)
+	}
+	if n := buy(); n != 0 {
+		t.Errorf("%d together after an answer of an older release", n)
+	}
+}
