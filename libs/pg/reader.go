@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,8 +28,8 @@ var errManyReads = problem.New(problem.Unavailable, "overloaded", "too much is b
 
 // Reader runs short reads in groups: those that arrive while others are under
 // way go to the server together, since a round trip costs more than what such a
-// read does. It is for what an index finds at once: a slow one would hold up its
-// company.
+// read does, and those that ask for the same are one. It is for what an index
+// finds at once: a slow one would hold up its company.
 type Reader struct {
 	pool  *pgxpool.Pool
 	group *group.Group[*read, error]
@@ -62,29 +63,32 @@ func (r *Reader) Waiting() int { return r.group.Waiting() }
 
 // read is one statement.
 type read struct {
+	what string
 	sql  string
 	args []any
-	take func(pgx.Rows) error
+	take func(pgx.Rows) (any, error)
 	done bool
+	rows any   // of take
 	err  error // of take; the server has none
 }
 
 // Collect gives the rows of a read, each scanned as scan says. Its errors are
-// those of [Fail], and 503 "overloaded" when too many wait.
+// those of [Fail], and 503 "overloaded" when too many wait. The args must be
+// comparable. The rows may be others' too, who asked for the same what: nobody
+// may change them.
 func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
-	var rows []T
-	one := &read{sql: sql, args: args, take: func(found pgx.Rows) (err error) {
-		rows, err = pgx.CollectRows(found, scan)
-		return err
-	}}
+	one := &read{what: what, sql: sql, args: args, take: func(found pgx.Rows) (any, error) { return pgx.CollectRows(found, scan) }}
 	err, unasked := r.group.Do(ctx, one)
 	if errors.Is(unasked, group.ErrFull) || errors.Is(unasked, group.ErrClosed) {
 		return nil, errManyReads.Because(unasked)
 	}
 	if unasked != nil {
-		return nil, Fail(what, unasked) // rows is not ours any more
+		return nil, Fail(what, unasked) // one is not ours any more
 	}
-	return rows, Fail(what, err)
+	if err != nil {
+		return nil, Fail(what, err)
+	}
+	return one.rows.([]T), nil
 }
 
 func (r *Reader) run(ctx context.Context, reads []*read) []error {
@@ -107,18 +111,35 @@ func (r *Reader) run(ctx context.Context, reads []*read) []error {
 
 func (r *Reader) together(ctx context.Context, reads []*read) error {
 	batch := &pgx.Batch{}
-	for _, one := range reads {
+	var asked []*read
+	same := make([]*read, len(reads)) // the first that asks for the same
+	for i, one := range reads {
+		if n := slices.IndexFunc(asked, one.sameAs); n >= 0 {
+			same[i] = asked[n]
+			continue
+		}
+		asked = append(asked, one)
 		batch.Queue(one.sql, one.args...).Query(func(rows pgx.Rows) error {
-			err := one.take(rows)
+			found, err := one.take(rows)
 			if failed := rows.Err(); failed != nil {
 				return failed
 			}
-			one.done, one.err = true, err
+			one.done, one.rows, one.err = true, found, err
 			return nil
 		})
 	}
-	if err := r.pool.SendBatch(ctx, batch).Close(); err != nil {
+	err := r.pool.SendBatch(ctx, batch).Close()
+	for i, first := range same {
+		if first != nil {
+			reads[i].done, reads[i].rows, reads[i].err = first.done, first.rows, first.err
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
 	return nil
+}
+
+func (r *read) sameAs(other *read) bool {
+	return r.what == other.what && r.sql == other.sql && slices.Equal(r.args, other.args)
 }

@@ -32,9 +32,9 @@ func TestReadsShareARoundTrip(t *testing.T) {
 	var all sync.WaitGroup
 	const readers = 60
 	transactions := make([]int64, readers)
-	read := func(i int, sql string) {
+	read := func(i int, sql string, args ...any) {
 		all.Go(func() {
-			found, err := pg.Collect(t.Context(), r, "read", pgx.RowTo[int64], sql)
+			found, err := pg.Collect(t.Context(), r, "read", pgx.RowTo[int64], sql, args...)
 			if err != nil || len(found) != 1 {
 				t.Errorf("%d: %v, %v", i, found, err)
 				return
@@ -56,19 +56,30 @@ func TestReadsShareARoundTrip(t *testing.T) {
 		eventually(t, "one more waits for the lock", waiting(i+1))
 	}
 	for i := 2; i < readers; i++ {
-		read(i, `SELECT txid_current()`)
+		if i%2 == 0 { // each by itself
+			read(i, `SELECT txid_current() + 0 * $1::bigint`, int64(i))
+		} else { // all the same
+			read(i, `SELECT (1e15 * random())::bigint`)
+		}
 	}
 	eventually(t, "the others wait for them", func() bool { return r.Waiting() == readers-2 })
 	if err := held.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	all.Wait()
-	shared := map[int64]bool{}
-	for _, id := range transactions {
-		shared[id] = true
+	shared, same := map[int64]bool{}, map[int64]bool{}
+	for i, n := range transactions {
+		if i < 2 || i%2 == 0 {
+			shared[n] = true
+		} else {
+			same[n] = true
+		}
 	}
 	if len(shared) > 4 {
 		t.Errorf("%d reads took %d transactions", readers, len(shared))
+	}
+	if len(same) > 2 {
+		t.Errorf("the same was read %d times", len(same))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"lavka/services/catalog/internal/catalog"
@@ -15,14 +16,18 @@ func productTag(p catalog.Product) string { return fmt.Sprintf(`"p%d-%d"`, p.ID,
 // pageTag is the entity tag of a page: another one when a product on it, its
 // place, or what comes next has changed.
 func pageTag(products []catalog.Product, next *string) string {
-	hash := sha256.New()
+	text := make([]byte, 0, 1024)
 	for _, p := range products {
-		fmt.Fprintln(hash, p.ID, p.Version)
+		text = strconv.AppendInt(text, p.ID, 10)
+		text = append(text, ' ')
+		text = strconv.AppendInt(text, p.Version, 10)
+		text = append(text, '\n')
 	}
 	if next != nil {
-		fmt.Fprintln(hash, *next)
+		text = append(text, *next...)
 	}
-	return `"l` + base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:15]) + `"`
+	hash := sha256.Sum256(text)
+	return `"l` + base64.RawURLEncoding.EncodeToString(hash[:15]) + `"`
 }
 
 // matchesAny says whether If-None-Match names the tag; strong and weak tags
