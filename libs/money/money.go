@@ -60,9 +60,12 @@ func (a Amount) Positive() error {
 // String writes the amount as the API does: "100", "9.99", "-0.50".
 func (a Amount) String() string { return string(a.append(nil)) }
 
+// longest is how many characters an amount has at most.
+const longest = len("-92233720368547758.08")
+
 // MarshalJSON writes a JSON number, without a fraction when there is none and
 // with two digits otherwise.
-func (a Amount) MarshalJSON() ([]byte, error) { return a.append(nil), nil }
+func (a Amount) MarshalJSON() ([]byte, error) { return a.append(make([]byte, 0, longest)), nil }
 
 // UnmarshalJSON reads a JSON number as [Parse] does; any other JSON value is a
 // problem "malformed".

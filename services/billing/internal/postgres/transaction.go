@@ -12,8 +12,7 @@ import (
 // Transactions lists a user's history, newest first.
 func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error) {
 	sql := `
-		SELECT id, bill_id, user_id, amount, balance_after,
-		       CASE WHEN payment_id IS NULL THEN 'purchase' ELSE 'payment' END, payment_id, purchase_id, created_at
+		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, created_at
 		FROM billing.transactions
 		WHERE user_id = $1 AND ($2::bigint = 0 OR id < $2)`
 	args := []any{f.UserID, f.Before, f.Limit}
@@ -29,12 +28,21 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 	}
 	sql += ` ORDER BY id DESC LIMIT $3`
 	if f.BillID == nil && f.Type == "" { // the index holds them in this order
-		return pg.Collect(ctx, s.reads, "list transactions", pgx.RowToStructByPos[billing.Transaction], sql, args...)
+		return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
 	}
 	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, pg.Fail("list transactions", err)
 	}
-	transactions, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Transaction])
+	transactions, err := pgx.CollectRows(rows, scanTransaction)
 	return transactions, pg.Fail("list transactions", err)
+}
+
+func scanTransaction(row pgx.CollectableRow) (t billing.Transaction, err error) {
+	err = row.Scan(&t.ID, &t.BillID, &t.UserID, &t.Amount, &t.BalanceAfter, &t.PaymentID, &t.PurchaseID, &t.CreatedAt)
+	t.Type = billing.TypePurchase
+	if t.PaymentID != nil {
+		t.Type = billing.TypePayment
+	}
+	return t, err
 }
