@@ -73,13 +73,15 @@ func traced(trusted []netip.Prefix) echo.MiddlewareFunc {
 			if from(trusted, r.RemoteAddr) {
 				ctx = otel.GetTextMapPropagator().Extract(ctx, propagation.HeaderCarrier(r.Header))
 			}
-			ctx, span := tracer.Start(ctx, r.Method+" "+c.Path(), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-				attribute.String("http.request.method", r.Method), attribute.String("http.route", c.Path())))
+			ctx, span := tracer.Start(ctx, r.Method+" "+c.Path(), trace.WithSpanKind(trace.SpanKindServer))
 			defer span.End()
 			c.SetRequest(r.WithContext(ctx))
 			err := next(c)
+			if !span.IsRecording() { // few are
+				return err
+			}
 			status := c.Response().Status
-			span.SetAttributes(attribute.Int("http.response.status_code", status))
+			span.SetAttributes(attribute.String("http.request.method", r.Method), attribute.String("http.route", c.Path()), attribute.Int("http.response.status_code", status))
 			if status >= http.StatusInternalServerError {
 				span.SetStatus(codes.Error, "")
 			}

@@ -47,8 +47,11 @@ func SendPart(ctx context.Context, topic string, several int) (context.Context, 
 }
 
 func send(ctx context.Context, topic string, size attribute.KeyValue) (context.Context, trace.Span) {
-	return tracer.Start(ctx, "send "+topic, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-		system, semconv.MessagingOperationName("send"), semconv.MessagingOperationTypeSend, semconv.MessagingDestinationName(topic), size))
+	ctx, span := tracer.Start(ctx, "send "+topic, trace.WithSpanKind(trace.SpanKindProducer))
+	if span.IsRecording() { // few are
+		span.SetAttributes(system, semconv.MessagingOperationName("send"), semconv.MessagingOperationTypeSend, semconv.MessagingDestinationName(topic), size)
+	}
+	return ctx, span
 }
 
 // Processing is a message that is worked on. It ends as a span and as one line in
@@ -84,8 +87,10 @@ func ProcessPart(ctx context.Context, topic string, headers nats.Header, tracepa
 }
 
 func process(ctx context.Context, topic string, delivery uint64, size attribute.KeyValue) (context.Context, *Processing) {
-	ctx, span := tracer.Start(ctx, "process "+topic, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		system, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess, semconv.MessagingDestinationName(topic), size))
+	ctx, span := tracer.Start(ctx, "process "+topic, trace.WithSpanKind(trace.SpanKindConsumer))
+	if span.IsRecording() {
+		span.SetAttributes(system, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess, semconv.MessagingDestinationName(topic), size)
+	}
 	ctx, notes := telemetry.WithNotes(ctx)
 	if delivery > 1 {
 		telemetry.Note(ctx, slog.Uint64("delivery", delivery))

@@ -115,13 +115,34 @@ func (c *complaints) Handle(err error) {
 
 // Traceparent is the W3C traceparent of ctx, to be kept with a row; "" for none.
 func Traceparent(ctx context.Context) string {
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, carrier)
-	return carrier.Get("traceparent")
+	var c traceparent
+	propagation.TraceContext{}.Inject(ctx, &c)
+	return string(c)
 }
 
 // WithTraceparent has what follows belong to a trace that was kept. One that can't
 // be read is none.
-func WithTraceparent(ctx context.Context, traceparent string) context.Context {
-	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
+func WithTraceparent(ctx context.Context, kept string) context.Context {
+	c := traceparent(kept)
+	return propagation.TraceContext{}.Extract(ctx, &c)
 }
+
+// traceparent carries that one header.
+type traceparent string
+
+const header = "traceparent"
+
+func (t *traceparent) Get(key string) string {
+	if key == header {
+		return string(*t)
+	}
+	return ""
+}
+
+func (t *traceparent) Set(key, value string) {
+	if key == header {
+		*t = traceparent(value)
+	}
+}
+
+func (t *traceparent) Keys() []string { return []string{header} }
