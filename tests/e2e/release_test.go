@@ -1,17 +1,22 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"lavka/deploy/local/stack"
 )
 
-// During a rollout, and after going back, the release before works on this one's schema. The file RELEASE says which it is.
-func TestTheReleaseBeforeWorksOnThisSchema(t *testing.T) {
+// During a rollout, and after going back, the release before works on this one's schema, and beside this one's services.
+// The file RELEASE says which it is.
+func TestTheReleaseBefore(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(root + "/RELEASE")
 	must(t, err)
@@ -24,23 +29,70 @@ func TestTheReleaseBeforeWorksOnThisSchema(t *testing.T) {
 	bin := filepath.Join(t.TempDir(), "bin")
 	must(t, stack.Build(t.Context(), before, bin, true))
 
-	data := filepath.Join(t.TempDir(), "data")
-	s := startShop(t, func(c *stack.Config) { c.DataDir = data })
-	u := s.newUser(t)
-	bill, product := s.bill(t, u, "10"), s.product(t, "a bell", "1")
-	u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill))
-	must(t, s.Stop())
+	t.Run("on this schema", func(t *testing.T) {
+		data := filepath.Join(t.TempDir(), "data")
+		s := startShop(t, func(c *stack.Config) { c.DataDir = data })
+		u := s.newUser(t)
+		bill, product := s.bill(t, u, "10"), s.product(t, "a bell", "1")
+		u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill))
+		must(t, s.Stop())
 
-	old := startShop(t, func(c *stack.Config) { c.DataDir, c.BinDir = data, bin })
-	u.base = old.GatewayURL()
-	u.logIn(t)
-	u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill))
-	old.pay(t, u.id, bill, "5")
-	if b := u.balance(t, bill); b != "13" {
+		old := startShop(t, func(c *stack.Config) { c.DataDir, c.BinDir = data, bin })
+		u.base = old.GatewayURL()
+		u.logIn(t)
+		u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill))
+		old.pay(t, u.id, bill, "5")
+		if b := u.balance(t, bill); b != "13" {
+			t.Errorf("the balance is %s", b)
+		}
+		late := old.newUser(t)
+		old.bill(t, late, "1")
+		old.disable(t, late)
+		must(t, old.verify(t.Context()))
+	})
+	for _, service := range stack.Services() {
+		t.Run("its "+service+" beside the others of this one", func(t *testing.T) {
+			mixed := t.TempDir()
+			for _, binary := range stack.Services() {
+				from := binDir
+				if binary == service {
+					from = bin
+				}
+				must(t, os.Symlink(filepath.Join(from, binary), filepath.Join(mixed, binary)))
+			}
+			beside(t, startShop(t, func(c *stack.Config) { c.BinDir = mixed }))
+		})
+	}
+}
+
+// beside has many buy at once, so that purchases share messages where they may:
+// nobody waits for the sweeper, and nothing is kept as unreadable.
+func beside(t *testing.T, s *shopUnderTest) {
+	const times, atOnce = 3, 48
+	u := s.newUser(t)
+	bill, product := s.bill(t, u, "1000"), s.product(t, "a bell", "1")
+	for range times {
+		var all sync.WaitGroup
+		for range atOnce {
+			all.Go(func() {
+				if a, err := u.do(t.Context(), "POST", "/purchases", purchaseOf(product, bill)); err != nil || a.status != 201 {
+					t.Errorf("%s, %v", a, err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	s.pay(t, u.id, bill, "44")
+	if b := u.balance(t, bill); b != "900" {
 		t.Errorf("the balance is %s", b)
 	}
-	late := old.newUser(t)
-	old.bill(t, late, "1")
-	old.disable(t, late)
-	must(t, old.verify(t.Context()))
+	conn, err := pgx.Connect(t.Context(), s.AdminDatabaseURL())
+	must(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	kept := -1
+	must(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM billing.rejected_messages`).Scan(&kept))
+	if kept != 0 {
+		t.Errorf("%d messages could not be understood", kept)
+	}
+	must(t, s.verify(t.Context()))
 }
