@@ -1,0 +1,87 @@
+package bus_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/wire"
+)
+
+func TestAGroupIsAnsweredInOneMessage(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	late, poor := d.request(1, 10, 1), d.request(1, 10, 100_001)
+	late.ExpiresAt = time.Now().Add(-time.Minute)
+	good := d.request(1, 10, 400)
+	want := map[uuid.UUID]string{late.PurchaseID: wire.Expired, poor.PurchaseID: wire.InsufficientFunds, good.PurchaseID: ""}
+	transaction := int64(0)
+	for times := range int64(3) {
+		d.send(late, good, poor)
+		for range want {
+			a := d.answer()
+			if reason, asked := want[a.PurchaseID]; !asked || a.Reason != reason {
+				t.Errorf("%+v", a)
+			}
+			if a.TransactionID != nil && times == 0 {
+				transaction = *a.TransactionID
+			} else if a.TransactionID != nil && *a.TransactionID != transaction {
+				t.Errorf("asked again: %+v, at first transaction %d", a, transaction)
+			}
+		}
+		if n := d.messages.Load(); n != times+1 {
+			t.Errorf("asked %d times and answered in %d messages", times+1, n)
+		}
+	}
+	d.drained()
+	_, err := d.store.Verify(t.Context())
+	d.must(err)
+}
+
+// The rest of a group is answered at once, and the message comes again until
+// the held one is decided too.
+func TestAGroupWithAHeldBill(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.credit(2, 1, 11, 1000)
+	conn, err := pgx.Connect(t.Context(), d.db.AdminURL())
+	d.must(err)
+	tx, err := conn.Begin(t.Context())
+	d.must(err)
+	_, err = tx.Exec(t.Context(), `SELECT FROM billing.bills WHERE id = 11 FOR UPDATE`)
+	d.must(err)
+	free, held := d.request(1, 10, 5), d.request(1, 11, 5)
+	d.send(free, held)
+	for range 3 { // it is repeated
+		if a := d.answer(); a.PurchaseID != free.PurchaseID || a.Outcome != wire.Settled {
+			t.Errorf("%+v", a)
+		}
+	}
+	d.must(conn.Close(t.Context()))
+	for a := d.answer(); a.PurchaseID != held.PurchaseID; a = d.answer() {
+		if a.PurchaseID != free.PurchaseID {
+			t.Errorf("%+v", a)
+		}
+	}
+	d.drained()
+	_, err = d.store.Verify(t.Context())
+	d.must(err)
+}
+
+func TestAGroupThatCannotBeUnderstoodIsKept(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	good, bad := d.request(1, 10, 5), d.request(1, 10, 0)
+	d.send(good, bad)
+	d.until("it is kept", func() bool { return len(d.rejected()) == 1 })
+	if r := d.rejected()[0]; r.PurchaseID != nil {
+		t.Errorf("kept %+v", r)
+	}
+	d.drained()
+	d.send(good) // alone, as catalog's sweeper does
+	if a := d.answer(); a.PurchaseID != good.PurchaseID || a.Outcome != wire.Settled {
+		t.Errorf("%+v", a)
+	}
+}
