@@ -28,22 +28,27 @@ var tracer = otel.Tracer("lavka/libs/natstrace")
 // values: a subject without what is one message's or one replica's own.
 func Send(ctx context.Context, topic string, msg *nats.Msg) (context.Context, trace.Span) {
 	ctx, span := send(ctx, topic, semconv.MessagingMessageBodySize(len(msg.Data)))
-	Inject(ctx, msg)
+	inject(ctx, msg)
 	return ctx, span
 }
 
-// Inject writes a context into a message's headers.
-func Inject(ctx context.Context, msg *nats.Msg) {
+// SendPart is Send for one of several that share a message, which may not be
+// written yet. The traceparent has to be written with that one; it is "" for one
+// alone, whose context is in the headers, as ProcessPart reads it.
+func SendPart(ctx context.Context, topic string, msg *nats.Msg, several int) (sending context.Context, traceparent string, span trace.Span) {
+	ctx, span = send(ctx, topic, semconv.MessagingBatchMessageCount(several))
+	if several == 1 {
+		inject(ctx, msg)
+		return ctx, "", span
+	}
+	return ctx, telemetry.Traceparent(ctx), span
+}
+
+func inject(ctx context.Context, msg *nats.Msg) {
 	if msg.Header == nil {
 		msg.Header = nats.Header{}
 	}
 	otel.GetTextMapPropagator().Inject(ctx, carrier(msg.Header))
-}
-
-// SendPart starts the span of one of several that share a message. Its context
-// goes where that one is written, by [telemetry.Traceparent].
-func SendPart(ctx context.Context, topic string, several int) (context.Context, trace.Span) {
-	return send(ctx, topic, semconv.MessagingBatchMessageCount(several))
 }
 
 func send(ctx context.Context, topic string, size attribute.KeyValue) (context.Context, trace.Span) {

@@ -12,7 +12,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"lavka/libs/natstrace"
-	"lavka/libs/telemetry"
 )
 
 func TestATraceCrosses(t *testing.T) {
@@ -34,9 +33,13 @@ func TestATraceCrosses(t *testing.T) {
 			t.Errorf("%s: %+v", name, last)
 		}
 	}
-	part, sentPart := natstrace.SendPart(t.Context(), "purchases.answered", 2)
+	_, own, sentPart := natstrace.SendPart(t.Context(), "purchases.answered", &nats.Msg{}, 2)
 	sentPart.End()
-	for parent, traceparent := range map[trace.Span]string{sentPart: telemetry.Traceparent(part), sent: ""} { // its own, or the message's
+	single := &nats.Msg{}
+	if _, none, alone := natstrace.SendPart(t.Context(), "purchases.answered", single, 1); none != "" || single.Header.Get("traceparent") == "" {
+		t.Errorf("one alone: traceparent %q, headers %v, span %v", none, single.Header, alone.SpanContext())
+	}
+	for parent, traceparent := range map[trace.Span]string{sentPart: own, sent: ""} { // its own, or the message's
 		ctx, processed := natstrace.ProcessPart(t.Context(), "purchases.answered", msg.Header, traceparent, 2, 1)
 		processed.End(ctx, slog.New(slog.DiscardHandler), slog.LevelInfo)
 		spans := ended.Ended()

@@ -130,19 +130,19 @@ func WithTraceparent(ctx context.Context, kept string) context.Context {
 // traceparent carries that one header.
 type traceparent string
 
-const header = "traceparent"
+const traceparentHeader = "traceparent"
 
 func (t *traceparent) Get(key string) string {
-	if key == header {
+	if key == traceparentHeader {
 		return string(*t)
 	}
 	return ""
 }
 
 func (t *traceparent) Set(key, value string) {
-	if key == header {
+	if key == traceparentHeader {
 		*t = traceparent(value)
 	}
 }
 
-func (t *traceparent) Keys() []string { return []string{header} }
+func (t *traceparent) Keys() []string { return []string{traceparentHeader} }

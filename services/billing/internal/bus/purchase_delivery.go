@@ -165,14 +165,10 @@ func (d *delivery) answer(decided []*part) error {
 	msg := &nats.Msg{Subject: to, Header: nats.Header{wire.HeaderReads: {wire.ReadsGroups}}}
 	answers := make([]wire.PurchaseAnswered, len(decided))
 	for i, p := range decided {
-		sending, span := natstrace.SendPart(p.ctx, wire.SubjectAnswered, len(decided))
+		_, traceparent, span := natstrace.SendPart(p.ctx, wire.SubjectAnswered, msg, len(decided))
 		defer span.End()
 		answers[i] = answer(p.result.Charge)
-		if len(decided) == 1 {
-			natstrace.Inject(sending, msg)
-		} else {
-			answers[i].Traceparent = telemetry.Traceparent(sending)
-		}
+		answers[i].Traceparent = traceparent
 	}
 	var err error
 	if msg.Data, err = wire.EncodeGroup(answers); err != nil {

@@ -53,16 +53,12 @@ func (b *Billing) publish(ctx context.Context, group []catalog.Purchase, notes .
 	msg := &nats.Msg{Subject: wire.SubjectRequested, Header: nats.Header{wire.HeaderReply: {b.reply}}}
 	requests := make([]wire.PurchaseRequested, len(group))
 	for i, p := range group {
-		sending, span := natstrace.SendPart(telemetry.WithTraceparent(ctx, p.Trace), wire.SubjectRequested, len(group))
+		sending, traceparent, span := natstrace.SendPart(telemetry.WithTraceparent(ctx, p.Trace), wire.SubjectRequested, msg, len(group))
 		defer span.End()
 		telemetry.Note(sending, notes...)
 		requests[i] = wire.PurchaseRequested{
 			V: wire.Version, PurchaseID: p.ID, UserID: p.UserID, BillID: p.BillID, Amount: int64(p.Price), ExpiresAt: p.ExpiresAt.UTC(),
-		}
-		if len(group) == 1 {
-			natstrace.Inject(sending, msg)
-		} else {
-			requests[i].Traceparent = telemetry.Traceparent(sending)
+			Traceparent: traceparent,
 		}
 	}
 	var err error
