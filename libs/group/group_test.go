@@ -139,13 +139,18 @@ func TestACallerThatLeavesLosesOnlyItsResult(t *testing.T) {
 	g.Close()
 }
 
+// ended records every span of the process: what asked OpenTelemetry for a tracer
+// early stays with the first provider that is set.
+var ended = sync.OnceValue(func() *tracetest.SpanRecorder {
+	recorder := tracetest.NewSpanRecorder()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)))
+	return recorder
+})
+
 // The group's span is in the trace of the first who rides in it, and every other
 // rider and it have a link to each other. Whoever is not recorded has no part.
 func TestAGroupAndItsRidersReferToEachOther(t *testing.T) {
-	ended := tracetest.NewSpanRecorder()
-	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(ended))
-	otel.SetTracerProvider(provider)
-	tracer := provider.Tracer("test")
+	recorder, tracer := ended(), otel.Tracer("test")
 	started, release := make(chan struct{}, 2), make(chan struct{})
 	var inside []trace.SpanContext
 	g := group.New(group.Config{Name: "settle group", Max: 10, Queue: 10, InFlight: 1}, func(ctx context.Context, items []int) []int {
@@ -177,8 +182,10 @@ func TestAGroupAndItsRidersReferToEachOther(t *testing.T) {
 		t.Fatalf("%v: the first group has nobody who is recorded", inside)
 	}
 	spans := map[string]sdktrace.ReadOnlySpan{}
-	for _, s := range ended.Ended() {
-		spans[s.Name()] = s
+	for _, s := range recorder.Ended() {
+		if id := s.SpanContext().TraceID(); id == first.SpanContext().TraceID() || id == second.SpanContext().TraceID() {
+			spans[s.Name()] = s
+		}
 	}
 	settle := spans["settle group"]
 	if len(spans) != 3 || settle == nil {

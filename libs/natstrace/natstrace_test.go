@@ -1,7 +1,9 @@
 package natstrace_test
 
 import (
+	"context"
 	"log/slog"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -14,10 +16,26 @@ import (
 	"lavka/libs/natstrace"
 )
 
-func TestATraceCrosses(t *testing.T) {
-	ended := tracetest.NewSpanRecorder()
-	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(ended)))
+// ended records every span of the process: what asked OpenTelemetry for a tracer
+// early stays with the first provider that is set.
+var ended = sync.OnceValue(func() *tracetest.SpanRecorder {
+	recorder := tracetest.NewSpanRecorder()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)))
 	otel.SetTextMapPropagator(propagation.TraceContext{})
+	return recorder
+})
+
+func TestATraceCrosses(t *testing.T) {
+	recorder := ended()
+	spanOf := func(ctx context.Context) sdktrace.ReadOnlySpan {
+		for _, s := range recorder.Ended() {
+			if s.SpanContext().Equal(trace.SpanContextFromContext(ctx)) {
+				return s
+			}
+		}
+		t.Fatal("its span did not end")
+		return nil
+	}
 	msg := &nats.Msg{Subject: "purchases.answered.7f3c", Data: []byte("hello")}
 	_, sent := natstrace.Send(t.Context(), "purchases.answered", msg)
 	sent.End()
@@ -27,10 +45,9 @@ func TestATraceCrosses(t *testing.T) {
 	for _, name := range []string{"traceparent", "Traceparent", "TRACEPARENT"} { // whoever sends, and in whatever case
 		ctx, processed := natstrace.Process(t.Context(), "purchases.answered", nats.Header{name: msg.Header["traceparent"]}, msg.Data, 1)
 		processed.End(ctx, slog.New(slog.DiscardHandler), slog.LevelInfo)
-		spans := ended.Ended()
-		last := spans[len(spans)-1]
-		if last.Name() != "process purchases.answered" || last.SpanKind() != trace.SpanKindConsumer || last.Parent().SpanID() != sent.SpanContext().SpanID() || !last.Parent().IsRemote() {
-			t.Errorf("%s: %+v", name, last)
+		span := spanOf(ctx)
+		if span.Name() != "process purchases.answered" || span.SpanKind() != trace.SpanKindConsumer || span.Parent().SpanID() != sent.SpanContext().SpanID() || !span.Parent().IsRemote() {
+			t.Errorf("%s: %+v", name, span)
 		}
 	}
 	_, own, sentPart := natstrace.SendPart(t.Context(), "purchases.answered", &nats.Msg{}, 2)
@@ -42,9 +59,8 @@ func TestATraceCrosses(t *testing.T) {
 	for parent, traceparent := range map[trace.Span]string{sentPart: own, sent: ""} { // its own, or the message's
 		ctx, processed := natstrace.ProcessPart(t.Context(), "purchases.answered", msg.Header, traceparent, 2, 1)
 		processed.End(ctx, slog.New(slog.DiscardHandler), slog.LevelInfo)
-		spans := ended.Ended()
-		if last := spans[len(spans)-1]; last.Parent().SpanID() != parent.SpanContext().SpanID() {
-			t.Errorf("with the traceparent %q it belongs to %v", traceparent, last.Parent())
+		if span := spanOf(ctx); span.Parent().SpanID() != parent.SpanContext().SpanID() {
+			t.Errorf("with the traceparent %q it belongs to %v", traceparent, span.Parent())
 		}
 	}
 	ctx, _ := natstrace.Process(t.Context(), "x", nil, nil, 0)
