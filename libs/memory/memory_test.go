@@ -2,14 +2,15 @@ package memory
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 )
 
-// What is set for the whole process is set back.
 func TestTune(t *testing.T) {
-	t.Cleanup(func() { ballast.Store(nil) })
 	goal := func() uint64 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -17,14 +18,28 @@ func TestTune(t *testing.T) {
 	}
 	for _, c := range []struct {
 		gogc, memlimit string
+		limit          int64 // what Go makes of the memlimit when it starts, in bytes
 		tuned          bool
-	}{{"50", "", false}, {"", "1GiB", true}, {"", "", true}} {
-		t.Setenv("GOGC", c.gogc)
-		t.Setenv("GOMEMLIMIT", c.memlimit)
-		Tune()
-		if got := goal() > 2*Ballast; got != c.tuned {
-			t.Errorf("GOGC=%q GOMEMLIMIT=%q: the next collection is at %d bytes", c.gogc, c.memlimit, goal())
-		}
+	}{{"50", "", math.MaxInt64, false}, {"", "1GiB", 1 << 30, true}, {"", "", math.MaxInt64, true}} {
+		t.Run(fmt.Sprintf("GOGC=%s,GOMEMLIMIT=%s", c.gogc, c.memlimit), func(t *testing.T) {
+			t.Setenv("GOGC", c.gogc)
+			t.Setenv("GOMEMLIMIT", c.memlimit)
+			// What is set for the whole process is set back.
+			percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(c.limit)
+			t.Cleanup(func() {
+				ballast.Store(nil)
+				debug.SetGCPercent(percent)
+				debug.SetMemoryLimit(limit)
+			})
+			runtime.GC() // forgets what went before
+			if before := goal(); before > Ballast {
+				t.Fatalf("the next collection is at %d bytes before anything was tuned", before)
+			}
+			Tune()
+			if after := goal(); after > 2*Ballast != c.tuned {
+				t.Errorf("the next collection is at %d bytes", after)
+			}
+		})
 	}
 }
 
