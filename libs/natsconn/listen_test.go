@@ -89,31 +89,34 @@ func TestNothingIsLeftWithListenersThatEnd(t *testing.T) {
 
 func TestASlowListenerHandsBackWhatItHasPulled(t *testing.T) {
 	t.Parallel()
-	consumer := queue(t, 20)
-	begun, finish := make(chan struct{}), make(chan struct{})
-	first := true
+	const messages = 50
+	consumer := queue(t, messages)
+	begun := make(chan struct{})
+	var handled, handedBack atomic.Int64
 	stop := listen(t, consumer, func(msg jetstream.Msg) {
-		if first {
-			first = false
+		if handled.Add(1) == 1 {
 			close(begun)
-			<-finish
 		}
-		if err := msg.Ack(); err != nil {
+		time.Sleep(natsconn.DrainTime / 5) // it would take ten times as long as it has
+		if err := msg.DoubleAck(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
 	<-begun
 	eventually(t, "it has pulled them all", func() bool { info, err := consumer.Info(t.Context()); return err == nil && info.NumPending == 0 })
-	stopped := make(chan struct{})
-	go func() { stop(); close(stopped) }()
-	time.Sleep(3 * time.Second) // longer than it takes in messages
-	close(finish)
-	<-stopped
+	stop()
 	stopOther := listen(t, consumer, func(msg jetstream.Msg) {
-		if err := msg.Ack(); err != nil {
+		handedBack.Add(1)
+		if about, err := msg.Metadata(); err != nil || about.NumDelivered != 2 {
+			t.Errorf("it is not one that was delivered before: %+v, %v", about, err)
+		}
+		if err := msg.DoubleAck(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	defer stopOther()
 	eventually(t, "another has done the rest", func() bool { return left(t, consumer) == 0 })
+	stopOther()
+	if back := handedBack.Load(); back == 0 || handled.Load()+back != messages {
+		t.Errorf("%d were handled, %d handed back", handled.Load(), back)
+	}
 }

@@ -1,0 +1,3 @@
+package natsconn
+
+const DrainTime = drainTime
