@@ -14,6 +14,7 @@ import (
 
 	"lavka/libs/connlimit"
 	"lavka/libs/problem"
+	"lavka/libs/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -89,13 +90,7 @@ func (c *client) ask() (*http.Response, string) {
 
 func until(t *testing.T, l *connlimit.Listener, open int) {
 	t.Helper()
-	for end := time.After(patience); l.Open() != open; {
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-end:
-			t.Fatalf("%d connections are open, want %d", l.Open(), open)
-		}
-	}
+	waittest.Eventually(t, fmt.Sprintf("%d connections are open", open), func() bool { return l.Open() == open })
 }
 
 func TestBound(t *testing.T) {

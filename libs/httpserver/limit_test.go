@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lavka/libs/httpserver"
+	"lavka/libs/waittest"
 )
 
 func TestThePublicPortIsFull(t *testing.T) {
@@ -34,7 +35,7 @@ func TestThePublicPortIsFull(t *testing.T) {
 		defer c.Close()
 		held = append(held, c)
 	}
-	eventually(t, "it is full", connections(3))
+	waittest.Eventually(t, "it is full", connections(3))
 	client := &http.Client{Transport: &http.Transport{}}
 	resp, err := client.Get(r.public + "/things/7")
 	if err != nil {
@@ -49,7 +50,7 @@ func TestThePublicPortIsFull(t *testing.T) {
 		t.Errorf("readyz while the public port is full: %d", status)
 	}
 	held[0].Close()
-	eventually(t, "one has gone", connections(2))
+	waittest.Eventually(t, "one has gone", connections(2))
 	if resp, err := client.Get(r.public + "/things/7"); err != nil || resp.StatusCode != 200 {
 		t.Errorf("%v %v", resp, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"lavka/libs/freeport"
 	"lavka/libs/httpserver"
+	"lavka/libs/waittest"
 )
 
 // running is Serve on ports of its own.
@@ -43,7 +44,7 @@ func serveWith(t *testing.T, h http.Handler, cfg httpserver.Config) running {
 			t.Error(err)
 		}
 	})
-	eventually(t, "it listens", func() bool {
+	waittest.Eventually(t, "it listens", func() bool {
 		conn, err := net.Dial("tcp", cfg.InternalAddr)
 		if err == nil {
 			conn.Close()
@@ -60,20 +61,6 @@ func address(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("127.0.0.1:%d", port)
-}
-
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(30 * time.Second)
-	for !f() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
 }
 
 func get(t *testing.T, url string) (int, string) {
@@ -136,7 +123,7 @@ func TestDraining(t *testing.T) {
 	<-started
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	eventually(t, "it says that it drains", func() bool {
+	waittest.Eventually(t, "it says that it drains", func() bool {
 		status, text := get(t, r.internal+"/readyz")
 		return status == 503 && strings.Contains(text, `"draining"`)
 	})
@@ -146,7 +133,7 @@ func TestDraining(t *testing.T) {
 	if err := httpserver.Healthcheck(t.Context(), strings.TrimPrefix(r.internal, "http://")); err == nil {
 		t.Error("healthy while it drains")
 	}
-	eventually(t, "it takes no new connections", func() bool {
+	waittest.Eventually(t, "it takes no new connections", func() bool {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(r.public, "http://"))
 		if err == nil {
 			conn.Close()
@@ -185,7 +172,7 @@ func TestServingWhileItDrains(t *testing.T) {
 	stopped := make(chan error, 1)
 	begin := time.Now()
 	go func() { stopped <- r.stop() }()
-	eventually(t, "it says that it drains", func() bool {
+	waittest.Eventually(t, "it says that it drains", func() bool {
 		status, text := get(t, r.internal+"/readyz")
 		return status == 503 && strings.Contains(text, `"draining"`)
 	})
@@ -216,7 +203,7 @@ func TestTheEndIsBounded(t *testing.T) {
 	go func() {
 		done <- httpserver.Serve(ctx, cfg, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(started); <-finish }))
 	}()
-	eventually(t, "it listens", func() bool {
+	waittest.Eventually(t, "it listens", func() bool {
 		conn, err := net.Dial("tcp", cfg.Addr)
 		if err != nil {
 			return false

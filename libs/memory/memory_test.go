@@ -7,7 +7,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
-	"time"
+
+	"lavka/libs/waittest"
 )
 
 func TestTune(t *testing.T) {
@@ -79,12 +80,9 @@ func TestGiveBackReallyDoes(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { GiveBack(ctx); close(ended) }()
-	for end := time.Now().Add(time.Minute); read(forced) == before || read("/memory/classes/heap/released:bytes") < released+taken/2; {
-		if time.Now().After(end) {
-			t.Fatal("nothing was given back")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	waittest.Eventually(t, "half of it is given back", func() bool {
+		return read(forced) > before && read("/memory/classes/heap/released:bytes") >= released+taken/2
+	})
 	stop()
 	<-ended
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/libs/natsconn"
+	"lavka/libs/waittest"
 )
 
 // queue is a stream with messages in it, which come again after an hour when
@@ -78,10 +79,10 @@ func TestNothingIsLeftWithListenersThatEnd(t *testing.T) {
 	for handled.Load() < messages {
 		from := handled.Load()
 		stop := listen(t, consumer, handle)
-		eventually(t, "it has begun", func() bool { return handled.Load() > from+20 || left(t, consumer) == 0 })
+		waittest.Eventually(t, "it has begun", func() bool { return handled.Load() > from+20 || left(t, consumer) == 0 })
 		stop()
 	}
-	eventually(t, "all are done", func() bool { return left(t, consumer) == 0 })
+	waittest.Eventually(t, "all are done", func() bool { return left(t, consumer) == 0 })
 	if handled.Load() != messages {
 		t.Errorf("%d handled of %d", handled.Load(), messages)
 	}
@@ -103,7 +104,7 @@ func TestASlowListenerHandsBackWhatItHasPulled(t *testing.T) {
 		}
 	})
 	<-begun
-	eventually(t, "it has pulled them all", func() bool { info, err := consumer.Info(t.Context()); return err == nil && info.NumPending == 0 })
+	waittest.Eventually(t, "it has pulled them all", func() bool { info, err := consumer.Info(t.Context()); return err == nil && info.NumPending == 0 })
 	stop()
 	stopOther := listen(t, consumer, func(msg jetstream.Msg) {
 		handedBack.Add(1)
@@ -114,7 +115,7 @@ func TestASlowListenerHandsBackWhatItHasPulled(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, "another has done the rest", func() bool { return left(t, consumer) == 0 })
+	waittest.Eventually(t, "another has done the rest", func() bool { return left(t, consumer) == 0 })
 	stopOther()
 	if back := handedBack.Load(); back == 0 || handled.Load()+back != messages {
 		t.Errorf("%d were handled, %d handed back", handled.Load(), back)

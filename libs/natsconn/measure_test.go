@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/natsconn"
+	"lavka/libs/waittest"
 )
 
 func TestLag(t *testing.T) {
@@ -42,7 +43,7 @@ func TestLag(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "NATS has counted", func() bool {
+	waittest.Eventually(t, "NATS has counted", func() bool {
 		info, err := consumer.Info(t.Context())
 		return err == nil && info.NumPending == 7 && info.NumAckPending == 3
 	})
@@ -63,7 +64,7 @@ func TestLag(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 	got := map[string]float64{}
-	eventually(t, "NATS was asked", func() bool {
+	waittest.Eventually(t, "NATS was asked", func() bool {
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)

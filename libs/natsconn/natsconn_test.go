@@ -15,6 +15,7 @@ import (
 
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
+	"lavka/libs/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,20 +37,6 @@ func connected(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	return nc, js
 }
 
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(30 * time.Second)
-	for !f() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
-}
-
 func TestConnectsForEver(t *testing.T) {
 	t.Parallel()
 	server := natstest.Start(t)
@@ -66,12 +53,12 @@ func TestConnectsForEver(t *testing.T) {
 	}
 	for want := range int64(3) {
 		server.Start()
-		eventually(t, "connected", func() bool { return connects.Load() == want+1 && nc.IsConnected() })
+		waittest.Eventually(t, "connected", func() bool { return connects.Load() == want+1 && nc.IsConnected() })
 		if err := nc.Publish("x", nil); err != nil {
 			t.Error(err)
 		}
 		server.Stop()
-		eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
+		waittest.Eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
 	}
 	if _, err := natsconn.Connect("nats://a b", "test", quiet, func() {}); err == nil {
 		t.Error("a broken URL is no error")
@@ -109,7 +96,7 @@ func TestDrainWaitsForHandlers(t *testing.T) {
 	cancel()
 	drained := make(chan error, 1)
 	go func() { drained <- natsconn.Drain(t.Context(), nc) }()
-	eventually(t, "draining", nc.IsDraining)
+	waittest.Eventually(t, "draining", nc.IsDraining)
 	close(finish)
 	if err := <-drained; err != nil || handled.Load() != 10 || !nc.IsClosed() {
 		t.Errorf("%v; %d of 10 handled, closed: %v", err, handled.Load(), nc.IsClosed())
@@ -155,7 +142,7 @@ func TestDrainWithoutAServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Stop()
-	eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
+	waittest.Eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
 	if err := natsconn.Drain(t.Context(), nc); err != nil || !nc.IsClosed() {
 		t.Errorf("%v, closed: %v", err, nc.IsClosed())
 	}

@@ -1,12 +1,10 @@
 package natsconn_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,27 +14,10 @@ import (
 
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
+	"lavka/libs/waittest"
 )
 
 const secret = "sesame"
-
-// lines is a log to look into.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(s string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), s)
-}
 
 // password lets one user in, with the permissions given.
 func password(password string, allowed *server.Permissions) func(*server.Options) {
@@ -73,7 +54,7 @@ func TestForbidden(t *testing.T) {
 		t.Errorf("request: %v", err)
 	}
 	for _, what := range []string{`Publish to \"theirs\"`, `Subscription to \"theirs\"`, `Publish to \"$JS.API.STREAM.INFO.THEIRS\"`} {
-		eventually(t, what, func() bool { return said.count("Permissions Violation for "+what) == 1 })
+		waittest.Eventually(t, what, func() bool { return strings.Count(said.String(), "Permissions Violation for "+what) == 1 })
 	}
 	mine, err := nc.SubscribeSync("mine")
 	if err != nil {
@@ -99,19 +80,19 @@ func TestRefusedPassword(t *testing.T) {
 	s := natstest.Start(t, password(secret+"old", nil), func(o *server.Options) { opts = o })
 	newcomer, newcomerSaid := connect(t, as(secret+"new", s.URL))
 	keeper, keeperSaid := connect(t, as(secret+"old", s.URL))
-	eventually(t, "the old password", keeper.IsConnected)
+	waittest.Eventually(t, "the old password", keeper.IsConnected)
 
 	s.Stop()
 	password(secret+"new", nil)(opts)
 	s.Start()
-	eventually(t, "the new password", newcomer.IsConnected)
+	waittest.Eventually(t, "the new password", newcomer.IsConnected)
 	tries := keeper.Stats().Reconnects
-	eventually(t, "the keeper tries, and again", func() bool { return keeper.Stats().Reconnects >= tries+4 })
-	for who, said := range map[string]*lines{"newcomer": newcomerSaid, "keeper": keeperSaid} {
-		if n := said.count("uthorization "); n != 1 {
+	waittest.Eventually(t, "the keeper tries, and again", func() bool { return keeper.Stats().Reconnects >= tries+4 })
+	for who, said := range map[string]*waittest.Text{"newcomer": newcomerSaid, "keeper": keeperSaid} {
+		if n := strings.Count(said.String(), "uthorization "); n != 1 {
 			t.Errorf("%s: %d lines of a refused password", who, n)
 		}
-		if said.count(secret) > 0 {
+		if strings.Contains(said.String(), secret) {
 			t.Errorf("%s: a password is in the log", who)
 		}
 	}
@@ -119,12 +100,12 @@ func TestRefusedPassword(t *testing.T) {
 	s.Stop()
 	password(secret+"old", nil)(opts)
 	s.Start()
-	eventually(t, "the old password again", keeper.IsConnected)
+	waittest.Eventually(t, "the old password again", keeper.IsConnected)
 }
 
-func connect(t *testing.T, url string) (*nats.Conn, *lines) {
+func connect(t *testing.T, url string) (*nats.Conn, *waittest.Text) {
 	t.Helper()
-	said := &lines{}
+	said := &waittest.Text{}
 	nc, err := natsconn.Connect(url, "shop", slog.New(slog.NewTextHandler(said, nil)), func() {})
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"lavka/libs/pg"
 	"lavka/libs/pgtest"
+	"lavka/libs/waittest"
 )
 
 // gather gives the first series of a metric; nil when there is none.
@@ -59,7 +60,7 @@ func TestClock(t *testing.T) {
 			}
 		})
 		var m *dto.Metric
-		eventually(t, "the clock was asked", func() bool { m = gather(t, registry, "pg_clock_offset_seconds"); return m != nil })
+		waittest.Eventually(t, "the clock was asked", func() bool { m = gather(t, registry, "pg_clock_offset_seconds"); return m != nil })
 		if got := m.Gauge.GetValue(); math.Abs(got-c.want) > 1 {
 			t.Errorf("%s: %v s ahead, want %v", c.what, got, c.want)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"lavka/libs/pg"
 	"lavka/libs/pgtest"
+	"lavka/libs/waittest"
 )
 
 func migrations(sql ...string) fs.FS {
@@ -87,9 +88,9 @@ func TestMigrateGivesWay(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "it waits for the table", func() bool { return waiting() == 1 })
-	eventually(t, "it gives way", func() bool { return waiting() == 0 })
-	eventually(t, "it comes back", func() bool { return waiting() == 1 })
+	waittest.Eventually(t, "it waits for the table", func() bool { return waiting() == 1 })
+	waittest.Eventually(t, "it gives way", func() bool { return waiting() == 0 })
+	waittest.Eventually(t, "it comes back", func() bool { return waiting() == 1 })
 	if _, err := holder.Exec(t.Context(), `COMMIT`); err != nil {
 		t.Fatal(err)
 	}

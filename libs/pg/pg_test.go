@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,21 +35,6 @@ func open(t *testing.T, db pgtest.Database) *pgxpool.Pool {
 	}
 	t.Cleanup(pool.Close)
 	return pool
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(30 * time.Second)
-	for !f() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatal("not within 30 s: " + what)
-		}
-	}
 }
 
 func count(t *testing.T, pool *pgxpool.Pool) (n int) {

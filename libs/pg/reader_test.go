@@ -12,6 +12,7 @@ import (
 	"lavka/libs/pg"
 	"lavka/libs/pgtest"
 	"lavka/libs/problem"
+	"lavka/libs/waittest"
 )
 
 func TestReadsShareARoundTrip(t *testing.T) {
@@ -53,7 +54,7 @@ func TestReadsShareARoundTrip(t *testing.T) {
 	}
 	for i := range 2 {
 		read(i, `SELECT txid_current() FROM (SELECT pg_advisory_xact_lock_shared(1)) AS waited`)
-		eventually(t, "one more waits for the lock", waiting(i+1))
+		waittest.Eventually(t, "one more waits for the lock", waiting(i+1))
 	}
 	for i := 2; i < readers; i++ {
 		if i%2 == 0 { // each by itself
@@ -62,7 +63,7 @@ func TestReadsShareARoundTrip(t *testing.T) {
 			read(i, `SELECT (1e15 * random())::bigint`)
 		}
 	}
-	eventually(t, "the others wait for them", func() bool { return r.Waiting() == readers-2 })
+	waittest.Eventually(t, "the others wait for them", func() bool { return r.Waiting() == readers-2 })
 	if err := held.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}

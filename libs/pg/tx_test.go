@@ -9,6 +9,7 @@ import (
 
 	"lavka/libs/pg"
 	"lavka/libs/pgtest"
+	"lavka/libs/waittest"
 )
 
 // Whatever a transaction begins with, all of it is one.
@@ -158,5 +159,5 @@ func TestCommitTravelsAlong(t *testing.T) {
 		}
 	}
 	// One that has ended is let go a moment later.
-	eventually(t, "no session is kept", func() bool { return pool.Stat().AcquiredConns() == 0 })
+	waittest.Eventually(t, "no session is kept", func() bool { return pool.Stat().AcquiredConns() == 0 })
 }

@@ -14,9 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/waittest"
 )
 
 // TestMain is also the program that TestKilledParent kills.
@@ -248,22 +249,12 @@ func TestKilledParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait() // killed
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	waittest.Eventually(t, "none outlives its parent", func() bool {
 		pids, err := processesIn(filepath.Join(dir, "data"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(pids) == 0 {
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("these outlived their parent: %v", pids)
-		}
-	}
+		return len(pids) == 0
+	})
 	start(t, dir)
 }

@@ -14,6 +14,7 @@ import (
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
 	"lavka/libs/revocation"
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -31,7 +32,7 @@ func TestAsk(t *testing.T) {
 		err := revocation.Ask(nc)(ctx, func(userID, tokenVersion int64) { got[userID] = tokenVersion })
 		return got, err
 	}
-	eventually(t, "connected", nc.IsConnected)
+	waittest.Eventually(t, "connected", nc.IsConnected)
 	if _, err := ask(); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("nobody answers: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -33,14 +34,14 @@ func TestOnlyNewsOfRevokedTokensIsMeasured(t *testing.T) {
 	v.Measure(registry)
 	<-v.Loaded()
 	f.sayChanged(2, 2, 3*time.Second) // counts
-	eventually(t, "it was heard", func() bool { return v.Revoked(2, 1) })
+	waittest.Eventually(t, "it was heard", func() bool { return v.Revoked(2, 1) })
 	f.sayChanged(2, 2, 9*time.Second) // the same again
 	f.sayChanged(3, 1, time.Second)   // a new user has no older tokens
 	f.sayChanged(4, 2, 24*time.Hour)  // what auth says each day
 	f.say(5, 2, 2)                    // an older release does not say when
 	f.sayChanged(6, 2, -time.Second)  // counts; by another clock
 	f.sayChanged(7, 1, 0)
-	eventually(t, "all was heard", func() bool { return v.Known() == 7 })
+	waittest.Eventually(t, "all was heard", func() bool { return v.Known() == 7 })
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"lavka/libs/natsconn"
 	"lavka/libs/revocation"
+	"lavka/libs/waittest"
 )
 
 // The news of a disabled user goes down with a dying connection. After the
@@ -46,7 +47,7 @@ func TestNewsThatWentDownWithTheConnectionIsHeard(t *testing.T) {
 	t.Cleanup(func() { cancel(); running.Wait() })
 	<-v.Loaded()
 	f.say(1, 2, 2)
-	eventually(t, "news on a good link", func() bool { return v.Revoked(1, 1) })
+	waittest.Eventually(t, "news on a good link", func() bool { return v.Revoked(1, 1) })
 
 	lost := link.swallow([]byte("users.changed.2"))
 	f.say(2, 2, 2)
@@ -55,7 +56,7 @@ func TestNewsThatWentDownWithTheConnectionIsHeard(t *testing.T) {
 		t.Fatal("nothing was lost, so this test shows nothing")
 	}
 	link.cut()
-	eventually(t, "the news that was lost", func() bool { return v.Revoked(2, 1) })
+	waittest.Eventually(t, "the news that was lost", func() bool { return v.Revoked(2, 1) })
 }
 
 // link is a TCP proxy in front of a server, which can swallow what the server

@@ -16,6 +16,7 @@ import (
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
 	"lavka/libs/revocation"
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -91,7 +92,7 @@ func (f *fixture) run(lifetime time.Duration) *revocation.Versions {
 
 func (f *fixture) makeStream() {
 	f.t.Helper()
-	eventually(f.t, "the stream is made", func() bool {
+	waittest.Eventually(f.t, "the stream is made", func() bool {
 		ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
 		defer cancel()
 		_, err := f.js.CreateStream(ctx, jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1})
@@ -115,20 +116,6 @@ func (f *fixture) publish(userID int64, data []byte) {
 	}
 }
 
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(30 * time.Second)
-	for !f() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
-}
-
 func TestFirstReadAndNews(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -141,7 +128,7 @@ func TestFirstReadAndNews(t *testing.T) {
 	if !v.Ready() {
 		t.Error("loaded, and not ready")
 	}
-	eventually(t, "all that was said before is heard", func() bool { return v.Known() == 500 })
+	waittest.Eventually(t, "all that was said before is heard", func() bool { return v.Known() == 500 })
 	for id := range int64(500) {
 		if own := id%3 + 1; v.Revoked(id+1, own) || !v.Revoked(id+1, own-1) {
 			t.Fatalf("user %d with version %d", id+1, own)
@@ -151,7 +138,7 @@ func TestFirstReadAndNews(t *testing.T) {
 		t.Error("one of whom nothing was heard is revoked")
 	}
 	f.say(7, 2, 9)
-	eventually(t, "news", func() bool { return v.Revoked(7, 8) })
+	waittest.Eventually(t, "news", func() bool { return v.Revoked(7, 8) })
 	if v.Revoked(7, 9) {
 		t.Error("the newest token is revoked")
 	}
@@ -159,7 +146,7 @@ func TestFirstReadAndNews(t *testing.T) {
 	f.publish(8, []byte("not a user"))
 	f.say(7, 1, 1)
 	f.say(9, 2, 7)
-	eventually(t, "the messages after it", func() bool { return v.Revoked(9, 6) })
+	waittest.Eventually(t, "the messages after it", func() bool { return v.Revoked(9, 6) })
 	if !v.Revoked(7, 8) {
 		t.Error("an older message has brought a token back")
 	}
@@ -175,7 +162,7 @@ func TestWhatTheStreamDoesNotSay(t *testing.T) {
 	f.database[1], f.database[2] = 2, 5
 	f.broken = true
 	v := f.run(10 * time.Minute)
-	eventually(t, "auth is asked, and asked again", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.asked >= 3 })
+	waittest.Eventually(t, "auth is asked, and asked again", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.asked >= 3 })
 	if v.Ready() {
 		t.Error("ready, though auth has not answered")
 	}
@@ -192,7 +179,7 @@ func TestWhatTheStreamDoesNotSay(t *testing.T) {
 	}
 	f.makeStream()
 	f.say(1, 3, 3)
-	eventually(t, "news on a new stream", func() bool { return v.Revoked(1, 2) })
+	waittest.Eventually(t, "news on a new stream", func() bool { return v.Revoked(1, 2) })
 	f.set(func() {
 		if f.asked > 0 {
 			t.Errorf("auth was asked %d more times", f.asked)
@@ -212,7 +199,7 @@ func TestNotReadyWithoutAStream(t *testing.T) {
 	f.makeStream()
 	<-v.Loaded()
 	f.say(1, 1, 2)
-	eventually(t, "news", func() bool { return v.Revoked(1, 1) })
+	waittest.Eventually(t, "news", func() bool { return v.Revoked(1, 1) })
 }
 
 func TestStreamMadeAgain(t *testing.T) {
@@ -224,13 +211,13 @@ func TestStreamMadeAgain(t *testing.T) {
 	}
 	f.say(2, 1, 5)
 	v := f.run(10 * time.Minute)
-	eventually(t, "all that was said before is heard", func() bool { return v.Known() == 2 })
+	waittest.Eventually(t, "all that was said before is heard", func() bool { return v.Known() == 2 })
 	if err := f.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
 		t.Fatal(err)
 	}
 	f.makeStream()
 	f.say(1, 2, 2) // with the sequence number 1
-	eventually(t, "news on the new stream", func() bool { return v.Revoked(1, 1) })
+	waittest.Eventually(t, "news on the new stream", func() bool { return v.Revoked(1, 1) })
 	if !v.Revoked(2, 4) {
 		t.Error("what was known is forgotten")
 	}
@@ -243,7 +230,7 @@ func TestStreamMadeAgain(t *testing.T) {
 	f.nats.Start()
 	f.makeStream()
 	f.say(1, 3, 3)
-	eventually(t, "news after NATS came back empty", func() bool { return v.Revoked(1, 2) })
+	waittest.Eventually(t, "news after NATS came back empty", func() bool { return v.Revoked(1, 2) })
 }
 
 func TestForgetsWhatNoTokenOutlives(t *testing.T) {
@@ -252,7 +239,7 @@ func TestForgetsWhatNoTokenOutlives(t *testing.T) {
 	f.makeStream()
 	f.say(1, 1, 2)
 	v := f.run(10 * time.Minute)
-	eventually(t, "what was said before is heard", func() bool { return v.Revoked(1, 1) })
+	waittest.Eventually(t, "what was said before is heard", func() bool { return v.Revoked(1, 1) })
 	pass := func(d time.Duration) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -260,13 +247,13 @@ func TestForgetsWhatNoTokenOutlives(t *testing.T) {
 	}
 	pass(11 * time.Minute) // a token of version 1 may still live, by a slower clock
 	f.say(2, 1, 2)
-	eventually(t, "news", func() bool { return v.Revoked(2, 1) })
+	waittest.Eventually(t, "news", func() bool { return v.Revoked(2, 1) })
 	if !v.Revoked(1, 1) {
 		t.Error("forgotten too early")
 	}
 	pass(7 * time.Minute)
 	f.say(3, 1, 2)
-	eventually(t, "news", func() bool { return v.Revoked(3, 1) })
+	waittest.Eventually(t, "news", func() bool { return v.Revoked(3, 1) })
 	if v.Known() != 2 || v.Revoked(1, 1) || !v.Revoked(2, 1) {
 		t.Errorf("%d users are known", v.Known())
 	}

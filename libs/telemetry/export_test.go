@@ -1,12 +1,10 @@
 package telemetry_test
 
 import (
-	"bytes"
 	"log/slog"
 	"net"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"lavka/libs/telemetry"
+	"lavka/libs/waittest"
 )
 
 // A collector that is away, or takes connections and says nothing, holds nobody up
@@ -44,7 +43,7 @@ func TestCollectorsThatDoNotWork(t *testing.T) {
 			t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
 			t.Setenv("OTEL_TRACES_SAMPLER", "always_on")
 			t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
-			var log safeBuffer
+			var log waittest.Text
 			stop, err := telemetry.Start(t.Context(), "test", slog.New(slog.NewTextHandler(&log, nil)))
 			if err != nil {
 				t.Fatal(err)
@@ -75,23 +74,6 @@ func inUse() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // One trace in a hundred is recorded, unless somebody says otherwise, and a caller

@@ -16,6 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"lavka/libs/token"
+	"lavka/libs/waittest"
 )
 
 // jwks serves public keys like auth does.
@@ -72,13 +73,14 @@ func TestRemote(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { cancel(); running.Wait() })
-	for set.reads.Load() < 2 { // auth is still starting
+	waittest.Eventually(t, "auth, which is still starting, is asked again", func() bool {
 		select {
 		case <-remote.Loaded():
 			t.Fatal("loaded from a server that is broken")
-		case <-time.After(5 * time.Millisecond):
+		default:
 		}
-	}
+		return set.reads.Load() >= 2
+	})
 	set.mu.Lock()
 	set.broken = false
 	set.mu.Unlock()
@@ -136,13 +138,14 @@ func TestRemoteFollowsNobody(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { cancel(); running.Wait() })
-	for asked.Load() < 3 {
+	waittest.Eventually(t, "it asks again and again", func() bool {
 		select {
 		case <-remote.Loaded():
 			t.Fatal("keys were taken from somewhere else")
-		case <-time.After(5 * time.Millisecond):
+		default:
 		}
-	}
+		return asked.Load() >= 3
+	})
 	if n := elsewhere.reads.Load(); n != 0 {
 		t.Errorf("the other place was asked %d times", n)
 	}
