@@ -14,6 +14,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
+	"lavka/libs/waittest"
 )
 
 // collector takes the traces of a shop, as any OTLP/HTTP collector does, and keeps
@@ -91,7 +92,7 @@ func (c *collector) want(t *testing.T, id, tree string) []traces.Span {
 			t.Logf("trace %s is\n%s\nand should be\n%s", id, got, tree)
 		}
 	}()
-	eventually(t, "the trace is as it should be", func() bool {
+	waittest.Eventually(t, "the trace is as it should be", func() bool {
 		var err error
 		if spans, err = c.store.Trace(id); err != nil {
 			return false // not yet

@@ -9,13 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/freeport"
+	"lavka/libs/waittest"
 )
 
 // canaries are what passwords are made of here. Any part of one in a text is too much.
@@ -114,7 +114,7 @@ func (f failure) run(t *testing.T) []byte {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd, internal := command(t, ctx, f)
-	out := &lines{}
+	out := &waittest.Text{}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(f.stdin), out, out
 	must(t, cmd.Start())
 	ended := make(chan error, 1)
@@ -164,24 +164,6 @@ func command(t *testing.T, ctx context.Context, f failure) (cmd *exec.Cmd, inter
 	return cmd, "http://" + internal
 }
 
-// lines is a buffer that is read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // What Go says of every goroutine, when a service is asked to die so.
 func TestADumpTellsNoSecrets(t *testing.T) {
 	t.Parallel()
@@ -191,10 +173,10 @@ func TestADumpTellsNoSecrets(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			cmd, _ := command(t, ctx, failure{service: service})
-			out := &lines{}
+			out := &waittest.Text{}
 			cmd.Stdout, cmd.Stderr = out, out
 			must(t, cmd.Start())
-			eventually(t, "it serves", func() bool { return strings.Contains(out.String(), `"serving"`) })
+			waittest.Eventually(t, "it serves", func() bool { return strings.Contains(out.String(), `"serving"`) })
 			must(t, cmd.Process.Signal(syscall.SIGQUIT))
 			_ = cmd.Wait() // exit status 2
 			if !strings.Contains(out.String(), "main.main()") {
@@ -215,7 +197,7 @@ func TestTheLauncherTellsNoSecrets(t *testing.T) {
 	for what, u := range urls {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			out := &lines{}
+			out := &waittest.Text{}
 			s, err := stack.Start(t.Context(), stack.Config{BinDir: binDir, DataDir: t.TempDir(), DatabaseURL: u, Output: out})
 			if err == nil {
 				must(t, s.Stop())

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"lavka/libs/waittest"
 )
 
 // A reader who goes page by page sees every row that was there when they began,
@@ -72,7 +74,7 @@ func TestAdminsSeeAllUsersWithTheirBills(t *testing.T) {
 	bill := shop.bill(t, u, "12.34")
 	one := shop.admin.want(t, 200, "", "GET", fmt.Sprint("/customers/", u.id), nil)
 	want := fmt.Sprintf(`{"bills":[{"balance":12.34,"id":%d}],"user":{"id":%d,"login":"%s","role":"user","status":"active"}}`, bill, u.id, u.login)
-	eventually(t, "billing knows the login", func() bool {
+	waittest.Eventually(t, "billing knows the login", func() bool {
 		one = shop.admin.call(t, "GET", fmt.Sprint("/customers/", u.id), nil)
 		return one.str("user.login") == u.login
 	})

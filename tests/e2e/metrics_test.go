@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/waittest"
 	"lavka/tests/observability"
 )
 
@@ -21,7 +22,7 @@ func TestWhatIsWatchedIsThere(t *testing.T) {
 	must(t, err)
 	var exposed *observability.Exposed
 	// What others have to be asked for is asked for in the background.
-	eventually(t, "everything is there", func() bool {
+	waittest.Eventually(t, "everything is there", func() bool {
 		exposed = shop.metrics(t)
 		return exposed.Has("billing_ledger_verify_ok") && exposed.Has("pg_clock_offset_seconds") && exposed.Has("nats_consumer_num_pending")
 	})

@@ -15,6 +15,7 @@ import (
 	"lavka/deploy/local/stack"
 	"lavka/deploy/nats"
 	"lavka/libs/freeport"
+	"lavka/libs/waittest"
 )
 
 // cluster is three NATS servers that copy from one another, set up as the shop's one is.
@@ -49,7 +50,7 @@ func startCluster(t *testing.T) *cluster {
 			s.WaitForShutdown()
 		}
 	})
-	eventually(t, "the servers have agreed on a leader", func() bool {
+	waittest.Eventually(t, "the servers have agreed on a leader", func() bool {
 		for _, s := range c.servers {
 			if s.JetStreamIsLeader() {
 				return true
@@ -139,7 +140,7 @@ func TestNATSLosesAServer(t *testing.T) {
 		}
 	}
 	for i := range c.servers {
-		eventually(t, "every server has its copy", copied)
+		waittest.Eventually(t, "every server has its copy", copied)
 		c.servers[i].Shutdown()
 		c.servers[i].WaitForShutdown()
 		for range 3 {
@@ -148,7 +149,7 @@ func TestNATSLosesAServer(t *testing.T) {
 		s.disable(t, s.newUser(t))
 		c.start(t, i)
 	}
-	eventually(t, "every server has its copy", copied)
+	waittest.Eventually(t, "every server has its copy", copied)
 	if b := u.balance(t, bill); b != strconv.Itoa(100-bought) {
 		t.Errorf("the balance is %s after %d purchases", b, bought)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/waittest"
 )
 
 // Billing is away for longer than a purchase may wait: it must end as declined,
@@ -18,7 +19,7 @@ func TestAPurchaseExpires(t *testing.T) {
 	must(t, s.Replicas(stack.Billing)[0].Crash())
 	a := u.want(t, 202, "", "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "candle")
 	ask := s.database(t, stack.Catalog)
-	eventually(t, "its time has passed", func() bool {
+	waittest.Eventually(t, "its time has passed", func() bool {
 		return ask(`SELECT expires_at < now() FROM catalog.purchases WHERE id = $1`, a.str("id")) == true
 	})
 	must(t, s.Replicas(stack.Billing)[0].Start(t.Context()))
@@ -80,7 +81,7 @@ func TestPostgresCrashes(t *testing.T) {
 		t.Errorf("while the database is away: %s", a)
 	}
 	must(t, s.Postgres().Start(t.Context()))
-	eventually(t, "the purchase goes through", func() bool {
+	waittest.Eventually(t, "the purchase goes through", func() bool {
 		return u.call(t, "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "nail").status == 201
 	})
 	if b := u.balance(t, bill); b != "99" {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"lavka/libs/waittest"
 )
 
 func TestTheLastPriceIsTakenOnce(t *testing.T) {
@@ -141,7 +143,7 @@ func settled(t *testing.T, u *user, a answer) string {
 		return a.str("status")
 	case 202:
 		end := ""
-		eventually(t, "the purchase is settled", func() bool {
+		waittest.Eventually(t, "the purchase is settled", func() bool {
 			p := u.call(t, "GET", "/purchases/"+a.str("id"), nil)
 			if end = p.str("status"); end == "declined" {
 				end = p.str("decline_reason")

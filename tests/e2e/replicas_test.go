@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/waittest"
 )
 
 // startTwins starts a shop with two replicas of each service.
@@ -72,7 +73,7 @@ func (s *span) String() string {
 func (s *shopUnderTest) out(t *testing.T, u *user, since time.Time, took *span) {
 	t.Helper()
 	s.atEachDoor(func(d door) {
-		eventually(t, d.name+" refuses the token", func() bool {
+		waittest.Eventually(t, d.name+" refuses the token", func() bool {
 			a := d.ask(t, u)
 			if a.status == 401 && a.code() == "token_invalid" {
 				took.add(time.Since(since))
@@ -184,7 +185,7 @@ func (s *shopUnderTest) isAdmin(t *testing.T, u *user, want bool) {
 func (s *shopUnderTest) untilHeMayBuy(t *testing.T, u *user) {
 	t.Helper()
 	product, bill := s.product(t, "a bell", "1"), s.bill(t, u, "1000")
-	eventually(t, "the user may buy", func() bool {
+	waittest.Eventually(t, "the user may buy", func() bool {
 		a := u.call(t, "POST", "/purchases", purchaseOf(product, bill))
 		if a.status != 201 && a.code() != "user_disabled" {
 			t.Errorf("%s", a)

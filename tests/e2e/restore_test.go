@@ -12,6 +12,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/pgserver"
+	"lavka/libs/waittest"
 )
 
 const restore = root + "/deploy/postgres/restore"
@@ -70,7 +71,7 @@ func TestRestoreToAPointInTime(t *testing.T) {
 	}
 	var last string
 	must(t, admin.QueryRow(t.Context(), `SELECT pg_walfile_name(pg_switch_wal())`).Scan(&last))
-	eventually(t, "the WAL is archived", func() bool {
+	waittest.Eventually(t, "the WAL is archived", func() bool {
 		_, err := os.Stat(filepath.Join(wal, last))
 		return err == nil
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/waittest"
 )
 
 // protected is a route of each service that needs a token.
@@ -18,7 +19,7 @@ func (s *shopUnderTest) untilRefused(t *testing.T, u *user) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for service, path := range protected {
-		eventually(t, service+" refuses the token", func() bool {
+		waittest.Eventually(t, service+" refuses the token", func() bool {
 			a := u.call(t, "GET", path, nil)
 			return a.status == 401 && a.code() == "token_invalid"
 		})
@@ -127,7 +128,7 @@ func TestAReplicaThatHasJustStarted(t *testing.T) {
 		r := s.Replicas(service)[0]
 		must(t, r.Restart(t.Context()))
 		direct := func(token string) answer { return (&client{base: r.URL(), token: token}).call(t, "GET", path, nil) }
-		eventually(t, service+" lets in who may come in", func() bool {
+		waittest.Eventually(t, service+" lets in who may come in", func() bool {
 			if a := direct(out.token); a.status != 401 && a.code() != "starting" {
 				t.Fatalf("%s after its start, to a disabled user: %s", service, a)
 			}

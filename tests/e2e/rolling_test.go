@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/waittest"
 )
 
 // TestRollingRestart restarts every replica of every service, one after
@@ -157,7 +158,7 @@ func (v *visitor) renew(t *testing.T) {
 // settleUp waits for what is pending, and counts the money.
 func (v *visitor) settleUp(t *testing.T) {
 	t.Helper()
-	eventually(t, "nothing is pending", func() bool {
+	waittest.Eventually(t, "nothing is pending", func() bool {
 		return len(pages(t, v.client, "/purchases?status=pending", 100)) == 0
 	})
 	completed := pages(t, v.client, "/purchases?status=completed", 100)

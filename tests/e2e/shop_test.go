@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/waittest"
 	"lavka/tests/contract"
 )
 
@@ -197,7 +198,7 @@ func (s *shopUnderTest) pay(t *testing.T, userID, bill int64, amount string) {
 	t.Helper()
 	provider := &client{base: s.Replicas(stack.Billing)[0].URL()}
 	body := s.payment(newPayment(), userID, bill, amount)
-	eventually(t, "the payment is credited", func() bool {
+	waittest.Eventually(t, "the payment is credited", func() bool {
 		a := provider.call(t, "POST", "/payment/webhook", body)
 		if a.status != 200 && a.code() != "user_not_found" {
 			t.Fatalf("payment: %s", a)
@@ -232,20 +233,6 @@ func (u *user) balance(t *testing.T, bill int64) string {
 
 func purchaseOf(product, bill int64) map[string]any {
 	return map[string]any{"product_id": product, "bill_id": bill}
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, reached func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(patience); !reached(); {
-		select {
-		case <-end:
-			t.Fatalf("waited %v until %s", patience, what)
-		case <-tick.C:
-		}
-	}
 }
 
 func must(t *testing.T, err error) {

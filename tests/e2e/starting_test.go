@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/waittest"
 )
 
 // NATS is away while a user is disabled and while replicas start. They say that
@@ -95,7 +96,7 @@ func (s *shopUnderTest) watch(t *testing.T, out *user, doors []door, done func(d
 	for _, d := range doors {
 		all.Go(func() {
 			let, asked := 0, 0
-			eventually(t, d.name+" has been watched for long enough", func() bool {
+			waittest.Eventually(t, d.name+" has been watched for long enough", func() bool {
 				asked++
 				if a := d.ask(t, out); a.status != 401 && a.code() != "starting" {
 					let++

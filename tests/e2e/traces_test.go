@@ -15,6 +15,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -120,7 +121,7 @@ func TestTraces(t *testing.T) {
 				return s.Name == "process purchases.requested" && s.Attributes["lavka.outcome"] == outcome && (s.Attributes["lavka.delivery"] != "") == (again != "")
 			})
 		}
-		eventually(t, "the trace shows that it was held, and settled when it was delivered again", func() bool {
+		waittest.Eventually(t, "the trace shows that it was held, and settled when it was delivered again", func() bool {
 			return process("held", "") && process("settled", "again")
 		})
 	})
@@ -245,7 +246,7 @@ func TestACollectorThatHangs(t *testing.T) {
 		})
 	}
 	all.Wait()
-	eventually(t, "all has been bought", func() bool { return u.balance(t, bill) == "680" })
+	waittest.Eventually(t, "all has been bought", func() bool { return u.balance(t, bill) == "680" })
 	for _, service := range stack.Services() { // in order, without being killed: the cleanup would say so
 		must(t, s.Replicas(service)[0].Stop())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"lavka/libs/natstest"
 	"lavka/libs/pgtest"
+	"lavka/libs/waittest"
 	"lavka/tests/faults/link"
 )
 
@@ -26,19 +27,6 @@ func along(t *testing.T, rawURL string) (*link.Link, string) {
 	through, err := l.Through(rawURL)
 	must(t, err)
 	return l, through
-}
-
-func eventually(t *testing.T, what string, reached func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(patience); !reached(); {
-		select {
-		case <-end:
-			t.Fatalf("waited %v until %s", patience, what)
-		case <-tick.C:
-		}
-	}
 }
 
 // postgres is a client of Postgres along a link, and one beside it.
@@ -97,7 +85,7 @@ func TestPostgresCut(t *testing.T) {
 	if c, err := pgx.Connect(t.Context(), p.url); err == nil {
 		t.Errorf("connected along a link that is cut: %v", c)
 	}
-	eventually(t, "Postgres has ended the session", func() bool { return !p.there(conn) })
+	waittest.Eventually(t, "Postgres has ended the session", func() bool { return !p.there(conn) })
 	must(t, p.Heal())
 	must(t, within(t, p.connect(), patience))
 }
@@ -122,12 +110,12 @@ func TestPostgresInABlackHole(t *testing.T) {
 		// Postgres keeps the session, with its transaction and its locks.
 		must(t, conn.PgConn().Conn().Close())
 		if d == link.Down {
-			eventually(t, "Postgres has ended the session", func() bool { return !p.there(conn) })
+			waittest.Eventually(t, "Postgres has ended the session", func() bool { return !p.there(conn) })
 		} else if !p.there(conn) {
 			t.Errorf("%d: Postgres knows that the client is gone", d)
 		}
 		must(t, p.Heal())
-		eventually(t, "Postgres has ended the session", func() bool { return !p.there(conn) })
+		waittest.Eventually(t, "Postgres has ended the session", func() bool { return !p.there(conn) })
 		must(t, within(t, p.connect(), patience))
 	}
 }
@@ -178,7 +166,7 @@ func TestNATSCut(t *testing.T) {
 		t.Errorf("to connect along a link that is cut: %v", err)
 	}
 	must(t, l.Heal())
-	eventually(t, "connected again", nc.IsConnected)
+	waittest.Eventually(t, "connected again", nc.IsConnected)
 	must(t, nc.FlushTimeout(patience))
 	if n := nc.Stats().Reconnects; n != 1 {
 		t.Errorf("%d reconnects", n)
@@ -208,7 +196,7 @@ func TestNATSInABlackHole(t *testing.T) {
 			t.Errorf("%d: connected in the dark", d)
 		}
 		must(t, l.Heal())
-		eventually(t, "connected again", nc.IsConnected)
+		waittest.Eventually(t, "connected again", nc.IsConnected)
 		must(t, nc.Publish("x", []byte("back")))
 		m, err := sub.NextMsg(patience)
 		if err != nil || string(m.Data) != "back" {

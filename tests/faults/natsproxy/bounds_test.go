@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"lavka/libs/waittest"
 	"lavka/tests/faults/natsproxy"
 )
 
@@ -109,7 +110,7 @@ func TestWhatIsHeldGoesBeforeTheEnd(t *testing.T) {
 	const said = "PUB x 3\r\none\r\nPUB x 3\r\ntwo\r\n"
 	_, err := client.Write([]byte("PING\r\n" + said))
 	must(t, err)
-	eventually(t, "both are held", func() bool { return p.Counts().Delayed == 2 })
+	waittest.Eventually(t, "both are held", func() bool { return p.Counts().Delayed == 2 })
 	const begun = "PUB y 99\r\nonly a part"
 	_, err = client.Write([]byte(begun))
 	must(t, err)
@@ -128,7 +129,7 @@ func TestClearDoesNotWaitForAReceiver(t *testing.T) {
 	p.Set(natsproxy.Rule{Subject: "x", Delay: 1, MaxDelay: 1000 * time.Hour})
 	_, err := client.Write([]byte("PUB x 3\r\none\r\n"))
 	must(t, err)
-	eventually(t, "one is held", func() bool { return p.Counts().Delayed == 1 })
+	waittest.Eventually(t, "one is held", func() bool { return p.Counts().Delayed == 1 })
 	must(t, client.SetWriteDeadline(time.Now().Add(time.Second)))
 	much := "PUB y 60000000\r\n" + strings.Repeat("y", 60_000_000) + "\r\n"
 	if _, err := client.Write([]byte(much + much)); err == nil {

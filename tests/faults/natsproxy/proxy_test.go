@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"lavka/libs/waittest"
 	"lavka/tests/faults/natsproxy"
 )
 
@@ -176,9 +177,9 @@ func TestTheServerGoesAndComes(t *testing.T) {
 	sub := w.subscribe(w.beside, "x")
 	for range 3 {
 		w.server.Stop()
-		eventually(t, "disconnected", func() bool { return !w.far.IsConnected() })
+		waittest.Eventually(t, "disconnected", func() bool { return !w.far.IsConnected() })
 		w.server.Start()
-		eventually(t, "connected again", func() bool { return w.far.IsConnected() && w.beside.IsConnected() })
+		waittest.Eventually(t, "connected again", func() bool { return w.far.IsConnected() && w.beside.IsConnected() })
 		w.settle()
 		w.publish(w.far, "x", 1)
 		if got := w.next(sub, 1); got[0] != "0" {

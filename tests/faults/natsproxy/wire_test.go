@@ -128,19 +128,6 @@ func bothWays(t *testing.T, test func(t *testing.T, w *wire, from, to *nats.Conn
 	})
 }
 
-func eventually(t *testing.T, what string, reached func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(patience); !reached(); {
-		select {
-		case <-end:
-			t.Fatalf("waited %v until %s", patience, what)
-		case <-tick.C:
-		}
-	}
-}
-
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
