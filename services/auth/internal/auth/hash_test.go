@@ -3,12 +3,13 @@ package auth
 import (
 	"context"
 	"errors"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"lavka/libs/waittest"
 )
 
 func noCheck() error { return nil }
@@ -83,9 +84,7 @@ func TestHashQueueIsBounded(t *testing.T) {
 			left <- err
 		})
 	}
-	for h.Waiting() < 2 {
-		runtime.Gosched() // they are on their way to the queue
-	}
+	waittest.Eventually(t, "two wait", func() bool { return h.Waiting() == 2 })
 	if _, err := h.Verify(t.Context(), member, "", "x"); !errors.Is(err, ErrOverloaded) {
 		t.Errorf("the third one waits: %v", err)
 	}
@@ -157,9 +156,7 @@ func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
 			}
 		})
 	}
-	for h.Waiting() < 3 || hashing.Load() < 1 {
-		runtime.Gosched() // they are on their way to the queue
-	}
+	waittest.Eventually(t, "one newcomer hashes and three wait", func() bool { return h.Waiting() == 3 && hashing.Load() == 1 })
 	if _, err := h.Verify(t.Context(), newcomer, "", "x"); !errors.Is(err, ErrOverloaded) {
 		t.Errorf("one newcomer too many: %v", err)
 	}
