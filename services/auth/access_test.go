@@ -10,6 +10,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"lavka/libs/token"
+	"lavka/libs/waittest"
 )
 
 // Every route for nobody, a user, an admin, and bad tokens.
@@ -30,7 +31,7 @@ func TestRoles(t *testing.T) {
 		"POST /auth/register": "", "POST /auth/login": "", "POST /auth/refresh": "", "POST /auth/activation": "",
 		"GET /.well-known/jwks.json": "", "GET /auth/openapi.json": "", "GET /auth/activate/x": "",
 	}
-	eventually(t, "the short token has expired", func() bool { return r.do("GET", "/users/me", short, nil).status == 401 })
+	waittest.Eventually(t, "the short token has expired", func() bool { return r.do("GET", "/users/me", short, nil).status == 401 })
 	for route, role := range routes {
 		method, path, _ := strings.Cut(route, " ")
 		var body any
@@ -100,7 +101,7 @@ func TestUnknownRoutesAndTypes(t *testing.T) {
 	if a := r.do("GET", "/auth/openapi.json", "", nil).want(t, 200, ""); a.str("openapi") != "3.1.0" {
 		t.Errorf("%.100s", a.text)
 	}
-	eventually(t, "NATS is a metric", func() bool { return strings.Contains(r.metrics(), "\nnats_connected 1\n") })
+	waittest.Eventually(t, "NATS is a metric", func() bool { return strings.Contains(r.metrics(), "\nnats_connected 1\n") })
 	for _, name := range []string{"auth_hash_queue 0", "auth_users_due ", `auth_logins_total{outcome="`} {
 		if !strings.Contains(r.metrics(), "\n"+name) {
 			t.Errorf("no metric %s", name)

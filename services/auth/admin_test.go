@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lavka/libs/config"
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 	"lavka/services/auth/internal/auth"
 )
@@ -38,7 +39,7 @@ func TestAdminCommand(t *testing.T) {
 	access, refresh, id := r.user("anna")
 	must("", "admin", "grant", "ANNA")
 	w.published(id, func(u wire.UserChanged) bool { return u.Role == "admin" && u.TokenVersion == 2 })
-	eventually(t, "the old role's token is revoked", func() bool { return r.do("GET", "/users/me", access, nil).status == 401 })
+	waittest.Eventually(t, "the old role's token is revoked", func() bool { return r.do("GET", "/users/me", access, nil).status == 401 })
 	// The session goes on, and its next token carries the new role.
 	a := r.do("POST", "/auth/refresh", "", object{"refresh_token": refresh}).want(t, 200, "")
 	r.do("GET", "/users", a.str("access_token"), nil).want(t, 200, "")

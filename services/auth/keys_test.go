@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"lavka/libs/waittest"
 )
 
 func keysCommand(t *testing.T, args ...string) (string, error) {
@@ -87,7 +89,7 @@ func TestRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the new key is published", func() bool { return strings.Contains(jwks(), newKey) })
+	waittest.Eventually(t, "the new key is published", func() bool { return strings.Contains(jwks(), newKey) })
 	if token, _ := r.login("anna", goodPassword); kid(t, token) != oldKey {
 		t.Error("the new key signs before it is promoted")
 	}
@@ -95,7 +97,7 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	var fresh string
-	eventually(t, "the new key signs", func() bool {
+	waittest.Eventually(t, "the new key signs", func() bool {
 		fresh, _ = r.login("anna", goodPassword)
 		return kid(t, fresh) == newKey
 	})
@@ -106,7 +108,7 @@ func TestRotation(t *testing.T) {
 	if err := os.WriteFile(w.keys, []byte(good[:len(good)/2]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the broken file is noticed", func() bool { return strings.Contains(r.log.String(), "can't be read; going on with the known ones") })
+	waittest.Eventually(t, "the broken file is noticed", func() bool { return strings.Contains(r.log.String(), "can't be read; going on with the known ones") })
 	r.do("GET", "/users/me", old, nil).want(t, 200, "")
 	if err := os.WriteFile(w.keys, []byte(good), 0o600); err != nil {
 		t.Fatal(err)
@@ -114,7 +116,7 @@ func TestRotation(t *testing.T) {
 	if _, err := keysCommand(t, "remove", w.keys, oldKey); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the old key is gone", func() bool { return !strings.Contains(jwks(), oldKey) })
+	waittest.Eventually(t, "the old key is gone", func() bool { return !strings.Contains(jwks(), oldKey) })
 	r.do("GET", "/users/me", fresh, nil).want(t, 200, "")
 	// A replica that has not seen the old token refuses it at once; the one that
 	// has forgets within a minute.

@@ -21,6 +21,7 @@ import (
 	"lavka/libs/freeport"
 	"lavka/libs/natstest"
 	"lavka/libs/pgtest"
+	"lavka/libs/waittest"
 	"lavka/services/auth/internal/keys"
 	"lavka/services/auth/internal/postgres"
 )
@@ -94,7 +95,7 @@ type replica struct {
 	t        *testing.T
 	url      string
 	internal string
-	log      *syncBuffer
+	log      *waittest.Text
 	stop     func() error
 }
 
@@ -112,7 +113,7 @@ func (w *world) launch(change ...func(*Config)) *replica {
 	for _, c := range change {
 		c(&cfg)
 	}
-	r := &replica{t: w.t, url: "http://" + cfg.HTTPAddr, internal: "http://" + cfg.InternalAddr, log: &syncBuffer{}}
+	r := &replica{t: w.t, url: "http://" + cfg.HTTPAddr, internal: "http://" + cfg.InternalAddr, log: &waittest.Text{}}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, cfg, nil, streams{strings.NewReader(""), io.Discard, r.log}) }()
@@ -133,7 +134,7 @@ func (w *world) launch(change ...func(*Config)) *replica {
 
 func (r *replica) waitReady() {
 	r.t.Helper()
-	eventually(r.t, "ready", func() bool {
+	waittest.Eventually(r.t, "ready", func() bool {
 		resp, err := http.Get(r.internal + "/readyz")
 		if err != nil {
 			return false
@@ -264,21 +265,6 @@ func (r *replica) admin() string {
 	return access
 }
 
-// eventually polls until it is true; the limit is for machines under load.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(30 * time.Second)
-	for !f() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
-}
-
 func address(t *testing.T) string {
 	t.Helper()
 	port, err := freeport.Take()
@@ -286,23 +272,6 @@ func address(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("127.0.0.1:%d", port)
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func readFile(t *testing.T, path string) string {

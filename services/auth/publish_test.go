@@ -8,13 +8,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
 // published waits until the stream says of a user what it should.
 func (w *world) published(id int64, as func(wire.UserChanged) bool) (last wire.UserChanged) {
 	w.t.Helper()
-	eventually(w.t, "published", func() bool {
+	waittest.Eventually(w.t, "published", func() bool {
 		user, ok := w.onStream(id)
 		last = user
 		return ok && as(user)
@@ -90,7 +91,7 @@ func TestStreamLost(t *testing.T) {
 	w.nats.Start()
 	w.published(id, func(u wire.UserChanged) bool { return u.Status == "disabled" && u.TokenVersion == 2 })
 	w.published(other, isThere)
-	eventually(t, "revoked", func() bool { return r.do("GET", "/users/me", access, nil).status == 401 })
+	waittest.Eventually(t, "revoked", func() bool { return r.do("GET", "/users/me", access, nil).status == 401 })
 	r.do("PATCH", "/users/2", r.admin(), object{"enabled": true}).want(t, 200, "")
 	w.published(id, func(u wire.UserChanged) bool { return u.Status == "active" })
 }
@@ -110,7 +111,7 @@ func TestStartWithoutNATS(t *testing.T) {
 	r.do("POST", "/auth/refresh", "", object{"refresh_token": refresh}).want(t, 200, "")
 	w.nats.Start()
 	w.published(id, func(u wire.UserChanged) bool { return u.Status == "active" })
-	eventually(t, "tokens are checked", func() bool { return r.do("GET", "/users/me", access, nil).status == 200 })
+	waittest.Eventually(t, "tokens are checked", func() bool { return r.do("GET", "/users/me", access, nil).status == 200 })
 }
 
 // What one replica has changed and could not publish, another does.
@@ -126,11 +127,11 @@ func TestAnotherReplicaPublishes(t *testing.T) {
 	w.exec(`UPDATE auth.users SET disabled_at = now(), version = version + 1, token_version = 2, changed_at = now(), publish_at = now() WHERE id = $1`, id)
 	w.start()
 	w.published(id, func(u wire.UserChanged) bool { return u.Version == 3 && u.TokenVersion == 2 })
-	eventually(t, "due again in five minutes", func() bool {
+	waittest.Eventually(t, "due again in five minutes", func() bool {
 		return w.count(`auth.users WHERE id = $1 AND published_version = 3 AND publish_at BETWEEN now() + interval '4 minutes' AND now() + interval '6 minutes'`, id) == 1
 	})
 	w.exec(`UPDATE auth.users SET publish_at = now() WHERE id = $1`, id)
-	eventually(t, "due again in a day", func() bool {
+	waittest.Eventually(t, "due again in a day", func() bool {
 		return w.count(`auth.users WHERE id = $1 AND publish_at > now() + interval '23 hours'`, id) == 1
 	})
 }

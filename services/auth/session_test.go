@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -250,7 +251,7 @@ func TestChangePassword(t *testing.T) {
 	change(goodPassword, "").want(t, 422, "validation_failed")
 	change(goodPassword, otherPassword).want(t, 204, "")
 
-	eventually(t, "the access token is revoked", func() bool { return r.do("GET", "/users/me", access, nil).code() == "token_invalid" })
+	waittest.Eventually(t, "the access token is revoked", func() bool { return r.do("GET", "/users/me", access, nil).code() == "token_invalid" })
 	for _, token := range []string{refresh, elsewhere} {
 		r.do("POST", "/auth/refresh", "", object{"refresh_token": token}).want(t, 401, "refresh_token_invalid")
 	}

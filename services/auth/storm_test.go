@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"lavka/libs/waittest"
 )
 
 // storm sends a request over many connections, again and again, until it is
@@ -64,13 +66,13 @@ func TestLoginsDuringAStorm(t *testing.T) {
 			r.register("bert")
 			stop := r.storm(80, path, body)
 			before := w.count(`auth.activations`)
-			eventually(t, "the storm is there", func() bool { return !strings.Contains(r.metrics(), "\nauth_hash_queue 0\n") })
+			waittest.Eventually(t, "the storm is there", func() bool { return !strings.Contains(r.metrics(), "\nauth_hash_queue 0\n") })
 			for range 12 {
 				if a := r.do("POST", "/auth/login", "", object{"login": "anna", "password": goodPassword}); a.status != 200 {
 					t.Errorf("login: %s", a.text)
 				}
 			}
-			eventually(t, "newcomers are served too", func() bool { return w.count(`auth.activations`) > before })
+			waittest.Eventually(t, "newcomers are served too", func() bool { return w.count(`auth.activations`) > before })
 			if got := stop(); got[503]+got[429] == 0 {
 				t.Errorf("that was no storm: %v", got)
 			}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -163,7 +164,7 @@ func TestDisableAndEnable(t *testing.T) {
 		t.Errorf("%s", a.text)
 	}
 	for _, r := range []*replica{first, second} {
-		eventually(t, "revoked on every replica", func() bool { return r.do("GET", "/users/me", access, nil).code() == "token_invalid" })
+		waittest.Eventually(t, "revoked on every replica", func() bool { return r.do("GET", "/users/me", access, nil).code() == "token_invalid" })
 	}
 	published := w.published(id, func(u wire.UserChanged) bool { return u.Status == "disabled" })
 	if published.Version != version+1 || published.TokenVersion != 2 {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"lavka/libs/natstest"
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 	"lavka/services/auth/internal/auth"
 )
@@ -112,20 +113,6 @@ func newPublisherOn(t *testing.T, s *source, server *natstest.Server) *Publisher
 	p := NewPublisher(s, 1, slog.New(slog.DiscardHandler))
 	p.nc, p.js = nc, js
 	return p
-}
-
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(30 * time.Second)
-	for !f() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
 }
 
 func (p *Publisher) once(t *testing.T) error {
@@ -240,11 +227,11 @@ func TestTroubleEndsWithAPublish(t *testing.T) {
 	}
 	s.onMark = nil
 	server.Stop()
-	eventually(t, "disconnected", func() bool { return !p.nc.IsConnected() })
+	waittest.Eventually(t, "disconnected", func() bool { return !p.nc.IsConnected() })
 	p.step(t.Context())
 	said(1, 0)
 	server.Start()
-	eventually(t, "connected", p.nc.IsConnected)
+	waittest.Eventually(t, "connected", p.nc.IsConnected)
 	p.stream, s.news = nil, nil
 	p.step(t.Context())
 	said(1, 0) // there was nothing to publish
