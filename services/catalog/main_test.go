@@ -25,6 +25,7 @@ import (
 	"lavka/libs/natstest"
 	"lavka/libs/pgtest"
 	"lavka/libs/token"
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 	"lavka/services/catalog/internal/postgres"
 )
@@ -170,7 +171,7 @@ func (s *shop) start(t *testing.T, change func(*settings)) *replica {
 			t.Errorf("the program ended with %v", err)
 		}
 	})
-	until(t, func() bool {
+	waittest.Eventually(t, "the program is healthy", func() bool {
 		select {
 		case err := <-ended:
 			t.Fatalf("the program ended at once: %v", err)
@@ -244,19 +245,4 @@ func (r *replica) product(t *testing.T, title, price string) int64 {
 		t.Fatalf("create product: %s", a)
 	}
 	return int64(a.body["id"].(float64))
-}
-
-// until waits for what somebody else is about to do.
-func until(t *testing.T, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.After(20 * time.Second)
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatal("it never came to be")
-		}
-	}
 }

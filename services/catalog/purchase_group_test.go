@@ -4,6 +4,7 @@ import (
 	"sync"
 	"testing"
 
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -56,7 +57,7 @@ func TestPurchasesShareMessages(t *testing.T) {
 	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 201 {
 		t.Fatal(a)
 	}
-	until(t, func() bool { return buy() > 0 })
+	waittest.Eventually(t, "some are asked for together", func() bool { return buy() > 0 })
 	b.understands("")
 	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 201 {
 		t.Fatal(a)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -25,7 +26,7 @@ func TestALateAnswer(t *testing.T) {
 	if again.status != 202 || again.body["id"] != a.body["id"] || again.header.Get("Idempotent-Replayed") != "true" {
 		t.Errorf("the repeat: %s %v", again, again.header)
 	}
-	until(t, func() bool { return len(b.heard()) >= 2 })
+	waittest.Eventually(t, "billing is asked twice", func() bool { return len(b.heard()) >= 2 })
 	m := b.heard()[0]
 	reply := m.header.Get(wire.HeaderReply)
 	for _, nonsense := range []string{"", "{", `{"v":1}`, `{"v":9,"purchase_id":"` + m.PurchaseID.String() + `","outcome":"settled","transaction_id":1}`} {
@@ -37,7 +38,7 @@ func TestALateAnswer(t *testing.T) {
 	unknown[15]++
 	b.answer(t, reply, about(unknown, settled(m.PurchaseRequested)))
 	b.answer(t, reply, about(m.PurchaseID, settled(m.PurchaseRequested)))
-	until(t, func() bool {
+	waittest.Eventually(t, "the purchase is completed", func() bool {
 		return r.send(t, ann, "GET", a.header.Get("Location"), "").body["status"] == "completed"
 	})
 	// The second answer changes nothing.
@@ -93,13 +94,13 @@ func TestTheSweeperSendsWhatWasNeverSent(t *testing.T) {
 	}
 	// Nobody is there at all.
 	s.nats.Stop()
-	until(t, func() bool { return strings.Contains(r.metrics(t), "\nnats_connected 0") })
+	waittest.Eventually(t, "NATS is missed", func() bool { return strings.Contains(r.metrics(t), "\nnats_connected 0") })
 	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 202 {
 		t.Fatal(a)
 	}
 	s.nats.Start()
 	b := newBilling(t, s, settled)
-	until(t, func() bool {
+	waittest.Eventually(t, "both are completed", func() bool {
 		return s.number(t, `SELECT count(*) FROM catalog.purchases WHERE status = 'completed'`) == 2
 	})
 	if !strings.Contains(r.metrics(t), "\ncatalog_purchases_resent_total ") {
@@ -134,7 +135,7 @@ func TestTooManyPending(t *testing.T) {
 		if c.status == 202 && !c.repeat && a.code() == "overloaded" {
 			// A purchase that was made while the count was taken counts twice until
 			// the next one, a second later: never too few, and a repeat is never refused.
-			until(t, func() bool { a = buy(c.who, c.key); return a.code() != "overloaded" })
+			waittest.Eventually(t, "there is room", func() bool { a = buy(c.who, c.key); return a.code() != "overloaded" })
 		}
 		if a.status != c.status || (a.status == 503 && (a.code() != "overloaded" || a.header.Get("Retry-After") == "")) {
 			t.Errorf("key %s: %s, want %d", c.key, a, c.status)
@@ -145,7 +146,7 @@ func TestTooManyPending(t *testing.T) {
 	for _, m := range b.heard() {
 		b.answer(t, m.header.Get(wire.HeaderReply), about(m.PurchaseID, settled(m.PurchaseRequested)))
 	}
-	until(t, func() bool { return buy(ann, "3").status != 503 })
+	waittest.Eventually(t, "there is room again", func() bool { return buy(ann, "3").status != 503 })
 	if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != 4 {
 		t.Errorf("%d purchases, want 4", n)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"lavka/libs/config"
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -61,10 +62,10 @@ func TestWhatIsUnderWayIsFinished(t *testing.T) {
 		}
 		result <- a
 	}()
-	until(t, func() bool { return len(b.heard()) == 1 })
+	waittest.Eventually(t, "billing is asked", func() bool { return len(b.heard()) == 1 })
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	until(t, func() bool {
+	waittest.Eventually(t, "it says that it drains", func() bool {
 		resp, err := http.Get(r.internal + "/readyz")
 		if err != nil {
 			return false

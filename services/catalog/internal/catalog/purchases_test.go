@@ -11,6 +11,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
+
+	"lavka/libs/waittest"
 )
 
 // memory is a store that lets a group go on when the gate is open.
@@ -136,7 +138,7 @@ func TestAFullQueue(t *testing.T) {
 		<-m.begun
 	}
 	taken = append(taken, buy(t.Context(), s, ""))
-	until(t, func() bool { return s.OrdersWaiting() == 1 })
+	waittest.Eventually(t, "one order waits", func() bool { return s.OrdersWaiting() == 1 })
 	if p, err := s.Buy(t.Context(), Order{UserID: 5, ProductID: 1, BillID: 1}); code(err) != "overloaded" || p.Purchase.Title != "" {
 		t.Errorf("without a key: %v", err)
 	}
@@ -181,7 +183,7 @@ func TestRepeatsWaitTogetherAndAskOnce(t *testing.T) {
 	for range 9 {
 		results = append(results, buy(t.Context(), s, "k"))
 	}
-	until(t, func() bool {
+	waittest.Eventually(t, "all ten wait", func() bool {
 		s.waiters.mu.Lock()
 		defer s.waiters.mu.Unlock()
 		return s.waiters.by[purchase].waiting == 10
@@ -265,20 +267,5 @@ func TestSweeperSendsNothingWhileNATSIsAway(t *testing.T) {
 	w.refuse = errors.New("gone again")
 	if sent, err := s.runOnce(t.Context()); sent != 0 || !errors.Is(err, w.refuse) {
 		t.Errorf("%d sent, %v", sent, err)
-	}
-}
-
-// until waits for what another goroutine is about to do.
-func until(t *testing.T, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	timeout := time.After(10 * time.Second)
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatal("it never came to be")
-		}
 	}
 }
