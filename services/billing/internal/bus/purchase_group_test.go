@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
 
@@ -75,7 +76,7 @@ func TestAGroupThatCannotBeUnderstoodIsKept(t *testing.T) {
 	d := newDesk(t)
 	good, bad := d.request(1, 10, 5), d.request(1, 10, 0)
 	d.send(good, bad)
-	d.until("it is kept", func() bool { return len(d.rejected()) == 1 })
+	waittest.Eventually(t, "it is kept", func() bool { return len(d.rejected()) == 1 })
 	if r := d.rejected()[0]; r.PurchaseID != nil {
 		t.Errorf("kept %+v", r)
 	}

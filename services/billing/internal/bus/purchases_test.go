@@ -23,6 +23,7 @@ import (
 	"lavka/libs/natstest"
 	"lavka/libs/pg"
 	"lavka/libs/pgtest"
+	"lavka/libs/waittest"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/bus"
@@ -90,7 +91,7 @@ func newDesk(t *testing.T) *desk {
 
 	d.user(1, "active", 1)
 	d.credit(1, 1, 10, 100_000)
-	d.until("the stream is there", func() bool {
+	waittest.Eventually(t, "the stream is there", func() bool {
 		_, err := d.js.Consumer(t.Context(), wire.StreamPurchases, wire.ConsumerPurchases)
 		return err == nil
 	})
@@ -103,7 +104,7 @@ func (d *desk) user(id int64, status string, version int64) {
 	d.must(err)
 	_, err = d.js.Publish(d.t.Context(), fmt.Sprint(wire.SubjectChanged, ".", id), data)
 	d.must(err)
-	d.until("the user is known", func() bool {
+	waittest.Eventually(d.t, "the user is known", func() bool {
 		c, err := d.store.Customer(d.t.Context(), id)
 		d.must(err)
 		return c != nil && c.Version >= version
@@ -151,7 +152,7 @@ func (d *desk) answer() wire.PurchaseAnswered {
 // drained waits until NATS has nothing left to deliver, and nothing unacknowledged.
 func (d *desk) drained() {
 	d.t.Helper()
-	d.until("the stream is empty", func() bool {
+	waittest.Eventually(d.t, "the stream is empty", func() bool {
 		s, err := d.js.Stream(d.t.Context(), wire.StreamPurchases)
 		return err == nil && s.CachedInfo().State.Msgs == 0
 	})
@@ -170,19 +171,6 @@ func (d *desk) exec(sql string, args ...any) {
 	_, err = conn.Exec(d.t.Context(), sql, args...)
 	d.must(err)
 	d.must(conn.Close(d.t.Context()))
-}
-
-func (d *desk) until(what string, reached func() bool) {
-	d.t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(limit); !reached(); {
-		select {
-		case <-end:
-			d.t.Fatalf("waited %v until %s", limit, what)
-		case <-tick.C:
-		}
-	}
 }
 
 func (d *desk) must(err error) {
@@ -266,7 +254,7 @@ func TestAMessageThatCannotBeUnderstoodIsKeptAndNeverTriedAgain(t *testing.T) {
 	d.sendRaw([]byte(`not JSON`))
 	d.sendRaw(bad)
 	// They are kept side by side: any may be the first.
-	d.until("both are kept", func() bool { r := d.rejected(); return len(r) == 2 && r[0].Times+r[1].Times == 3 })
+	waittest.Eventually(t, "both are kept", func() bool { r := d.rejected(); return len(r) == 2 && r[0].Times+r[1].Times == 3 })
 	d.drained()
 	for _, r := range d.rejected() {
 		if nameless := r.PurchaseID == nil; nameless != (r.Times == 2) || !nameless && *r.PurchaseID != id {
@@ -323,7 +311,7 @@ func poisonous(t *testing.T, size int) {
 		}
 		delete(left, a.PurchaseID)
 	}
-	d.until("it is kept", func() bool { return len(d.rejected()) == 1 })
+	waittest.Eventually(t, "it is kept", func() bool { return len(d.rejected()) == 1 })
 	if r := d.rejected()[0]; *r.PurchaseID != poison.PurchaseID {
 		t.Errorf("kept %+v", r)
 	}
@@ -341,7 +329,7 @@ func TestNATSLosesEverything(t *testing.T) {
 	d.server.Stop()
 	d.server.Wipe()
 	d.server.Start()
-	d.until("billing has made the stream again", func() bool {
+	waittest.Eventually(t, "billing has made the stream again", func() bool {
 		_, err := d.js.PublishMsg(t.Context(), &nats.Msg{Subject: wire.SubjectRequested, Data: mustEncode(t, before), Header: nats.Header{wire.HeaderReply: {d.inbox}}})
 		return err == nil
 	})
@@ -366,7 +354,7 @@ func TestTheConsumerIsDeleted(t *testing.T) {
 	}
 	d.must(d.js.DeleteStream(t.Context(), wire.StreamPurchases))
 	m = d.request(1, 10, 5)
-	d.until("the stream is there again", func() bool {
+	waittest.Eventually(t, "the stream is there again", func() bool {
 		_, err := d.js.PublishMsg(t.Context(), &nats.Msg{Subject: wire.SubjectRequested, Data: mustEncode(t, m), Header: nats.Header{wire.HeaderReply: {d.inbox}}})
 		return err == nil
 	})

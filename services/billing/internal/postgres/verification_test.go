@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lavka/libs/waittest"
 	"lavka/services/billing/internal/postgres"
 )
 
@@ -29,14 +30,7 @@ func (s *shop) shown(t *testing.T) map[string]float64 {
 		}
 	})
 	shown := map[string]float64{}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for limit := time.After(30 * time.Second); len(shown) == 0; {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatal("nothing is shown")
-		}
+	waittest.Eventually(t, "something is shown", func() bool {
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -44,7 +38,8 @@ func (s *shop) shown(t *testing.T) map[string]float64 {
 		for _, f := range families {
 			shown[f.GetName()] = f.Metric[0].Gauge.GetValue()
 		}
-	}
+		return len(shown) > 0
+	})
 	return shown
 }
 
