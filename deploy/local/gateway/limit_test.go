@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"lavka/libs/waittest"
 )
 
 func TestConnectionLimit(t *testing.T) {
@@ -35,7 +37,7 @@ func TestConnectionLimit(t *testing.T) {
 		t.Errorf("%v", resp.Header)
 	}
 	held[0].Close()
-	eventually(t, "there is room again", func() bool { resp, _ := raw(t, addr, request); return resp.StatusCode == 200 })
+	waittest.Eventually(t, "there is room again", func() bool { resp, _ := raw(t, addr, request); return resp.StatusCode == 200 })
 }
 
 // Clients that send a byte a second are let go within the limits, however many they are, and keep nobody else from being served.

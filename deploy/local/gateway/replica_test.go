@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"lavka/libs/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -61,19 +63,6 @@ func (f *fake) idleConnections() int {
 	return len(f.idle)
 }
 
-func eventually(t *testing.T, what string, reached func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(60 * time.Second); !reached(); {
-		select {
-		case <-end:
-			t.Fatalf("not within 60 s: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // answering lists, sorted, which replicas a row of purchases went to.
 func answering(t *testing.T, addr string) string {
 	t.Helper()
@@ -103,13 +92,13 @@ func TestOnlyReadyReplicasAreAsked(t *testing.T) {
 		t.Errorf("nobody is ready, so anybody is asked, and %q answered", got)
 	}
 	a.health.Store(200)
-	eventually(t, "requests go to the only ready one", goTo("a"))
+	waittest.Eventually(t, "requests go to the only ready one", goTo("a"))
 	c.health.Store(200)
-	eventually(t, "requests go to both who are", goTo("a c"))
+	waittest.Eventually(t, "requests go to both who are", goTo("a c"))
 	a.health.Store(0)
-	eventually(t, "nobody asks one whose health is silent", goTo("c"))
+	waittest.Eventually(t, "nobody asks one whose health is silent", goTo("c"))
 	c.health.Store(503)
-	eventually(t, "anybody is asked again", goTo("a b c"))
+	waittest.Eventually(t, "anybody is asked again", goTo("a b c"))
 }
 
 // The gateway lets go of a replica that drains before the replica lets go of the gateway.
@@ -117,11 +106,11 @@ func TestNoConnectionIsKeptToOneThatIsNotReady(t *testing.T) {
 	t.Parallel()
 	a := newFake(t, "a", 200)
 	addr := front(t, map[string][]Replica{"catalog": {a.Replica}})
-	eventually(t, "it is asked for its health", func() bool { return a.probes.Load() > 2 })
+	waittest.Eventually(t, "it is asked for its health", func() bool { return a.probes.Load() > 2 })
 	answering(t, addr)
-	eventually(t, "connections are kept for the next requests", func() bool { return a.idleConnections() > 0 })
+	waittest.Eventually(t, "connections are kept for the next requests", func() bool { return a.idleConnections() > 0 })
 	a.health.Store(503)
-	eventually(t, "its connections are closed", func() bool { return a.idleConnections() == 0 })
+	waittest.Eventually(t, "its connections are closed", func() bool { return a.idleConnections() == 0 })
 }
 
 func TestAReadyReplicaThatIsGone(t *testing.T) {
@@ -129,7 +118,7 @@ func TestAReadyReplicaThatIsGone(t *testing.T) {
 	gone, notReady := newFake(t, "gone", 200), newFake(t, "b", 503)
 	gone.Addr = closedAddr(t) // its health is that of a moment ago
 	addr := front(t, map[string][]Replica{"catalog": {gone.Replica, notReady.Replica}})
-	eventually(t, "both are asked for their health", func() bool { return gone.probes.Load() > 2 && notReady.probes.Load() > 2 })
+	waittest.Eventually(t, "both are asked for their health", func() bool { return gone.probes.Load() > 2 && notReady.probes.Load() > 2 })
 	if got := answering(t, addr); got != "b" {
 		t.Errorf("%q answered", got)
 	}
@@ -139,7 +128,7 @@ func TestProbesEndWithTheGateway(t *testing.T) {
 	t.Parallel()
 	a, silent := newFake(t, "a", 200), newFake(t, "b", 0)
 	_, g := frontWith(t, map[string][]Replica{"catalog": {a.Replica, silent.Replica}}, func(*Gateway) {})
-	eventually(t, "they are asked", func() bool { return a.probes.Load() > 2 && silent.probes.Load() > 0 })
+	waittest.Eventually(t, "they are asked", func() bool { return a.probes.Load() > 2 && silent.probes.Load() > 0 })
 	if err := g.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"lavka/libs/waittest"
 )
 
 // authWith is an auth whose administrator has a password; without one it answers 503.
@@ -50,7 +52,7 @@ func TestSettleAdmin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, out := t.TempDir(), &logs{}
+			dir, out := t.TempDir(), &waittest.Text{}
 			s := &Stack{
 				AdminLogin: "admin", AdminPassword: c.password, AdminPasswordMadeUp: c.password == made,
 				cfg:      Config{DataDir: dir, Log: slog.New(slog.NewTextHandler(out, nil))},

@@ -14,6 +14,7 @@ import (
 
 	"lavka/deploy/nats"
 	"lavka/libs/freeport"
+	"lavka/libs/waittest"
 )
 
 func TestSecretsAreKept(t *testing.T) {
@@ -319,11 +320,7 @@ func TestNATSThatIsNotWellIsStartedAgain(t *testing.T) {
 	if err := first.DisableJetStream(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(time.Minute); !n.current().JetStreamEnabled(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("JetStream stays off")
-		}
-	}
+	waittest.Eventually(t, "JetStream is on again", func() bool { return n.current().JetStreamEnabled() })
 	n.Stop()
 	if n.current() != nil {
 		t.Error("it runs after its stop")

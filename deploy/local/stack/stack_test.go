@@ -2,7 +2,6 @@ package stack
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,36 +14,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
+
+	"lavka/libs/waittest"
 )
 
-// logs is what a shop says.
-type logs struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func open(t *testing.T, cfg Config) (*Stack, *logs) {
+func open(t *testing.T, cfg Config) (*Stack, *waittest.Text) {
 	t.Helper()
-	out := &logs{}
+	out := &waittest.Text{}
 	cfg.Volatile, cfg.Output, cfg.Log = true, out, slog.New(slog.NewTextHandler(out, nil))
 	s, err := Start(t.Context(), cfg)
 	if err != nil {
@@ -256,28 +238,22 @@ func TestWhatDiesComesBack(t *testing.T) {
 
 func awaitDatabase(ctx context.Context, t *testing.T, s *Stack) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	waittest.Eventually(t, "the database takes connections", func() bool {
 		conn, err := pgx.Connect(ctx, s.DatabaseURL(Auth))
-		if err == nil {
-			if err := conn.Close(ctx); err != nil {
-				t.Fatal(err)
-			}
-			return
+		if err != nil {
+			return false
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if err := conn.Close(ctx); err != nil {
 			t.Fatal(err)
 		}
-	}
+		return true
+	})
 }
 
 func TestBrokenServiceStopsTheStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	out := &logs{}
+	out := &waittest.Text{}
 	cfg := Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data"), Volatile: true, Output: out, Catalog: Service{Env: map[string]string{"BROKEN": "1"}}}
 	_, err := Start(t.Context(), cfg)
 	if err == nil || !strings.Contains(err.Error(), "catalog ended before it was ready (exit status 1); it last said: I am broken") || strings.Contains(err.Error(), "\n") {
