@@ -3,7 +3,6 @@ package catalog
 import (
 	"errors"
 	"testing"
-	"time"
 )
 
 func TestRoom(t *testing.T) {
@@ -46,21 +45,5 @@ func TestRoom(t *testing.T) {
 	}
 	if b.total != 0 || len(b.users) != 0 {
 		t.Errorf("%d and %v are left after a count that nothing disturbed", b.total, b.users)
-	}
-}
-
-func TestBackOff(t *testing.T) {
-	t.Parallel()
-	for claimed, want := range []time.Duration{3, 6, 12, 20, 20, 20} {
-		want *= time.Second
-		if got := BackOff(claimed, 0); got != want {
-			t.Errorf("claim %d: %v, want %v", claimed, got, want)
-		}
-		if got := BackOff(claimed, 1); got != want+want/4 || got > 25*time.Second {
-			t.Errorf("claim %d with all the jitter: %v", claimed, got)
-		}
-	}
-	if got := BackOff(1_000_000, 0.5); got > 25*time.Second || got < 20*time.Second {
-		t.Errorf("in the end %v", got)
 	}
 }

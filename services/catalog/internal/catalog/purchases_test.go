@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 
 	"lavka/libs/waittest"
 )
@@ -250,22 +249,5 @@ func TestABuyerWhoLeavesHasBoughtAllTheSame(t *testing.T) {
 	}
 	if asked := <-w.sent; asked != id(1) {
 		t.Errorf("billing was asked for %v", asked)
-	}
-}
-
-func TestSweeperSendsNothingWhileNATSIsAway(t *testing.T) {
-	t.Parallel()
-	m, w := &memory{rows: map[uuid.UUID]Purchase{id(1): {ID: id(1)}}}, &wire{away: true, sent: make(chan uuid.UUID, 1)}
-	s := &Sweeper{Store: m, Requests: w, Metrics: NewMetrics(prometheus.NewRegistry()), Batch: 10, Limiter: rate.NewLimiter(rate.Inf, 1)}
-	if sent, err := s.runOnce(t.Context()); sent != 0 || err != nil {
-		t.Errorf("%d sent, %v", sent, err)
-	}
-	w.away = false
-	if sent, err := s.runOnce(t.Context()); sent != 1 || err != nil || <-w.sent != id(1) {
-		t.Errorf("%d sent, %v", sent, err)
-	}
-	w.refuse = errors.New("gone again")
-	if sent, err := s.runOnce(t.Context()); sent != 0 || !errors.Is(err, w.refuse) {
-		t.Errorf("%d sent, %v", sent, err)
 	}
 }
