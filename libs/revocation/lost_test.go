@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"net/url"
 	"sync"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/libs/natsconn"
+	"lavka/libs/relaytest"
 	"lavka/libs/revocation"
 	"lavka/libs/waittest"
 )
@@ -26,8 +26,8 @@ func TestNewsThatWentDownWithTheConnectionIsHeard(t *testing.T) {
 	f.makeStream()
 	f.say(1, 1, 1)
 	f.say(2, 1, 1)
-	link := newLink(t, f.nats.URL)
-	nc, err := natsconn.Connect(link.url, "victim", slog.New(slog.DiscardHandler), func() {})
+	link, url := newLink(t, f.nats.URL)
+	nc, err := natsconn.Connect(url, "victim", slog.New(slog.DiscardHandler), func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,72 +55,56 @@ func TestNewsThatWentDownWithTheConnectionIsHeard(t *testing.T) {
 	if v.Revoked(2, 1) {
 		t.Fatal("nothing was lost, so this test shows nothing")
 	}
-	link.cut()
+	link.Reset()
 	waittest.Eventually(t, "the news that was lost", func() bool { return v.Revoked(2, 1) })
 }
 
-// link is a TCP proxy in front of a server, which can swallow what the server
-// says and cut its connections.
+// link is a way to a server, which can swallow what the server says.
 type link struct {
-	url      string
-	server   string
-	listener net.Listener
+	*relaytest.Relay
 
 	mu     sync.Mutex
-	conns  []net.Conn
 	victim []byte        // swallow from here on when the server says this
 	lost   chan struct{} // closed then
-	works  sync.WaitGroup
 }
 
-func newLink(t *testing.T, server string) *link {
+// newLink lays a link, and gives the URL that leads along it.
+func newLink(t *testing.T, server string) (*link, string) {
 	t.Helper()
 	u, err := url.Parse(server)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &link{server: u.Host}
-	if l.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	l := &link{}
+	if l.Relay, err = relaytest.New(u.Host, l.serve); err != nil {
 		t.Fatal(err)
 	}
-	l.url = "nats://" + l.listener.Addr().String()
-	l.works.Go(l.accept)
 	t.Cleanup(func() {
-		l.listener.Close()
-		l.cut()
-		l.works.Wait()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	return l
-}
-
-func (l *link) accept() {
-	for {
-		client, err := l.listener.Accept()
-		if err != nil {
-			return
-		}
-		server, err := net.Dial("tcp", l.server)
-		if err != nil {
-			client.Close()
-			continue
-		}
-		l.mu.Lock()
-		l.conns = append(l.conns, client, server)
-		l.mu.Unlock()
-		l.works.Go(func() {
-			// Both ends are closed by cut; whichever error comes first ends it.
-			_, _ = io.Copy(server, client)
-		})
-		l.works.Go(func() { l.deliver(client, server) })
+	through, err := l.Through(server)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return l, through
 }
 
-func (l *link) deliver(client, server net.Conn) {
+func (l *link) serve(p *relaytest.Pair) {
+	server, err := p.Dial()
+	if err != nil {
+		return
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer p.Reset()
+	// Whichever side goes first ends it.
+	asking.Go(func() { _, _ = io.Copy(server, p.Client); p.Reset() })
 	swallowing := false
 	for buf := make([]byte, 64<<10); ; {
 		n, err := server.Read(buf)
 		if err != nil {
-			client.Close()
 			return
 		}
 		l.mu.Lock()
@@ -132,7 +116,7 @@ func (l *link) deliver(client, server net.Conn) {
 		if swallowing {
 			continue
 		}
-		if _, err := client.Write(buf[:n]); err != nil {
+		if _, err := p.Client.Write(buf[:n]); err != nil {
 			return
 		}
 	}
@@ -144,13 +128,4 @@ func (l *link) swallow(victim []byte) (lost <-chan struct{}) {
 	defer l.mu.Unlock()
 	l.victim, l.lost = victim, make(chan struct{})
 	return l.lost
-}
-
-func (l *link) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range l.conns {
-		c.Close()
-	}
-	l.conns = nil
 }

@@ -3,11 +3,12 @@ package postgres_test
 import (
 	"bytes"
 	"io"
-	"net"
 	"net/url"
 	"slices"
 	"sync"
 	"testing"
+
+	"lavka/libs/relaytest"
 )
 
 // fate is what becomes of a connection that says COMMIT.
@@ -21,16 +22,13 @@ const (
 
 // proxy stands before Postgres and cuts connections at the worst moment.
 type proxy struct {
-	listener net.Listener
-	server   string
-	running  sync.WaitGroup
+	*relaytest.Relay
+	t *testing.T
 
 	mu      sync.Mutex
 	fates   []fate // of the next COMMITs; passes when there are no more
 	thenOff bool   // takes no connections once a COMMIT was cut
-	off     bool
 	commits int
-	open    map[net.Conn]bool
 }
 
 // newProxy starts a proxy and returns a database URL that leads through it.
@@ -40,22 +38,16 @@ func newProxy(t *testing.T, databaseURL string) (*proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{server: u.Host, open: map[net.Conn]bool{}}
-	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	p := &proxy{t: t}
+	if p.Relay, err = relaytest.New(u.Host, p.serve); err != nil {
 		t.Fatal(err)
 	}
-	u.Host = p.listener.Addr().String()
-	p.running.Go(p.accept)
-	t.Cleanup(func() {
-		p.listener.Close()
-		p.mu.Lock()
-		for c := range p.open {
-			c.Close()
-		}
-		p.mu.Unlock()
-		p.running.Wait()
-	})
-	return p, u.String()
+	t.Cleanup(func() { p.check(p.Close()) })
+	through, err := p.Through(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, through
 }
 
 // next says what becomes of the next COMMITs.
@@ -65,12 +57,16 @@ func (p *proxy) next(thenOff bool, fates ...fate) {
 	p.fates, p.thenOff, p.commits = fates, thenOff, 0
 }
 
-func (p *proxy) switchOff(off bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.off = off
-	for c := range p.open {
-		c.Close()
+func (p *proxy) switchOff() {
+	p.check(p.Shut())
+	p.Reset()
+}
+
+func (p *proxy) switchOn() { p.check(p.Open()) }
+
+func (p *proxy) check(err error) {
+	if err != nil {
+		p.t.Error(err)
 	}
 }
 
@@ -80,65 +76,34 @@ func (p *proxy) seen() int {
 	return p.commits
 }
 
-func (p *proxy) accept() {
-	for {
-		client, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		if !p.keep(client) {
-			client.Close()
-			continue
-		}
-		p.running.Go(func() { p.serve(client) })
-	}
-}
-
-func (p *proxy) keep(c net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.off {
-		p.open[c] = true
-	}
-	return !p.off
-}
-
-func (p *proxy) serve(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", p.server)
+func (p *proxy) serve(pair *relaytest.Pair) {
+	server, err := pair.Dial()
 	if err != nil {
 		return
 	}
-	defer server.Close()
-	if !p.keep(server) {
-		return
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer pair.Reset()
+	read := func(from io.Reader) <-chan []byte {
+		chunks := make(chan []byte)
+		reading.Go(func() {
+			defer close(chunks)
+			for {
+				b := make([]byte, 64<<10)
+				n, err := from.Read(b)
+				if err != nil {
+					return
+				}
+				select {
+				case chunks <- b[:n]:
+				case <-pair.Gone():
+					return
+				}
+			}
+		})
+		return chunks
 	}
-	answers := make(chan []byte)
-	p.running.Go(func() {
-		defer close(answers)
-		for {
-			b := make([]byte, 64<<10)
-			n, err := server.Read(b)
-			if err != nil {
-				return
-			}
-			answers <- b[:n]
-		}
-	})
-	requests := make(chan []byte)
-	p.running.Go(func() {
-		defer close(requests)
-		for {
-			b := make([]byte, 64<<10)
-			n, err := client.Read(b)
-			if err != nil {
-				return
-			}
-			requests <- b[:n]
-		}
-	})
-	defer drain(answers, server)
-	defer drain(requests, client)
+	requests, answers := read(pair.Client), read(server)
 	var commits commits
 	for {
 		select {
@@ -146,7 +111,7 @@ func (p *proxy) serve(client net.Conn) {
 			if !ok {
 				return
 			}
-			if _, err := client.Write(b); err != nil {
+			if _, err := pair.Client.Write(b); err != nil {
 				return
 			}
 		case b, ok := <-requests:
@@ -183,13 +148,6 @@ func (c *commits) in(b []byte) bool {
 	return bytes.Contains(b, []byte("commit\x00")) || c.name != nil && bytes.Contains(b, slices.Concat([]byte{0}, c.name, []byte{0}))
 }
 
-// drain lets a reader end.
-func drain(from <-chan []byte, c io.Closer) {
-	c.Close()
-	for range from {
-	}
-}
-
 func (p *proxy) decide() fate {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +158,7 @@ func (p *proxy) decide() fate {
 	f := p.fates[0]
 	p.fates = p.fates[1:]
 	if f != passes && p.thenOff {
-		p.off = true
+		p.check(p.Shut())
 	}
 	return f
 }

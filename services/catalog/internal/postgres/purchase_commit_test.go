@@ -79,7 +79,7 @@ func TestNothingIsBoughtWhenTheDatabaseIsAway(t *testing.T) {
 	tea := s.product(t, "tea", 350)
 	away, url := newProxy(t, s.db.URL("catalog"))
 	replica := openStore(t, url)
-	away.switchOff(true)
+	away.switchOff()
 	p := problem.From(place(t, replica, order(1, tea.ID, ""))[0].Err)
 	if p.Code != "unavailable" || p.Kind != problem.Unavailable || p.RetryAfter == 0 {
 		t.Errorf("placing: %v", p)
@@ -93,13 +93,13 @@ func TestNothingIsBoughtWhenTheDatabaseIsAway(t *testing.T) {
 	if problem.From(err).Code != "unavailable" {
 		t.Errorf("reading: %v", err)
 	}
-	away.switchOff(false)
+	away.switchOn()
 	if got := place(t, replica, order(1, tea.ID, "k"))[0]; got.Err != nil || got.Replayed {
 		t.Errorf("afterwards: %+v", got)
 	}
 	// Sessions that a restart has ended are replaced unseen.
-	away.switchOff(true)
-	away.switchOff(false)
+	away.switchOff()
+	away.switchOn()
 	if got := place(t, replica, order(1, tea.ID, "k2"))[0]; got.Err != nil || got.Replayed {
 		t.Errorf("with dead sessions: %+v", got)
 	}

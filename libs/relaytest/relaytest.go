@@ -1,6 +1,6 @@
-// Package relay is what the faulty wires have in common: an address of their
+// Package relaytest is what faulty wires have in common: an address of their
 // own in front of a server, and two connections for each client.
-package relay
+package relaytest
 
 import (
 	"errors"
