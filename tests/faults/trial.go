@@ -73,6 +73,13 @@ type outcome struct {
 	wrong    []check.Violation
 }
 
+// add notes what is wrong, if anything is.
+func (o *outcome) add(invariant string, err error) {
+	if err != nil {
+		o.wrong = append(o.wrong, check.Violation{Invariant: invariant, What: err.Error()})
+	}
+}
+
 // try lets faults strike a shop under load, and judges. An error means that the
 // trial itself failed.
 func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault) (o outcome, err error) {
@@ -81,7 +88,7 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	t := &trial{shop: s, r: rand.New(rand.NewPCG(seed, 0)), long: long, mixed: len(faults) > 1}
 	t.world, err = s.newWorld(ctx, seed)
 	if errors.Is(err, load.ErrUnheardOf) {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "j", What: err.Error()})
+		o.add("j", err)
 		return o, nil
 	}
 	if err != nil {
@@ -110,47 +117,53 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	unload()
 	running.Wait()
 
-	limit, cancelFinish := context.WithDeadline(ctx, healed.Add(definiteIn))
-	defer cancelFinish()
-	if err := t.everyReplicaServes(limit); err != nil {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: fmt.Sprintf("%v after healing: %v", definiteIn, err)})
-	}
-	if err := t.world.Finish(limit); err != nil {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "c", What: fmt.Sprintf("%v after healing: %v", definiteIn, err)})
-	}
-	if err := s.atRest(limit, from, to); err != nil {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "c", What: err.Error()})
-	}
-	o.definite = time.Since(healed)
-	if struck != nil {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: struck.Error()})
-	}
+	t.settle(ctx, healed, &o)
+	o.add("promise", struck)
 	if now := s.pids(kills); !maps.Equal(now, processes) {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "promise", What: fmt.Sprintf("services have ended that nobody has killed: they were %v and are %v", processes, now)})
+		o.add("promise", fmt.Errorf("services have ended that nobody has killed: they were %v and are %v", processes, now))
 	}
 	var unbalanced []string
 	o.looks, unbalanced = watcher.Stop()
 	for _, what := range unbalanced {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "e", What: "while in use: " + what})
+		o.add("e", errors.New("while in use: "+what))
 	}
-	b, err := books.Read(ctx, s.AdminDatabaseURL(), from, to)
+	err = t.judge(ctx, opts, &o)
+	return o, err
+}
+
+// settle waits until every outcome is known, which must be soon after healing.
+func (t *trial) settle(ctx context.Context, healed time.Time, o *outcome) {
+	ctx, cancel := context.WithDeadline(ctx, healed.Add(definiteIn))
+	defer cancel()
+	late := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("%v after healing: %w", definiteIn, err)
+	}
+	o.add("promise", late(t.everyReplicaServes(ctx)))
+	o.add("c", late(t.world.Finish(ctx)))
+	o.add("c", late(t.atRest(ctx)))
+	o.definite = time.Since(healed)
+}
+
+// judge holds what was answered against the books.
+func (t *trial) judge(ctx context.Context, opts check.Options, o *outcome) error {
+	from, to := t.world.Range()
+	b, err := books.Read(ctx, t.AdminDatabaseURL(), from, to)
 	if err != nil {
-		return o, err
+		return err
 	}
 	if o.looks == 0 {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "e", What: "nobody could look at the ledger while it was in use"})
+		o.add("e", errors.New("nobody could look at the ledger while it was in use"))
 	}
-	h := s.rec.History().Within(from, to)
+	h := t.rec.History().Within(from, to)
 	o.calls = calls(h)
-	opts.ReadsFrom = s.failedOver
+	opts.ReadsFrom = t.failedOver
 	o.wrong = append(o.wrong, check.Check(h, b, opts)...)
-	if err := s.verify(ctx); err != nil {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "i", What: err.Error()})
-	}
-	if err := s.complaints(); err != nil {
-		o.wrong = append(o.wrong, check.Violation{Invariant: "output", What: err.Error()})
-	}
-	return o, nil
+	o.add("i", t.verify(ctx))
+	o.add("output", t.complaints())
+	return nil
 }
 
 // strikeAll lets all faults strike at once, under load before and after, and
@@ -176,13 +189,14 @@ func (t *trial) strikeAll(ctx context.Context, faults []fault) (healed time.Time
 
 // atRest waits until no purchase is pending, and billing knows the users as
 // auth does.
-func (s *shop) atRest(ctx context.Context, from, to int64) error {
+func (t *trial) atRest(ctx context.Context) error {
+	from, to := t.world.Range()
 	wrong := errors.New("the database does not say whether anything is pending")
 	for {
-		pending, err := value[int](ctx, s, `SELECT count(*) FROM catalog.purchases WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2`, from, to)
+		pending, err := value[int](ctx, t.shop, `SELECT count(*) FROM catalog.purchases WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2`, from, to)
 		var late int
 		if err == nil {
-			late, err = value[int](ctx, s, `SELECT count(*) FROM auth.users u LEFT JOIN billing.customers c ON c.user_id = u.id WHERE c.version IS DISTINCT FROM u.version`)
+			late, err = value[int](ctx, t.shop, `SELECT count(*) FROM auth.users u LEFT JOIN billing.customers c ON c.user_id = u.id WHERE c.version IS DISTINCT FROM u.version`)
 		}
 		switch {
 		case err == nil && pending+late == 0:
@@ -193,7 +207,7 @@ func (s *shop) atRest(ctx context.Context, from, to int64) error {
 			wrong = err
 		}
 		if last(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("%v after healing: %w", definiteIn, wrong)
+			return wrong
 		}
 	}
 }
