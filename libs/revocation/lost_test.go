@@ -96,11 +96,7 @@ func (l *link) serve(p *relaytest.Pair) {
 	if err != nil {
 		return
 	}
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	defer p.Reset()
-	// Whichever side goes first ends it.
-	asking.Go(func() { _, _ = io.Copy(server, p.Client); p.Reset() })
+	go func() { _, _ = io.Copy(server, p.Client); p.Reset() }() // whichever side goes first ends it
 	swallowing := false
 	for buf := make([]byte, 64<<10); ; {
 		n, err := server.Read(buf)

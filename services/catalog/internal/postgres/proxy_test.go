@@ -81,29 +81,9 @@ func (p *proxy) serve(pair *relaytest.Pair) {
 	if err != nil {
 		return
 	}
-	var reading sync.WaitGroup
-	defer reading.Wait()
-	defer pair.Reset()
-	read := func(from io.Reader) <-chan []byte {
-		chunks := make(chan []byte)
-		reading.Go(func() {
-			defer close(chunks)
-			for {
-				b := make([]byte, 64<<10)
-				n, err := from.Read(b)
-				if err != nil {
-					return
-				}
-				select {
-				case chunks <- b[:n]:
-				case <-pair.Gone():
-					return
-				}
-			}
-		})
-		return chunks
-	}
-	requests, answers := read(pair.Client), read(server)
+	requests, answers := make(chan []byte), make(chan []byte)
+	go read(pair, pair.Client, requests)
+	go read(pair, server, answers)
 	var commits commits
 	for {
 		select {
@@ -132,6 +112,23 @@ func (p *proxy) serve(pair *relaytest.Pair) {
 				<-answers
 				return
 			}
+		}
+	}
+}
+
+// read reads until the pair is gone.
+func read(pair *relaytest.Pair, from io.Reader, to chan<- []byte) {
+	defer close(to)
+	for {
+		b := make([]byte, 64<<10)
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		select {
+		case to <- b[:n]:
+		case <-pair.Gone():
+			return
 		}
 	}
 }
