@@ -17,6 +17,7 @@ const (
 	passes    fate = iota
 	cutBefore      // the server never hears it
 	cutAfter       // the server does it, and its answer is lost
+	offAfter       // it is answered, and that was the last thing heard of the server
 )
 
 // proxy stands before Postgres and cuts connections at the worst moment.
@@ -71,6 +72,18 @@ func (p *proxy) switchOff(off bool) {
 	p.off = off
 	for c := range p.open {
 		c.Close()
+	}
+}
+
+// goOff takes no connections any more and closes all but one.
+func (p *proxy) goOff(but net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.off = true
+	for c := range p.open {
+		if c != but {
+			c.Close()
+		}
 	}
 }
 
@@ -163,8 +176,14 @@ func (p *proxy) serve(client net.Conn) {
 			if _, err := server.Write(b); err != nil {
 				return
 			}
-			if what == cutAfter {
+			switch what {
+			case cutAfter:
 				<-answers
+				return
+			case offAfter:
+				b := <-answers
+				p.goOff(client)
+				client.Write(b) // or it is gone too
 				return
 			}
 		}
