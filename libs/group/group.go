@@ -124,8 +124,12 @@ func (g *Group[T, R]) Recheck() {
 	}
 }
 
-// hold is asked when a worker has taken the first item of its group.
-func (g *Group[T, R]) hold() bool { return g.cfg.Hold(len(g.queue) + 1) }
+// hold is asked when a worker has taken the first item of its group. A full one
+// goes: what it waits for would not come along.
+func (g *Group[T, R]) hold() bool {
+	n := len(g.queue) + 1
+	return n < g.cfg.Max && g.cfg.Hold(n)
+}
 
 // Waiting is the number of items in the queue.
 func (g *Group[T, R]) Waiting() int { return len(g.queue) }
