@@ -27,13 +27,13 @@ var ErrClosed = errors.New("group: closed")
 // Config bounds a Group, and says how it is seen.
 type Config struct {
 	Name     string // of its spans, such as "settle group"
-	Max      int    // items in one group
-	Queue    int    // items that wait for a group
-	InFlight int    // groups that are settled at the same time
+	Max      int    // items in one group; above zero
+	Queue    int    // items that wait for a group; with zero, one is taken only while a worker is idle
+	InFlight int    // groups that are settled at the same time; above zero, or none ever is
 
 	// Hold, where set, says that a group of so many items had better wait for more.
 	// It is asked again with each item that comes and by Recheck, and no group
-	// waits for longer than HoldFor.
+	// waits for longer than HoldFor: with zero, none waits.
 	Hold    func(items int) bool
 	HoldFor time.Duration
 
@@ -69,7 +69,8 @@ type entry[T, R any] struct {
 
 var tracer = otel.Tracer("lavka/libs/group")
 
-// New starts a Group; Close ends it.
+// New starts a Group; Close ends it. It does not check cfg, whose limits are
+// constants of whoever calls.
 func New[T, R any](cfg Config, settle Settle[T, R]) *Group[T, R] {
 	g := &Group[T, R]{cfg: cfg, settle: settle, queue: make(chan entry[T, R], cfg.Queue), enough: make(chan struct{}, 1)}
 	for range cfg.InFlight {

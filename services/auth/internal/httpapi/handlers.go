@@ -18,7 +18,7 @@ import (
 )
 
 // limit bounds a request that waits for the database or for its turn to hash,
-// below the server's own 30 s: the client gets an answer.
+// below the 20 s that any request gets (libs/httpserver).
 const limit = 10 * time.Second
 
 // Handlers answers the contract's operations.
