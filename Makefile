@@ -13,7 +13,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath
 BUILDVCS := -buildvcs=$(shell git status >/dev/null 2>&1 && echo auto || echo false)
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 build: ## Build the services and the launcher into bin/
 	@mkdir -p bin
@@ -33,11 +33,12 @@ compiler:
 	{ $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc libc6-dev; } || \
 		{ echo "install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev) and run make test again"; exit 1; }
 
-# What tests/ builds and reads of other modules is not seen by the cache of test results.
+# What tests/ builds and reads of other modules is not seen by the cache of test results. Most tests wait, for a process or a condition: four at a time in
+# each package, on however few processors.
 test: compiler ## Run every test of every module with the race detector; needs nothing started
 	@failed=; for m in $(MODULES); do \
 		again=; if [ $$m = tests ]; then again=-count=1; fi; \
-		echo "== $$m"; (cd $$m && go test -race -timeout 10m $$again ./...) || failed="$$failed $$m"; \
+		echo "== $$m"; (cd $$m && go test -race -parallel 4 -timeout 10m $$again ./...) || failed="$$failed $$m"; \
 	done; if [ -n "$$failed" ]; then echo "tests fail in:$$failed"; exit 1; fi
 
 # Of the Makefile or its command line only: in the environment, TIME may be anybody's. Before 1.27, Go sometimes ends a time with "context

@@ -205,7 +205,7 @@ func (c Common) ValidateServe() error {
 			missing = append(missing, fmt.Errorf("%s is not set (for example %s)", name, example))
 		}
 	}
-	need("DATABASE_URL", c.DatabaseURL.Reveal(), "postgres://billing:…@127.0.0.1:5432/lavka")
+	need("DATABASE_URL", c.DatabaseURL.Reveal(), "postgres://<service>:…@127.0.0.1:5432/lavka")
 	need("NATS_URL", c.NATSURL.Reveal(), "nats://127.0.0.1:4222")
 	for name, addr := range map[string]string{"HTTP_ADDR": c.HTTPAddr, "INTERNAL_ADDR": c.InternalAddr} {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
@@ -217,6 +217,9 @@ func (c Common) ValidateServe() error {
 	}
 	if c.DrainDelay < 0 || c.DrainDelay > time.Minute {
 		missing = append(missing, fmt.Errorf("DRAIN_DELAY %v is not between 0s and 1m", c.DrainDelay))
+	}
+	if c.ShutdownTimeout < 0 || c.ShutdownTimeout > time.Minute {
+		missing = append(missing, fmt.Errorf("SHUTDOWN_TIMEOUT %v is not between 0s and 1m", c.ShutdownTimeout))
 	}
 	if c.MaxConnections < 1 || c.MaxConnections > 1_000_000 {
 		missing = append(missing, fmt.Errorf("MAX_CONNECTIONS %d is not between 1 and 1000000", c.MaxConnections))

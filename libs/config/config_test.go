@@ -186,6 +186,8 @@ func TestValidateServe(t *testing.T) {
 		"TOKEN_LIFETIME 25h0m0s is": func(c *config.Common) { c.TokenLifetime = 25 * time.Hour },
 		"DRAIN_DELAY -1ns is not":   func(c *config.Common) { c.DrainDelay = -1 },
 		"DRAIN_DELAY 2m0s is not":   func(c *config.Common) { c.DrainDelay = 2 * time.Minute },
+		"SHUTDOWN_TIMEOUT -1ns is":  func(c *config.Common) { c.ShutdownTimeout = -1 },
+		"SHUTDOWN_TIMEOUT 2m0s is":  func(c *config.Common) { c.ShutdownTimeout = 2 * time.Minute },
 		"MAX_CONNECTIONS 0 is not":  func(c *config.Common) { c.MaxConnections = 0 },
 	} {
 		c := good

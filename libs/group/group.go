@@ -27,13 +27,13 @@ var ErrClosed = errors.New("group: closed")
 // Config bounds a Group, and says how it is seen.
 type Config struct {
 	Name     string // of its spans, such as "settle group"
-	Max      int    // items in one group
-	Queue    int    // items that wait for a group
-	InFlight int    // groups that are settled at the same time
+	Max      int    // items in one group; above zero
+	Queue    int    // items that wait for a group; with zero, one is taken only while a worker is idle
+	InFlight int    // groups that are settled at the same time; above zero, or none ever is
 
 	// Hold, where set, says that a group of so many items had better wait for more.
 	// It is asked again with each item that comes and by Recheck, and no group
-	// waits for longer than HoldFor.
+	// waits for longer than HoldFor: with zero, none waits.
 	Hold    func(items int) bool
 	HoldFor time.Duration
 
@@ -69,7 +69,8 @@ type entry[T, R any] struct {
 
 var tracer = otel.Tracer("lavka/libs/group")
 
-// New starts a Group; Close ends it.
+// New starts a Group; Close ends it. It does not check cfg, whose limits are
+// constants of whoever calls.
 func New[T, R any](cfg Config, settle Settle[T, R]) *Group[T, R] {
 	g := &Group[T, R]{cfg: cfg, settle: settle, queue: make(chan entry[T, R], cfg.Queue), enough: make(chan struct{}, 1)}
 	for range cfg.InFlight {
@@ -124,8 +125,12 @@ func (g *Group[T, R]) Recheck() {
 	}
 }
 
-// hold is asked when a worker has taken the first item of its group.
-func (g *Group[T, R]) hold() bool { return g.cfg.Hold(len(g.queue) + 1) }
+// hold is asked when a worker has taken the first item of its group. A full one
+// goes: what it waits for would not come along.
+func (g *Group[T, R]) hold() bool {
+	n := len(g.queue) + 1
+	return n < g.cfg.Max && g.cfg.Hold(n)
+}
 
 // Waiting is the number of items in the queue.
 func (g *Group[T, R]) Waiting() int { return len(g.queue) }

@@ -251,6 +251,29 @@ func TestAGroupIsHeldUntilItIsLargeEnough(t *testing.T) {
 	}
 }
 
+func TestAFullGroupIsNotHeld(t *testing.T) {
+	t.Parallel()
+	begun, end := make(chan int, 10), make(chan struct{})
+	g := group.New(group.Config{Max: 3, Queue: 10, InFlight: 1, HoldFor: time.Hour, Hold: func(items int) bool {
+		return items > 1 // the first goes alone, so that others wait behind it
+	}}, func(_ context.Context, items []int) []int {
+		begun <- len(items)
+		<-end
+		return items
+	})
+	add(t, g, 0)
+	<-begun
+	for i := range 3 {
+		add(t, g, i)
+	}
+	end <- struct{}{}
+	if n := <-begun; n != 3 {
+		t.Errorf("a group of %d began", n)
+	}
+	end <- struct{}{}
+	g.Close()
+}
+
 func add(t *testing.T, g *group.Group[int, int], item int) {
 	t.Helper()
 	if err := g.Add(t.Context(), item, func(int) {}); err != nil {

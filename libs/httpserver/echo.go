@@ -30,9 +30,12 @@ func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registere
 			problem.Write(c.Response(), c.Request(), translate(err, c))
 		}
 	}
-	e.Use(sealed, traced(trusted), measured(registry), logged(log), recovered(log), admitted, limited, plainParameters, bounded(MaxBody))
+	e.Use(sealed, traced(trusted), measured(registry), logged(log), recovered(log), admitted, limited, optionsOfHead, plainParameters, joined, bounded(MaxBody))
 	return e
 }
+
+// ErrClientGone is the end of a request whose client has hung up: no fault of ours.
+var ErrClientGone = problem.New(problem.ClientGone, "client_gone", "the client has gone")
 
 // translate turns echo's own errors into problems.
 func translate(err error, c echo.Context) error {
@@ -52,10 +55,7 @@ func translate(err error, c echo.Context) error {
 	case http.StatusNotFound:
 		return problem.New(problem.NotFound, "not_found", "there is no such route")
 	case http.StatusMethodNotAllowed:
-		allow := c.Response().Header()
-		if list := allow.Get("Allow"); strings.Contains(list, "GET") && !strings.Contains(list, "HEAD") {
-			allow.Set("Allow", list+", HEAD")
-		}
+		headAllowed(c.Response().Header())
 		return problem.New(problem.MethodNotAllowed, "method_not_allowed", "this route does not take that method; see Allow")
 	case http.StatusBadRequest:
 		// From the generated code: a parameter in the wrong form.
@@ -66,18 +66,23 @@ func translate(err error, c echo.Context) error {
 	return err
 }
 
+// parameterText says which parameter is wrong. The generated code's text begins
+// with that; the reason after it is a library's and may repeat what was sent.
 func parameterText(he *echo.HTTPError) string {
-	text, ok := he.Message.(string)
-	if !ok {
-		return "a parameter has the wrong form"
+	text, _ := he.Message.(string)
+	if name, ok := parameter(text, "Invalid format for parameter ", ":"); ok {
+		return "the parameter " + name + " has the wrong form"
 	}
-	// "Invalid format for parameter id: <reason>": the name helps, the reason
-	// is a library's and may repeat what was sent.
-	name, _, _ := strings.Cut(strings.TrimPrefix(text, "Invalid format for parameter "), ":")
-	if strings.ContainsAny(name, " \t") || len(name) > 40 {
-		return "a parameter has the wrong form"
+	if name, ok := parameter(text, "Expected one value for ", ","); ok {
+		return name + " must be there once"
 	}
-	return "the parameter " + name + " has the wrong form"
+	return "a parameter has the wrong form"
+}
+
+func parameter(text, before, after string) (name string, ok bool) {
+	rest, known := strings.CutPrefix(text, before)
+	name, _, ends := strings.Cut(rest, after)
+	return name, known && ends && !strings.ContainsAny(name, " \t") && len(name) <= 40
 }
 
 // clientAddress takes the right-most address that no trusted proxy added.

@@ -2,6 +2,7 @@ package httpserver_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -108,6 +109,10 @@ func TestAnswers(t *testing.T) {
 		"no UTF-8 in the path":       {"GET", "/things/%ff", "", nil, 400, "malformed"},
 		"no UTF-8 in the query":      {"GET", "/things/7?q=%ff", "", nil, 400, "malformed"},
 		"badly escaped query":        {"GET", "/things/7?q=%zz", "", nil, 400, "malformed"},
+		"zero in a name":             {"GET", "/things/7?%00=1", "", nil, 400, "malformed"},
+		"a semicolon in the query":   {"GET", "/things/7?status=disabled;limit=1", "", nil, 400, "malformed"},
+		"an escaped semicolon":       {"GET", "/things/7?q=a%3Bb", "", nil, 200, ""},
+		"null":                       {"POST", "/things", js, strings.NewReader(`{"name":null}`), 400, "malformed"},
 		"panic":                      {"GET", "/panic", "", nil, 500, "internal"},
 		"unknown error":              {"GET", "/broken", "", nil, 500, "internal"},
 		"refused":                    {"GET", "/refused", "", nil, 503, "overloaded"},
@@ -137,6 +142,72 @@ func TestHeadersOfProblems(t *testing.T) {
 	}
 	if w, _ = do(e, "GET", "/refused", "", nil); w.Header().Get("Retry-After") != "2" {
 		t.Errorf("%v", w.Header())
+	}
+	if w, _ = do(e, "OPTIONS", "/things/7", "", nil); w.Code != 204 || w.Header().Get("Allow") != "OPTIONS, GET, HEAD" {
+		t.Errorf("OPTIONS: %d, Allow: %q", w.Code, w.Header().Get("Allow"))
+	}
+}
+
+// A list may come in several lines; what stands for one thing may not.
+func TestLinesOfAHeader(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	e.GET("/headers", func(c echo.Context) error {
+		return c.String(http.StatusOK, strings.Join(c.Request().Header["If-None-Match"], "|")+" "+strings.Join(c.Request().Header["If-Match"], "|"))
+	})
+	e.GET("/once", func(echo.Context) error {
+		return echo.NewHTTPError(http.StatusBadRequest, "Expected one value for Idempotency-Key, got 2")
+	})
+	r := httptest.NewRequest("GET", "/headers", nil)
+	r.Header["If-None-Match"] = []string{`"a"`, `"b", "c"`}
+	r.Header["If-Match"] = []string{`"d"`}
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, r)
+	if got := w.Body.String(); got != `"a", "b", "c" "d"` {
+		t.Errorf("handlers see %s", got)
+	}
+	if w, _ := do(e, "GET", "/once", "", nil); w.Code != 400 || !strings.Contains(w.Body.String(), "Idempotency-Key must be there once") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// Who hangs up must wake nobody: it is no 5xx in metrics, and no error in the log.
+func TestAClientThatHasGone(t *testing.T) {
+	t.Parallel()
+	e, registry, log := service(t)
+	here := make(chan struct{})
+	e.GET("/slow", func(c echo.Context) error {
+		close(here)
+		<-c.Request().Context().Done()
+		return problem.New(problem.Unavailable, "unavailable", "later").Because(c.Request().Context().Err())
+	})
+	e.GET("/refuses", func(c echo.Context) error { // for a reason of its own
+		return problem.New(problem.Conflict, "taken", "taken")
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-here
+		leave()
+	}()
+	for _, target := range []string{"/slow", "/refuses"} {
+		e.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", target, nil))
+	}
+	for _, want := range []string{"status=499", "code=client_gone", "status=409", "code=taken"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %s:\n%s", want, log)
+		}
+	}
+	if strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("an error in the log:\n%s", log)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if strings.Contains(f.String(), `value:"503"`) {
+			t.Errorf("metrics count a fault: %s", f)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -41,6 +42,37 @@ func headAsGet(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// headAllowed completes what the router says it takes.
+func headAllowed(h http.Header) {
+	if list := h.Get("Allow"); strings.Contains(list, "GET") && !strings.Contains(list, "HEAD") {
+		h.Set("Allow", list+", HEAD")
+	}
+}
+
+// optionsOfHead has OPTIONS tell of HEAD too.
+func optionsOfHead(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if c.Request().Method == http.MethodOptions {
+			c.Response().Before(func() { headAllowed(c.Response().Header()) })
+		}
+		return next(c)
+	}
+}
+
+// joined makes one line of a header that is a list, since several lines mean the
+// same (RFC 9110, section 5.3) and the generated code takes one.
+func joined(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Request().Header
+		for _, name := range []string{"If-Match", "If-None-Match"} {
+			if lines := h[name]; len(lines) > 1 {
+				h[name] = []string{strings.Join(lines, ", ")}
+			}
+		}
+		return next(c)
+	}
 }
 
 // seals are shared by all answers: whoever changes one replaces it.
@@ -118,7 +150,8 @@ func measured(registry prometheus.Registerer) echo.MiddlewareFunc {
 }
 
 // logged writes the answer to an error and then one line for the request, the
-// only one that it gets.
+// only one that it gets. What failed because the client has hung up is nobody's
+// fault, and must not look like one of ours.
 func logged(log *slog.Logger) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -126,6 +159,9 @@ func logged(log *slog.Logger) echo.MiddlewareFunc {
 			ctx, notes := telemetry.WithNotes(c.Request().Context())
 			c.SetRequest(c.Request().WithContext(ctx))
 			err := next(c)
+			if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+				err = ErrClientGone.Because(err)
+			}
 			if err != nil {
 				c.Error(err)
 			}
@@ -197,20 +233,24 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// plainParameters refuses what no parameter here can hold and Postgres would
-// choke on: U+0000 and invalid UTF-8. A slash in a path's parameter is a longer
+// plainParameters refuses a query that can't be read as a whole, of which the
+// rest would be lost without a word (a filter behind a semicolon), and what no
+// parameter here can hold and Postgres would choke on: U+0000 and invalid UTF-8.
+// A slash in a path's parameter is a longer
 // path than any route has: echo lets the last parameter swallow it.
 func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
-		query, err := url.QueryUnescape(u.RawQuery)
+		query, err := url.ParseQuery(u.RawQuery)
 		if err != nil {
-			return problem.New(problem.Malformed, "malformed", "the query is not properly escaped").Because(err)
+			return problem.New(problem.Malformed, "malformed", "the query can't be read: write name=value pairs with & between them, and the rest percent-encoded").Because(err)
 		}
-		for _, text := range []string{u.Path, query} {
-			if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
-				return problem.New(problem.Malformed, "malformed", "the URL holds U+0000 or is not UTF-8")
-			}
+		plain := isPlain(u.Path)
+		for name, values := range query {
+			plain = plain && isPlain(name) && !slices.ContainsFunc(values, func(v string) bool { return !isPlain(v) })
+		}
+		if !plain {
+			return problem.New(problem.Malformed, "malformed", "the URL holds U+0000 or is not UTF-8")
 		}
 		for _, value := range c.ParamValues() {
 			if strings.Contains(value, "/") {
@@ -220,6 +260,8 @@ func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
 		return next(c)
 	}
 }
+
+func isPlain(text string) bool { return !strings.ContainsRune(text, 0) && utf8.ValidString(text) }
 
 // knownMethod keeps strangers from making up label values.
 func knownMethod(m string) string {

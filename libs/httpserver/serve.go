@@ -26,7 +26,7 @@ type Config struct {
 	DrainDelay      time.Duration               // for balancers to notice that it drains
 	ShutdownTimeout time.Duration               // for requests under way, after that
 	MaxConnections  int                         // on Addr
-	Ready           func(context.Context) error // beyond "not draining"
+	Ready           func(context.Context) error // beyond "not draining", within 2 s
 	Registry        *prometheus.Registry
 	Log             *slog.Logger
 }
@@ -45,7 +45,9 @@ const internalConnections = 256
 // Serve listens on both ports until ctx ends. Then it says that it is not
 // ready and goes on serving for DrainDelay, so that who balances sends nothing
 // more when it takes no new connections; lets the requests under way finish
-// within ShutdownTimeout; and closes the internal port last.
+// within ShutdownTimeout; and closes the internal port last. Its error is
+// context.DeadlineExceeded when some were still under way after that; else a
+// port that can't be listened on, or that failed.
 func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	if ctx.Err() != nil {
 		return nil // stopped before anybody could know of us
@@ -105,7 +107,8 @@ func leaving(draining *atomic.Bool, next http.Handler) http.Handler {
 	})
 }
 
-// Healthcheck asks a replica on this machine whether it is ready.
+// Healthcheck asks a replica on this machine whether it is ready, and waits 3 s
+// for an answer.
 func Healthcheck(ctx context.Context, internalAddr string) error {
 	host, port, err := net.SplitHostPort(internalAddr)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 type Listener struct {
 	Name string // for the log
 	Log  *slog.Logger
-	// Open finds or makes the consumer, and its stream where that is ours.
+	// Open finds or makes the consumer, and its stream where that is ours, within 5 s.
 	Open func(context.Context) (jetstream.Consumer, error)
 	// Handle takes a message. An error ends this consumer: it is opened again.
 	Handle func(context.Context, jetstream.Msg) error
@@ -31,7 +31,7 @@ type Listener struct {
 const drainTime = 2 * time.Second
 
 // Run listens until ctx ends; then it handles what it had pulled, hands back
-// what it can't get to in time, and returns.
+// what it can't get to within 2 s, and returns. Its error is always nil.
 func (l Listener) Run(ctx context.Context) error {
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	wait := shortest

@@ -19,7 +19,8 @@ import (
 // Connect opens a connection that is made again for ever (nats.go's default
 // gives up after 60 tries). It returns at once when the server is away. What
 // is published while disconnected fails at once: every message here can be
-// sent again from its row. OnConnect is called at each connect and reconnect,
+// sent again from its row. So does what a server does not take off the network
+// for two seconds, and then the connection is made again. OnConnect is called at each connect and reconnect,
 // from the connection's own goroutine, and must not block.
 //
 // The name is the service's. Replies come in under _INBOX.<name>, so that NATS
@@ -56,6 +57,8 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 		nats.PingInterval(5*time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.Timeout(2*time.Second),
+		nats.FlusherTimeout(2*time.Second), // whoever publishes waits so long, and by default a minute
+		nats.ReconnectOnFlusherError(),     // half a message may be on the way
 		nats.ConnectHandler(connected),
 		nats.ReconnectHandler(connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {

@@ -18,7 +18,9 @@ import (
 // Migrate brings a service's schema up to the last of its migrations, as the
 // schema's owner. Several may run at once: goose's session lock lets one at a
 // time do something. It never waits for a table longer than two seconds, so
-// that a migration can't stop the shop by queueing for a lock; it tries again.
+// that a migration can't stop the shop by queueing for a lock; it tries 30 times
+// in all, after pauses that grow by 0.2 s, a minute and a half of them together.
+// For another that is migrating it waits a minute.
 func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slog.Logger) error {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil || !plain(cfg) {

@@ -4,6 +4,7 @@
 package problem
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -34,6 +35,18 @@ func New(kind Kind, code, detail string) *Error {
 // InvalidFields is a 422 "validation_failed" that names each bad member.
 func InvalidFields(fields ...Field) *Error {
 	return &Error{Kind: Invalid, Code: "validation_failed", Detail: "some members of the request are not valid", Fields: fields}
+}
+
+// In names the member of the request that a problem is about, unless it names
+// some already. Nil stays nil.
+func In(field string, err error) error {
+	var p *Error
+	if !errors.As(err, &p) || len(p.Fields) > 0 {
+		return err
+	}
+	c := *p
+	c.Fields = []Field{{Field: field, Message: p.Detail}}
+	return &c
 }
 
 // With returns a copy that carries one more member in its JSON form.

@@ -21,6 +21,7 @@ const (
 	UnsupportedMediaType
 	Invalid
 	TooMany
+	ClientGone // nobody hears it; it tells our own log and metrics
 	BadGateway
 	Unavailable
 )
@@ -40,6 +41,7 @@ var statuses = map[Kind]int{
 	UnsupportedMediaType: http.StatusUnsupportedMediaType,
 	Invalid:              http.StatusUnprocessableEntity,
 	TooMany:              http.StatusTooManyRequests,
+	ClientGone:           499, // nginx's number for it; RFC 9110 has none
 	BadGateway:           http.StatusBadGateway,
 	Unavailable:          http.StatusServiceUnavailable,
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -80,12 +81,14 @@ func (r *Relay) Shut() error {
 	return err
 }
 
-// Reset breaks all connections: client and server both see a reset.
-func (r *Relay) Reset() {
+// Reset breaks all connections but these: client and server both see a reset.
+func (r *Relay) Reset(but ...*Pair) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for p := range r.pairs {
-		p.Reset()
+		if !slices.Contains(but, p) {
+			p.Reset()
+		}
 	}
 }
 

@@ -4,7 +4,9 @@
 package strictjson
 
 import (
+	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -16,10 +18,12 @@ import (
 // MaxDepth bounds how deep a text may nest.
 const MaxDepth = 32
 
-// Unmarshal decodes text into v and refuses unknown members. What it refuses is
-// a problem "malformed", unless a type's own UnmarshalJSON gave another.
+// Unmarshal decodes text into v, which points to a struct, and refuses unknown
+// members, and null: that a member is left out says the same, and a null where a
+// number was meant is some client's mistake. What it refuses is a problem
+// "malformed", unless a type's own UnmarshalJSON gave another.
 func Unmarshal(text []byte, v any) error {
-	if err := Check(text); err != nil {
+	if err := check(text, false); err != nil {
 		return err
 	}
 	err := json.Unmarshal(text, v, json.RejectUnknownMembers(true))
@@ -27,67 +31,111 @@ func Unmarshal(text []byte, v any) error {
 		return nil
 	}
 	var p *problem.Error
-	if errors.As(err, &p) {
-		return p
+	if !errors.As(err, &p) {
+		return unreadable(err)
 	}
-	return malformed(err)
+	switch member, known := place(err); {
+	case !known:
+		return p
+	case p.Kind == problem.Invalid:
+		return problem.In(member.LastToken(), p)
+	default:
+		return malformed(p.Detail, member)
+	}
 }
 
 // Check accepts one strict JSON text that nests at most MaxDepth deep and holds
 // no U+0000 in any string.
-func Check(text []byte) error {
-	d := jsontext.NewDecoder(strings.NewReader(string(text)))
+func Check(text []byte) error { return check(text, true) }
+
+func check(text []byte, nulls bool) error {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return malformed("the body is empty", "")
+	}
+	d := jsontext.NewDecoder(bytes.NewReader(text))
 	for {
 		tok, err := d.ReadToken()
 		if err != nil {
-			return malformed(err)
+			return unreadable(err)
 		}
-		if tok.Kind() == '"' && strings.ContainsRune(tok.String(), 0) {
-			return problem.New(problem.Malformed, "malformed", "U+0000 is not allowed in a string")
-		}
-		if d.StackDepth() > MaxDepth {
-			return problem.New(problem.Malformed, "malformed", "the JSON nests too deep")
+		switch {
+		case tok.Kind() == '"' && strings.ContainsRune(tok.String(), 0):
+			return malformed("U+0000 is not allowed in a string", d.StackPointer())
+		case tok.Kind() == 'n' && !nulls && d.StackDepth() == 0:
+			return malformed("the body must be an object", "")
+		case tok.Kind() == 'n' && !nulls:
+			return malformed("a member must not be null", d.StackPointer())
+		case d.StackDepth() > MaxDepth:
+			return malformed("the JSON nests too deep", "")
 		}
 		if d.StackDepth() == 0 {
 			break
 		}
 	}
-	if len(strings.TrimLeft(string(text[d.InputOffset():]), " \t\r\n")) > 0 {
-		return problem.New(problem.Malformed, "malformed", "there is something after the JSON value")
+	if len(bytes.TrimLeft(text[d.InputOffset():], " \t\r\n")) > 0 {
+		return malformed("there is something after the JSON value", "")
 	}
 	return nil
 }
 
-// malformed says what is wrong and where. The library's text names the place;
-// it can quote a member's name of the client's own, nothing else.
-func malformed(err error) error {
+// unreadable says what is wrong and where, without the library's own words.
+func unreadable(err error) error {
 	detail := "the body is not the JSON that this route takes"
 	var syntax *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	switch {
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		detail = "a member is there twice" + at(err)
+		detail = "a member is there twice"
 	case errors.Is(err, json.ErrUnknownName):
-		detail = "the body has a member that this route does not know" + at(err)
+		detail = "the body has a member that this route does not know"
 	case errors.As(err, &syntax):
-		detail = "the body is not valid JSON" + at(err)
+		detail = "the body is not valid JSON"
 	case errors.As(err, &semantic):
-		detail = "a member has the wrong type" + at(err)
+		detail = "a member " + form(semantic.GoType)
+		if semantic.JSONPointer == "" {
+			detail = "the body must be an object"
+		}
 	}
-	return problem.New(problem.Malformed, "malformed", detail).Because(err)
+	at, _ := place(err)
+	return malformed(detail, at).Because(err)
 }
 
-func at(err error) string {
-	var pointer jsontext.Pointer
+// form says what a member's JSON must be to fit its type.
+func form(t reflect.Type) string {
+	if t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == nil:
+	case t.Kind() == reflect.Int64:
+		return "must be an integer within 64 bits"
+	case t.Kind() == reflect.String:
+		return "must be a string"
+	case t.Kind() == reflect.Bool:
+		return "must be true or false"
+	}
+	return "has the wrong type"
+}
+
+// place is where in the text something is wrong. It can hold a member's name of
+// the client's own, and nothing else that was sent.
+func place(err error) (at jsontext.Pointer, known bool) {
 	var syntax *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	if errors.As(err, &syntax) {
-		pointer = syntax.JSONPointer
+		at = syntax.JSONPointer
 	} else if errors.As(err, &semantic) {
-		pointer = semantic.JSONPointer
+		at = semantic.JSONPointer
 	}
-	if pointer == "" || len(pointer) > 100 {
-		return ""
+	return at, at != ""
+}
+
+// longest place that is shown, in bytes.
+const longest = 100
+
+func malformed(detail string, at jsontext.Pointer) *problem.Error {
+	if at != "" && len(at) <= longest {
+		detail += " (at " + string(at) + ")"
 	}
-	return " (at " + string(pointer) + ")"
+	return problem.New(problem.Malformed, "malformed", detail)
 }

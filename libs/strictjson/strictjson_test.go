@@ -44,12 +44,55 @@ func TestUnmarshal(t *testing.T) {
 		`{"price": "9"}`:              "malformed",
 		`{"price": 1.999}`:            "invalid_amount",
 		`{"price": -0}`:               "invalid_amount",
+		`{"price": null}`:             "malformed",
+		`null`:                        "malformed",
 		`[1]`:                         "malformed",
 		strings.Repeat("[", 100000):   "malformed",
 	} {
 		var p *problem.Error
 		if err := strictjson.Unmarshal([]byte(text), &order{}); !errors.As(err, &p) || p.Code != code {
 			t.Errorf("%.40q: %v, want %s", text, err, code)
+		}
+	}
+}
+
+// Whoever reads a refusal knows what to change, and where.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		``:                            "the body is empty",
+		" \n":                         "the body is empty",
+		`null`:                        "the body must be an object",
+		`[]`:                          "the body must be an object",
+		`7`:                           "the body must be an object",
+		`{"price": null}`:             "a member must not be null (at /price)",
+		`{"id": 1, "id": 2}`:          "a member is there twice (at /id)",
+		`{"id": "1"}`:                 "a member must be an integer within 64 bits (at /id)",
+		`{"id": 1.5}`:                 "a member must be an integer within 64 bits (at /id)",
+		`{"id": 9223372036854775808}`: "a member must be an integer within 64 bits (at /id)",
+		`{"title": 5}`:                "a member must be a string (at /title)",
+		`{"title": "a\u0000b"}`:       "U+0000 is not allowed in a string (at /title)",
+		`{"unknown": 1}`:              "the body has a member that this route does not know (at /unknown)",
+		`{"price": "9"}`:              "an amount must be a JSON number (at /price)",
+		`{"id": 1`:                    "the body is not valid JSON",
+	} {
+		var p *problem.Error
+		if err := strictjson.Unmarshal([]byte(text), &order{}); !errors.As(err, &p) || p.Detail != want {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	var p *problem.Error
+	if err := strictjson.Unmarshal([]byte(`{"price": 9.999}`), &order{}); !errors.As(err, &p) || len(p.Fields) != 1 || p.Fields[0] != (problem.Field{Field: "price", Message: "an amount has at most two decimals"}) {
+		t.Errorf("an amount with three decimals: %+v", err)
+	}
+}
+
+// A null is for [strictjson.Unmarshal] to refuse: others' members may be null.
+func TestCheckTakesNull(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`null`, `{"note": null}`} {
+		if err := strictjson.Check([]byte(text)); err != nil {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

@@ -98,7 +98,8 @@ type UserChanged struct {
 func Encode(m any) ([]byte, error) { return json.Marshal(m) }
 
 // EncodeGroup writes messages of one kind into one: one alone as it is, several
-// as an array.
+// as an array. It does not count them: none, or more than MaxGroup, are refused
+// by whoever reads them.
 func EncodeGroup[M any](group []M) ([]byte, error) {
 	if len(group) == 1 {
 		return json.Marshal(group[0])

@@ -32,9 +32,9 @@ func TestRegister(t *testing.T) {
 		"weak password":      {object{"login": "bert", "password": "password123"}, 422, "validation_failed", "password"},
 		"own login":          {object{"login": "bert.the.great", "password": "bert.the.great"}, 422, "validation_failed", "password"},
 		"no password":        {object{"login": "bert"}, 422, "validation_failed", "password"},
-		"null login":         {object{"login": nil, "password": goodPassword}, 422, "validation_failed", "login"},
+		"null login":         {object{"login": nil, "password": goodPassword}, 400, "malformed", ""},
 		"empty":              {object{}, 422, "validation_failed", "login"},
-		"null":               {"null", 422, "validation_failed", "login"},
+		"null":               {"null", 400, "malformed", ""},
 		"number":             {object{"login": 7, "password": goodPassword}, 400, "malformed", ""},
 		"array":              {"[]", 400, "malformed", ""},
 		"unknown member":     {object{"login": "bert", "password": goodPassword, "role": "admin"}, 400, "malformed", ""},
@@ -188,7 +188,7 @@ func TestDisableAndEnable(t *testing.T) {
 		code   string
 	}{
 		"missing":   {path, object{}, 422, "validation_failed"},
-		"null":      {path, object{"enabled": nil}, 422, "validation_failed"},
+		"null":      {path, object{"enabled": nil}, 400, "malformed"},
 		"text":      {path, object{"enabled": "false"}, 400, "malformed"},
 		"more":      {path, object{"enabled": false, "role": "admin"}, 400, "malformed"},
 		"self":      {"/users/1", object{"enabled": false}, 409, "cannot_disable_self"},

@@ -92,6 +92,9 @@ func TestBadProducts(t *testing.T) {
 		{`{"title":"a\u0000","description":"","price":1}`, 400, "malformed"},
 		{"{\"title\":\"\xff\",\"description\":\"\",\"price\":1}", 400, "malformed"},
 		{`{"title":"a","description":"","price":1,"id":7}`, 400, "malformed"},
+		{`{"title":"a","description":"","price":null}`, 400, "malformed"},
+		{`{"title":null,"description":"","price":1}`, 400, "malformed"},
+		{`null`, 400, "malformed"},
 		{`[]`, 400, "malformed"},
 	} {
 		if a := r.send(t, admin, "POST", "/products", c.body); a.status != c.status || a.code() != c.code {
@@ -100,6 +103,24 @@ func TestBadProducts(t *testing.T) {
 		if a := r.send(t, admin, "PATCH", location, c.body); a.status != c.status || a.code() != c.code {
 			t.Errorf("PATCH %.80s: %s", c.body, a)
 		}
+	}
+	for body, fields := range map[string]string{
+		`{"title":"","description":"","price":0}`:      "title price",
+		`{"title":"a","description":"","price":0}`:     "price",
+		`{"title":"a","description":"","price":9.999}`: "price",
+	} {
+		var named []string
+		if a := r.send(t, admin, "POST", "/products", body); a.status == 422 {
+			for _, e := range a.body["errors"].([]any) {
+				named = append(named, e.(map[string]any)["field"].(string))
+			}
+		}
+		if got := strings.Join(named, " "); got != fields {
+			t.Errorf("%s: %q are named, want %q", body, got, fields)
+		}
+	}
+	if a := r.send(t, admin, "PATCH", location, `{"price":4}`, "If-Match", "p1-1"); a.status != 400 || a.code() != "malformed" {
+		t.Errorf("a tag without quotes: %s", a)
 	}
 	if a := r.send(t, admin, "POST", "/products", `{}`); a.status != 422 || len(a.body["errors"].([]any)) != 3 {
 		t.Errorf("nothing: %s", a)

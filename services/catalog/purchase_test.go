@@ -94,6 +94,7 @@ func TestRefusals(t *testing.T) {
 		{"negative bill", order(tea, -1), nil, 422, "validation_failed"},
 		{"free", fmt.Sprintf(`{"product_id":%d,"bill_id":7,"expected_price":0}`, tea), nil, 422, "invalid_amount"},
 		{"three decimals", fmt.Sprintf(`{"product_id":%d,"bill_id":7,"expected_price":3.500}`, tea), nil, 422, "invalid_amount"},
+		{"no price at all", fmt.Sprintf(`{"product_id":%d,"bill_id":7,"expected_price":null}`, tea), nil, 400, "malformed"},
 		{"price in words", fmt.Sprintf(`{"product_id":%d,"bill_id":7,"expected_price":"3.5"}`, tea), nil, 400, "malformed"},
 		{"id in words", `{"product_id":"1","bill_id":7}`, nil, 400, "malformed"},
 		{"id beyond int64", `{"product_id":9223372036854775808,"bill_id":7}`, nil, 400, "malformed"},
@@ -107,6 +108,9 @@ func TestRefusals(t *testing.T) {
 		a := r.send(t, ann, "POST", "/purchases", c.body, c.headers...)
 		if a.status != c.status || a.code() != c.code || a.header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %s, want %d %s", c.name, a, c.status, c.code)
+		}
+		if c.name == "no ids" && strings.Count(a.text, "is required") != 2 {
+			t.Errorf("%s: %s", c.name, a)
 		}
 		if c.code == "price_changed" && a.body["price"] != 3.5 {
 			t.Errorf("%s: the price is not told: %s", c.name, a)

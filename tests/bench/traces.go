@@ -51,7 +51,7 @@ func (b *bench) traced(ctx context.Context) (err error) {
 		}
 		b.add("purchases with one trace in a hundred recorded and exported / with none", "≥ 0.95", "", with.rate()/without.rate(), fmt.Sprintf("%.0f/s, %.0f/s", with.rate(), without.rate()))
 	}
-	if _, err := store.Latest(traces.Purchases); err != nil {
+	if _, err := store.LatestPurchase(); err != nil {
 		return fmt.Errorf("the shop that should have exported traces has not: %w", err)
 	}
 	return nil

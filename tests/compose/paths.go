@@ -96,6 +96,9 @@ func (p *project) ask(ctx context.Context, line, body string) (status int, pr pr
 		return 0, pr, fmt.Errorf("%s: %w", line, err)
 	}
 	if resp.Header.Get("Content-Type") == "application/problem+json" {
+		if resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+			return 0, pr, fmt.Errorf("%s: the problem has no X-Content-Type-Options: nosniff: see handle_errors in deploy/gateway/Caddyfile", line)
+		}
 		if err := json.Unmarshal(text, &pr); err != nil {
 			return 0, pr, fmt.Errorf("%s: the problem is no JSON: %w: %s", line, err, text)
 		}

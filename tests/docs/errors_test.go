@@ -35,7 +35,7 @@ var kinds = map[string]problem.Kind{
 	"PaymentRequired": problem.PaymentRequired, "Forbidden": problem.Forbidden, "NotFound": problem.NotFound,
 	"MethodNotAllowed": problem.MethodNotAllowed, "Conflict": problem.Conflict, "Gone": problem.Gone,
 	"PreconditionFailed": problem.PreconditionFailed, "TooLarge": problem.TooLarge,
-	"UnsupportedMediaType": problem.UnsupportedMediaType, "Invalid": problem.Invalid, "TooMany": problem.TooMany,
+	"UnsupportedMediaType": problem.UnsupportedMediaType, "Invalid": problem.Invalid, "TooMany": problem.TooMany, "ClientGone": problem.ClientGone,
 	"BadGateway": problem.BadGateway, "Unavailable": problem.Unavailable,
 }
 

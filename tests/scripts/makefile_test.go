@@ -1,10 +1,30 @@
 package scripts
 
 import (
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// What has "##" is for everybody, and in the list.
+func TestHelpListsEveryTarget(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	text, err := os.ReadFile(filepath.Join(dir, "Makefile"))
+	must(t, err)
+	out, code := run(t, dir, nil, "make", "help")
+	targets := regexp.MustCompile(`(?m)^([^\s:#]+):.*## (.+)$`).FindAllStringSubmatch(string(text), -1)
+	for _, m := range targets {
+		if !regexp.MustCompile(`(?m)^  make ` + regexp.QuoteMeta(m[1]) + ` +` + regexp.QuoteMeta(m[2]) + `$`).MatchString(out) {
+			t.Errorf("make help does not list %s: %s", m[1], m[2])
+		}
+	}
+	if code != 0 || len(targets) < 15 || strings.Count(out, "\n") != len(targets) {
+		t.Errorf("%d, %d targets, and the list\n%s", code, len(targets), out)
+	}
+}
 
 func TestTopUpIsForTheUserOnTheCommandLine(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,7 @@ func newBalancer(services map[string][]Replica, log *slog.Logger) *balancer {
 		for _, at := range replicas {
 			r := newReplica(at)
 			s.replicas = append(s.replicas, r)
-			b.watching.Go(func() { r.watch(ctx, b.probes, log.With("service", name, "addr", at.Addr)) })
+			b.watching.Go(func() { r.watch(ctx, b.probes, log.With("upstream", name, "addr", at.Addr)) })
 		}
 		b.services[name] = s
 	}

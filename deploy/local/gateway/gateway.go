@@ -207,7 +207,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger)
 		if errors.Is(err, errStarting) {
 			level = slog.LevelDebug
 		}
-		log.Log(r.Context(), level, "no answer from a service", "service", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "trace_id", problem.TraceID(r), "error", err)
+		log.Log(r.Context(), level, "no answer from a service", "upstream", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "error", err)
 	}
 	problem.Write(w, r, answer)
 }

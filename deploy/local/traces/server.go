@@ -16,9 +16,6 @@ import (
 // maxBody bounds one export, before and after it is unpacked.
 const maxBody = 16 << 20
 
-// Purchases is the span by which the latest purchase is found.
-const Purchases = "POST /purchases"
-
 // Handler takes traces in (POST /v1/traces, protobuf) and gives them out as JSON:
 // GET /traces/{id}, and GET /traces/latest for that of the latest purchase. It is
 // for this machine alone and asks nobody who he is.
@@ -26,7 +23,7 @@ func Handler(s *Store) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/traces", func(w http.ResponseWriter, r *http.Request) { take(s, w, r) })
 	mux.HandleFunc("GET /traces/latest", func(w http.ResponseWriter, _ *http.Request) {
-		spans, err := s.Latest(Purchases)
+		spans, err := s.LatestPurchase()
 		give(w, spans, err)
 	})
 	mux.HandleFunc("GET /traces/{id}", func(w http.ResponseWriter, r *http.Request) {

@@ -57,7 +57,9 @@ func TestWhatIsSentIsGivenBack(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(Handler(NewStore()))
 	defer s.Close()
-	data, err := proto.Marshal(&collector.ExportTraceServiceRequest{ResourceSpans: of("catalog", span(1, 1, 0, Purchases), span(1, 2, 1, "insert group"))})
+	purchase, refused := span(1, 1, 0, buying), span(2, 9, 0, buying) // the latter has bought nothing
+	purchase.Attributes = []*common.KeyValue{attr(bought, "01a20a47-504a-7759-b295-5f4d6f836fdc")}
+	data, err := proto.Marshal(&collector.ExportTraceServiceRequest{ResourceSpans: of("catalog", purchase, span(1, 2, 1, "insert group"), refused)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +128,7 @@ func TestWhatIsSentIsGivenBack(t *testing.T) {
 	if status, spans := get("latest"); status != 200 || len(spans) != 4 {
 		t.Errorf("%d %+v", status, spans)
 	}
-	if status, _ := get(hexID(2)); status != 404 {
+	if status, _ := get(hexID(3)); status != 404 {
 		t.Errorf("an unknown one: %d", status)
 	}
 }
@@ -171,7 +173,7 @@ func TestTheStoreIsBounded(t *testing.T) {
 // linked, one that failed, and one in another trace.
 func TestTheTree(t *testing.T) {
 	t.Parallel()
-	root, group, process, failed := span(1, 1, 99, Purchases), span(1, 2, 1, "insert group"), span(1, 3, 1, "process purchases.requested"), span(1, 4, 3, "settle group")
+	root, group, process, failed := span(1, 1, 99, buying), span(1, 2, 1, "insert group"), span(1, 3, 1, "process purchases.requested"), span(1, 4, 3, "settle group")
 	root.EndTimeUnixNano = uint64(begin.Add(11 * time.Millisecond).UnixNano())
 	root.Attributes = []*common.KeyValue{
 		{Key: "http.response.status_code", Value: &common.AnyValue{Value: &common.AnyValue_IntValue{IntValue: 201}}},

@@ -92,11 +92,11 @@ type Money = money.Amount
 
 // NewPurchase defines model for NewPurchase.
 type NewPurchase struct {
-	BillId int64 `json:"bill_id"`
+	BillId *int64 `json:"bill_id"`
 
-	// ExpectedPrice Units of the shop's currency with at most two decimals, exact (100, 9.99).
-	ExpectedPrice *Money `json:"expected_price,omitempty"`
-	ProductId     int64  `json:"product_id"`
+	// ExpectedPrice What the buyer has seen. At another price nothing is bought: 409 price_changed.
+	ExpectedPrice *money.Amount `json:"expected_price,omitempty"`
+	ProductId     *int64        `json:"product_id"`
 }
 
 // Problem defines model for Problem.
@@ -207,10 +207,13 @@ type GetProductParams struct {
 
 // PatchProductJSONBody defines parameters for PatchProduct.
 type PatchProductJSONBody struct {
+	// Description At most 10000 characters.
 	Description *string `json:"description,omitempty"`
 
-	// Price Units of the shop's currency with at most two decimals, exact (100, 9.99).
-	Price *Money  `json:"price,omitempty"`
+	// Price Above zero, with at most two decimals, exact.
+	Price *money.Amount `json:"price,omitempty"`
+
+	// Title 1 to 200 characters.
 	Title *string `json:"title,omitempty"`
 }
 
@@ -593,7 +596,15 @@ type NotModifiedResponse struct {
 	Headers NotModifiedResponseHeaders
 }
 
-type ProblemApplicationProblemPlusJSONResponse Problem
+type ProblemResponseHeaders struct {
+	RetryAfter      *string
+	WWWAuthenticate *string
+}
+type ProblemApplicationProblemPlusJSONResponse struct {
+	Body Problem
+
+	Headers ProblemResponseHeaders
+}
 
 type ProductResponseHeaders struct {
 	ETag string
@@ -647,6 +658,7 @@ func (response ListProducts304Response) VisitListProductsResponse(w http.Respons
 
 type ListProductsdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
+	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
@@ -657,6 +669,12 @@ func (response ListProductsdefaultApplicationProblemPlusJSONResponse) VisitListP
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -696,6 +714,7 @@ func (response CreateProduct201JSONResponse) VisitCreateProductResponse(w http.R
 
 type CreateProductdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
+	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
@@ -706,6 +725,12 @@ func (response CreateProductdefaultApplicationProblemPlusJSONResponse) VisitCrea
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -730,6 +755,7 @@ func (response DeleteProduct204Response) VisitDeleteProductResponse(w http.Respo
 
 type DeleteProductdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
+	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
@@ -740,6 +766,12 @@ func (response DeleteProductdefaultApplicationProblemPlusJSONResponse) VisitDele
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -779,6 +811,7 @@ func (response GetProduct304Response) VisitGetProductResponse(w http.ResponseWri
 
 type GetProductdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
+	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
@@ -789,6 +822,12 @@ func (response GetProductdefaultApplicationProblemPlusJSONResponse) VisitGetProd
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -821,6 +860,7 @@ func (response PatchProduct200JSONResponse) VisitPatchProductResponse(w http.Res
 
 type PatchProductdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
+	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
@@ -831,6 +871,12 @@ func (response PatchProductdefaultApplicationProblemPlusJSONResponse) VisitPatch
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -863,6 +909,7 @@ func (response ListPurchases200JSONResponse) VisitListPurchasesResponse(w http.R
 
 type ListPurchasesdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
+	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
@@ -873,6 +920,12 @@ func (response ListPurchasesdefaultApplicationProblemPlusJSONResponse) VisitList
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -943,6 +996,7 @@ func (response CreatePurchase202JSONResponse) VisitCreatePurchaseResponse(w http
 
 type CreatePurchasedefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
+	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
@@ -953,6 +1007,12 @@ func (response CreatePurchasedefaultApplicationProblemPlusJSONResponse) VisitCre
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -982,6 +1042,7 @@ func (response GetPurchase200JSONResponse) VisitGetPurchaseResponse(w http.Respo
 
 type GetPurchasedefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
+	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
@@ -992,6 +1053,12 @@ func (response GetPurchasedefaultApplicationProblemPlusJSONResponse) VisitGetPur
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err

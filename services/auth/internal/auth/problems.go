@@ -14,6 +14,7 @@ var (
 	ErrAlreadyActive      = problem.New(problem.Conflict, "already_active", "this user is active already; log in")
 
 	ErrInvalidCredentials = problem.New(problem.Unauthenticated, "invalid_credentials", "the login or the password is wrong")
+	errOldPassword        = problem.New(problem.Unauthenticated, "invalid_credentials", "old_password is wrong")
 	ErrUserInactive       = problem.New(problem.Forbidden, "user_inactive", "this user is not active yet; follow the activation link, or ask for a new one with POST /auth/activation")
 	ErrUserDisabled       = problem.New(problem.Forbidden, "user_disabled", "this user has been disabled")
 	ErrTooManyAttempts    = problem.New(problem.TooMany, "too_many_attempts", "too many attempts; wait as long as Retry-After says")

@@ -108,6 +108,9 @@ func (s *Sessions) ChangePassword(ctx context.Context, userID int64, old, next, 
 		return err
 	}
 	_, checked, err := s.credentials.Check(ctx, user.Login, old, address)
+	if errors.Is(err, ErrInvalidCredentials) {
+		return errOldPassword
+	}
 	if err != nil {
 		return err
 	}

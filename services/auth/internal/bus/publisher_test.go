@@ -263,7 +263,7 @@ func TestStreamGone(t *testing.T) {
 	}
 }
 
-// Its operator's number of copies and its storage are left as they are.
+// It gets the shape that it should have, and as many copies as are asked for: a server by itself refuses more than one.
 func TestStreamOfAnotherShape(t *testing.T) {
 	t.Parallel()
 	s := &source{}
@@ -276,5 +276,10 @@ func TestStreamOfAnotherShape(t *testing.T) {
 	}
 	if n := p.stream.CachedInfo().Config.MaxMsgsPerSubject; n != 1 {
 		t.Errorf("%d messages a subject", n)
+	}
+	p.stream, p.copies = nil, 3
+	var refused *jetstream.APIError
+	if err := p.once(t); !errors.As(err, &refused) || refused.ErrorCode != 10074 { // JSStreamReplicasNotSupportedErr
+		t.Errorf("three copies were asked for, and NATS says %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lavka/libs/httpserver"
 	"lavka/libs/problem"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
@@ -17,7 +18,7 @@ import (
 )
 
 // limit bounds a request that waits for the database or for its turn to hash,
-// below the server's own 30 s: the client gets an answer.
+// below the 20 s that any request gets (libs/httpserver).
 const limit = 10 * time.Second
 
 // Handlers answers the contract's operations.
@@ -46,7 +47,7 @@ func New(cfg Config) *Handlers {
 		Name: "auth_logins_total",
 		Help: "Logins by outcome: ok, or the code of the refusal.",
 	}, []string{"outcome"})
-	for _, outcome := range []string{"ok", "invalid_credentials", "user_inactive", "user_disabled", "too_many_attempts", "overloaded", "unavailable", "internal"} {
+	for _, outcome := range []string{"ok", "invalid_credentials", "user_inactive", "user_disabled", "too_many_attempts", "overloaded", "unavailable", "client_gone", "internal"} {
 		logins.WithLabelValues(outcome) // a rate needs a zero to begin from
 	}
 	cfg.Registry.MustRegister(logins)
@@ -69,13 +70,21 @@ func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), limit)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))
-		err := next(c)
-		var p *problem.Error
-		if err != nil && ctx.Err() != nil && !errors.As(err, &p) {
-			return auth.ErrOverloaded.Because(err) // it ran out of time, or its client has gone
-		}
-		return err
+		return ended(ctx, next(c))
 	}
+}
+
+// ended says why a request failed that was cut short: its client has gone, or it
+// ran out of time.
+func ended(ctx context.Context, err error) error {
+	var p *problem.Error
+	switch {
+	case err == nil || ctx.Err() == nil || errors.As(err, &p):
+		return err
+	case errors.Is(ctx.Err(), context.Canceled):
+		return httpserver.ErrClientGone.Because(err)
+	}
+	return auth.ErrOverloaded.Because(err)
 }
 
 type clientKey struct{}

@@ -17,6 +17,7 @@ func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.Log
 		return nil, err
 	}
 	pair, err := h.sessions.Login(ctx, r.Body.Login, r.Body.Password, client(ctx))
+	err = ended(ctx, err)
 	h.note(ctx, err)
 	if err != nil {
 		return nil, err

@@ -1,5 +1,6 @@
 // Package postgres keeps auth's facts. Each exported method is one
-// transaction, or one statement.
+// transaction, or one statement; RepublishAll and Prune are several, each of
+// which stands by itself.
 package postgres
 
 import (

@@ -23,7 +23,8 @@ func (i Item) BillID() int64 {
 }
 
 // Result is what became of an item. Exactly one of its ways holds:
-// Charge (a decision, new or repeated), Credited, Refusal, Held, Undecided, Err.
+// Charge (a decision, new or repeated), Credited, Refusal, Held, Undecided,
+// Poison, Err.
 type Result struct {
 	Charge    *Charge        // of a purchase
 	Credited  bool           // of a payment

@@ -21,7 +21,7 @@ type Payment struct {
 var (
 	ErrInvalidID           = problem.New(problem.Invalid, "invalid_id", "transaction_id, user_id and bill_id must be above zero")
 	ErrTransactionConflict = problem.New(problem.Conflict, "transaction_conflict", "this transaction_id was credited before with another user, bill or amount")
-	ErrUserNotFound        = problem.New(problem.NotFound, "user_not_found", "there is no such user").Retry(5 * time.Second)
+	ErrUserNotFound        = problem.New(problem.NotFound, "user_not_found", "the shop does not know this user, or not yet; send the same payment again").Retry(5 * time.Second)
 	ErrOwnerMismatch       = problem.New(problem.Conflict, "bill_owner_mismatch", "the bill belongs to another user")
 	ErrBalanceLimit        = problem.New(problem.Invalid, "balance_limit", "the balance would pass 70000000000000.00")
 )
@@ -35,10 +35,10 @@ func NewPayment(id, userID, billID int64, amountText string) (Payment, error) {
 	}
 	amount, err := money.Parse(amountText)
 	if err != nil {
-		return p, err
+		return p, problem.In("amount", err)
 	}
 	p.Amount = amount
-	return p, amount.Positive()
+	return p, problem.In("amount", amount.Positive())
 }
 
 // decidePayment decides on a payment. Known is what was credited under its id

@@ -86,8 +86,10 @@ func (d *delivery) decided(i int, r billing.Result) {
 	d.finish()
 }
 
-// finish tells catalog, and only then NATS. What could not be decided has the
-// whole message come again: the rest of it is repeated then.
+// finish tells catalog, and only then NATS. A message of which nothing could be
+// decided comes again. Of one that could be answered in part, catalog asks for the
+// rest one by one: coming again, it would bring up to 63 repeats for one bill that
+// somebody holds.
 func (d *delivery) finish() {
 	var answers []*part
 	var again time.Duration // until it has to come again
@@ -126,7 +128,7 @@ func (d *delivery) finish() {
 	err := d.answer(answers)
 	switch {
 	case err != nil:
-	case again > 0:
+	case again > 0 && len(answers) == 0:
 		err = d.msg.NakWithDelay(again)
 	case kept:
 		err = d.msg.TermWithReason("kept in billing.rejected_messages")

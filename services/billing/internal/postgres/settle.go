@@ -41,7 +41,8 @@ func (s *Store) Settle(ctx context.Context, items []billing.Item) []billing.Resu
 }
 
 // settleEach finds the items that the database refuses. It waits for no lock:
-// many items on a held bill would wait one after the other.
+// many items on a held bill would wait one after the other. A database that does
+// not answer is not asked for each of them either.
 func (s *Store) settleEach(ctx context.Context, items []billing.Item) []billing.Result {
 	results := make([]billing.Result, len(items))
 	for i, item := range items {
@@ -54,7 +55,10 @@ func (s *Store) settleEach(ctx context.Context, items []billing.Item) []billing.
 		case pg.BadData(err):
 			results[i].Poison = err
 		default:
-			results[i].Err = err
+			for rest := range results[i:] {
+				results[i+rest].Err = err
+			}
+			return results
 		}
 	}
 	return results

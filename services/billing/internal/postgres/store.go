@@ -1,5 +1,6 @@
 // Package postgres keeps billing's facts. Each exported method is one
-// transaction, or one statement.
+// transaction, or one statement; OpenBill is several statements, and Settle as
+// many transactions as it takes until each item is decided or given back.
 package postgres
 
 import (

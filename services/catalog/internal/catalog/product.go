@@ -22,7 +22,7 @@ var (
 	// ErrProductNotFound means that a product is not there, or not any more.
 	ErrProductNotFound = problem.New(problem.NotFound, "product_not_found", "there is no such product")
 	// ErrPreconditionFailed means that a product has changed since the client read it.
-	ErrPreconditionFailed = problem.New(problem.PreconditionFailed, "precondition_failed", "the product has changed since you read it; read it again")
+	ErrPreconditionFailed = problem.New(problem.PreconditionFailed, "precondition_failed", "If-Match does not name the product's present version; read it again")
 )
 
 // Product is something on sale.
@@ -72,10 +72,14 @@ func (p Product) validate() error {
 	if utf8.RuneCountInString(p.Description) > MaxDescription {
 		fields = append(fields, problem.Field{Field: "description", Message: "must have at most 10000 characters"})
 	}
-	if len(fields) > 0 {
-		return problem.InvalidFields(fields...)
+	price := p.Price.Positive()
+	if len(fields) == 0 {
+		return problem.In("price", price)
 	}
-	return p.Price.Positive()
+	if price != nil {
+		fields = append(fields, problem.Field{Field: "price", Message: problem.From(price).Detail})
+	}
+	return problem.InvalidFields(fields...)
 }
 
 // Fold writes a text without regard to case, for searching and sorting. It is

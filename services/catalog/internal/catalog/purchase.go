@@ -115,7 +115,7 @@ func NewOrder(userID, productID, billID int64, expectedPrice *money.Amount, key 
 	}
 	if expectedPrice != nil {
 		if err := expectedPrice.Positive(); err != nil {
-			return Order{}, err
+			return Order{}, problem.In("expected_price", err)
 		}
 	}
 	return Order{UserID: userID, ProductID: productID, BillID: billID, ExpectedPrice: expectedPrice, Key: key}, nil

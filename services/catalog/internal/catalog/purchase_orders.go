@@ -13,9 +13,9 @@ import (
 // them and touch nothing: a store brings the rows and writes what they say.
 //
 // The order of the steps: Known with the rows of earlier purchases, Decide,
-// insert the Drafts, Placed with those that were inserted, Known with those
-// that somebody else has inserted meanwhile, commit. After a failure, Again
-// and the same steps once more, or Fail.
+// insert the Drafts, commit, Placed with those that were inserted. While some
+// are Missing, the same steps once more for what is undecided. After a failure
+// Again and the same steps once more, or Fail.
 type Orders struct {
 	entries []*entry
 	backlog *Backlog
@@ -26,7 +26,9 @@ type entry struct {
 	draft  *Purchase // to be inserted; stays the same when the transaction is run again
 	first  *entry    // has the same key and goes before this one
 	doubt  bool      // a COMMIT with the draft in it was of unknown outcome
+	known  bool      // result is by a row that was there
 	result *Placement
+	final  bool // result was committed
 }
 
 type userKey struct {
@@ -87,9 +89,9 @@ func (o *Orders) Known(rows []Purchase) {
 	}
 	for e := range o.open {
 		if p, ok := byID[e.order.ID]; ok {
-			e.result = &Placement{Purchase: p}
+			e.result, e.known = &Placement{Purchase: p}, true
 		} else if p, ok := byKey[userKey{e.order.UserID, e.order.Key}]; ok && e.order.Key != "" {
-			e.result = repeat(e.order, p)
+			e.result, e.known = repeat(e.order, p), true
 		}
 	}
 }
@@ -159,21 +161,23 @@ func (o *Orders) Drafts() []Purchase {
 	return drafts
 }
 
-// Placed takes the purchases that were inserted.
+// Placed takes the purchases that were inserted, once they are committed. What
+// is decided by then stays so, whatever becomes of the others.
 func (o *Orders) Placed(inserted []Purchase) {
 	byID := make(map[uuid.UUID]Purchase, len(inserted))
 	for _, p := range inserted {
 		byID[p.ID] = p
 	}
-	for e := range o.open {
-		if p, ok := byID[e.order.ID]; ok {
+	for _, e := range o.entries {
+		if p, ok := byID[e.order.ID]; ok && e.result == nil {
 			e.result = &Placement{Purchase: p}
 		}
+		e.final = e.result != nil
 	}
 }
 
 // Missing says whether some draft was not inserted: somebody else has used its
-// key, or an earlier run has inserted it.
+// key, or an earlier run has inserted it. Another run finds that purchase.
 func (o *Orders) Missing() bool {
 	for e := range o.open {
 		if e.draft != nil {
@@ -184,11 +188,13 @@ func (o *Orders) Missing() bool {
 }
 
 // Again prepares another run of the transaction. Drafts stay as they are, with
-// their ids: the run before may have been committed after all.
+// their ids: the run before may have been committed after all. Rows that were
+// there are read again: without a COMMIT after it, such a row may be lost with
+// its server still.
 func (o *Orders) Again() {
 	for _, e := range o.entries {
-		if e.draft != nil || e.first != nil {
-			e.result = nil
+		if !e.final && (e.draft != nil || e.first != nil || e.known) {
+			e.result, e.known = nil, false
 		}
 	}
 }

@@ -20,9 +20,9 @@ func TestNewOrder(t *testing.T) {
 		{"with a price", 1, 1, new(money.Amount(1)), "", 0},
 		{"no product", 0, 1, nil, "validation_failed", 1},
 		{"nothing", 0, -1, nil, "validation_failed", 2},
-		{"free", 1, 1, new(money.Amount(0)), "invalid_amount", 0},
-		{"less than free", 1, 1, new(money.Amount(-1)), "invalid_amount", 0},
-		{"beyond all", 1, 1, new(money.Max + 1), "invalid_amount", 0},
+		{"free", 1, 1, new(money.Amount(0)), "invalid_amount", 1},
+		{"less than free", 1, 1, new(money.Amount(-1)), "invalid_amount", 1},
+		{"beyond all", 1, 1, new(money.Max + 1), "invalid_amount", 1},
 	} {
 		_, err := NewOrder(7, c.product, c.bill, c.expected, "")
 		if code(err) != c.code {

@@ -21,8 +21,16 @@ type waiter struct {
 	id       uuid.UUID
 	waiting  int
 	asked    bool // billing was, about purchase
+	early    *answered
 	done     chan struct{}
 	purchase Purchase // as it was placed; once done is closed, as it is now
+}
+
+// answered is an answer that came before it was said how its purchase was placed.
+// Another replica sees the row, and may ask, before this one hears of its COMMIT.
+type answered struct {
+	answer Answer
+	at     time.Time
 }
 
 func newWaiters() *waiters { return &waiters{by: map[uuid.UUID]*waiter{}} }
@@ -39,7 +47,7 @@ func (w *waiters) placed(p Purchase) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if expected, ok := w.by[p.ID]; ok {
-		w.ask(expected, p)
+		w.known(expected, p)
 	}
 }
 
@@ -52,13 +60,19 @@ func (w *waiters) join(p Purchase) (joined *waiter, first bool) {
 	if joined.asked {
 		return joined, false
 	}
-	w.ask(joined, p)
-	return joined, true
+	return joined, w.known(joined, p)
 }
 
-func (w *waiters) ask(waiting *waiter, p Purchase) {
+// known takes how a purchase was placed, and says whether billing has still to
+// be heard about it.
+func (w *waiters) known(waiting *waiter, p Purchase) bool {
+	if e := waiting.early; e != nil {
+		w.finish(waiting, e.answer.on(p, e.at))
+		return false
+	}
 	waiting.asked, waiting.purchase = true, p
 	w.asked.Add(1)
+	return true
 }
 
 func (w *waiters) wait(id uuid.UUID) *waiter {
@@ -83,22 +97,30 @@ func (w *waiters) leave(joined *waiter) {
 
 // wake tells those who wait for a purchase how it is now.
 func (w *waiters) wake(p Purchase) {
-	w.change(p.ID, func(Purchase) Purchase { return p })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if woken, ok := w.by[p.ID]; ok {
+		w.finish(woken, p)
+	}
 }
 
 // settle tells those who wait for a purchase what an answer has made of it.
 func (w *waiters) settle(a Answer, at time.Time) {
-	w.change(a.PurchaseID, func(placed Purchase) Purchase { return a.on(placed, at) })
-}
-
-func (w *waiters) change(id uuid.UUID, now func(placed Purchase) Purchase) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if woken, ok := w.by[id]; ok {
-		woken.purchase = now(woken.purchase)
-		close(woken.done)
-		w.remove(woken)
+	switch woken, ok := w.by[a.PurchaseID]; {
+	case !ok:
+	case woken.asked:
+		w.finish(woken, a.on(woken.purchase, at))
+	default:
+		woken.early = &answered{a, at}
 	}
+}
+
+func (w *waiters) finish(woken *waiter, now Purchase) {
+	woken.purchase = now
+	close(woken.done)
+	w.remove(woken)
 }
 
 func (w *waiters) remove(gone *waiter) {

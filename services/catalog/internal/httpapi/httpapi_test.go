@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"lavka/libs/problem"
 	"lavka/services/catalog/internal/catalog"
 )
 
@@ -40,20 +41,27 @@ func TestEntityTags(t *testing.T) {
 		{` "a", "b,c" , ` + tag, true, true},
 		{`"a",W/` + tag, true, false},
 		{`"p1-3"`, false, false},
-		{`p1-2`, false, false},
-		{``, false, false},
 	} {
 		if got := matchesAny(&c.header, tag); got != c.weak {
 			t.Errorf("If-None-Match: %s: %v", c.header, got)
 		}
-		if got := ifMatch(&c.header)(catalog.Product{ID: 1, Version: 2}); got != c.strong {
-			t.Errorf("If-Match: %s: %v", c.header, got)
+		if matches, err := ifMatch(&c.header); err != nil || matches(catalog.Product{ID: 1, Version: 2}) != c.strong {
+			t.Errorf("If-Match: %s: %v", c.header, err)
+		}
+	}
+	// No tags at all: a read is as if the header were not there, a change is refused.
+	for _, header := range []string{`p1-2`, ``, `"`, `W/p1-2`, `p1-2, p1-3`} {
+		if matchesAny(&header, tag) {
+			t.Errorf("If-None-Match: %s matches", header)
+		}
+		if _, err := ifMatch(&header); problem.From(err).Code != "malformed" {
+			t.Errorf("If-Match: %s: %v", header, err)
 		}
 	}
 	if matchesAny(nil, tag) {
 		t.Error("If-None-Match that is not there matches")
 	}
-	if !ifMatch(nil)(catalog.Product{}) {
+	if matches, err := ifMatch(nil); err != nil || !matches(catalog.Product{}) {
 		t.Error("If-Match that is not there is a condition")
 	}
 }

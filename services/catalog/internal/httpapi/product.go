@@ -100,17 +100,8 @@ func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject
 
 // CreateProduct answers POST /products.
 func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequestObject) (api.CreateProductResponseObject, error) {
-	var missing []problem.Field
-	need := func(field string, there bool) {
-		if !there {
-			missing = append(missing, problem.Field{Field: field, Message: "is required"})
-		}
-	}
-	need("title", r.Body.Title != nil)
-	need("description", r.Body.Description != nil)
-	need("price", r.Body.Price != nil)
-	if len(missing) > 0 {
-		return nil, problem.InvalidFields(missing...)
+	if err := required(member{"title", r.Body.Title != nil}, member{"description", r.Body.Description != nil}, member{"price", r.Body.Price != nil}); err != nil {
+		return nil, err
 	}
 	p, err := catalog.NewProduct(*r.Body.Title, *r.Body.Description, *r.Body.Price)
 	if err != nil {
@@ -127,8 +118,12 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 
 // PatchProduct answers PATCH /products/{id}.
 func (h *Handlers) PatchProduct(ctx context.Context, r api.PatchProductRequestObject) (api.PatchProductResponseObject, error) {
+	matches, err := ifMatch(r.Params.IfMatch)
+	if err != nil {
+		return nil, err
+	}
 	patch := catalog.Patch{Title: r.Body.Title, Description: r.Body.Description, Price: r.Body.Price}
-	p, err := h.products.Change(ctx, r.Id, patch, ifMatch(r.Params.IfMatch))
+	p, err := h.products.Change(ctx, r.Id, patch, matches)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +132,11 @@ func (h *Handlers) PatchProduct(ctx context.Context, r api.PatchProductRequestOb
 
 // DeleteProduct answers DELETE /products/{id}.
 func (h *Handlers) DeleteProduct(ctx context.Context, r api.DeleteProductRequestObject) (api.DeleteProductResponseObject, error) {
-	if err := h.products.Delete(ctx, r.Id, ifMatch(r.Params.IfMatch)); err != nil {
+	matches, err := ifMatch(r.Params.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.products.Delete(ctx, r.Id, matches); err != nil {
 		return nil, err
 	}
 	return api.DeleteProduct204Response{}, nil

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lavka/libs/problem"
 	"lavka/services/catalog/internal/catalog"
 )
 
@@ -37,12 +38,22 @@ func matchesAny(header *string, tag string) bool {
 }
 
 // ifMatch is the condition that If-Match puts on a product: without the header
-// none; a weak tag never matches (RFC 9110, section 13.1.1).
-func ifMatch(header *string) func(catalog.Product) bool {
+// none; a weak tag never matches (RFC 9110, section 13.1.1). What is no list of
+// tags is a problem "malformed": it would look as if the product had changed.
+func ifMatch(header *string) (func(catalog.Product) bool, error) {
+	if header != nil && !listed(*header, isTag) {
+		return nil, problem.New(problem.Malformed, "malformed", `If-Match must be * or entity tags in quotes, such as "p1-2"`)
+	}
 	return func(p catalog.Product) bool {
 		tag := productTag(p)
 		return header == nil || listed(*header, func(t string) bool { return t == tag })
-	}
+	}, nil
+}
+
+// isTag says whether a text is an entity tag or, around a comma, a part of one.
+func isTag(text string) bool {
+	text = strings.TrimPrefix(text, "W/")
+	return len(text) > 1 && (strings.HasPrefix(text, `"`) || strings.HasSuffix(text, `"`))
 }
 
 // listed looks through a list of tags, or "*" for any. None of ours holds a

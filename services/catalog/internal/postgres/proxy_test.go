@@ -18,6 +18,7 @@ const (
 	passes    fate = iota
 	cutBefore      // the server never hears it
 	cutAfter       // the server does it, and its answer is lost
+	offAfter       // it is answered, and that was the last thing heard of the server
 )
 
 // proxy stands before Postgres and cuts connections at the worst moment.
@@ -57,9 +58,10 @@ func (p *proxy) next(thenOff bool, fates ...fate) {
 	p.fates, p.thenOff, p.commits = fates, thenOff, 0
 }
 
-func (p *proxy) switchOff() {
+// switchOff takes no connections any more, and breaks all but these.
+func (p *proxy) switchOff(but ...*relaytest.Pair) {
 	p.check(p.Shut())
-	p.Reset()
+	p.Reset(but...)
 }
 
 func (p *proxy) switchOn() { p.check(p.Open()) }
@@ -108,8 +110,14 @@ func (p *proxy) serve(pair *relaytest.Pair) {
 			if _, err := server.Write(b); err != nil {
 				return
 			}
-			if what == cutAfter {
+			switch what {
+			case cutAfter:
 				<-answers
+				return
+			case offAfter:
+				b := <-answers
+				p.switchOff(pair)
+				_, _ = pair.Client.Write(b) // or it is gone too
 				return
 			}
 		}

@@ -3,7 +3,10 @@ package postgres_test
 import (
 	"testing"
 
+	"github.com/google/uuid"
+
 	"lavka/libs/problem"
+	"lavka/libs/waittest"
 	"lavka/services/catalog/internal/catalog"
 )
 
@@ -50,7 +53,7 @@ func TestAnUnknownOutcomeIsSaidWhenTheDatabaseStaysAway(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	tea := s.product(t, "tea", 350)
-	earlier := s.mustPlace(t, order(1, tea.ID, "earlier"))
+	s.mustPlace(t, order(1, tea.ID, "earlier"))
 	cut, url := newProxy(t, s.db.URL("catalog"))
 	replica := openStore(t, url)
 	cut.next(true, cutAfter)
@@ -65,11 +68,46 @@ func TestAnUnknownOutcomeIsSaidWhenTheDatabaseStaysAway(t *testing.T) {
 	if problem.From(got[2].Err).Code != "product_not_found" {
 		t.Errorf("order 2: %v", got[2].Err)
 	}
-	if got[3].Err != nil || got[3].Purchase.ID != earlier.ID {
-		t.Errorf("order 3: %+v", got[3])
+	// Its row was read, and the COMMIT after it, which waits for the standby, never came about.
+	if p := problem.From(got[3].Err); p.Code != "outcome_unknown" || p.Extra["purchase_id"] != nil {
+		t.Errorf("a repeat: %+v", got[3])
 	}
 	if _, err := s.Purchase(t.Context(), 1, orders[0].ID); err != nil {
 		t.Errorf("the purchase whose id was told: %v", err)
+	}
+}
+
+// Others have used one key of the group meanwhile, and then the database goes
+// away: what the group has committed is bought all the same.
+func TestWhatIsCommittedIsBought(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	tea := s.product(t, "tea", 350)
+	away, url := newProxy(t, s.db.URL("catalog"))
+	replica := openStore(t, url)
+	other, err := s.owner.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Rollback(t.Context())
+	if _, err := other.Exec(t.Context(), `
+		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, next_send_at, expires_at)
+		VALUES ($1, 2, 'k', $2, 'tea', 350, 7, now(), now() + interval '1 hour')`, uuid.Must(uuid.NewV7()), tea.ID); err != nil {
+		t.Fatal(err)
+	}
+	away.next(false, offAfter)
+	placed := make(chan []catalog.Placement, 1)
+	go func() { placed <- place(t, replica, order(1, tea.ID, ""), order(2, tea.ID, "k")) }()
+	waittest.Eventually(t, "it waits for the other one", func() bool { return s.number(t, `SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0 })
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := <-placed
+	if got[0].Err != nil || s.number(t, `SELECT count(*) FROM catalog.purchases WHERE user_id = 1`) != 1 {
+		t.Errorf("the one that was committed: %+v", got[0])
+	}
+	if p := problem.From(got[1].Err); p.Code != "outcome_unknown" {
+		t.Errorf("the one whose key was used: %+v", got[1])
 	}
 }
 

@@ -22,11 +22,17 @@ const (
 	placePause = 50 * time.Millisecond // before the database is asked again
 )
 
+// errMeanwhile means that others have used keys of a group, time and again, between
+// looking for them and inserting.
+var errMeanwhile = errors.New("others were faster each time")
+
 // Place settles orders. A lost race or connection has the group run again, at
-// most three times, or for two seconds when a COMMIT is in doubt. When the
-// database refuses some of the data, each order is placed alone: the bad one
-// fails, the others don't.
+// most three times, or for two seconds when a COMMIT is in doubt; eight seconds
+// in all. When the database refuses some of the data, each order is placed alone:
+// the bad one fails, the others don't.
 func (s *Store) Place(ctx context.Context, orders *catalog.Orders) {
+	ctx, cancel := context.WithTimeout(ctx, placeLimit+doubtLimit)
+	defer cancel()
 	err := s.placeTogether(ctx, orders)
 	switch {
 	case err == nil:
@@ -34,7 +40,7 @@ func (s *Store) Place(ctx context.Context, orders *catalog.Orders) {
 		for _, alone := range orders.Split() {
 			s.Place(ctx, alone)
 		}
-	case pg.Passing(err):
+	case pg.Passing(err), errors.Is(err, errMeanwhile):
 		orders.Fail(catalog.ErrNothingBought.Because(err))
 	default:
 		orders.Fail(fmt.Errorf("place %d orders: %w", orders.Len(), err))
@@ -47,8 +53,13 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 		limit, cancel := context.WithDeadline(ctx, deadline)
 		err := s.placeOnce(limit, orders, try > 1)
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil && !orders.Missing():
 			return nil
+		case err == nil && try < placeTries: // at once: others wait
+			continue
+		case err == nil:
+			return errMeanwhile
 		}
 		if pg.CommitUnknown(err) && !orders.Doubtful() {
 			orders.Doubt()
@@ -67,8 +78,8 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 	}
 }
 
-// placeOnce is the transaction, in two round trips. What another replica has made
-// meanwhile under the same keys is read after it, where it can be seen.
+// placeOnce is the transaction, in two round trips. What another replica makes
+// meanwhile under the same keys is for the next run to see.
 func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again bool) error {
 	tx, err := pg.Begin(ctx, s.groups)
 	if err != nil {
@@ -88,14 +99,7 @@ func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again boo
 		return wrap("insert purchases", err)
 	}
 	orders.Placed(inserted)
-	if !orders.Missing() {
-		return nil
-	}
-	return pg.InTx(ctx, s.groups, func(tx *pg.Tx) error {
-		batch := &pgx.Batch{}
-		readKnown(batch, orders, true)
-		return wrap("read purchases made meanwhile", tx.SendBatch(ctx, batch).Close())
-	})
+	return nil
 }
 
 // readForOrders reads earlier purchases and products in one round trip, and

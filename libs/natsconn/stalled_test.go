@@ -1,0 +1,87 @@
+package natsconn_test
+
+import (
+	"io"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lavka/libs/natsconn"
+	"lavka/libs/natstest"
+	"lavka/libs/relaytest"
+	"lavka/libs/waittest"
+)
+
+// A server that reads no more, since it is frozen or the network swallows all,
+// must not hold those who publish, as it does for a minute by nats.go's default.
+func TestAServerThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	url, stall := stalling(t, natstest.Start(t).URL)
+	var connects atomic.Int64
+	nc, err := natsconn.Connect(url, "test", quiet, func() { connects.Add(1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	waittest.Eventually(t, "connected", nc.IsConnected)
+	stall(true)
+	body := make([]byte, 64<<10)
+	for begin := time.Now(); err == nil && time.Since(begin) < 50*time.Second; { // until the system's buffers are full
+		err = nc.Publish("test", body)
+	}
+	if err == nil {
+		t.Error("publishing never failed")
+	}
+	waittest.Eventually(t, "it has given up", func() bool { return !nc.IsConnected() })
+	stall(false)
+	waittest.Eventually(t, "connected again", func() bool { return connects.Load() > 1 && nc.IsConnected() })
+}
+
+// stalling is a URL that leads to a server, on a way on which no more is read
+// from clients while it stalls.
+func stalling(t *testing.T, serverURL string) (through string, stall func(bool)) {
+	t.Helper()
+	u, err := url.Parse(serverURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gate sync.RWMutex // held while it stalls
+	r, err := relaytest.New(u.Host, func(p *relaytest.Pair) {
+		server, err := p.Dial()
+		if err != nil {
+			return
+		}
+		go func() { _, _ = io.Copy(p.Client, server); p.Reset() }() // until either has gone
+		for b := make([]byte, 32<<10); ; {
+			gate.RLock()
+			gate.RUnlock()
+			n, err := p.Client.Read(b)
+			if err != nil {
+				return
+			}
+			if _, err := server.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if through, err = r.Through(serverURL); err != nil {
+		t.Fatal(err)
+	}
+	return through, func(on bool) {
+		if on {
+			gate.Lock()
+		} else {
+			gate.Unlock()
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package catalog
+
+import (
+	"testing"
+	"time"
+)
+
+// The row is seen by other replicas, and they may ask, before its own replica
+// hears of the COMMIT.
+func TestAnAnswerThatComesEarly(t *testing.T) {
+	t.Parallel()
+	p := Purchase{ID: id(1), UserID: 5, Title: "tea", Price: 350, Status: Pending}
+	for who, learns := range map[string]func(*waiters){
+		"the buyer": func(w *waiters) { w.placed(p) },
+		"a repeat": func(w *waiters) {
+			if joined, first := w.join(p); first || joined.purchase.Status != Completed {
+				t.Errorf("billing would be asked again; the repeat is told %+v", joined.purchase)
+			}
+		},
+	} {
+		w := newWaiters()
+		expected := w.expect(p.ID)
+		w.settle(Answer{PurchaseID: p.ID, Status: Completed, TransactionID: new(int64(77))}, time.Now())
+		select {
+		case <-expected.done:
+			t.Errorf("%s is told before it is known what was placed: %+v", who, expected.purchase)
+		default:
+		}
+		learns(w)
+		select {
+		case <-expected.done:
+		default:
+			t.Fatalf("%s is not told", who)
+		}
+		if got := expected.purchase; got.ID != p.ID || got.Title != "tea" || got.Price != 350 || got.Status != Completed || *got.TransactionID != 77 {
+			t.Errorf("%s is told %+v", who, got)
+		}
+		w.leave(expected)
+		if n := w.asked.Load(); n != 0 || len(w.by) != 0 {
+			t.Errorf("%s leaves %d unanswered and %d waiting behind", who, n, len(w.by))
+		}
+	}
+}
