@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -173,14 +174,9 @@ func listen(t *testing.T, js jetstream.JetStream, versions *revocation.Versions)
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- versions.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	var running sync.WaitGroup
+	running.Go(func() { versions.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
 	<-versions.Loaded()
 }
 

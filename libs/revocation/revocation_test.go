@@ -80,11 +80,7 @@ func (f *fixture) run(lifetime time.Duration) *revocation.Versions {
 	v := revocation.New(f.js, f.source, lifetime, slog.New(slog.DiscardHandler), f.clock)
 	ctx, cancel := context.WithCancel(f.t.Context())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := v.Run(ctx); err != nil {
-			f.t.Error(err)
-		}
-	})
+	running.Go(func() { v.Run(ctx) })
 	f.t.Cleanup(func() { cancel(); running.Wait() })
 	return v
 }

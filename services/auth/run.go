@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -158,12 +159,14 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	// what those change. What is left over stays due in its row.
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
-	var workers errgroup.Group
-	workers.Go(func() error { return publisher.Run(working, nc, js) })
-	workers.Go(func() error { return versions.Run(working) })
-	workers.Go(func() error { return ring.Run(working) })
-	workers.Go(func() error { return clock.Run(working) })
-	workers.Go(func() error { return prune(working, store, log) })
+	var workers sync.WaitGroup
+	for _, run := range []func(context.Context){
+		versions.Run, ring.Run, clock.Run,
+		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
+		func(ctx context.Context) { prune(ctx, store, log) },
+	} {
+		workers.Go(func() { run(working) })
+	}
 
 	// An admin who can't be made ends the serving, and the other way round.
 	front, serving := errgroup.WithContext(ctx)
@@ -177,10 +180,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	})
 	served := front.Wait()
 	stopWorking()
-	worked := workers.Wait()
+	workers.Wait()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
 	defer cancel()
-	return errors.Join(served, worked, natsconn.Drain(limit, nc))
+	return errors.Join(served, natsconn.Drain(limit, nc))
 }
 
 // newCredentials is the part that the admin command needs too.
@@ -204,7 +207,7 @@ func measure(registry prometheus.Registerer, hasher *auth.Hasher, publisher *bus
 }
 
 // prune deletes expired sessions and links each hour.
-func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) error {
+func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
@@ -216,7 +219,7 @@ func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}

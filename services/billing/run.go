@@ -152,15 +152,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	var workers sync.WaitGroup
-	for _, run := range []func(context.Context) error{
+	for _, run := range []func(context.Context){
 		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run,
-		func(ctx context.Context) error { return ensureOnReconnect(ctx, reconnected, purchases, log) },
+		func(ctx context.Context) { ensureOnReconnect(ctx, reconnected, purchases, log) },
 	} {
-		workers.Go(func() {
-			if err := run(working); err != nil {
-				log.Error("a worker ended", "error", err)
-			}
-		})
+		workers.Go(func() { run(working) })
 	}
 
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
@@ -182,11 +178,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 // ensureOnReconnect makes billing's stream again when NATS comes back without
 // it, at once rather than when its absence is noticed.
-func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchases *bus.Purchases, log *slog.Logger) error {
+func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchases *bus.Purchases, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-reconnected:
 			limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 			if err := purchases.Ensure(limited); err != nil {

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"lavka/libs/access"
@@ -160,9 +160,9 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	}
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
-	var workers errgroup.Group
-	for _, worker := range []func(context.Context) error{keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run} {
-		workers.Go(func() error { return worker(working) })
+	var workers sync.WaitGroup
+	for _, run := range []func(context.Context){keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run} {
+		workers.Go(func() { run(working) })
 	}
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 
@@ -175,12 +175,12 @@ func serve(ctx context.Context, cfg settings, log *slog.Logger) (err error) {
 	// Nobody asks any more: what was ordered is placed, what was answered is written.
 	purchases.CloseOrders()
 	stopWorking()
-	worked := workers.Wait()
+	workers.Wait()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
 	defer cancel()
 	drained := natsconn.Drain(limit, nc)
 	purchases.CloseAnswers()
-	return errors.Join(served, worked, drained)
+	return errors.Join(served, drained)
 }
 
 // watch adds the metrics of what is read and not counted.

@@ -84,8 +84,8 @@ func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settle
 
 // Run takes requests until ctx ends. Close, after the settler's, waits until
 // those that it had taken are answered.
-func (p *Purchases) Run(ctx context.Context) error {
-	return natsconn.Listener{
+func (p *Purchases) Run(ctx context.Context) {
+	natsconn.Listener{
 		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax / wire.MaxGroup, Open: p.open,
 		Handle: func(ctx context.Context, msg jetstream.Msg) error {
 			p.handle(ctx, msg)

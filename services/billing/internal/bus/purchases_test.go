@@ -84,8 +84,8 @@ func newDesk(t *testing.T) *desk {
 	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, 1, log, prometheus.NewRegistry()), bus.NewUsers(d.js, d.store, log)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var workers sync.WaitGroup
-	workers.Go(func() { d.check(purchases.Run(ctx)) })
-	workers.Go(func() { d.check(users.Run(ctx)) })
+	workers.Go(func() { purchases.Run(ctx) })
+	workers.Go(func() { users.Run(ctx) })
 	t.Cleanup(func() { stop(); workers.Wait(); settler.Close(); purchases.Close() })
 
 	d.user(1, "active", 1)
@@ -189,12 +189,6 @@ func (d *desk) must(err error) {
 	d.t.Helper()
 	if err != nil {
 		d.t.Fatal(err)
-	}
-}
-
-func (d *desk) check(err error) {
-	if err != nil {
-		d.t.Error(err)
 	}
 }
 

@@ -38,8 +38,8 @@ func NewUsers(js jetstream.JetStream, customers Customers, log *slog.Logger) *Us
 
 // Run takes users in until ctx ends. A durable consumer remembers where it was;
 // when the stream was made anew, auth publishes everybody again.
-func (u *Users) Run(ctx context.Context) error {
-	return natsconn.Listener{Name: "users", Log: u.log, Ahead: 256, Open: u.open, Handle: u.handle}.Run(ctx)
+func (u *Users) Run(ctx context.Context) {
+	natsconn.Listener{Name: "users", Log: u.log, Ahead: 256, Open: u.open, Handle: u.handle}.Run(ctx)
 }
 
 func (u *Users) open(ctx context.Context) (jetstream.Consumer, error) {
