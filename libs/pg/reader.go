@@ -91,6 +91,21 @@ func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToF
 	return one.rows.([]T), nil
 }
 
+// Rows gives the rows of a statement that goes alone, in a pool's session or within
+// a transaction, each scanned as scan says. Its errors are those of [Fail].
+func Rows[T any](ctx context.Context, q querier, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	found, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, Fail(what, err)
+	}
+	rows, err := pgx.CollectRows(found, scan)
+	return rows, Fail(what, err)
+}
+
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
 func (r *Reader) run(ctx context.Context, reads []*read) []error {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()

@@ -88,15 +88,8 @@ func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, lim
 		where = append(where, `lower(login COLLATE "C") LIKE $3`)
 		args = append(args, "%"+likeEscaper.Replace(auth.Fold(filter.Login))+"%")
 	}
-	rows, err := s.pool.Query(ctx, `SELECT `+userColumns+` FROM auth.users WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT $2`, args...)
-	if err != nil {
-		return nil, pg.Fail("list users", err)
-	}
-	users, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) })
-	if err != nil {
-		return nil, pg.Fail("list users", err)
-	}
-	return users, nil
+	return pg.Rows(ctx, s.pool, "list users", collectUser, `
+		SELECT `+userColumns+` FROM auth.users WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT $2`, args...)
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
@@ -176,7 +169,7 @@ func lockUsers(ctx context.Context, tx *pg.Tx, which string, args ...any) ([]aut
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) })
+	return pgx.CollectRows(rows, collectUser)
 }
 
 func find(users []auth.User, id int64) (auth.User, error) {
@@ -204,6 +197,8 @@ func scanUser(row pgx.Row) (auth.User, error) {
 	err := row.Scan(userFields(&u)...)
 	return u, err
 }
+
+func collectUser(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) }
 
 func userFields(u *auth.User) []any {
 	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace}
