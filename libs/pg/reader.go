@@ -58,9 +58,6 @@ func (r *Reader) Measure(registry prometheus.Registerer) { registry.MustRegister
 // Close ends the reads that were begun, and takes no more.
 func (r *Reader) Close() { r.group.Close() }
 
-// Waiting is the number of reads that wait for a round trip.
-func (r *Reader) Waiting() int { return r.group.Waiting() }
-
 // read is one statement.
 type read struct {
 	what string

@@ -129,7 +129,7 @@ func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (
 }
 
 // SetRole changes a role and ends the tokens that carry the old one.
-func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user auth.User, done bool, err error) {
+func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done bool, err error) {
 	err = s.inTx(ctx, "set role", func(tx *pg.Tx) (err error) {
 		done = false
 		// All admins are locked, in order: two who take the role from each
@@ -138,16 +138,17 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user
 		if err != nil {
 			return err
 		}
-		found, others := false, 0
-		for _, u := range users {
+		var user *auth.User
+		others := 0
+		for i, u := range users {
 			if auth.Fold(u.Login) == auth.Fold(login) {
-				user, found = u, true
+				user = &users[i]
 			} else if u.Role == auth.RoleAdmin && u.Status() == auth.Active {
 				others++
 			}
 		}
 		switch {
-		case !found:
+		case user == nil:
 			return auth.ErrUserNotFound
 		case user.Role == role:
 			return nil
@@ -155,11 +156,11 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user
 			return auth.ErrLastAdmin
 		}
 		done = true
-		user, err = scanUser(tx.QueryRow(ctx, `
-			UPDATE auth.users SET role = $3, token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, user.ID, telemetry.Traceparent(ctx), role))
+		_, err = tx.Exec(ctx, `
+			UPDATE auth.users SET role = $3, token_version = token_version + 1, `+changed+` WHERE id = $1`, user.ID, telemetry.Traceparent(ctx), role)
 		return err
 	})
-	return user, done, err
+	return done, err
 }
 
 // lockUsers locks users against change, in the order of their ids, as everybody
