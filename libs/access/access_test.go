@@ -21,6 +21,7 @@ import (
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
 	"lavka/libs/revocation"
+	"lavka/libs/streams"
 	"lavka/libs/token"
 	"lavka/libs/wire"
 )
@@ -170,7 +171,7 @@ func TestGuard(t *testing.T) {
 
 func listen(t *testing.T, js jetstream.JetStream, versions *revocation.Versions) {
 	t.Helper()
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}}); err != nil {
+	if _, err := js.CreateStream(t.Context(), streams.Users(1)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -16,6 +16,7 @@ import (
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
 	"lavka/libs/revocation"
+	"lavka/libs/streams"
 	"lavka/libs/wire"
 )
 
@@ -90,7 +91,7 @@ func (f *fixture) makeStream() {
 	eventually(f.t, "the stream is made", func() bool {
 		ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
 		defer cancel()
-		_, err := f.js.CreateStream(ctx, jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1})
+		_, err := f.js.CreateStream(ctx, streams.Users(1))
 		return err == nil
 	})
 }

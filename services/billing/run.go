@@ -122,7 +122,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	store.Measure(registry)
 	versions.Measure(registry)
 	lag := natsconn.Lag(js, wire.StreamPurchases, wire.ConsumerPurchases, log)
-	usersLag := natsconn.Lag(js, wire.StreamUsers, bus.ConsumerUsers, log)
+	usersLag := natsconn.Lag(js, wire.StreamUsers, wire.ConsumerUsers, log)
 	clock, verifications := pg.Clock(reads, log), store.Verifications(log)
 	registry.MustRegister(lag, usersLag, clock, verifications)
 	pg.Measure(registry, map[string]*pgxpool.Pool{"reads": reads, "groups": settles})

@@ -24,6 +24,7 @@ import (
 	"lavka/libs/freeport"
 	"lavka/libs/natstest"
 	"lavka/libs/pgtest"
+	"lavka/libs/streams"
 	"lavka/libs/token"
 	"lavka/libs/wire"
 	"lavka/services/catalog/internal/postgres"
@@ -64,7 +65,7 @@ func newShop(t *testing.T) *shop {
 func (s *shop) playAuth(t *testing.T) {
 	t.Helper()
 	nc, js := s.connect(t)
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1}); err != nil {
+	if _, err := js.CreateStream(t.Context(), streams.Users(1)); err != nil {
 		t.Fatal(err)
 	}
 	none, err := wire.Encode(wire.RevocationsTold{V: wire.Version, Versions: []wire.TokenVersion{}})

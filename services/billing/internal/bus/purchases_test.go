@@ -23,6 +23,7 @@ import (
 	"lavka/libs/natstest"
 	"lavka/libs/pg"
 	"lavka/libs/pgtest"
+	"lavka/libs/streams"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/bus"
@@ -66,7 +67,7 @@ func newDesk(t *testing.T) *desk {
 	t.Cleanup(d.nc.Close)
 	d.js, err = jetstream.New(d.nc)
 	d.must(err)
-	_, err = d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1})
+	_, err = d.js.CreateStream(t.Context(), streams.Users(1))
 	d.must(err)
 	_, err = d.nc.Subscribe(d.inbox, func(m *nats.Msg) {
 		group, err := wire.DecodePurchaseAnswered(m.Data)

@@ -11,13 +11,11 @@ import (
 	"lavka/libs/natsconn"
 	"lavka/libs/natstrace"
 	"lavka/libs/pg"
+	"lavka/libs/streams"
 	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
 )
-
-// ConsumerUsers is the name of billing's consumer of users.
-const ConsumerUsers = "billing"
 
 // Customers keeps what auth says of users.
 type Customers interface {
@@ -43,13 +41,7 @@ func (u *Users) Run(ctx context.Context) {
 }
 
 func (u *Users) open(ctx context.Context) (jetstream.Consumer, error) {
-	consumer, err := u.js.CreateOrUpdateConsumer(ctx, wire.StreamUsers, jetstream.ConsumerConfig{
-		Durable:       ConsumerUsers,
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       10 * time.Second,
-		MaxAckPending: 1000,
-		MaxDeliver:    -1,
-	})
+	consumer, err := u.js.CreateOrUpdateConsumer(ctx, wire.StreamUsers, streams.UsersConsumer())
 	if err != nil {
 		return nil, fmt.Errorf("make consumer of %s: %w", wire.StreamUsers, err)
 	}
