@@ -37,9 +37,9 @@ const service = "billing"
 // How many sessions a replica uses. Groups have theirs apart, so that no storm
 // of reads keeps money waiting.
 const (
-	groups       = 1
-	groupSession = groups + 1 // and one to keep what was refused
-	readSessions = 8
+	groups        = 1
+	groupSessions = groups + 1 // and one to keep what was refused
+	readSessions  = 8
 )
 
 // run is the whole program.
@@ -57,10 +57,7 @@ func run(ctx context.Context, cfg Config, args []string, out io.Writer) (err err
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
-		if cfg.MigrateDatabaseURL.Empty() {
-			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://billing_owner:…@127.0.0.1:5432/lavka)")
-		}
-		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
+		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
 	case "healthcheck":
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
 	case "verify", "payments refused", "messages rejected":
@@ -85,15 +82,12 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer reads.Close()
-	settles, err := pg.OpenForGroups(ctx, cfg.DatabaseURL.Reveal(), service+" ledger", groupSession)
+	settles, err := pg.OpenForGroups(ctx, cfg.DatabaseURL.Reveal(), service+" ledger", groupSessions)
 	if err != nil {
 		return err
 	}
 	defer settles.Close()
-	store, err := postgres.New(reads, settles, log)
-	if err != nil {
-		return err
-	}
+	store := postgres.New(reads, settles, log)
 	defer store.Close()
 
 	reconnected := make(chan struct{}, 1)
@@ -171,9 +165,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	workers.Wait()
 	settler.Close()
 	purchases.Close()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return errors.Join(served, natsconn.Drain(limit, nc))
+	return errors.Join(served, natsconn.Drain(nc, natsconn.DrainLimit))
 }
 
 // ensureOnReconnect makes billing's stream again when NATS comes back without
@@ -203,9 +195,6 @@ func measure(registry prometheus.Registerer, settler *billing.Settler) {
 // report runs the commands that only read. What verify found is kept as well, where
 // that can be done: it has to be seen by whoever did not run it.
 func report(ctx context.Context, cfg Config, log *slog.Logger, command string, out io.Writer) error {
-	if cfg.DatabaseURL.Empty() {
-		return errors.New("DATABASE_URL is not set")
-	}
 	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" "+command, 1)
 	if err != nil {
 		return err
@@ -215,10 +204,7 @@ func report(ctx context.Context, cfg Config, log *slog.Logger, command string, o
 }
 
 func reportOn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, command string, out io.Writer) error {
-	store, err := postgres.New(pool, pool, log)
-	if err != nil {
-		return err
-	}
+	store := postgres.New(pool, pool, log)
 	defer store.Close()
 	switch command {
 	case "verify":

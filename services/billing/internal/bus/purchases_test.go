@@ -31,7 +31,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations)})
 }
 
 // limit is how long a test waits for what has to come.
@@ -59,8 +59,7 @@ func newDesk(t *testing.T) *desk {
 	pool, err := pg.Open(t.Context(), d.db.URL("billing"), "billing", 8)
 	d.must(err)
 	t.Cleanup(pool.Close)
-	d.store, err = postgres.New(pool, pool, log)
-	d.must(err)
+	d.store = postgres.New(pool, pool, log)
 	t.Cleanup(d.store.Close)
 	d.nc, err = natsconn.Connect(d.server.URL, "test", log, func() {})
 	d.must(err)
