@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lavka/deploy/postgres"
 	"lavka/libs/natsconn"
 	"lavka/libs/streams"
 	"lavka/libs/wire"
@@ -157,7 +158,7 @@ func TestEveryServiceHearsOfUsers(t *testing.T) {
 	_, auth := s.connect(t, "auth")
 	_, err := auth.Publish(t.Context(), wire.SubjectChanged+".7", nil)
 	must(t, err)
-	for _, service := range Services() {
+	for _, service := range postgres.Services() {
 		nc, js := s.connect(t, service)
 		consumer, err := js.CreateConsumer(t.Context(), wire.StreamUsers, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true})
 		must(t, err)
