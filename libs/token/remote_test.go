@@ -66,11 +66,7 @@ func TestRemote(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := remote.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	running.Go(func() { remote.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	for set.reads.Load() < 2 { // auth is still starting
 		select {
@@ -130,11 +126,7 @@ func TestRemoteFollowsNobody(t *testing.T) {
 	remote := token.NewRemote(here.URL, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := remote.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	running.Go(func() { remote.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	for asked.Load() < 3 {
 		select {

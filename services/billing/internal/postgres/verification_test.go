@@ -23,11 +23,7 @@ func (s *shop) shown(t *testing.T) map[string]float64 {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	running.Go(func() {
-		if err := metrics.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	running.Go(func() { metrics.Run(ctx) })
 	shown := map[string]float64{}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
