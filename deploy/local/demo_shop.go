@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"lavka/deploy/local/payment"
 )
 
 func (s *story) pay(ctx context.Context) error {
@@ -16,17 +19,17 @@ func (s *story) pay(ctx context.Context) error {
 		return err
 	}
 	s.bill = bill.String()
-	p, err := newPayment(s.userID, s.bill, "100", s.keys[0])
+	id, err := randomID()
 	if err != nil {
 		return err
 	}
-	forged := p
-	forged.Amount = "1000000"
+	p := payment.Signed(s.keys[0], id, s.userID, s.bill, 100)
+	forged := json.RawMessage(bytes.Replace(p, []byte(`"amount":100`), []byte(`"amount":1000000`), 1))
 	if _, err := s.expect(ctx, http.StatusForbidden, "invalid_signature", call{method: http.MethodPost, path: "/payment/webhook", body: forged}); err != nil {
 		return err
 	}
 	// Until billing has heard of her it answers 404, and a provider asks again.
-	payment := call{method: http.MethodPost, path: "/payment/webhook", body: p}
+	payment := call{method: http.MethodPost, path: "/payment/webhook", body: json.RawMessage(p)}
 	first, _, err := s.await(ctx, http.StatusOK, "", payment)
 	if err != nil {
 		return err

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -13,33 +11,9 @@ import (
 	"net/http"
 	"os"
 
+	"lavka/deploy/local/payment"
 	"lavka/deploy/local/stack"
 )
-
-// payment is what the provider sends. The members are the texts of JSON numbers: the signature is over the text.
-type payment struct {
-	Signature     string      `json:"signature"`
-	TransactionID json.Number `json:"transaction_id"`
-	UserID        json.Number `json:"user_id"`
-	BillID        json.Number `json:"bill_id"`
-	Amount        json.Number `json:"amount"`
-}
-
-// sign is the provider's part of the contract of POST /payment/webhook.
-func (p *payment) sign(key string) {
-	sum := sha1.Sum(fmt.Appendf(nil, "%s:%s:%s:%s:%s", key, p.TransactionID, p.UserID, p.BillID, p.Amount))
-	p.Signature = hex.EncodeToString(sum[:])
-}
-
-func newPayment(user, bill, amount, key string) (payment, error) {
-	id, err := randomID()
-	if err != nil {
-		return payment{}, err
-	}
-	p := payment{TransactionID: id, UserID: json.Number(user), BillID: json.Number(bill), Amount: json.Number(amount)}
-	p.sign(key)
-	return p, nil
-}
 
 // randomID is below 10¹², where the shop's own bills begin, and exact in every client's numbers.
 func randomID() (json.Number, error) {
@@ -71,10 +45,11 @@ func topUp(ctx context.Context, cfg settings, args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPayment(*user, *bill, *amount, shop.PaymentKeys[0])
+	id, err := randomID()
 	if err != nil {
 		return err
 	}
+	p := json.RawMessage(payment.Signed(shop.PaymentKeys[0], id, *user, *bill, *amount))
 	answer, err := client{base: shop.GatewayURL, show: os.Stdout}.do(ctx, call{method: http.MethodPost, path: "/payment/webhook", body: p})
 	if err != nil {
 		return err

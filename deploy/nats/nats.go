@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/crypto/bcrypt"
+
+	"lavka/deploy/postgres"
 )
 
 //go:embed nats.conf
@@ -17,11 +19,8 @@ var config string
 // Operator is the user who may do everything within the shop's account, streams of others included. No service is given it.
 const Operator = "operator"
 
-// Services are the users that are services.
-func Services() []string { return []string{"auth", "catalog", "billing"} }
-
-// Users are all users of nats.conf.
-func Users() []string { return append(Services(), Operator) }
+// Users are all users of nats.conf: one for each service, and the operator.
+func Users() []string { return append(postgres.Services(), Operator) }
 
 // Options are what nats.conf says, with the passwords by user: one for each of Users, made up at random, of 72 bytes at most. Only their hashes
 // go into the options.

@@ -12,7 +12,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lavka/deploy/postgres"
 	"lavka/libs/natsconn"
+	"lavka/libs/streams"
 	"lavka/libs/wire"
 )
 
@@ -89,7 +91,7 @@ func open(t *testing.T) *testServer {
 
 // makeUsers is what auth does, at the start and when a release wants the stream to be another.
 func makeUsers(ctx context.Context, auth jetstream.JetStream) error {
-	cfg := jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1, AllowDirect: true}
+	cfg := streams.Users(1)
 	if _, err := auth.Stream(ctx, cfg.Name); err == nil {
 		cfg.Description = "another"
 		_, err := auth.UpdateStream(ctx, cfg)
@@ -101,22 +103,19 @@ func makeUsers(ctx context.Context, auth jetstream.JetStream) error {
 
 // makePurchases is what billing does.
 func makePurchases(ctx context.Context, billing jetstream.JetStream) error {
-	if _, err := billing.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: wire.StreamPurchases, Subjects: []string{wire.SubjectRequested}, Retention: jetstream.WorkQueuePolicy,
-		Storage: jetstream.MemoryStorage, MaxBytes: 256 << 20, Discard: jetstream.DiscardNew,
-	}); err != nil {
+	if _, err := billing.CreateOrUpdateStream(ctx, streams.Purchases(1)); err != nil {
 		return err
 	}
-	for _, stream := range []string{wire.StreamPurchases, wire.StreamUsers} {
-		if _, err := billing.CreateOrUpdateConsumer(ctx, stream, durable); err != nil {
+	for stream, consumer := range durable {
+		if _, err := billing.CreateOrUpdateConsumer(ctx, stream, consumer); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// durable is billing's consumer of either stream.
-var durable = jetstream.ConsumerConfig{Durable: wire.ConsumerPurchases, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 20_000}
+// durable are billing's consumers, by stream.
+var durable = map[string]jetstream.ConsumerConfig{wire.StreamPurchases: streams.PurchasesConsumer(), wire.StreamUsers: streams.UsersConsumer()}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -159,7 +158,7 @@ func TestEveryServiceHearsOfUsers(t *testing.T) {
 	_, auth := s.connect(t, "auth")
 	_, err := auth.Publish(t.Context(), wire.SubjectChanged+".7", nil)
 	must(t, err)
-	for _, service := range Services() {
+	for _, service := range postgres.Services() {
 		nc, js := s.connect(t, service)
 		consumer, err := js.CreateConsumer(t.Context(), wire.StreamUsers, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true})
 		must(t, err)
@@ -190,13 +189,13 @@ func TestPurchasesAreAskedAndAnswered(t *testing.T) {
 
 	billingConn, billing := s.connect(t, "billing")
 	must(t, makePurchases(t.Context(), billing)) // as at every start
-	for _, stream := range []string{wire.StreamPurchases, wire.StreamUsers} {
-		consumer, err := billing.CreateOrUpdateConsumer(t.Context(), stream, durable)
+	for stream, cfg := range durable {
+		consumer, err := billing.CreateOrUpdateConsumer(t.Context(), stream, cfg)
 		must(t, err)
 		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
 		must(t, err)
 		must(t, billingConn.Publish(wire.SubjectAnswered+".replica", []byte(stream)))
-		_, err = billing.Consumer(t.Context(), stream, durable.Durable) // how far it is behind
+		_, err = billing.Consumer(t.Context(), stream, cfg.Durable) // how far it is behind
 		must(t, err)
 		must(t, msg.DoubleAck(t.Context())) // this one waits for NATS's word
 		answer, err := answers.NextMsg(patience)

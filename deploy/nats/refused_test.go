@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lavka/deploy/postgres"
 	"lavka/libs/wire"
 )
 
@@ -27,7 +28,7 @@ var (
 	catalog  = []string{"catalog"}
 	billing  = []string{"billing"}
 	askers   = []string{"catalog", "billing"}
-	everyone = Services()
+	everyone = postgres.Services()
 )
 
 var publishing = []rule{
@@ -149,7 +150,7 @@ var subscribing = []rule{
 func TestEveryoneIsRefusedWhatIsNotTheirs(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	for _, service := range Services() {
+	for _, service := range postgres.Services() {
 		nc, _ := s.connect(t, service)
 		// check does something and looks whether NATS said at once that it was a violation.
 		check := func(r rule, violation string, err error) {

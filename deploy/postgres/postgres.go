@@ -13,7 +13,7 @@ import (
 //go:embed roles.sql
 var rolesSQL string
 
-// Services are those that have a schema, an owner role (see Owner) and a role of the same name.
+// Services are all of the shop's. Each has a schema, an owner role (see Owner) and a role of the same name.
 func Services() []string { return []string{"auth", "catalog", "billing"} }
 
 // Owner is the role that migrates a service's schema.

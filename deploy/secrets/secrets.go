@@ -50,7 +50,7 @@ func Make(ctx context.Context, dir, authBinary string) (made []string, err error
 			return made, err
 		}
 		for _, name := range s.files {
-			if err := write(filepath.Join(dir, name), texts[name]); err != nil {
+			if err := Write(filepath.Join(dir, name), texts[name], 0o444); err != nil {
 				return made, fmt.Errorf("keep the secrets: %w", err)
 			}
 			made = append(made, name)
@@ -72,7 +72,7 @@ func sets(authBinary string) []set {
 	return []set{
 		one("postgres-password"), roles, users, one("admin-password"), one("payment-keys"),
 		{files: []string{signing}, make: func(ctx context.Context) (map[string]string, error) {
-			text, err := signingKeys(ctx, authBinary)
+			text, err := SigningKeys(ctx, authBinary)
 			return map[string]string{signing: text}, err
 		}},
 	}
@@ -138,8 +138,8 @@ func users(context.Context) (map[string]string, error) {
 	return texts, nil
 }
 
-// signingKeys lets auth make its keys.
-func signingKeys(ctx context.Context, authBinary string) (text string, err error) {
+// SigningKeys has auth's binary make its keys.
+func SigningKeys(ctx context.Context, authBinary string) (text string, err error) {
 	dir, err := os.MkdirTemp("", "signing-keys-*") // 0700
 	if err != nil {
 		return "", fmt.Errorf("make the signing keys: %w", err)
@@ -170,9 +170,10 @@ func absent(dir string, files []string) (bool, error) {
 	return false, nil
 }
 
-// write puts a text into a file, all of it or none.
-func write(path, text string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+// Write puts a text into a file: all of it, or the file stays as it was. It ends with
+// one line break.
+func Write(path, text string, mode fs.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
 		return err
 	}
@@ -182,7 +183,7 @@ func write(path, text string) (err error) {
 		}
 	}()
 	_, err = f.WriteString(strings.TrimRight(text, "\n") + "\n")
-	if err := errors.Join(err, f.Chmod(0o444), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

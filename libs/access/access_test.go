@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
 	"lavka/libs/revocation"
+	"lavka/libs/streams"
 	"lavka/libs/token"
 	"lavka/libs/waittest"
 	"lavka/libs/wire"
@@ -163,18 +165,13 @@ func TestGuard(t *testing.T) {
 
 func listen(t *testing.T, js jetstream.JetStream, versions *revocation.Versions) {
 	t.Helper()
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}}); err != nil {
+	if _, err := js.CreateStream(t.Context(), streams.Users(1)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- versions.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	var running sync.WaitGroup
+	running.Go(func() { versions.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
 	<-versions.Loaded()
 }
 

@@ -31,15 +31,15 @@ type Listener struct {
 const drainTime = 2 * time.Second
 
 // Run listens until ctx ends; then it handles what it had pulled, hands back
-// what it can't get to within 2 s, and returns. Its error is always nil.
-func (l Listener) Run(ctx context.Context) error {
+// what it can't get to within 2 s, and returns.
+func (l Listener) Run(ctx context.Context) {
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	wait := shortest
 	for ctx.Err() == nil {
 		started := time.Now()
 		err := l.listen(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		l.Log.DebugContext(ctx, "a subscription ended; starting it again", "listener", l.Name, "error", err)
 		if time.Since(started) > 10*longest {
@@ -51,7 +51,6 @@ func (l Listener) Run(ctx context.Context) error {
 		}
 		wait = min(2*wait, longest)
 	}
-	return nil
 }
 
 func (l Listener) listen(ctx context.Context) error {

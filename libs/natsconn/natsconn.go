@@ -3,7 +3,6 @@
 package natsconn
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -98,10 +97,13 @@ func Measure(registry prometheus.Registerer, nc *nats.Conn) {
 	}))
 }
 
+// DrainLimit is how long a service waits for NATS when it stops.
+const DrainLimit = 5 * time.Second
+
 // Drain ends a connection's subscriptions, lets their handlers finish, sends
-// what is still to be sent, and returns when all is done or ctx ends.
+// what is still to be sent, and returns when all is done or the limit is reached.
 // nats.go's own Drain returns before that.
-func Drain(ctx context.Context, nc *nats.Conn) error {
+func Drain(nc *nats.Conn, limit time.Duration) error {
 	closed := make(chan struct{})
 	nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
 	if err := nc.Drain(); err != nil {
@@ -114,9 +116,9 @@ func Drain(ctx context.Context, nc *nats.Conn) error {
 	select {
 	case <-closed:
 		return nil
-	case <-ctx.Done():
+	case <-time.After(limit):
 		nc.Close()
-		return fmt.Errorf("drain NATS: %w", ctx.Err())
+		return fmt.Errorf("drain NATS: not done in %v", limit)
 	}
 }
 

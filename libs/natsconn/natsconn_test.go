@@ -2,7 +2,6 @@ package natsconn_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -92,16 +91,14 @@ func TestDrainWaitsForHandlers(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-started
-	short, cancel := context.WithCancel(t.Context())
-	cancel()
 	drained := make(chan error, 1)
-	go func() { drained <- natsconn.Drain(t.Context(), nc) }()
+	go func() { drained <- natsconn.Drain(nc, natsconn.DrainLimit) }()
 	waittest.Eventually(t, "draining", nc.IsDraining)
 	close(finish)
 	if err := <-drained; err != nil || handled.Load() != 10 || !nc.IsClosed() {
 		t.Errorf("%v; %d of 10 handled, closed: %v", err, handled.Load(), nc.IsClosed())
 	}
-	if err := natsconn.Drain(short, nc); err != nil {
+	if err := natsconn.Drain(nc, 0); err != nil {
 		t.Errorf("drained twice: %v", err)
 	}
 }
@@ -125,9 +122,7 @@ func TestDrainGivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-started
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if err := natsconn.Drain(ctx, nc); !errors.Is(err, context.DeadlineExceeded) || !nc.IsClosed() {
+	if err := natsconn.Drain(nc, 20*time.Millisecond); err == nil || !nc.IsClosed() {
 		t.Errorf("%v, closed: %v", err, nc.IsClosed())
 	}
 	close(finish)
@@ -143,7 +138,7 @@ func TestDrainWithoutAServer(t *testing.T) {
 	}
 	server.Stop()
 	waittest.Eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
-	if err := natsconn.Drain(t.Context(), nc); err != nil || !nc.IsClosed() {
+	if err := natsconn.Drain(nc, natsconn.DrainLimit); err != nil || !nc.IsClosed() {
 		t.Errorf("%v, closed: %v", err, nc.IsClosed())
 	}
 }

@@ -22,6 +22,9 @@ import (
 // in all, after pauses that grow by 0.2 s, a minute and a half of them together.
 // For another that is migrating it waits a minute.
 func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slog.Logger) error {
+	if url == "" {
+		return fmt.Errorf("MIGRATE_DATABASE_URL is not set (for example postgres://%s_owner:…@127.0.0.1:5432/lavka)", schema)
+	}
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil || !plain(cfg) {
 		return errors.New("MIGRATE_DATABASE_URL can't be read as a Postgres URL")
@@ -34,7 +37,11 @@ func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slo
 	if err != nil {
 		return fmt.Errorf("make migration lock: %w", err)
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations,
+	steps, err := fs.Sub(migrations, folder)
+	if err != nil {
+		return fmt.Errorf("find migrations: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, steps,
 		goose.WithTableName(schema+".schema_version"), goose.WithSessionLocker(locker), goose.WithSlog(log))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
@@ -59,9 +66,11 @@ func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slo
 	}
 }
 
-// LastVersion is the number of the newest migration.
-func LastVersion(migrations fs.FS) (int64, error) {
-	names, err := fs.Glob(migrations, "*.sql")
+// folder is where migrations lie in what is handed over.
+const folder = "migrations"
+
+func lastVersion(migrations fs.FS) (int64, error) {
+	names, err := fs.Glob(migrations, folder+"/*.sql")
 	if err != nil {
 		return 0, err
 	}
@@ -80,11 +89,15 @@ func LastVersion(migrations fs.FS) (int64, error) {
 }
 
 // CheckVersion fails unless Postgres answers and its schema is at least at
-// that version. A newer one is fine: migrations only expand.
-func CheckVersion(ctx context.Context, pool *pgxpool.Pool, schema string, atLeast int64) error {
+// the last of the migrations. A newer one is fine: migrations only expand.
+func CheckVersion(ctx context.Context, pool *pgxpool.Pool, schema string, migrations fs.FS) error {
+	atLeast, err := lastVersion(migrations)
+	if err != nil {
+		return err
+	}
 	var version int64
 	table := pgx.Identifier{schema, "schema_version"}.Sanitize()
-	err := pool.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+table+" WHERE is_applied").Scan(&version)
+	err = pool.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+table+" WHERE is_applied").Scan(&version)
 	if err != nil {
 		return fmt.Errorf("read schema version: %w", err)
 	}

@@ -18,7 +18,7 @@ import (
 func migrations(sql ...string) fs.FS {
 	files := fstest.MapFS{}
 	for i, s := range sql {
-		files["0000"+string(rune('1'+i))+"_step.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + s + ";\n")}
+		files["migrations/0000"+string(rune('1'+i))+"_step.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + s + ";\n")}
 	}
 	return files
 }
@@ -31,7 +31,7 @@ func TestMigrate(t *testing.T) {
 	pool := open(t, db)
 	first := migrations(`CREATE TABLE shelf.more (id int)`)
 	second := migrations(`CREATE TABLE shelf.more (id int)`, `ALTER TABLE shelf.more ADD COLUMN name text`)
-	if err := pg.CheckVersion(t.Context(), pool, "shelf", 1); err == nil {
+	if err := pg.CheckVersion(t.Context(), pool, "shelf", first); err == nil {
 		t.Error("a schema that was never migrated is new enough")
 	}
 	// Several at once, again and again: each step is done once.
@@ -46,13 +46,9 @@ func TestMigrate(t *testing.T) {
 		}
 		all.Wait()
 	}
-	last, err := pg.LastVersion(second)
-	if err != nil || last != 2 {
-		t.Errorf("last version %d: %v", last, err)
-	}
 	// At least that version: the release before runs on the new schema.
-	for atLeast, want := range map[int64]bool{1: true, 2: true, 3: false} {
-		err := pg.CheckVersion(t.Context(), pool, "shelf", atLeast)
+	for atLeast, want := range map[int]bool{1: true, 2: true, 3: false} {
+		err := pg.CheckVersion(t.Context(), pool, "shelf", migrations(make([]string, atLeast)...))
 		if (err == nil) != want || (err != nil && !strings.Contains(err.Error(), "run its migrate command")) {
 			t.Errorf("at least %d: %v", atLeast, err)
 		}
@@ -60,7 +56,7 @@ func TestMigrate(t *testing.T) {
 	if err := pg.Migrate(t.Context(), db.AdminURL(), "shelf", migrations(`SELECT 1`, `SELECT 1`, `CREATE TABLE shelf.more (id int)`), quiet); err == nil {
 		t.Error("a step that fails is no error")
 	}
-	if _, err := pg.LastVersion(fstest.MapFS{}); err == nil {
+	if err := pg.CheckVersion(t.Context(), pool, "shelf", fstest.MapFS{}); err == nil {
 		t.Error("no migrations are no error")
 	}
 }

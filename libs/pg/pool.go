@@ -59,6 +59,9 @@ func Open(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Po
 }
 
 func open(ctx context.Context, url, service string, maxConns int32, more map[string]string) (*pgxpool.Pool, error) {
+	if url == "" {
+		return nil, errors.New("DATABASE_URL is not set")
+	}
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil || !plain(cfg.ConnConfig) {
 		// The library's text repeats the URL, with its password redacted or not.

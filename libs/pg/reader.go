@@ -58,9 +58,6 @@ func (r *Reader) Measure(registry prometheus.Registerer) { registry.MustRegister
 // Close ends the reads that were begun, and takes no more.
 func (r *Reader) Close() { r.group.Close() }
 
-// Waiting is the number of reads that wait for a round trip.
-func (r *Reader) Waiting() int { return r.group.Waiting() }
-
 // read is one statement.
 type read struct {
 	what string
@@ -89,6 +86,21 @@ func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToF
 		return nil, Fail(what, err)
 	}
 	return one.rows.([]T), nil
+}
+
+// Rows gives the rows of a statement that goes alone, in a pool's session or within
+// a transaction, each scanned as scan says. Its errors are those of [Fail].
+func Rows[T any](ctx context.Context, q querier, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	found, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, Fail(what, err)
+	}
+	rows, err := pgx.CollectRows(found, scan)
+	return rows, Fail(what, err)
+}
+
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
 func (r *Reader) run(ctx context.Context, reads []*read) []error {

@@ -29,7 +29,7 @@ type Metrics struct {
 }
 
 // Run asks until ctx ends.
-func (m *Metrics) Run(ctx context.Context) error {
+func (m *Metrics) Run(ctx context.Context) {
 	tick := time.NewTicker(m.Every)
 	defer tick.Stop()
 	for {
@@ -38,7 +38,7 @@ func (m *Metrics) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}

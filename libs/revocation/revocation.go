@@ -105,9 +105,9 @@ func (v *Versions) Measure(registry prometheus.Registerer) {
 // Run listens until ctx ends. When the consumer, the stream or the server goes
 // away it starts again from the window's beginning: what it knows already does
 // no harm, and what it knows stays in force meanwhile.
-func (v *Versions) Run(ctx context.Context) error {
+func (v *Versions) Run(ctx context.Context) {
 	var next uint64
-	return natsconn.Listener{
+	natsconn.Listener{
 		Name:  "token versions",
 		Log:   v.log,
 		Ahead: 1000,

@@ -16,6 +16,7 @@ import (
 	"lavka/libs/natsconn"
 	"lavka/libs/natstest"
 	"lavka/libs/revocation"
+	"lavka/libs/streams"
 	"lavka/libs/waittest"
 	"lavka/libs/wire"
 )
@@ -81,11 +82,7 @@ func (f *fixture) run(lifetime time.Duration) *revocation.Versions {
 	v := revocation.New(f.js, f.source, lifetime, slog.New(slog.DiscardHandler), f.clock)
 	ctx, cancel := context.WithCancel(f.t.Context())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := v.Run(ctx); err != nil {
-			f.t.Error(err)
-		}
-	})
+	running.Go(func() { v.Run(ctx) })
 	f.t.Cleanup(func() { cancel(); running.Wait() })
 	return v
 }
@@ -95,7 +92,7 @@ func (f *fixture) makeStream() {
 	waittest.Eventually(f.t, "the stream is made", func() bool {
 		ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
 		defer cancel()
-		_, err := f.js.CreateStream(ctx, jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1})
+		_, err := f.js.CreateStream(ctx, streams.Users(1))
 		return err == nil
 	})
 }

@@ -30,7 +30,7 @@ func NewRemote(url string, log *slog.Logger) *Remote {
 
 // Run reads the keys until it has them once, and then keeps them fresh until
 // ctx ends.
-func (r *Remote) Run(ctx context.Context) error {
+func (r *Remote) Run(ctx context.Context) {
 	client := &http.Client{Timeout: 3 * time.Second, CheckRedirect: stay}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		// The library goes on fetching after an attempt that failed, until the
@@ -42,13 +42,13 @@ func (r *Remote) Run(ctx context.Context) error {
 			close(r.ready)
 			<-ctx.Done()
 			giveUp()
-			return nil
+			return
 		}
 		giveUp()
 		r.log.DebugContext(ctx, "auth's keys can't be read yet", "url", r.url, "error", err)
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(wait):
 		}
 	}

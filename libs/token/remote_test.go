@@ -67,11 +67,7 @@ func TestRemote(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := remote.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	running.Go(func() { remote.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	waittest.Eventually(t, "auth, which is still starting, is asked again", func() bool {
 		select {
@@ -132,11 +128,7 @@ func TestRemoteFollowsNobody(t *testing.T) {
 	remote := token.NewRemote(here.URL, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := remote.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	running.Go(func() { remote.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	waittest.Eventually(t, "it asks again and again", func() bool {
 		select {

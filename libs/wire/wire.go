@@ -18,8 +18,8 @@ import (
 // Version is the "v" of every message in this package.
 const Version = 1
 
-// Subjects and streams. PURCHASES and its consumer belong to billing, USERS
-// belongs to auth.
+// Subjects and streams. PURCHASES and the consumers belong to billing, USERS
+// belongs to auth. How NATS keeps them is in libs/streams.
 const (
 	StreamPurchases   = "PURCHASES"
 	ConsumerPurchases = "billing"
@@ -27,6 +27,7 @@ const (
 	SubjectAnswered   = "purchases.answered" // + "." + the asking replica's id
 
 	StreamUsers    = "USERS"
+	ConsumerUsers  = "billing"
 	SubjectChanged = "users.changed" // + "." + the user's id
 )
 

@@ -11,8 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lavka/libs/pg"
 	"lavka/libs/problem"
 	"lavka/services/auth/internal/auth"
+	"lavka/services/auth/internal/postgres"
 )
 
 const adminUsage = "use: auth admin create LOGIN (its password in ADMIN_PASSWORD or on standard input), auth admin grant LOGIN, auth admin revoke LOGIN"
@@ -24,11 +26,12 @@ func runAdmin(ctx context.Context, cfg Config, args []string, std streams) error
 		return errors.New(adminUsage)
 	}
 	command, login := args[0], args[1]
-	pool, store, err := openStore(ctx, cfg)
+	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" admin", 2)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
+	store := postgres.New(pool)
 	credentials, _, err := newCredentials(store)
 	if err != nil {
 		return err

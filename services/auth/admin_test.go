@@ -49,13 +49,13 @@ func TestAdminCommand(t *testing.T) {
 	must("", "admin", "revoke", "chief")
 
 	for want, args := range map[string][]string{
-		"last active admin":   {"admin", "revoke", adminLogin},
-		"no such user":        {"admin", "grant", "nobody"},
-		"is taken":            {"admin", "create", "anna"},
-		"login must":          {"admin", "create", "?"},
-		"use: auth admin":     {"admin"},
-		"use: auth admin c":   {"admin", "make", "anna"},
-		"there is no command": {"sing"},
+		"last active admin": {"admin", "revoke", adminLogin},
+		"no such user":      {"admin", "grant", "nobody"},
+		"is taken":          {"admin", "create", "anna"},
+		"login must":        {"admin", "create", "?"},
+		"use: auth admin":   {"admin"},
+		"use: auth admin c": {"admin", "make", "anna"},
+		"unknown command":   {"sing"},
 	} {
 		if _, err := w.command(otherPassword, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %q", args, err, want)

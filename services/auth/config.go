@@ -9,7 +9,7 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// Config is read from the environment.
+// Config is auth's settings.
 type Config struct {
 	config.Common
 	PublicURL          string        `envconfig:"PUBLIC_URL"`                       // what activation links begin with

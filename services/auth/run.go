@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -30,14 +31,14 @@ import (
 	"lavka/services/auth/internal/postgres"
 )
 
+const service = "auth"
+
 const (
 	// connections bounds one replica's sessions in Postgres.
 	connections = 20
 	// hashQueue is how many callers wait for each hash under way: about a
 	// second, at 30 ms a hash.
 	hashQueue = 32
-	// drainLimit bounds how long NATS takes to say goodbye.
-	drainLimit = 5 * time.Second
 )
 
 type streams struct {
@@ -59,30 +60,29 @@ func run(ctx context.Context, cfg Config, args []string, std streams) (err error
 	}
 	logs, flush := telemetry.Buffered(std.err)
 	defer func() { err = errors.Join(err, flush()) }()
-	log, err := telemetry.NewLogger(logs, "auth", cfg.LogFormat, cfg.LogLevel)
+	log, err := telemetry.NewLogger(logs, service, cfg.LogFormat, cfg.LogLevel)
 	if err != nil {
 		return err
 	}
 	switch command {
 	case "serve":
+		if err := cfg.ValidateServe(); err != nil {
+			return err
+		}
 		return serve(ctx, cfg, log)
 	case "migrate":
-		if cfg.MigrateDatabaseURL.Empty() {
-			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://auth_owner:…@127.0.0.1:5432/lavka)")
-		}
-		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
+		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
 	case "admin":
 		return runAdmin(ctx, cfg, args, std)
 	}
-	return fmt.Errorf("there is no command %q: use serve, migrate, healthcheck, admin or keys", command)
+	return fmt.Errorf("unknown command %q; there are: serve (default), migrate, healthcheck, admin, keys", command)
 }
 
-func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
-	if err := cfg.ValidateServe(); err != nil {
-		return err
-	}
+func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+	// No memory.Tune: most of what auth allocates is for hashes, 19 MiB each, and
+	// beside such a hash the collector's work is little.
 	go memory.GiveBack(ctx)
-	stopTraces, err := telemetry.Start(ctx, "auth", log)
+	stopTraces, err := telemetry.Start(ctx, service, log)
 	if err != nil {
 		return err
 	}
@@ -92,17 +92,14 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), "auth", connections)
+	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, connections)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	store, err := postgres.New(pool)
-	if err != nil {
-		return err
-	}
+	store := postgres.New(pool)
 	publisher := bus.NewPublisher(store, cfg.StreamReplicas, log)
-	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), "auth", log, publisher.Connected)
+	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), service, log, publisher.Connected)
 	if err != nil {
 		return err
 	}
@@ -149,21 +146,23 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		return err
 	}
 	e := httpserver.New(log, cfg.TrustedProxies, registry)
-	handlers.Routes(e, protected)
-	if err := httpserver.ServeContract(e, "auth", contract); err != nil {
+	if err := httpserver.ServeContract(e, service, contract); err != nil {
 		return err
 	}
+	httpapi.Register(e, handlers, protected)
 
 	// Workers outlive ctx by the time that requests take to finish, and publish
 	// what those change. What is left over stays due in its row.
-	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWorking()
-	var workers errgroup.Group
-	workers.Go(func() error { return publisher.Run(working, nc, js) })
-	workers.Go(func() error { return versions.Run(working) })
-	workers.Go(func() error { return ring.Run(working) })
-	workers.Go(func() error { return clock.Run(working) })
-	workers.Go(func() error { return prune(working, store, log) })
+	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	var workers sync.WaitGroup
+	for _, run := range []func(context.Context){
+		versions.Run, ring.Run, clock.Run,
+		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
+		func(ctx context.Context) { prune(ctx, store, log) },
+	} {
+		workers.Go(func() { run(working) })
+	}
 
 	// An admin who can't be made ends the serving, and the other way round.
 	front, serving := errgroup.WithContext(ctx)
@@ -176,11 +175,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		}, e)
 	})
 	served := front.Wait()
-	stopWorking()
-	worked := workers.Wait()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
-	defer cancel()
-	return errors.Join(served, worked, natsconn.Drain(limit, nc))
+	stopWork()
+	workers.Wait()
+	return errors.Join(served, natsconn.Drain(nc, natsconn.DrainLimit))
 }
 
 // newCredentials is the part that the admin command needs too.
@@ -204,7 +201,7 @@ func measure(registry prometheus.Registerer, hasher *auth.Hasher, publisher *bus
 }
 
 // prune deletes expired sessions and links each hour.
-func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) error {
+func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
@@ -216,23 +213,8 @@ func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}
-}
-
-func openStore(ctx context.Context, cfg Config) (*pgxpool.Pool, *postgres.Store, error) {
-	if cfg.DatabaseURL.Empty() {
-		return nil, nil, errors.New("DATABASE_URL is not set (for example postgres://auth:…@127.0.0.1:5432/lavka)")
-	}
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), "auth admin", 2)
-	if err != nil {
-		return nil, nil, err
-	}
-	store, err := postgres.New(pool)
-	if err != nil {
-		pool.Close()
-	}
-	return pool, store, err
 }

@@ -37,9 +37,9 @@ const service = "billing"
 // How many sessions a replica uses. Groups have theirs apart, so that no storm
 // of reads keeps money waiting.
 const (
-	groups       = 1
-	groupSession = groups + 1 // and one to keep what was refused
-	readSessions = 8
+	groups        = 1
+	groupSessions = groups + 1 // and one to keep what was refused
+	readSessions  = 8
 )
 
 // run is the whole program.
@@ -57,10 +57,7 @@ func run(ctx context.Context, cfg Config, args []string, out io.Writer) (err err
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
-		if cfg.MigrateDatabaseURL.Empty() {
-			return errors.New("MIGRATE_DATABASE_URL is not set (for example postgres://billing_owner:…@127.0.0.1:5432/lavka)")
-		}
-		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations(), log)
+		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
 	case "healthcheck":
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
 	case "verify", "payments refused", "messages rejected":
@@ -85,15 +82,12 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer reads.Close()
-	settles, err := pg.OpenForGroups(ctx, cfg.DatabaseURL.Reveal(), service+" ledger", groupSession)
+	settles, err := pg.OpenForGroups(ctx, cfg.DatabaseURL.Reveal(), service+" ledger", groupSessions)
 	if err != nil {
 		return err
 	}
 	defer settles.Close()
-	store, err := postgres.New(reads, settles, log)
-	if err != nil {
-		return err
-	}
+	store := postgres.New(reads, settles, log)
 	defer store.Close()
 
 	reconnected := make(chan struct{}, 1)
@@ -122,7 +116,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	store.Measure(registry)
 	versions.Measure(registry)
 	lag := natsconn.Lag(js, wire.StreamPurchases, wire.ConsumerPurchases, log)
-	usersLag := natsconn.Lag(js, wire.StreamUsers, bus.ConsumerUsers, log)
+	usersLag := natsconn.Lag(js, wire.StreamUsers, wire.ConsumerUsers, log)
 	clock, verifications := pg.Clock(reads, log), store.Verifications(log)
 	registry.MustRegister(lag, usersLag, clock, verifications)
 	pg.Measure(registry, map[string]*pgxpool.Pool{"reads": reads, "groups": settles})
@@ -152,15 +146,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	var workers sync.WaitGroup
-	for _, run := range []func(context.Context) error{
+	for _, run := range []func(context.Context){
 		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run,
-		func(ctx context.Context) error { return ensureOnReconnect(ctx, reconnected, purchases, log) },
+		func(ctx context.Context) { ensureOnReconnect(ctx, reconnected, purchases, log) },
 	} {
-		workers.Go(func() {
-			if err := run(working); err != nil {
-				log.Error("a worker ended", "error", err)
-			}
-		})
+		workers.Go(func() { run(working) })
 	}
 
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
@@ -175,18 +165,16 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	workers.Wait()
 	settler.Close()
 	purchases.Close()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return errors.Join(served, natsconn.Drain(limit, nc))
+	return errors.Join(served, natsconn.Drain(nc, natsconn.DrainLimit))
 }
 
 // ensureOnReconnect makes billing's stream again when NATS comes back without
 // it, at once rather than when its absence is noticed.
-func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchases *bus.Purchases, log *slog.Logger) error {
+func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchases *bus.Purchases, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-reconnected:
 			limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 			if err := purchases.Ensure(limited); err != nil {
@@ -207,9 +195,6 @@ func measure(registry prometheus.Registerer, settler *billing.Settler) {
 // report runs the commands that only read. What verify found is kept as well, where
 // that can be done: it has to be seen by whoever did not run it.
 func report(ctx context.Context, cfg Config, log *slog.Logger, command string, out io.Writer) error {
-	if cfg.DatabaseURL.Empty() {
-		return errors.New("DATABASE_URL is not set")
-	}
 	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" "+command, 1)
 	if err != nil {
 		return err
@@ -219,10 +204,7 @@ func report(ctx context.Context, cfg Config, log *slog.Logger, command string, o
 }
 
 func reportOn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, command string, out io.Writer) error {
-	store, err := postgres.New(pool, pool, log)
-	if err != nil {
-		return err
-	}
+	store := postgres.New(pool, pool, log)
 	defer store.Close()
 	switch command {
 	case "verify":

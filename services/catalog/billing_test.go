@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lavka/libs/streams"
 	"lavka/libs/wire"
 )
 
@@ -51,16 +52,11 @@ func newBilling(t *testing.T, s *shop, decide func(wire.PurchaseRequested) *wire
 
 func (b *billing) consume(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
-	stream, err := js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{
-		Name: wire.StreamPurchases, Subjects: []string{wire.SubjectRequested}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage,
-		MaxAge: time.Minute, MaxBytes: 256 << 20, Discard: jetstream.DiscardNew,
-	})
+	stream, err := js.CreateOrUpdateStream(t.Context(), streams.Purchases(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	consumer, err := stream.CreateOrUpdateConsumer(t.Context(), jetstream.ConsumerConfig{
-		Durable: wire.ConsumerPurchases, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 5 * time.Second, MaxAckPending: 20_000, MaxDeliver: -1,
-	})
+	consumer, err := stream.CreateOrUpdateConsumer(t.Context(), streams.PurchasesConsumer())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ import (
 	"lavka/libs/config"
 )
 
-// settings are catalog's, from the environment.
-type settings struct {
+// Config is catalog's settings.
+type Config struct {
 	config.Common
 	JWKSURL           string        `envconfig:"JWKS_URL"`                            // where auth publishes its keys
 	PurchaseWait      time.Duration `envconfig:"PURCHASE_WAIT" default:"3s"`          // for billing's answer; then 202
@@ -18,17 +18,17 @@ type settings struct {
 	PendingMaxPerUser int           `envconfig:"PENDING_MAX_PER_USER" default:"1000"` // and of one user
 }
 
-// validateServe checks what serve needs.
-func (s settings) validateServe() error {
-	wrong := []error{config.CheckURL("JWKS_URL", s.JWKSURL, "http://127.0.0.1:8081/.well-known/jwks.json")}
-	if s.PurchaseWait < 10*time.Millisecond || s.PurchaseWait > 15*time.Second {
-		wrong = append(wrong, fmt.Errorf("PURCHASE_WAIT %v is not between 10ms and 15s", s.PurchaseWait))
+// ValidateServe checks what serve needs.
+func (c Config) ValidateServe() error {
+	wrong := []error{c.Common.ValidateServe(), config.CheckURL("JWKS_URL", c.JWKSURL, "http://127.0.0.1:8081/.well-known/jwks.json")}
+	if c.PurchaseWait < 10*time.Millisecond || c.PurchaseWait > 15*time.Second {
+		wrong = append(wrong, fmt.Errorf("PURCHASE_WAIT %v is not between 10ms and 15s", c.PurchaseWait))
 	}
-	if s.PurchaseExpiry < time.Second || s.PurchaseExpiry > 24*time.Hour {
-		wrong = append(wrong, fmt.Errorf("PURCHASE_EXPIRY %v is not between 1s and 24h", s.PurchaseExpiry))
+	if c.PurchaseExpiry < time.Second || c.PurchaseExpiry > 24*time.Hour {
+		wrong = append(wrong, fmt.Errorf("PURCHASE_EXPIRY %v is not between 1s and 24h", c.PurchaseExpiry))
 	}
-	if s.PendingMax < 1 || s.PendingMaxPerUser < 1 {
+	if c.PendingMax < 1 || c.PendingMaxPerUser < 1 {
 		wrong = append(wrong, errors.New("PENDING_MAX and PENDING_MAX_PER_USER must be above zero"))
 	}
-	return errors.Join(s.ValidateServe(), errors.Join(wrong...))
+	return errors.Join(wrong...)
 }

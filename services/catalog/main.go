@@ -14,7 +14,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var cfg settings
+	var cfg Config
 	err := config.Load(&cfg)
 	if err == nil {
 		err = run(ctx, cfg, os.Args[1:])

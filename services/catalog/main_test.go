@@ -24,6 +24,7 @@ import (
 	"lavka/libs/freeport"
 	"lavka/libs/natstest"
 	"lavka/libs/pgtest"
+	"lavka/libs/streams"
 	"lavka/libs/token"
 	"lavka/libs/waittest"
 	"lavka/libs/wire"
@@ -31,7 +32,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations)})
 }
 
 // shop is what the program needs around it: a database, NATS and auth's keys.
@@ -65,7 +66,7 @@ func newShop(t *testing.T) *shop {
 func (s *shop) playAuth(t *testing.T) {
 	t.Helper()
 	nc, js := s.connect(t)
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1}); err != nil {
+	if _, err := js.CreateStream(t.Context(), streams.Users(1)); err != nil {
 		t.Fatal(err)
 	}
 	none, err := wire.Encode(wire.RevocationsTold{V: wire.Version, Versions: []wire.TokenVersion{}})
@@ -127,7 +128,7 @@ type replica struct {
 	stop          func() error
 }
 
-func (s *shop) settings(t *testing.T) settings {
+func (s *shop) settings(t *testing.T) Config {
 	t.Helper()
 	var ports [2]int
 	for i := range ports {
@@ -136,7 +137,7 @@ func (s *shop) settings(t *testing.T) settings {
 			t.Fatal(err)
 		}
 	}
-	cfg := settings{JWKSURL: s.jwks.URL, PurchaseWait: 10 * time.Second, PurchaseExpiry: 15 * time.Minute, PendingMax: 100_000, PendingMaxPerUser: 1000}
+	cfg := Config{JWKSURL: s.jwks.URL, PurchaseWait: 10 * time.Second, PurchaseExpiry: 15 * time.Minute, PendingMax: 100_000, PendingMaxPerUser: 1000}
 	cfg.HTTPAddr, cfg.InternalAddr = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	cfg.DatabaseURL, cfg.MigrateDatabaseURL = config.Hide(s.db.URL("catalog")), config.Hide(s.db.URL("catalog_owner"))
 	cfg.NATSURL = config.Hide(s.nats.URL)
@@ -146,7 +147,7 @@ func (s *shop) settings(t *testing.T) settings {
 }
 
 // start runs one replica until the test ends or it is stopped.
-func (s *shop) start(t *testing.T, change func(*settings)) *replica {
+func (s *shop) start(t *testing.T, change func(*Config)) *replica {
 	t.Helper()
 	cfg := s.settings(t)
 	if change != nil {

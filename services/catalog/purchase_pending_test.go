@@ -14,7 +14,7 @@ func TestALateAnswer(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	b := newBilling(t, s, silent)
-	r := s.start(t, func(cfg *settings) { cfg.PurchaseWait = 50 * time.Millisecond })
+	r := s.start(t, func(cfg *Config) { cfg.PurchaseWait = 50 * time.Millisecond })
 	ann := s.token(t, 2, "user")
 	tea := r.product(t, "tea", "3.50")
 	a := r.send(t, ann, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k")
@@ -85,7 +85,7 @@ func TestOneKeyFiftyTimesAtOnceOnTwoReplicas(t *testing.T) {
 func TestTheSweeperSendsWhatWasNeverSent(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	r := s.start(t, func(cfg *settings) { cfg.PurchaseWait = 200 * time.Millisecond })
+	r := s.start(t, func(cfg *Config) { cfg.PurchaseWait = 200 * time.Millisecond })
 	ann := s.token(t, 2, "user")
 	tea := r.product(t, "tea", "3.50")
 	// Nobody has made the stream yet.
@@ -115,7 +115,7 @@ func TestTooManyPending(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	b := newBilling(t, s, silent)
-	r := s.start(t, func(cfg *settings) {
+	r := s.start(t, func(cfg *Config) {
 		cfg.PurchaseWait, cfg.PendingMax, cfg.PendingMaxPerUser = 20*time.Millisecond, 3, 2
 	})
 	ann, bob := s.token(t, 2, "user"), s.token(t, 3, "user")

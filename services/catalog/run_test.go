@@ -134,21 +134,21 @@ func TestCommands(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		args   []string
-		change func(*settings)
+		change func(*Config)
 		says   string
 	}{
-		{"unknown command", []string{"sell"}, func(*settings) {}, "no command"},
-		{"too many words", []string{"serve", "now"}, func(*settings) {}, "no arguments"},
-		{"migrate without a URL", []string{"migrate"}, func(c *settings) { c.MigrateDatabaseURL = config.Secret{} }, "MIGRATE_DATABASE_URL"},
-		{"nobody to check", []string{"healthcheck"}, func(*settings) {}, "not ready"},
-		{"no database", nil, func(c *settings) { c.DatabaseURL = config.Secret{} }, "DATABASE_URL"},
-		{"no NATS", nil, func(c *settings) { c.NATSURL = config.Secret{} }, "NATS_URL"},
-		{"no keys", nil, func(c *settings) { c.JWKSURL = "" }, "JWKS_URL"},
-		{"no wait", nil, func(c *settings) { c.PurchaseWait = 0 }, "PURCHASE_WAIT"},
-		{"no expiry", nil, func(c *settings) { c.PurchaseExpiry = 0 }, "PURCHASE_EXPIRY"},
-		{"nothing may wait", nil, func(c *settings) { c.PendingMax = 0 }, "PENDING_MAX"},
-		{"loud", nil, func(c *settings) { c.LogLevel = "loud" }, "LOG_LEVEL"},
-		{"bad address", nil, func(c *settings) { c.HTTPAddr = "8080" }, "HTTP_ADDR"},
+		{"unknown command", []string{"sell"}, func(*Config) {}, "unknown command"},
+		{"too many words", []string{"serve", "now"}, func(*Config) {}, "unknown command"},
+		{"migrate without a URL", []string{"migrate"}, func(c *Config) { c.MigrateDatabaseURL = config.Secret{} }, "MIGRATE_DATABASE_URL"},
+		{"nobody to check", []string{"healthcheck"}, func(*Config) {}, "not ready"},
+		{"no database", nil, func(c *Config) { c.DatabaseURL = config.Secret{} }, "DATABASE_URL"},
+		{"no NATS", nil, func(c *Config) { c.NATSURL = config.Secret{} }, "NATS_URL"},
+		{"no keys", nil, func(c *Config) { c.JWKSURL = "" }, "JWKS_URL"},
+		{"no wait", nil, func(c *Config) { c.PurchaseWait = 0 }, "PURCHASE_WAIT"},
+		{"no expiry", nil, func(c *Config) { c.PurchaseExpiry = 0 }, "PURCHASE_EXPIRY"},
+		{"nothing may wait", nil, func(c *Config) { c.PendingMax = 0 }, "PENDING_MAX"},
+		{"loud", nil, func(c *Config) { c.LogLevel = "loud" }, "LOG_LEVEL"},
+		{"bad address", nil, func(c *Config) { c.HTTPAddr = "8080" }, "HTTP_ADDR"},
 	} {
 		cfg := good
 		c.change(&cfg)

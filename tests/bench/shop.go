@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"lavka/deploy/local/payment"
 	"lavka/deploy/local/stack"
 )
 
@@ -157,8 +156,7 @@ func login(client *fasthttp.HostClient, login, password string) (token string, e
 
 // payment is the body of a webhook call; the amount is in whole units.
 func (s *shop) payment(id, user, bill, amount int64) []byte {
-	sum := sha1.Sum(fmt.Appendf(nil, "%s:%d:%d:%d:%d", s.PaymentKeys[0], id, user, bill, amount))
-	return fmt.Appendf(nil, `{"signature":"%s","transaction_id":%d,"user_id":%d,"bill_id":%d,"amount":%d}`, hex.EncodeToString(sum[:]), id, user, bill, amount)
+	return payment.Signed(s.PaymentKeys[0], id, user, bill, amount)
 }
 
 // errBusy is an answer that asks to come again.

@@ -296,7 +296,7 @@ func (t *trial) complaints(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, bad := range []string{"panic: ", "fatal error: ", "a worker ended", `"status":500`, "Permissions Violation"} {
+	for _, bad := range []string{"panic: ", "fatal error: ", `"status":500`, "Permissions Violation"} {
 		if i := strings.Index(text, bad); i >= 0 {
 			return fmt.Errorf("a service says:\n%s", text[max(0, i-200):min(len(text), i+2000)])
 		}

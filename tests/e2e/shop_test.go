@@ -5,8 +5,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/deploy/local/payment"
 	"lavka/deploy/local/stack"
 	"lavka/libs/waittest"
 	"lavka/tests/contract"
@@ -211,9 +210,7 @@ func newPayment() int64 { return 1_000_000 + serial.Add(1) }
 
 // payment is a correctly signed webhook body.
 func (s *shopUnderTest) payment(id, userID, bill int64, amount string) []byte {
-	sum := sha1.Sum(fmt.Appendf(nil, "%s:%d:%d:%d:%s", s.PaymentKeys[0], id, userID, bill, amount))
-	return fmt.Appendf(nil, `{"signature":"%s","transaction_id":%d,"user_id":%d,"bill_id":%d,"amount":%s}`,
-		hex.EncodeToString(sum[:]), id, userID, bill, amount)
+	return payment.Signed(s.PaymentKeys[0], id, userID, bill, amount)
 }
 
 // bill opens a bill for a user and puts money on it.

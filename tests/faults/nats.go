@@ -58,7 +58,7 @@ func natsFaults() []fault {
 			name: "consumers-deleted", story: "billing's consumers of purchase requests and of users are deleted", blind: true,
 			strike: func(ctx context.Context, t *trial) error {
 				return t.operate(ctx, func(ctx context.Context, js jetstream.JetStream) error {
-					return errors.Join(js.DeleteConsumer(ctx, wire.StreamPurchases, wire.ConsumerPurchases), js.DeleteConsumer(ctx, wire.StreamUsers, "billing"))
+					return errors.Join(js.DeleteConsumer(ctx, wire.StreamPurchases, wire.ConsumerPurchases), js.DeleteConsumer(ctx, wire.StreamUsers, wire.ConsumerUsers))
 				})
 			},
 		},

@@ -25,13 +25,13 @@ func (s *shop) connect(ctx context.Context) (*pgx.Conn, error) {
 }
 
 // sql runs a statement as the database's administrator.
-func (s *shop) sql(ctx context.Context, statement string, args ...any) error {
+func (s *shop) sql(ctx context.Context, statement string) error {
 	conn, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	_, err = conn.Exec(ctx, statement, args...)
+	_, err = conn.Exec(ctx, statement)
 	return err
 }
 

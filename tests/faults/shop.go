@@ -289,14 +289,14 @@ func (s *shop) verify(ctx context.Context) error {
 }
 
 // complaints looks for what no fault excuses: what the race detector has said of
-// a service, panics, workers that have ended, answers of 500, and what NATS has
-// refused to let a service do.
+// a service, panics, answers of 500, and what NATS has refused to let a service
+// do.
 func (s *shop) complaints() error {
 	text, err := os.ReadFile(s.output.Name())
 	if err != nil {
 		return err
 	}
-	for _, bad := range []string{"DATA RACE", "panic: ", "fatal error: ", "panic serving", "a worker ended", `"status":500`, "Permissions Violation"} {
+	for _, bad := range []string{"DATA RACE", "panic: ", "fatal error: ", "panic serving", `"status":500`, "Permissions Violation"} {
 		if i := bytes.Index(text, []byte(bad)); i >= 0 {
 			return fmt.Errorf("a service says:\n%s", text[max(0, i-200):min(len(text), i+3000)])
 		}

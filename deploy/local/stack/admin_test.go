@@ -56,7 +56,7 @@ func TestSettleAdmin(t *testing.T) {
 			s := &Stack{
 				AdminLogin: "admin", AdminPassword: c.password, AdminPasswordMadeUp: c.password == made,
 				cfg:      Config{DataDir: dir, Log: slog.New(slog.NewTextHandler(out, nil))},
-				secrets:  &secrets{Admins: map[string]admin{"admin": c.kept}},
+				secrets:  &keptSecrets{Admins: map[string]admin{"admin": c.kept}},
 				replicas: map[string][]*Replica{Auth: {authWith(t, c.taken)}},
 			}
 			if err := s.settleAdmin(t.Context()); err != nil {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"lavka/deploy/postgres"
 )
 
 // The services, in the order in which they are told about.
@@ -17,7 +19,7 @@ const (
 )
 
 // Services are the names of all services, of their binaries, schemas and roles.
-func Services() []string { return []string{Auth, Catalog, Billing} }
+func Services() []string { return postgres.Services() }
 
 // Config says what a shop is made of. Only BinDir and DataDir are needed: a port that is 0, or an address left empty, stands for a free port
 // of 127.0.0.1, so that any number of shops run side by side.

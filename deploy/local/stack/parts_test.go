@@ -87,7 +87,7 @@ func TestOlderSecrets(t *testing.T) {
 
 func TestAdminPassword(t *testing.T) {
 	t.Parallel()
-	s := &secrets{Admins: map[string]admin{}}
+	s := &keptSecrets{Admins: map[string]admin{}}
 	made, madeUp := s.adminPassword("admin", "")
 	if made == "" || !madeUp {
 		t.Fatalf("%q, %v", made, madeUp)

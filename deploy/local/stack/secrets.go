@@ -7,16 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"lavka/deploy/nats"
 	"lavka/deploy/postgres"
+	"lavka/deploy/secrets"
 )
 
-// secrets is what the launcher has made up, once for the life of the data.
-type secrets struct {
+// keptSecrets is what the launcher has made up, once for the life of the data.
+type keptSecrets struct {
 	Roles      map[string]string `json:"roles"`      // PostgreSQL's, by role
 	NATSUsers  map[string]string `json:"nats_users"` // by user
 	PaymentKey string            `json:"payment_key"`
@@ -33,8 +32,8 @@ type admin struct {
 func secretsFile(dataDir string) string { return filepath.Join(dataDir, "secrets.json") }
 
 // keepSecrets reads the secrets, adds what is missing and writes them down.
-func keepSecrets(dataDir string) (*secrets, error) {
-	s := &secrets{}
+func keepSecrets(dataDir string) (*keptSecrets, error) {
+	s := &keptSecrets{}
 	file := secretsFile(dataDir)
 	text, err := os.ReadFile(file)
 	switch {
@@ -73,7 +72,7 @@ func keepSecrets(dataDir string) (*secrets, error) {
 	return s, s.save(dataDir)
 }
 
-func (s *secrets) save(dataDir string) error {
+func (s *keptSecrets) save(dataDir string) error {
 	if err := writePrivate(secretsFile(dataDir), s); err != nil {
 		return fmt.Errorf("keep the secrets: %w", err)
 	}
@@ -82,7 +81,7 @@ func (s *secrets) save(dataDir string) error {
 
 // adminPassword says what auth is to be told, and whether we made it up. It is empty for an administrator of an earlier run
 // whose password was given then and is not now: auth has it, and we don't. Which of those it is told auth takes, settleAdmin finds out.
-func (s *secrets) adminPassword(login, given string) (password string, madeUp bool) {
+func (s *keptSecrets) adminPassword(login, given string) (password string, madeUp bool) {
 	kept := s.Admins[login]
 	if given != "" {
 		return given, false
@@ -94,41 +93,27 @@ func (s *secrets) adminPassword(login, given string) (password string, madeUp bo
 	return kept.Password, kept.Password != ""
 }
 
-// signingKeys lets auth make its keys, where there are none.
+// signingKeys has auth make its keys, where there are none.
 func signingKeys(ctx context.Context, cfg Config) (file string, err error) {
 	file = filepath.Join(cfg.DataDir, "signing-keys.json")
 	if _, err := os.Stat(file); err == nil {
 		return file, nil
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(cfg.BinDir, Auth), "keys", "new", file)
-	cmd.Env = inherited()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make the signing keys: %w: %s", err, strings.TrimSpace(string(out)))
+	text, err := secrets.SigningKeys(ctx, filepath.Join(cfg.BinDir, Auth))
+	if err != nil {
+		return "", err
 	}
-	if err := os.Chmod(file, 0o600); err != nil {
-		return "", fmt.Errorf("keep the signing keys to ourselves: %w", err)
+	if err := secrets.Write(file, text, 0o600); err != nil {
+		return "", fmt.Errorf("keep the signing keys: %w", err)
 	}
 	return file, nil
 }
 
-// writePrivate puts a value into a file of mode 0600: all of it, or the file stays as it was.
-func writePrivate(file string, v any) (err error) {
+// writePrivate puts a value into a file that nobody else can read.
+func writePrivate(file string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.new") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(append(text, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
+	return secrets.Write(file, string(text), 0o600)
 }

@@ -33,7 +33,7 @@ type Stack struct {
 
 	cfg            Config
 	lock, binaries *Lock
-	secrets        *secrets
+	secrets        *keptSecrets
 	signingKeys    string
 	trustedProxies string
 	postgres       *Postgres // nil with a DatabaseURL

@@ -3,10 +3,7 @@ package load
 import (
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -122,14 +119,6 @@ func (c *client) exchange(ctx context.Context, call *history.Call, method, url, 
 		}
 	}
 	return r, raw
-}
-
-// sign makes the body of a webhook call.
-func sign(key string, p history.Pay) []byte {
-	amount := money.Amount(p.Amount)
-	sum := sha1.Sum(fmt.Appendf(nil, "%s:%d:%d:%d:%s", key, p.PaymentID, p.UserID, p.BillID, amount))
-	return fmt.Appendf(nil, `{"signature":"%s","transaction_id":%d,"user_id":%d,"bill_id":%d,"amount":%s}`,
-		hex.EncodeToString(sum[:]), p.PaymentID, p.UserID, p.BillID, amount)
 }
 
 func minor(a *money.Amount) *int64 {

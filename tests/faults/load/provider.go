@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"lavka/deploy/local/payment"
+	"lavka/libs/money"
 	"lavka/tests/faults/history"
 )
 
@@ -95,7 +97,8 @@ func (w *World) deliver(ctx context.Context, c *client, r *rand.Rand, p history.
 // send is one call of the webhook, at one of billing's replicas.
 func (w *World) send(ctx context.Context, c *client, p history.Pay, replica int) history.Call {
 	at := w.target.Billing[replica%len(w.target.Billing)]
-	p.Call, _, _ = c.call(ctx, "POST", at+"/payment/webhook", "", sign(w.target.PaymentKey, p))
+	body := payment.Signed(w.target.PaymentKey, p.PaymentID, p.UserID, p.BillID, money.Amount(p.Amount))
+	p.Call, _, _ = c.call(ctx, "POST", at+"/payment/webhook", "", body)
 	w.rec.Add(func(h *history.History) { h.Pays = append(h.Pays, p) })
 	return p.Call
 }

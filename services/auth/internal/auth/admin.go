@@ -13,7 +13,7 @@ type AdminStore interface {
 	// SetRole changes a role and raises the token version. It says whether
 	// there was anything to change; ErrLastAdmin when no active admin would be
 	// left.
-	SetRole(ctx context.Context, login string, role Role) (User, bool, error)
+	SetRole(ctx context.Context, login string, role Role) (changed bool, err error)
 }
 
 // ErrLastAdmin refuses to leave the shop without an admin.
@@ -70,6 +70,5 @@ func (a *Admins) Create(ctx context.Context, login, password string) (User, erro
 // SetRole makes a user an admin, or an admin a user. The user's access tokens
 // end; sessions go on and get tokens with the new role.
 func (a *Admins) SetRole(ctx context.Context, login string, role Role) (changed bool, err error) {
-	_, changed, err = a.store.SetRole(ctx, login, role)
-	return changed, err
+	return a.store.SetRole(ctx, login, role)
 }

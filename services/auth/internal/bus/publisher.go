@@ -100,7 +100,7 @@ func (p *Publisher) Connected() { wake(p.connected) }
 func (p *Publisher) Due() int64 { return p.due.Load() }
 
 // Run publishes until ctx ends. What fails stays due.
-func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
+func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) {
 	p.nc, p.js = nc, js
 	poll, check := time.NewTicker(pollEvery), time.NewTicker(checkEvery)
 	defer poll.Stop()
@@ -108,7 +108,7 @@ func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStre
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-p.connected:
 			p.stream = nil
 			p.again(ctx)

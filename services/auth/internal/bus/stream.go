@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/wire"
+	"lavka/libs/streams"
 )
 
 // ensureStream makes the USERS stream what it should be. When it is another
@@ -39,16 +39,7 @@ func (p *Publisher) ensureStream(ctx context.Context) (jetstream.Stream, error) 
 func (p *Publisher) makeStream(ctx context.Context) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	want := jetstream.StreamConfig{
-		Name:              wire.StreamUsers,
-		Description:       "The public state of each user: the last message of a subject is the newest.",
-		Subjects:          []string{wire.SubjectChanged + ".*"},
-		Storage:           jetstream.FileStorage,
-		MaxMsgsPerSubject: 1,
-		Discard:           jetstream.DiscardOld,
-		AllowDirect:       true, // NATS turns it on by itself for such a stream
-		Replicas:          p.copies,
-	}
+	want := streams.Users(p.copies)
 	stream, err := p.js.Stream(ctx, want.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):

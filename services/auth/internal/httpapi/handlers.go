@@ -57,9 +57,9 @@ func New(cfg Config) *Handlers {
 	}
 }
 
-// Routes adds the routes. Each operation that the contract protects is in
-// protected.
-func (h *Handlers) Routes(e *echo.Echo, protected map[string][]echo.MiddlewareFunc) {
+// Register adds the contract's routes; protected holds the middleware of the
+// operations that need a token.
+func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
 	e.Use(bounded)
 	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{withClient})
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})

@@ -47,13 +47,13 @@ func Open(path string, log *slog.Logger) (*Ring, error) {
 
 // Run reads the file again when it has changed, until ctx ends. A file that
 // can't be read changes nothing.
-func (r *Ring) Run(ctx context.Context) error {
+func (r *Ring) Run(ctx context.Context) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 			r.poll(ctx)
 		}

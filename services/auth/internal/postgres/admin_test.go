@@ -18,7 +18,7 @@ func TestTwoAdminsGoForEachOther(t *testing.T) {
 		return err
 	}
 	revoke := func(_, user auth.User) error {
-		_, _, err := f.SetRole(t.Context(), strings.ToUpper(user.Login), auth.RoleUser)
+		_, err := f.SetRole(t.Context(), strings.ToUpper(user.Login), auth.RoleUser)
 		return err
 	}
 	anna, bert := f.add(t, "anna", auth.RoleAdmin), f.add(t, "bert", auth.RoleAdmin)

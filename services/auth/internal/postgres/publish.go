@@ -23,35 +23,19 @@ func (s *Store) ClaimRepeats(ctx context.Context, limit int, lease time.Duration
 }
 
 func (s *Store) claim(ctx context.Context, which string, limit int, lease time.Duration) ([]int64, error) {
-	rows, err := s.pool.Query(ctx, `
+	return pg.Rows(ctx, s.pool, "claim users to publish", pgx.RowTo[int64], `
 		UPDATE auth.users SET publish_at = now() + $2
 		WHERE id IN (SELECT id FROM auth.users WHERE `+which+` publish_at <= now() ORDER BY publish_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
 		RETURNING id`, limit, lease)
-	if err != nil {
-		return nil, pg.Fail("claim users to publish", err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, pg.Fail("claim users to publish", err)
-	}
-	return ids, nil
 }
 
 // TokenVersions gives the token versions above the first of users who changed
 // within a time: at most limit of them, after a user id, in the order of ids.
 func (s *Store) TokenVersions(ctx context.Context, within time.Duration, after int64, limit int) ([]auth.TokenVersion, error) {
-	rows, err := s.pool.Query(ctx, `
+	return pg.Rows(ctx, s.pool, "read token versions", pgx.RowToStructByPos[auth.TokenVersion], `
 		SELECT id, token_version FROM auth.users
 		WHERE changed_at > now() - $1::interval AND token_version > 1 AND id > $2
 		ORDER BY id LIMIT $3`, within, after, limit)
-	if err != nil {
-		return nil, pg.Fail("read token versions", err)
-	}
-	versions, err := pgx.CollectRows(rows, pgx.RowToStructByPos[auth.TokenVersion])
-	if err != nil {
-		return nil, pg.Fail("read token versions", err)
-	}
-	return versions, nil
 }
 
 // MarkPublished says that NATS has acknowledged a version, and when it is to be
@@ -62,10 +46,7 @@ func (s *Store) MarkPublished(ctx context.Context, id, version int64, soon, late
 		UPDATE auth.users
 		SET publish_at = now() + CASE WHEN published_version < version THEN $3::interval ELSE $4::interval END, published_version = version
 		WHERE id = $1 AND version = $2`, id, version, soon, later)
-	if err != nil {
-		return pg.Fail("mark published", err)
-	}
-	return nil
+	return pg.Fail("mark published", err)
 }
 
 // Due counts the users that should have been published by now.
@@ -81,10 +62,7 @@ func (s *Store) Due(ctx context.Context) (int64, error) {
 // before all other repeats: they are the ones whose tokens may be revoked.
 func (s *Store) RepublishChanged(ctx context.Context, within time.Duration) error {
 	_, err := s.pool.Exec(ctx, `UPDATE auth.users SET publish_at = '-infinity' WHERE changed_at > now() - $1::interval AND publish_at > now()`, within)
-	if err != nil {
-		return pg.Fail("republish changed users", err)
-	}
-	return nil
+	return pg.Fail("republish changed users", err)
 }
 
 // RepublishAll has every user published again. It goes through the table in
@@ -126,8 +104,5 @@ func (s *Store) Stream(ctx context.Context) (string, error) {
 // RememberStream keeps when the stream was made.
 func (s *Store) RememberStream(ctx context.Context, created string) error {
 	_, err := s.pool.Exec(ctx, `INSERT INTO auth.users_stream (created_at) VALUES ($1) ON CONFLICT (one) DO UPDATE SET created_at = excluded.created_at`, created)
-	if err != nil {
-		return pg.Fail("remember the stream", err)
-	}
-	return nil
+	return pg.Fail("remember the stream", err)
 }

@@ -6,7 +6,6 @@ package postgres
 import (
 	"context"
 	"embed"
-	"io/fs"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -16,36 +15,22 @@ import (
 // Schema is the name of auth's schema.
 const Schema = "auth"
 
-//go:embed migrations/*.sql
-var files embed.FS
-
 // Migrations are the schema's versions.
-func Migrations() fs.FS {
-	sub, err := fs.Sub(files, "migrations")
-	if err != nil {
-		panic(err) // the folder is compiled in
-	}
-	return sub
-}
+//
+//go:embed migrations/*.sql
+var Migrations embed.FS
 
 // Store is auth's part of the database.
 type Store struct {
-	pool    *pgxpool.Pool
-	version int64
+	pool *pgxpool.Pool
 }
 
 // New makes a Store on a pool of the role "auth".
-func New(pool *pgxpool.Pool) (*Store, error) {
-	version, err := pg.LastVersion(Migrations())
-	if err != nil {
-		return nil, err
-	}
-	return &Store{pool: pool, version: version}, nil
-}
+func New(pool *pgxpool.Pool) *Store { return &Store{pool} }
 
 // Ready fails unless Postgres answers and its schema is new enough.
 func (s *Store) Ready(ctx context.Context) error {
-	return pg.CheckVersion(ctx, s.pool, Schema, s.version)
+	return pg.CheckVersion(ctx, s.pool, Schema, Migrations)
 }
 
 const (

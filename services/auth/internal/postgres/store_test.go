@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations)})
 }
 
 type fixture struct {
@@ -38,9 +38,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.pool.Close)
-	if f.Store, err = postgres.New(f.pool); err != nil {
-		t.Fatal(err)
-	}
+	f.Store = postgres.New(f.pool)
 	if f.admin, err = pgx.Connect(t.Context(), f.db.AdminURL()); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +113,7 @@ func TestManyMigrateAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 5 {
 		all.Go(func() {
-			if err := pg.Migrate(t.Context(), f.db.URL("auth_owner"), postgres.Schema, postgres.Migrations(), slog.New(slog.DiscardHandler)); err != nil {
+			if err := pg.Migrate(t.Context(), f.db.URL("auth_owner"), postgres.Schema, postgres.Migrations, slog.New(slog.DiscardHandler)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -320,10 +318,7 @@ func TestUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	store, err := postgres.New(pool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := postgres.New(pool)
 	if _, err := store.User(t.Context(), 1); !errors.Is(err, pg.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}

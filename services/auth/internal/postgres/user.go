@@ -88,15 +88,8 @@ func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, lim
 		where = append(where, `lower(login COLLATE "C") LIKE $3`)
 		args = append(args, "%"+likeEscaper.Replace(auth.Fold(filter.Login))+"%")
 	}
-	rows, err := s.pool.Query(ctx, `SELECT `+userColumns+` FROM auth.users WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT $2`, args...)
-	if err != nil {
-		return nil, pg.Fail("list users", err)
-	}
-	users, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) })
-	if err != nil {
-		return nil, pg.Fail("list users", err)
-	}
-	return users, nil
+	return pg.Rows(ctx, s.pool, "list users", collectUser, `
+		SELECT `+userColumns+` FROM auth.users WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT $2`, args...)
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
@@ -136,7 +129,7 @@ func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (
 }
 
 // SetRole changes a role and ends the tokens that carry the old one.
-func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user auth.User, done bool, err error) {
+func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done bool, err error) {
 	err = s.inTx(ctx, "set role", func(tx *pg.Tx) (err error) {
 		done = false
 		// All admins are locked, in order: two who take the role from each
@@ -145,16 +138,17 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user
 		if err != nil {
 			return err
 		}
-		found, others := false, 0
-		for _, u := range users {
+		var user *auth.User
+		others := 0
+		for i, u := range users {
 			if auth.Fold(u.Login) == auth.Fold(login) {
-				user, found = u, true
+				user = &users[i]
 			} else if u.Role == auth.RoleAdmin && u.Status() == auth.Active {
 				others++
 			}
 		}
 		switch {
-		case !found:
+		case user == nil:
 			return auth.ErrUserNotFound
 		case user.Role == role:
 			return nil
@@ -162,11 +156,11 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (user
 			return auth.ErrLastAdmin
 		}
 		done = true
-		user, err = scanUser(tx.QueryRow(ctx, `
-			UPDATE auth.users SET role = $3, token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, user.ID, telemetry.Traceparent(ctx), role))
+		_, err = tx.Exec(ctx, `
+			UPDATE auth.users SET role = $3, token_version = token_version + 1, `+changed+` WHERE id = $1`, user.ID, telemetry.Traceparent(ctx), role)
 		return err
 	})
-	return user, done, err
+	return done, err
 }
 
 // lockUsers locks users against change, in the order of their ids, as everybody
@@ -176,7 +170,7 @@ func lockUsers(ctx context.Context, tx *pg.Tx, which string, args ...any) ([]aut
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) })
+	return pgx.CollectRows(rows, collectUser)
 }
 
 func find(users []auth.User, id int64) (auth.User, error) {
@@ -204,6 +198,8 @@ func scanUser(row pgx.Row) (auth.User, error) {
 	err := row.Scan(userFields(&u)...)
 	return u, err
 }
+
+func collectUser(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) }
 
 func userFields(u *auth.User) []any {
 	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace}

@@ -19,6 +19,7 @@ import (
 
 	"lavka/libs/money"
 	"lavka/libs/natsconn"
+	"lavka/libs/streams"
 	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
@@ -84,8 +85,8 @@ func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settle
 
 // Run takes requests until ctx ends. Close, after the settler's, waits until
 // those that it had taken are answered.
-func (p *Purchases) Run(ctx context.Context) error {
-	return natsconn.Listener{
+func (p *Purchases) Run(ctx context.Context) {
+	natsconn.Listener{
 		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax / wire.MaxGroup, Open: p.open,
 		Handle: func(ctx context.Context, msg jetstream.Msg) error {
 			p.handle(ctx, msg)
@@ -101,36 +102,18 @@ func (p *Purchases) Close() {
 	}
 }
 
-// Ensure makes the stream and its consumer, or brings them up to date. Memory
-// is enough: every request can be sent again from catalog's row. Nobody gives a
-// Nats-Msg-Id, or a request sent again would be taken for a double.
+// Ensure makes the stream and its consumer, or brings them up to date.
 func (p *Purchases) Ensure(ctx context.Context) error {
 	_, err := p.open(ctx)
 	return err
 }
 
 func (p *Purchases) open(ctx context.Context) (jetstream.Consumer, error) {
-	_, err := p.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:        wire.StreamPurchases,
-		Description: "purchase requests, from catalog to billing",
-		Subjects:    []string{wire.SubjectRequested},
-		Retention:   jetstream.WorkQueuePolicy,
-		Storage:     jetstream.MemoryStorage,
-		MaxAge:      time.Minute,
-		MaxBytes:    256 << 20,
-		Discard:     jetstream.DiscardNew,
-		Replicas:    p.copies,
-	})
+	_, err := p.js.CreateOrUpdateStream(ctx, streams.Purchases(p.copies))
 	if err != nil {
 		return nil, fmt.Errorf("make stream %s: %w", wire.StreamPurchases, err)
 	}
-	consumer, err := p.js.CreateOrUpdateConsumer(ctx, wire.StreamPurchases, jetstream.ConsumerConfig{
-		Durable:       wire.ConsumerPurchases,
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       5 * time.Second,
-		MaxAckPending: 20_000,
-		MaxDeliver:    -1,
-	})
+	consumer, err := p.js.CreateOrUpdateConsumer(ctx, wire.StreamPurchases, streams.PurchasesConsumer())
 	if err != nil {
 		return nil, fmt.Errorf("make consumer %s: %w", wire.ConsumerPurchases, err)
 	}

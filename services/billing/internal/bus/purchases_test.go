@@ -23,6 +23,7 @@ import (
 	"lavka/libs/natstest"
 	"lavka/libs/pg"
 	"lavka/libs/pgtest"
+	"lavka/libs/streams"
 	"lavka/libs/waittest"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
@@ -31,7 +32,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations)})
 }
 
 // limit is how long a test waits for what has to come.
@@ -59,15 +60,14 @@ func newDesk(t *testing.T) *desk {
 	pool, err := pg.Open(t.Context(), d.db.URL("billing"), "billing", 8)
 	d.must(err)
 	t.Cleanup(pool.Close)
-	d.store, err = postgres.New(pool, pool, log)
-	d.must(err)
+	d.store = postgres.New(pool, pool, log)
 	t.Cleanup(d.store.Close)
 	d.nc, err = natsconn.Connect(d.server.URL, "test", log, func() {})
 	d.must(err)
 	t.Cleanup(d.nc.Close)
 	d.js, err = jetstream.New(d.nc)
 	d.must(err)
-	_, err = d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: wire.StreamUsers, Subjects: []string{wire.SubjectChanged + ".*"}, MaxMsgsPerSubject: 1})
+	_, err = d.js.CreateStream(t.Context(), streams.Users(1))
 	d.must(err)
 	_, err = d.nc.Subscribe(d.inbox, func(m *nats.Msg) {
 		group, err := wire.DecodePurchaseAnswered(m.Data)
@@ -85,8 +85,8 @@ func newDesk(t *testing.T) *desk {
 	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, 1, log, prometheus.NewRegistry()), bus.NewUsers(d.js, d.store, log)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var workers sync.WaitGroup
-	workers.Go(func() { d.check(purchases.Run(ctx)) })
-	workers.Go(func() { d.check(users.Run(ctx)) })
+	workers.Go(func() { purchases.Run(ctx) })
+	workers.Go(func() { users.Run(ctx) })
 	t.Cleanup(func() { stop(); workers.Wait(); settler.Close(); purchases.Close() })
 
 	d.user(1, "active", 1)
@@ -177,12 +177,6 @@ func (d *desk) must(err error) {
 	d.t.Helper()
 	if err != nil {
 		d.t.Fatal(err)
-	}
-}
-
-func (d *desk) check(err error) {
-	if err != nil {
-		d.t.Error(err)
 	}
 }
 

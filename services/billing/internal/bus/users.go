@@ -11,13 +11,11 @@ import (
 	"lavka/libs/natsconn"
 	"lavka/libs/natstrace"
 	"lavka/libs/pg"
+	"lavka/libs/streams"
 	"lavka/libs/telemetry"
 	"lavka/libs/wire"
 	"lavka/services/billing/internal/billing"
 )
-
-// ConsumerUsers is the name of billing's consumer of users.
-const ConsumerUsers = "billing"
 
 // Customers keeps what auth says of users.
 type Customers interface {
@@ -38,18 +36,12 @@ func NewUsers(js jetstream.JetStream, customers Customers, log *slog.Logger) *Us
 
 // Run takes users in until ctx ends. A durable consumer remembers where it was;
 // when the stream was made anew, auth publishes everybody again.
-func (u *Users) Run(ctx context.Context) error {
-	return natsconn.Listener{Name: "users", Log: u.log, Ahead: 256, Open: u.open, Handle: u.handle}.Run(ctx)
+func (u *Users) Run(ctx context.Context) {
+	natsconn.Listener{Name: "users", Log: u.log, Ahead: 256, Open: u.open, Handle: u.handle}.Run(ctx)
 }
 
 func (u *Users) open(ctx context.Context) (jetstream.Consumer, error) {
-	consumer, err := u.js.CreateOrUpdateConsumer(ctx, wire.StreamUsers, jetstream.ConsumerConfig{
-		Durable:       ConsumerUsers,
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       10 * time.Second,
-		MaxAckPending: 1000,
-		MaxDeliver:    -1,
-	})
+	consumer, err := u.js.CreateOrUpdateConsumer(ctx, wire.StreamUsers, streams.UsersConsumer())
 	if err != nil {
 		return nil, fmt.Errorf("make consumer of %s: %w", wire.StreamUsers, err)
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations())})
+	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations)})
 }
 
 const key, newKey = "an-old-key-of-the-provider", "a-new-key-of-the-provider"
@@ -42,10 +42,7 @@ func newDesk(t *testing.T) desk {
 	}
 	t.Cleanup(pool.Close)
 	log := slog.New(slog.DiscardHandler)
-	store, err := postgres.New(pool, pool, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := postgres.New(pool, pool, log)
 	t.Cleanup(store.Close)
 	for id := range int64(2) {
 		if err := store.SaveCustomer(t.Context(), billing.Customer{UserID: id + 1, Role: "user", Status: "active", Version: 1}); err != nil {

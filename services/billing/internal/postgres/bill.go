@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,25 +21,14 @@ func (s *Store) Bills(ctx context.Context, userID, before int64, limit int) ([]b
 
 // BillsOf lists the bills of several users, newest ids first.
 func (s *Store) BillsOf(ctx context.Context, userIDs []int64) ([]billing.Bill, error) {
-	rows, err := s.pool.Query(ctx, `
+	return pg.Rows(ctx, s.pool, "list bills of customers", pgx.RowToStructByPos[billing.Bill], `
 		SELECT `+billColumns+` FROM billing.bills WHERE user_id = ANY ($1) ORDER BY id DESC`, userIDs)
-	if err != nil {
-		return nil, pg.Fail("list bills of customers", err)
-	}
-	bills, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Bill])
-	if err != nil {
-		return nil, pg.Fail("list bills of customers", err)
-	}
-	return bills, nil
 }
 
 // Bill reads one bill of a user; nil when there is none or it is not theirs.
 func (s *Store) Bill(ctx context.Context, userID, id int64) (*billing.Bill, error) {
-	rows, err := s.pool.Query(ctx, `SELECT `+billColumns+` FROM billing.bills WHERE id = $1 AND user_id = $2`, id, userID)
-	if err != nil {
-		return nil, pg.Fail("read bill", err)
-	}
-	return one(rows, pgx.RowToStructByPos[billing.Bill], "read bill")
+	return one(pg.Rows(ctx, s.pool, "read bill", pgx.RowToStructByPos[billing.Bill], `
+		SELECT `+billColumns+` FROM billing.bills WHERE id = $1 AND user_id = $2`, id, userID))
 }
 
 // OpenBill makes an empty bill for a known user, unless they have as many as
@@ -55,27 +43,19 @@ func (s *Store) OpenBill(ctx context.Context, userID int64, max int) (*billing.B
 		return nil, nil
 	}
 	for {
-		rows, err := s.pool.Query(ctx, `
+		bill, err := one(pg.Rows(ctx, s.pool, "insert bill", pgx.RowToStructByPos[billing.Bill], `
 			INSERT INTO billing.bills (id, user_id) VALUES (nextval('billing.bill_ids'), $1)
-			ON CONFLICT DO NOTHING RETURNING `+billColumns, userID)
-		if err != nil {
-			return nil, pg.Fail("insert bill", err)
-		}
-		bill, err := one(rows, pgx.RowToStructByPos[billing.Bill], "insert bill")
+			ON CONFLICT DO NOTHING RETURNING `+billColumns, userID))
 		if bill != nil || err != nil {
 			return bill, err
 		}
 	}
 }
 
-// one reads a row, or nil when there is none.
-func one[T any](rows pgx.Rows, scan pgx.RowToFunc[T], what string) (*T, error) {
-	row, err := pgx.CollectExactlyOneRow(rows, scan)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
+// one is the row of a read that finds no more than that, nil when it finds none.
+func one[T any](rows []T, err error) (*T, error) {
+	if err != nil || len(rows) == 0 {
+		return nil, err
 	}
-	if err != nil {
-		return nil, pg.Fail(what, err)
-	}
-	return &row, nil
+	return &rows[0], nil
 }

@@ -16,33 +16,18 @@ func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
 		ON CONFLICT (user_id) DO UPDATE
 		SET login = EXCLUDED.login, role = EXCLUDED.role, status = EXCLUDED.status, version = EXCLUDED.version
 		WHERE customers.version < EXCLUDED.version`, c.UserID, c.Login, c.Role, c.Status, c.Version)
-	if err != nil {
-		return pg.Fail("save customer", err)
-	}
-	return nil
+	return pg.Fail("save customer", err)
 }
 
 // Customers lists users with a lower id than before (all when 0), newest first.
 func (s *Store) Customers(ctx context.Context, before int64, limit int) ([]billing.Customer, error) {
-	rows, err := s.pool.Query(ctx, `
+	return pg.Rows(ctx, s.pool, "list customers", pgx.RowToStructByPos[billing.Customer], `
 		SELECT user_id, login, role, status, version FROM billing.customers
 		WHERE $1::bigint = 0 OR user_id < $1 ORDER BY user_id DESC LIMIT $2`, before, limit)
-	if err != nil {
-		return nil, pg.Fail("list customers", err)
-	}
-	customers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[billing.Customer])
-	if err != nil {
-		return nil, pg.Fail("list customers", err)
-	}
-	return customers, nil
 }
 
 // Customer reads one user; nil when there is none.
 func (s *Store) Customer(ctx context.Context, userID int64) (*billing.Customer, error) {
-	rows, err := s.pool.Query(ctx, `
-		SELECT user_id, login, role, status, version FROM billing.customers WHERE user_id = $1`, userID)
-	if err != nil {
-		return nil, pg.Fail("read customer", err)
-	}
-	return one(rows, pgx.RowToStructByPos[billing.Customer], "read customer")
+	return one(pg.Rows(ctx, s.pool, "read customer", pgx.RowToStructByPos[billing.Customer], `
+		SELECT user_id, login, role, status, version FROM billing.customers WHERE user_id = $1`, userID))
 }

@@ -24,10 +24,7 @@ func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, reason str
 		VALUES (sha256(convert_to($1::bigint || ':' || $2::bigint || ':' || $3::bigint || ':' || $4::text, 'UTF8')), $1, $2, $3, $4, $5)
 		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = now(), reason = EXCLUDED.reason`,
 		p.ID, p.UserID, p.BillID, p.AmountText, reason)
-	if err != nil {
-		return pg.Fail("insert refused payment", err)
-	}
-	return nil
+	return pg.Fail("insert refused payment", err)
 }
 
 // RefusedPayment is a correctly signed payment that was refused.
@@ -88,10 +85,7 @@ func (s *Store) RecordRejected(ctx context.Context, purchaseID *uuid.UUID, body 
 		INSERT INTO billing.rejected_messages (key, purchase_id, body, reason) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (key) DO UPDATE SET times = rejected_messages.times + 1, last_at = now(), reason = EXCLUDED.reason
 		RETURNING first_at`, key, purchaseID, body[:min(len(body), keptBody)], reason).Scan(&firstAt)
-	if err != nil {
-		return firstAt, pg.Fail("insert rejected message", err)
-	}
-	return firstAt, nil
+	return firstAt, pg.Fail("insert rejected message", err)
 }
 
 func forEach[T any](rows pgx.Rows, what string, f func(T) error) error {
@@ -105,8 +99,5 @@ func forEach[T any](rows pgx.Rows, what string, f func(T) error) error {
 			return err
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return pg.Fail(what, err)
-	}
-	return nil
+	return pg.Fail(what, rows.Err())
 }

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{
-		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations()),
+		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations),
 		Settings: map[string]string{"synchronous_standby_names": "nobody"}, // for who asks for synchronous_commit
 	})
 }
@@ -68,10 +68,7 @@ func (s *shop) open(t *testing.T, url string) (*postgres.Store, *pgxpool.Pool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(groups.Close)
-	store, err := postgres.New(reads, groups, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := postgres.New(reads, groups, slog.New(slog.DiscardHandler))
 	t.Cleanup(store.Close)
 	return store, groups
 }

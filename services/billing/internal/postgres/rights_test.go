@@ -63,7 +63,7 @@ func TestManyMigrateAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 5 {
 		all.Go(func() {
-			if err := pg.Migrate(t.Context(), s.db.URL("billing_owner"), postgres.Schema, postgres.Migrations(), slog.New(slog.DiscardHandler)); err != nil {
+			if err := pg.Migrate(t.Context(), s.db.URL("billing_owner"), postgres.Schema, postgres.Migrations, slog.New(slog.DiscardHandler)); err != nil {
 				t.Error(err)
 			}
 		})

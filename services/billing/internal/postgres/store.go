@@ -6,7 +6,6 @@ package postgres
 import (
 	"context"
 	"embed"
-	"io/fs"
 	"log/slog"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -18,35 +17,23 @@ import (
 // Schema is the name of billing's schema.
 const Schema = "billing"
 
-//go:embed migrations/*.sql
-var files embed.FS
-
 // Migrations are the schema's versions.
-func Migrations() fs.FS {
-	sub, err := fs.Sub(files, "migrations")
-	if err != nil {
-		panic(err) // the folder is compiled in
-	}
-	return sub
-}
+//
+//go:embed migrations/*.sql
+var Migrations embed.FS
 
 // Store is billing's part of the database.
 type Store struct {
-	pool    *pgxpool.Pool // for reads
-	reads   *pg.Reader    // for the short ones among them
-	ledger  *pgxpool.Pool // for what moves money, so that reads can't hold it up
-	log     *slog.Logger
-	version int64
+	pool   *pgxpool.Pool // for reads
+	reads  *pg.Reader    // for the short ones among them
+	ledger *pgxpool.Pool // for what moves money, so that reads can't hold it up
+	log    *slog.Logger
 }
 
 // New makes a Store on pools of the role "billing", which may be one. Close
 // ends it.
-func New(reads, ledger *pgxpool.Pool, log *slog.Logger) (*Store, error) {
-	version, err := pg.LastVersion(Migrations())
-	if err != nil {
-		return nil, err
-	}
-	return &Store{pool: reads, reads: pg.NewReader(reads), ledger: ledger, log: log, version: version}, nil
+func New(reads, ledger *pgxpool.Pool, log *slog.Logger) *Store {
+	return &Store{pool: reads, reads: pg.NewReader(reads), ledger: ledger, log: log}
 }
 
 // Close waits for the reads that are under way.
@@ -57,5 +44,5 @@ func (s *Store) Measure(registry prometheus.Registerer) { s.reads.Measure(regist
 
 // Ready fails unless Postgres answers and its schema is new enough.
 func (s *Store) Ready(ctx context.Context) error {
-	return pg.CheckVersion(ctx, s.pool, Schema, s.version)
+	return pg.CheckVersion(ctx, s.pool, Schema, Migrations)
 }

@@ -30,12 +30,7 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 	if f.BillID == nil && f.Type == "" { // the index holds them in this order
 		return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
 	}
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, pg.Fail("list transactions", err)
-	}
-	transactions, err := pgx.CollectRows(rows, scanTransaction)
-	return transactions, pg.Fail("list transactions", err)
+	return pg.Rows(ctx, s.pool, "list transactions", scanTransaction, sql, args...)
 }
 
 func scanTransaction(row pgx.CollectableRow) (t billing.Transaction, err error) {

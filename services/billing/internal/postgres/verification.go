@@ -38,11 +38,8 @@ type Verification struct {
 
 // LastVerification is nil when there has been none.
 func (s *Store) LastVerification(ctx context.Context) (*Verification, error) {
-	rows, err := s.pool.Query(ctx, `SELECT at, took, difference IS NULL FROM billing.verifications ORDER BY id DESC LIMIT 1`)
-	if err != nil {
-		return nil, pg.Fail("read verification", err)
-	}
-	return one(rows, pgx.RowToStructByPos[Verification], "read verification")
+	return one(pg.Rows(ctx, s.pool, "read verification", pgx.RowToStructByPos[Verification], `
+		SELECT at, took, difference IS NULL FROM billing.verifications ORDER BY id DESC LIMIT 1`))
 }
 
 var (

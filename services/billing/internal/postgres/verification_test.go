@@ -24,11 +24,7 @@ func (s *shop) shown(t *testing.T) map[string]float64 {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	running.Go(func() {
-		if err := metrics.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	running.Go(func() { metrics.Run(ctx) })
 	shown := map[string]float64{}
 	waittest.Eventually(t, "something is shown", func() bool {
 		families, err := registry.Gather()

@@ -98,14 +98,14 @@ type Counter struct {
 }
 
 // Run counts until ctx ends.
-func (c *Counter) Run(ctx context.Context) error {
+func (c *Counter) Run(ctx context.Context) {
 	for {
 		if err := c.runOnce(ctx); err != nil && ctx.Err() == nil {
 			c.Log.WarnContext(ctx, "pending purchases can't be counted; the last count stays", "error", err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(c.Every):
 		}
 	}

@@ -48,7 +48,7 @@ type Sweeper struct {
 }
 
 // Run sweeps until ctx ends.
-func (s *Sweeper) Run(ctx context.Context) error {
+func (s *Sweeper) Run(ctx context.Context) {
 	for {
 		sent, err := s.runOnce(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -60,7 +60,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(wait):
 		}
 	}

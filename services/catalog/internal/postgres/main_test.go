@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{
-		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations()),
+		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations),
 		Settings: map[string]string{"synchronous_standby_names": "nobody"}, // for who asks for synchronous_commit
 	})
 }

@@ -18,10 +18,7 @@ func (s *Store) CreateProduct(ctx context.Context, p catalog.Product) (catalog.P
 		INSERT INTO catalog.products (title, title_folded, description, price)
 		VALUES ($1, $2, $3, $4)
 		RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price)
-	if err != nil {
-		return created, pg.Fail("insert product", err)
-	}
-	return created, nil
+	return created, pg.Fail("insert product", err)
 }
 
 // Product gives a product that is not deleted.
@@ -61,12 +58,7 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 	if q.Title == "" { // an index holds them in this order
 		return pg.Collect(ctx, s.reads, "list products", scanProduct, sql, args...)
 	}
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, pg.Fail("list products", err)
-	}
-	products, err := pgx.CollectRows(rows, scanProduct)
-	return products, pg.Fail("list products", err)
+	return pg.Rows(ctx, s.pool, "list products", scanProduct, sql, args...)
 }
 
 // ChangeProduct locks a product, has it changed, and stores the change.

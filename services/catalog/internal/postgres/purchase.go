@@ -40,12 +40,7 @@ func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catal
 	if q.Status == "" { // the index holds them in this order
 		return pg.Collect(ctx, s.reads, "list purchases", scanPurchase, sql, args...)
 	}
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, pg.Fail("list purchases", err)
-	}
-	purchases, err := pgx.CollectRows(rows, scanPurchase)
-	return purchases, pg.Fail("list purchases", err)
+	return pg.Rows(ctx, s.pool, "list purchases", scanPurchase, sql, args...)
 }
 
 func scanPurchase(row pgx.CollectableRow) (catalog.Purchase, error) {

@@ -2,8 +2,8 @@
 package postgres
 
 import (
+	"context"
 	"embed"
-	"io/fs"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -12,26 +12,19 @@ import (
 	"lavka/libs/pg"
 )
 
-// Schema is the service's own.
+// Schema is the name of catalog's schema.
 const Schema = "catalog"
 
+// Migrations are the schema's versions.
+//
 //go:embed migrations/*.sql
-var files embed.FS
-
-// Migrations are the schema's, in order.
-func Migrations() fs.FS {
-	sub, err := fs.Sub(files, "migrations")
-	if err != nil {
-		panic(err) // the directory is embedded above
-	}
-	return sub
-}
+var Migrations embed.FS
 
 // Store is the catalog's tables.
 type Store struct {
-	pool   *pgxpool.Pool
+	pool   *pgxpool.Pool // for all but groups
+	reads  *pg.Reader    // for short reads
 	groups *pgxpool.Pool // for transactions that settle groups
-	reads  *pg.Reader    // for short ones
 	terms  Terms
 }
 
@@ -41,9 +34,9 @@ type Terms struct {
 	Expiry time.Duration // until billing declines it
 }
 
-// New makes a Store of a pool of each kind; Close ends it.
-func New(pool, groups *pgxpool.Pool, terms Terms) *Store {
-	return &Store{pool, groups, pg.NewReader(pool), terms}
+// New makes a Store on pools of the role "catalog". Close ends it.
+func New(reads, groups *pgxpool.Pool, terms Terms) *Store {
+	return &Store{pool: reads, reads: pg.NewReader(reads), groups: groups, terms: terms}
 }
 
 // Close waits for the reads that are under way.
@@ -51,3 +44,8 @@ func (s *Store) Close() { s.reads.Close() }
 
 // Measure adds metrics of the short reads.
 func (s *Store) Measure(registry prometheus.Registerer) { s.reads.Measure(registry) }
+
+// Ready fails unless Postgres answers and its schema is new enough.
+func (s *Store) Ready(ctx context.Context) error {
+	return pg.CheckVersion(ctx, s.pool, Schema, Migrations)
+}
