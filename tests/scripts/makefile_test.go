@@ -99,7 +99,7 @@ func TestEveryModuleIsTested(t *testing.T) {
 		t.Errorf("%d, %s", code, out)
 	}
 	for _, m := range modules {
-		flags := "-race -timeout 10m "
+		flags := "-race -parallel 4 -timeout 10m "
 		if m == "tests" {
 			flags += "-count=1 "
 		}
