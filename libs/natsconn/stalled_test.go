@@ -26,7 +26,7 @@ func TestAServerThatTakesNothing(t *testing.T) {
 	}
 	t.Cleanup(nc.Close)
 	waittest.Eventually(t, "connected", nc.IsConnected)
-	stall(true)
+	resume := stall()
 	body := make([]byte, 64<<10)
 	for begin := time.Now(); err == nil && time.Since(begin) < 50*time.Second; { // until the system's buffers are full
 		err = nc.Publish("test", body)
@@ -35,13 +35,13 @@ func TestAServerThatTakesNothing(t *testing.T) {
 		t.Error("publishing never failed")
 	}
 	waittest.Eventually(t, "it has given up", func() bool { return !nc.IsConnected() })
-	stall(false)
+	resume()
 	waittest.Eventually(t, "connected again", func() bool { return connects.Load() > 1 && nc.IsConnected() })
 }
 
 // stalling is a URL that leads to a server, on a way on which no more is read
-// from clients while it stalls.
-func stalling(t *testing.T, serverURL string) (through string, stall func(bool)) {
+// from clients from stall on until resume.
+func stalling(t *testing.T, serverURL string) (through string, stall func() (resume func())) {
 	t.Helper()
 	u, err := url.Parse(serverURL)
 	if err != nil {
@@ -77,11 +77,10 @@ func stalling(t *testing.T, serverURL string) (through string, stall func(bool))
 	if through, err = r.Through(serverURL); err != nil {
 		t.Fatal(err)
 	}
-	return through, func(on bool) {
-		if on {
-			gate.Lock()
-		} else {
-			gate.Unlock()
-		}
+	return through, func() (resume func()) {
+		gate.Lock()
+		resume = sync.OnceFunc(gate.Unlock)
+		t.Cleanup(resume)
+		return resume
 	}
 }
