@@ -47,7 +47,7 @@ func stalling(t *testing.T, serverURL string) (through string, stall func() (res
 	if err != nil {
 		t.Fatal(err)
 	}
-	var gate sync.RWMutex // held while it stalls
+	gate := make(chan struct{}, 1) // full while it stalls
 	r, err := relaytest.New(u.Host, func(p *relaytest.Pair) {
 		server, err := p.Dial()
 		if err != nil {
@@ -55,8 +55,8 @@ func stalling(t *testing.T, serverURL string) (through string, stall func() (res
 		}
 		go func() { _, _ = io.Copy(p.Client, server); p.Reset() }() // until either has gone
 		for b := make([]byte, 32<<10); ; {
-			gate.RLock()
-			gate.RUnlock()
+			gate <- struct{}{}
+			<-gate
 			n, err := p.Client.Read(b)
 			if err != nil {
 				return
@@ -78,8 +78,8 @@ func stalling(t *testing.T, serverURL string) (through string, stall func() (res
 		t.Fatal(err)
 	}
 	return through, func() (resume func()) {
-		gate.Lock()
-		resume = sync.OnceFunc(gate.Unlock)
+		gate <- struct{}{}
+		resume = sync.OnceFunc(func() { <-gate })
 		t.Cleanup(resume)
 		return resume
 	}
