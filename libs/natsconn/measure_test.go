@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,12 +15,13 @@ import (
 
 func TestLag(t *testing.T) {
 	t.Parallel()
-	nc, js := connected(t)
+	_, js := connected(t)
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	consumer, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "c", AckPolicy: jetstream.AckExplicitPolicy})
+	one := jetstream.ConsumerConfig{Durable: "c", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1}
+	consumer, err := stream.CreateConsumer(t.Context(), one)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,21 +30,27 @@ func TestLag(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Three are taken, and one of those has come three times.
-	for i := range 5 {
-		msg, err := consumer.Next()
+	// Three are taken, and one of those has come three times: none comes beside it
+	// until then.
+	next := func() jetstream.Msg {
+		msg, err := consumer.Next(jetstream.FetchMaxWait(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i < 2 {
-			if err := msg.Nak(); err != nil {
-				t.Fatal(err)
-			}
-			if err := nc.Flush(); err != nil {
-				t.Fatal(err)
-			}
+		return msg
+	}
+	for range 2 {
+		if err := next().Nak(); err != nil {
+			t.Fatal(err)
 		}
 	}
+	next()
+	one.MaxAckPending = 3
+	if consumer, err = stream.UpdateConsumer(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	next()
+	next()
 	waittest.Eventually(t, "NATS has counted", func() bool {
 		info, err := consumer.Info(t.Context())
 		return err == nil && info.NumPending == 7 && info.NumAckPending == 3
