@@ -201,7 +201,7 @@ func (o *Orders) Again() {
 
 // Doubt notes that the COMMIT was of unknown outcome.
 func (o *Orders) Doubt() {
-	for _, e := range o.entries {
+	for e := range o.open {
 		if e.draft != nil {
 			e.doubt = true
 		}

@@ -131,6 +131,29 @@ func TestAnotherReplicaWasFaster(t *testing.T) {
 	}
 }
 
+// The COMMIT of a run that has only read what others made says nothing about
+// drafts, which were not in it.
+func TestDoubtIsAboutWhatWasInTheCommit(t *testing.T) {
+	t.Parallel()
+	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "", 1)}, roomy())
+	o.Known(nil)
+	o.Decide(shelf)
+	o.Placed(o.Drafts()[:1])
+	if got := o.IDs(); !slices.Equal(got, []uuid.UUID{id(1)}) {
+		t.Fatalf("undecided are %v", got)
+	}
+	o.Known([]Purchase{{ID: id(70), UserID: 5, ProductID: 1, BillID: 1, Key: "k"}})
+	o.Doubt()
+	o.Fail(problem.New(problem.Unavailable, "unavailable", "away"))
+	got := o.Placements()
+	if p := problem.From(got[0].Err); p.Code != "outcome_unknown" || p.Extra["purchase_id"] != nil {
+		t.Errorf("the one whose key was used is told of %v", p.Extra)
+	}
+	if got[1].Err != nil || got[1].Purchase.ID != id(2) {
+		t.Errorf("the one that was committed: %+v", got[1])
+	}
+}
+
 func TestAgainKeepsDraftsAndFindsItsOwn(t *testing.T) {
 	t.Parallel()
 	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 1), keyed(3, "", 1)}, roomy())

@@ -26,8 +26,8 @@ type waiter struct {
 	purchase Purchase // as it was placed; once done is closed, as it is now
 }
 
-// answered is an answer that came before it was said how its purchase was placed.
-// Another replica sees the row, and may ask, before this one hears of its COMMIT.
+// answered is an answer that came before it was said how its purchase was placed:
+// while a COMMIT is in doubt, the sweeper may see its row, and ask.
 type answered struct {
 	answer Answer
 	at     time.Time
@@ -42,13 +42,13 @@ func (w *waiters) expect(id uuid.UUID) *waiter {
 	return w.wait(id)
 }
 
-// placed tells who expects it how a purchase was placed: billing is being asked.
-func (w *waiters) placed(p Purchase) {
+// placed tells who expects it how a purchase was placed, and says whether billing
+// has to be asked.
+func (w *waiters) placed(p Purchase) (ask bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if expected, ok := w.by[p.ID]; ok {
-		w.known(expected, p)
-	}
+	expected, ok := w.by[p.ID]
+	return !ok || w.known(expected, p)
 }
 
 // join waits for a purchase that was placed before. The first to do so has to

@@ -213,8 +213,7 @@ func (s *Purchases) place(ctx context.Context, waiting []queued) []Placement {
 			continue
 		}
 		s.Backlog.add(p.Purchase.UserID, 1)
-		if p.Purchase.Status == Pending {
-			s.waiters.placed(p.Purchase)
+		if p.Purchase.Status == Pending && s.waiters.placed(p.Purchase) {
 			pending = append(pending, p.Purchase)
 		}
 	}

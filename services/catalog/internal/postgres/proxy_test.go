@@ -28,6 +28,7 @@ type proxy struct {
 
 	mu      sync.Mutex
 	fates   []fate // of the next COMMITs; passes when there are no more
+	before  func() // the next COMMIT, and what comes with it, reaches the server
 	thenOff bool   // takes no connections once a COMMIT was cut
 	commits int
 }
@@ -56,6 +57,14 @@ func (p *proxy) next(thenOff bool, fates ...fate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fates, p.thenOff, p.commits = fates, thenOff, 0
+}
+
+// meanwhile has something happen before the next COMMIT, and the writes that come
+// with it.
+func (p *proxy) meanwhile(happens func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.before = happens
 }
 
 // switchOff takes no connections any more, and breaks all but these.
@@ -157,6 +166,10 @@ func (p *proxy) decide() fate {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.commits++
+	if p.before != nil {
+		p.before()
+		p.before = nil
+	}
 	if len(p.fates) == 0 {
 		return passes
 	}

@@ -3,10 +3,7 @@ package postgres_test
 import (
 	"testing"
 
-	"github.com/google/uuid"
-
 	"lavka/libs/problem"
-	"lavka/libs/waittest"
 	"lavka/services/catalog/internal/catalog"
 )
 
@@ -85,24 +82,9 @@ func TestWhatIsCommittedIsBought(t *testing.T) {
 	tea := s.product(t, "tea", 350)
 	away, url := newProxy(t, s.db.URL("catalog"))
 	replica := openStore(t, url)
-	other, err := s.owner.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Rollback(t.Context())
-	if _, err := other.Exec(t.Context(), `
-		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, next_send_at, expires_at)
-		VALUES ($1, 2, 'k', $2, 'tea', 350, 7, now(), now() + interval '1 hour')`, uuid.Must(uuid.NewV7()), tea.ID); err != nil {
-		t.Fatal(err)
-	}
 	away.next(false, offAfter)
-	placed := make(chan []catalog.Placement, 1)
-	go func() { placed <- place(t, replica, order(1, tea.ID, ""), order(2, tea.ID, "k")) }()
-	waittest.Eventually(t, "it waits for the other one", func() bool { return s.number(t, `SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0 })
-	if err := other.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	got := <-placed
+	away.meanwhile(func() { s.mustPlace(t, order(2, tea.ID, "k")) })
+	got := place(t, replica, order(1, tea.ID, ""), order(2, tea.ID, "k"))
 	if got[0].Err != nil || s.number(t, `SELECT count(*) FROM catalog.purchases WHERE user_id = 1`) != 1 {
 		t.Errorf("the one that was committed: %+v", got[0])
 	}

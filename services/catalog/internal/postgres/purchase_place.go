@@ -16,7 +16,7 @@ import (
 
 // Limits of placing a group of orders.
 const (
-	placeTries = 3
+	placeTries = 3                     // of a transaction that fails, and of one that others outrun
 	placeLimit = 6 * time.Second       // for all tries
 	doubtLimit = 2 * time.Second       // from a COMMIT of unknown outcome on
 	placePause = 50 * time.Millisecond // before the database is asked again
@@ -26,7 +26,7 @@ const (
 // looking for them and inserting.
 var errMeanwhile = errors.New("others were faster each time")
 
-// Place settles orders. A lost race or connection has the group run again, at
+// Place settles orders. A lost lock or connection has the group run again, at
 // most three times, or for two seconds when a COMMIT is in doubt; eight seconds
 // in all. When the database refuses some of the data, each order is placed alone:
 // the bad one fails, the others don't.
@@ -49,23 +49,26 @@ func (s *Store) Place(ctx context.Context, orders *catalog.Orders) {
 
 func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error {
 	deadline := time.Now().Add(placeLimit)
-	for try := 1; ; try++ {
+	again, lost, failed := false, 0, 0
+	for ; ; again = true {
 		limit, cancel := context.WithDeadline(ctx, deadline)
-		err := s.placeOnce(limit, orders, try > 1)
+		err := s.placeOnce(limit, orders, again)
 		cancel()
-		switch {
-		case err == nil && !orders.Missing():
+		if err == nil && !orders.Missing() {
 			return nil
-		case err == nil && try < placeTries: // at once: others wait
-			continue
-		case err == nil:
-			return errMeanwhile
 		}
+		if err == nil {
+			if lost++; lost == placeTries {
+				return errMeanwhile
+			}
+			continue // at once: others wait
+		}
+		failed++
 		if pg.CommitUnknown(err) && !orders.Doubtful() {
 			orders.Doubt()
 			deadline = time.Now().Add(doubtLimit)
 		}
-		lastTry := try >= placeTries && !orders.Doubtful()
+		lastTry := failed >= placeTries && !orders.Doubtful()
 		if !pg.Passing(err) || lastTry || time.Now().After(deadline) {
 			return err
 		}
