@@ -50,7 +50,7 @@ func TestEntityTags(t *testing.T) {
 		}
 	}
 	// No tags at all: a read is as if the header were not there, a change is refused.
-	for _, header := range []string{`p1-2`, ``, `"`, `W/p1-2`, `p1-2, p1-3`} {
+	for _, header := range []string{`p1-2`, ``, ` `, `"`, `W/p1-2`, `p1-2, p1-3`, `"p1-1", p1-3`, `"p1-1",`, `"p1-1" "p1-3"`} {
 		if matchesAny(&header, tag) {
 			t.Errorf("If-None-Match: %s matches", header)
 		}

@@ -41,7 +41,7 @@ func matchesAny(header *string, tag string) bool {
 // none; a weak tag never matches (RFC 9110, section 13.1.1). What is no list of
 // tags is a problem "malformed": it would look as if the product had changed.
 func ifMatch(header *string) (func(catalog.Product) bool, error) {
-	if header != nil && !listed(*header, isTag) {
+	if header != nil && !isTags(*header) {
 		return nil, problem.New(problem.Malformed, "malformed", `If-Match must be * or entity tags in quotes, such as "p1-2"`)
 	}
 	return func(p catalog.Product) bool {
@@ -50,10 +50,26 @@ func ifMatch(header *string) (func(catalog.Product) bool, error) {
 	}, nil
 }
 
-// isTag says whether a text is an entity tag or, around a comma, a part of one.
-func isTag(text string) bool {
-	text = strings.TrimPrefix(text, "W/")
-	return len(text) > 1 && (strings.HasPrefix(text, `"`) || strings.HasSuffix(text, `"`))
+// isTags says whether a header has the form of If-Match (RFC 9110, sections 8.8.3 and 13.1.1), strict but
+// for what stands between the quotes.
+func isTags(header string) bool {
+	if strings.TrimSpace(header) == "*" {
+		return true
+	}
+	for rest := header; ; {
+		tag, more, quoted := strings.Cut(strings.TrimPrefix(strings.TrimSpace(rest), "W/"), `"`)
+		_, after, ends := strings.Cut(more, `"`)
+		if tag != "" || !quoted || !ends {
+			return false
+		}
+		if after = strings.TrimSpace(after); after == "" {
+			return true
+		}
+		if !strings.HasPrefix(after, ",") {
+			return false
+		}
+		rest = after[1:]
+	}
 }
 
 // listed looks through a list of tags, or "*" for any. None of ours holds a
