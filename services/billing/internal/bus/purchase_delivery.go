@@ -115,12 +115,12 @@ func (d *delivery) finish() {
 			outcome = "refused by the database"
 			kept = true
 			if err := d.poisoned(p); err != nil {
-				p.processing.Fail("it could not be kept; it comes again", err)
+				p.processing.Fail("it could not be kept; it is asked for again", err)
 				again = max(again, againError)
 			}
 		default:
 			outcome = "undecided"
-			p.processing.Fail("it could not be settled; it comes again", r.Err)
+			p.processing.Fail("it could not be settled; it is asked for again", r.Err)
 			again = max(again, againError)
 		}
 		telemetry.Note(p.ctx, slog.String("outcome", outcome))

@@ -54,11 +54,13 @@ func (s *Store) settleEach(ctx context.Context, items []billing.Item) []billing.
 			results[i].Held = true
 		case pg.BadData(err):
 			results[i].Poison = err
-		default:
+		case pg.Passing(err):
 			for rest := range results[i:] {
 				results[i+rest].Err = err
 			}
 			return results
+		default:
+			results[i].Err = err
 		}
 	}
 	return results
