@@ -79,10 +79,12 @@ func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 func ended(ctx context.Context, err error) error {
 	var p *problem.Error
 	switch {
-	case err == nil || ctx.Err() == nil || errors.As(err, &p):
+	case err == nil || ctx.Err() == nil:
 		return err
-	case errors.Is(ctx.Err(), context.Canceled):
+	case errors.Is(ctx.Err(), context.Canceled) && errors.Is(err, context.Canceled):
 		return httpserver.ErrClientGone.Because(err)
+	case errors.As(err, &p):
+		return err
 	}
 	return auth.ErrOverloaded.Because(err)
 }
