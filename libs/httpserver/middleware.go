@@ -179,7 +179,7 @@ func logged(log *slog.Logger) echo.MiddlewareFunc {
 			if err != nil {
 				p := problem.From(translate(err, c))
 				attrs = append(attrs, slog.String("code", p.Code))
-				if p.Cause != nil && status >= http.StatusInternalServerError {
+				if p.Cause != nil && (status >= http.StatusInternalServerError || p.Kind == problem.ClientGone) {
 					attrs = append(attrs, slog.Any("error", p.Cause))
 				}
 			}
