@@ -254,7 +254,7 @@ func TestAGroupIsHeldUntilItIsLargeEnough(t *testing.T) {
 func TestAFullGroupIsNotHeld(t *testing.T) {
 	t.Parallel()
 	begun, end := make(chan int, 10), make(chan struct{})
-	g := group.New(group.Config{Max: 3, Queue: 10, InFlight: 1, HoldFor: time.Hour, Hold: func(items int) bool {
+	g := group.New(group.Config{Max: 3, Queue: 10, InFlight: 1, HoldFor: time.Minute, Hold: func(items int) bool {
 		return items > 1 // the first goes alone, so that others wait behind it
 	}}, func(_ context.Context, items []int) []int {
 		begun <- len(items)
@@ -267,8 +267,14 @@ func TestAFullGroupIsNotHeld(t *testing.T) {
 		add(t, g, i)
 	}
 	end <- struct{}{}
-	if n := <-begun; n != 3 {
-		t.Errorf("a group of %d began", n)
+	select {
+	case n := <-begun:
+		if n != 3 {
+			t.Errorf("a group of %d began", n)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it was held")
+		<-begun
 	}
 	end <- struct{}{}
 	g.Close()
