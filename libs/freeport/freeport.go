@@ -48,6 +48,19 @@ func Take() (int, error) {
 	return 0, errors.New("no free port found on 127.0.0.1")
 }
 
+// Keep has nobody take a port from here that was chosen otherwise and is about to be used, for as long as this program lives:
+// not even to look whether it is free. One that another program has taken stays that one's.
+func Keep(port int) {
+	mu.Lock()
+	defer mu.Unlock()
+	if _, mine := given[port]; mine {
+		return
+	}
+	if claimed, free := claim(port); free {
+		given[port] = claimed
+	}
+}
+
 // claim locks a file that stands for the port for as long as this program lives. Where there can be no such file, because
 // another user made the folder, the port is taken for free.
 func claim(port int) (file *os.File, free bool) {

@@ -78,6 +78,9 @@ func choosePort(ctx context.Context, setting, addr string, log *slog.Logger) (st
 	if err := awaitPort(ctx, addr, log); err != nil {
 		return "", fmt.Errorf("can't listen on %s: stop what listens there, or set %s to something else (%w)", addr, setting, err)
 	}
+	if n, err := strconv.Atoi(port); err == nil { // else it is a service's name
+		freeport.Keep(n)
+	}
 	return addr, nil
 }
 
