@@ -159,7 +159,7 @@ func logged(log *slog.Logger) echo.MiddlewareFunc {
 			ctx, notes := telemetry.WithNotes(c.Request().Context())
 			c.SetRequest(c.Request().WithContext(ctx))
 			err := next(c)
-			if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) && !errors.Is(err, ErrClientGone) {
 				err = ErrClientGone.Because(err)
 			}
 			if err != nil {
@@ -243,7 +243,7 @@ func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
 		u := c.Request().URL
 		query, err := url.ParseQuery(u.RawQuery)
 		if err != nil {
-			return problem.New(problem.Malformed, "malformed", "the query can't be read: write name=value pairs with & between them, and the rest percent-encoded").Because(err)
+			return problem.New(problem.Malformed, "malformed", "the query can't be read: join name=value pairs with ampersands, and percent-encode the rest").Because(err)
 		}
 		plain := isPlain(u.Path)
 		for name, values := range query {
