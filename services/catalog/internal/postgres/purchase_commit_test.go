@@ -5,7 +5,17 @@ import (
 
 	"lavka/libs/problem"
 	"lavka/services/catalog/internal/catalog"
+	"lavka/services/catalog/internal/postgres"
 )
+
+// behindProxy is a shop that sells tea, and a replica that reaches its database
+// through a proxy.
+func behindProxy(t *testing.T) (s *shop, tea catalog.Product, p *proxy, replica *postgres.Store) {
+	t.Helper()
+	s = newShop(t)
+	p, url := newProxy(t, s.db.URL("catalog"))
+	return s, s.product(t, "tea", 350), p, openStore(t, url)
+}
 
 func TestACommitOfUnknownOutcomeEndsWithOneRow(t *testing.T) {
 	t.Parallel()
@@ -18,10 +28,7 @@ func TestACommitOfUnknownOutcomeEndsWithOneRow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newShop(t)
-			tea := s.product(t, "tea", 350)
-			cut, url := newProxy(t, s.db.URL("catalog"))
-			replica := openStore(t, url)
+			s, tea, cut, replica := behindProxy(t)
 			cut.next(false, fates...)
 			orders := []catalog.Order{order(1, tea.ID, "k"), order(1, tea.ID, ""), order(1, tea.ID, "k"), order(1, 999_999, "")}
 			got := place(t, replica, orders...)
@@ -48,11 +55,8 @@ func TestACommitOfUnknownOutcomeEndsWithOneRow(t *testing.T) {
 
 func TestAnUnknownOutcomeIsSaidWhenTheDatabaseStaysAway(t *testing.T) {
 	t.Parallel()
-	s := newShop(t)
-	tea := s.product(t, "tea", 350)
+	s, tea, cut, replica := behindProxy(t)
 	s.mustPlace(t, order(1, tea.ID, "earlier"))
-	cut, url := newProxy(t, s.db.URL("catalog"))
-	replica := openStore(t, url)
 	cut.next(true, cutAfter)
 	orders := []catalog.Order{order(1, tea.ID, "k"), order(1, tea.ID, "k"), order(1, 999_999, ""), order(1, tea.ID, "earlier")}
 	got := place(t, replica, orders...)
@@ -78,10 +82,7 @@ func TestAnUnknownOutcomeIsSaidWhenTheDatabaseStaysAway(t *testing.T) {
 // away: what the group has committed is bought all the same.
 func TestWhatIsCommittedIsBought(t *testing.T) {
 	t.Parallel()
-	s := newShop(t)
-	tea := s.product(t, "tea", 350)
-	away, url := newProxy(t, s.db.URL("catalog"))
-	replica := openStore(t, url)
+	s, tea, away, replica := behindProxy(t)
 	away.next(false, offAfter)
 	away.meanwhile(func() { s.mustPlace(t, order(2, tea.ID, "k")) })
 	got := place(t, replica, order(1, tea.ID, ""), order(2, tea.ID, "k"))
@@ -95,10 +96,7 @@ func TestWhatIsCommittedIsBought(t *testing.T) {
 
 func TestNothingIsBoughtWhenTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	s := newShop(t)
-	tea := s.product(t, "tea", 350)
-	away, url := newProxy(t, s.db.URL("catalog"))
-	replica := openStore(t, url)
+	_, tea, away, replica := behindProxy(t)
 	away.switchOff()
 	p := problem.From(place(t, replica, order(1, tea.ID, ""))[0].Err)
 	if p.Code != "unavailable" || p.Kind != problem.Unavailable || p.RetryAfter == 0 {
