@@ -4,6 +4,7 @@
 package httpserver
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -36,6 +37,15 @@ func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registere
 
 // ErrClientGone is the end of a request whose client has hung up: no fault of ours.
 var ErrClientGone = problem.New(problem.ClientGone, "client_gone", "the client has gone")
+
+// Gone is ErrClientGone where err says that a request was given up because its
+// client has hung up; any other err stays as it is.
+func Gone(ctx context.Context, err error) error {
+	if !errors.Is(ctx.Err(), context.Canceled) || !errors.Is(err, context.Canceled) || errors.Is(err, ErrClientGone) {
+		return err
+	}
+	return ErrClientGone.Because(err)
+}
 
 // translate turns echo's own errors into problems.
 func translate(err error, c echo.Context) error {

@@ -2,7 +2,6 @@ package httpserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -158,10 +157,7 @@ func logged(log *slog.Logger) echo.MiddlewareFunc {
 			start := time.Now()
 			ctx, notes := telemetry.WithNotes(c.Request().Context())
 			c.SetRequest(c.Request().WithContext(ctx))
-			err := next(c)
-			if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) && !errors.Is(err, ErrClientGone) {
-				err = ErrClientGone.Because(err)
-			}
+			err := Gone(ctx, next(c))
 			if err != nil {
 				c.Error(err)
 			}
@@ -236,8 +232,8 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 // plainParameters refuses a query that can't be read as a whole, of which the
 // rest would be lost without a word (a filter behind a semicolon), and what no
 // parameter here can hold and Postgres would choke on: U+0000 and invalid UTF-8.
-// A slash in a path's parameter is a longer
-// path than any route has: echo lets the last parameter swallow it.
+// A slash in a path's parameter is a longer path than any route has: echo lets
+// the last parameter swallow it.
 func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL

@@ -34,14 +34,14 @@ func Unmarshal(text []byte, v any) error {
 	if !errors.As(err, &p) {
 		return unreadable(err)
 	}
-	switch member, known := place(err); {
-	case !known:
+	member := place(err)
+	switch {
+	case member == "":
 		return p
 	case p.Kind == problem.Invalid:
 		return problem.In(member.LastToken(), p)
-	default:
-		return malformed(p.Detail, member)
 	}
+	return malformed(p.Detail, member)
 }
 
 // Check accepts one strict JSON text that nests at most MaxDepth deep and holds
@@ -81,6 +81,7 @@ func check(text []byte, nulls bool) error {
 // unreadable says what is wrong and where, without the library's own words.
 func unreadable(err error) error {
 	detail := "the body is not the JSON that this route takes"
+	at := place(err)
 	var syntax *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	switch {
@@ -90,13 +91,11 @@ func unreadable(err error) error {
 		detail = "the body has a member that this route does not know"
 	case errors.As(err, &syntax):
 		detail = "the body is not valid JSON"
+	case errors.As(err, &semantic) && at == "":
+		detail = "the body must be an object"
 	case errors.As(err, &semantic):
 		detail = "a member " + form(semantic.GoType)
-		if semantic.JSONPointer == "" {
-			detail = "the body must be an object"
-		}
 	}
-	at, _ := place(err)
 	return malformed(detail, at).Because(err)
 }
 
@@ -117,17 +116,18 @@ func form(t reflect.Type) string {
 	return "has the wrong type"
 }
 
-// place is where in the text something is wrong. It can hold a member's name of
-// the client's own, and nothing else that was sent.
-func place(err error) (at jsontext.Pointer, known bool) {
+// place is where in the text something is wrong, or "". It can hold a member's
+// name of the client's own, and nothing else that was sent.
+func place(err error) jsontext.Pointer {
 	var syntax *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	if errors.As(err, &syntax) {
-		at = syntax.JSONPointer
-	} else if errors.As(err, &semantic) {
-		at = semantic.JSONPointer
+		return syntax.JSONPointer
 	}
-	return at, at != ""
+	if errors.As(err, &semantic) {
+		return semantic.JSONPointer
+	}
+	return ""
 }
 
 // longest place that is shown, in bytes.

@@ -77,13 +77,9 @@ func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 // ended says why a request failed that was cut short: its client has gone, or it
 // ran out of time.
 func ended(ctx context.Context, err error) error {
+	err = httpserver.Gone(ctx, err)
 	var p *problem.Error
-	switch {
-	case err == nil || ctx.Err() == nil:
-		return err
-	case errors.Is(ctx.Err(), context.Canceled) && errors.Is(err, context.Canceled):
-		return httpserver.ErrClientGone.Because(err)
-	case errors.As(err, &p):
+	if err == nil || ctx.Err() == nil || errors.As(err, &p) {
 		return err
 	}
 	return auth.ErrOverloaded.Because(err)
@@ -105,7 +101,7 @@ func client(ctx context.Context) string {
 	return address
 }
 
-// required refuses members that are missing, null or empty.
+// required refuses members that are missing or empty.
 func required(members ...string) error {
 	var fields []problem.Field
 	for i := 0; i < len(members); i += 2 {
