@@ -18,7 +18,7 @@ COPY services/$SERVICE/go.mod services/$SERVICE/go.sum ./
 RUN go mod download
 COPY services/$SERVICE .
 ARG VERSION=unknown
-RUN go build -ldflags "-s -w -X lavka/libs/release.version=$VERSION" -o /service .
+RUN go build -ldflags "-s -w -X lavka/libs/service/release.version=$VERSION" -o /service .
 
 FROM gcr.io/distroless/static-debian12:nonroot
 ARG SERVICE

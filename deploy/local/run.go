@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/telemetry"
+	"lavka/libs/service/telemetry"
 )
 
 // run keeps the shop open until ctx ends.

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/config"
+	"lavka/libs/service/config"
 )
 
 // minKey is billing's rule for a key of the payment provider.

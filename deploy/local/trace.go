@@ -12,7 +12,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
-	"lavka/libs/telemetry"
+	"lavka/libs/service/telemetry"
 )
 
 // keepTraces has the services send all their traces here, to be looked at with

@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
 )
 
 // NATS itself may say anything anywhere, and a service has some say in where: a request names the subject of its reply, a consumer that of its

@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/deploy/postgres"
-	"lavka/libs/natsconn"
-	"lavka/libs/streams"
-	"lavka/libs/wire"
+	"lavka/libs/contract/streams"
+	"lavka/libs/contract/wire"
+	"lavka/libs/service/natsconn"
 )
 
 // patience bounds the wait for what has to come.

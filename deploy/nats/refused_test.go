@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/deploy/postgres"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
 )
 
 // rule says which services may use a subject; all the others are refused.

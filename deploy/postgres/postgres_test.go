@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"lavka/libs/pgtest"
+	"lavka/libs/testkit/pgtest"
 )
 
 func TestMain(m *testing.M) {

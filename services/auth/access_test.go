@@ -9,8 +9,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"lavka/libs/token"
-	"lavka/libs/waittest"
+	"lavka/libs/service/token"
+	"lavka/libs/testkit/waittest"
 )
 
 // Every route for nobody, a user, an admin, and bad tokens.

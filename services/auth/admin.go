@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lavka/libs/pg"
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/pg"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/postgres"
 )

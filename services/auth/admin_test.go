@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"lavka/libs/config"
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/service/config"
+	"lavka/libs/testkit/waittest"
 	"lavka/services/auth/internal/auth"
 )
 

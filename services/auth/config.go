@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"lavka/libs/config"
+	"lavka/libs/service/config"
 	"lavka/services/auth/internal/auth"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 func keysCommand(t *testing.T, args ...string) (string, error) {

@@ -17,11 +17,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/config"
-	"lavka/libs/freeport"
-	"lavka/libs/natstest"
-	"lavka/libs/pgtest"
-	"lavka/libs/waittest"
+	"lavka/libs/host/freeport"
+	"lavka/libs/service/config"
+	"lavka/libs/testkit/natstest"
+	"lavka/libs/testkit/pgtest"
+	"lavka/libs/testkit/waittest"
 	"lavka/services/auth/internal/keys"
 	"lavka/services/auth/internal/postgres"
 )

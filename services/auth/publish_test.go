@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/waittest"
 )
 
 // published waits until the stream says of a user what it should.

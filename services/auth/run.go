@@ -15,14 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"lavka/libs/access"
-	"lavka/libs/httpserver"
-	"lavka/libs/memory"
-	"lavka/libs/natsconn"
-	"lavka/libs/pg"
-	"lavka/libs/revocation"
-	"lavka/libs/telemetry"
-	"lavka/libs/token"
+	"lavka/libs/service/access"
+	"lavka/libs/service/gctuning"
+	"lavka/libs/service/httpserver"
+	"lavka/libs/service/natsconn"
+	"lavka/libs/service/pg"
+	"lavka/libs/service/revocation"
+	"lavka/libs/service/telemetry"
+	"lavka/libs/service/token"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/bus"
@@ -79,9 +79,9 @@ func run(ctx context.Context, cfg Config, args []string, std streams) (err error
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	// No memory.Tune: most of what auth allocates is for hashes, 19 MiB each, and
+	// No gctuning.Tune: most of what auth allocates is for hashes, 19 MiB each, and
 	// beside such a hash the collector's work is little.
-	go memory.GiveBack(ctx)
+	go gctuning.GiveBack(ctx)
 	stopTraces, err := telemetry.Start(ctx, service, log)
 	if err != nil {
 		return err

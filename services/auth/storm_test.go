@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // storm sends a request over many connections, again and again, until it is

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"testing"
 
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/waittest"
 )
 
 func TestRegister(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"lavka/libs/config"
+	"lavka/libs/service/config"
 )
 
 // minKey is the least length of a webhook key, in characters.

@@ -15,16 +15,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/access"
-	"lavka/libs/group"
-	"lavka/libs/httpserver"
-	"lavka/libs/memory"
-	"lavka/libs/natsconn"
-	"lavka/libs/pg"
-	"lavka/libs/revocation"
-	"lavka/libs/telemetry"
-	"lavka/libs/token"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/domain/group"
+	"lavka/libs/service/access"
+	"lavka/libs/service/gctuning"
+	"lavka/libs/service/httpserver"
+	"lavka/libs/service/natsconn"
+	"lavka/libs/service/pg"
+	"lavka/libs/service/revocation"
+	"lavka/libs/service/telemetry"
+	"lavka/libs/service/token"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/bus"
@@ -68,8 +68,8 @@ func run(ctx context.Context, cfg Config, args []string, out io.Writer) (err err
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	memory.Tune()
-	go memory.GiveBack(ctx)
+	gctuning.Tune()
+	go gctuning.GiveBack(ctx)
 	stopTraces, err := telemetry.Start(ctx, service, log)
 	if err != nil {
 		return err

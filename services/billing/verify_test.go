@@ -10,8 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/pg"
-	"lavka/libs/pgtest"
+	"lavka/libs/service/pg"
+	"lavka/libs/testkit/pgtest"
 	"lavka/services/billing/internal/postgres"
 )
 

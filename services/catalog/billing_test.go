@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/streams"
-	"lavka/libs/wire"
+	"lavka/libs/contract/streams"
+	"lavka/libs/contract/wire"
 )
 
 // billing is played by the test, over real NATS.

@@ -8,7 +8,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"lavka/libs/config"
+	"lavka/libs/service/config"
 )
 
 func main() {

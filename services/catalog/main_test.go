@@ -20,14 +20,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/config"
-	"lavka/libs/freeport"
-	"lavka/libs/natstest"
-	"lavka/libs/pgtest"
-	"lavka/libs/streams"
-	"lavka/libs/token"
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/streams"
+	"lavka/libs/contract/wire"
+	"lavka/libs/host/freeport"
+	"lavka/libs/service/config"
+	"lavka/libs/service/token"
+	"lavka/libs/testkit/natstest"
+	"lavka/libs/testkit/pgtest"
+	"lavka/libs/testkit/waittest"
 	"lavka/services/catalog/internal/postgres"
 )
 

@@ -4,8 +4,8 @@ import (
 	"sync"
 	"testing"
 
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/waittest"
 )
 
 // What is placed together is asked for together, once billing has said that it

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/waittest"
 )
 
 func TestALateAnswer(t *testing.T) {

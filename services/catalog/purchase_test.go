@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
 )
 
 func order(product, bill int64) string {

@@ -16,14 +16,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
-	"lavka/libs/access"
-	"lavka/libs/httpserver"
-	"lavka/libs/memory"
-	"lavka/libs/natsconn"
-	"lavka/libs/pg"
-	"lavka/libs/revocation"
-	"lavka/libs/telemetry"
-	"lavka/libs/token"
+	"lavka/libs/service/access"
+	"lavka/libs/service/gctuning"
+	"lavka/libs/service/httpserver"
+	"lavka/libs/service/natsconn"
+	"lavka/libs/service/pg"
+	"lavka/libs/service/revocation"
+	"lavka/libs/service/telemetry"
+	"lavka/libs/service/token"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/bus"
 	"lavka/services/catalog/internal/catalog"
@@ -66,8 +66,8 @@ func run(ctx context.Context, cfg Config, args []string) (err error) {
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	memory.Tune()
-	go memory.GiveBack(ctx)
+	gctuning.Tune()
+	go gctuning.GiveBack(ctx)
 	stopTraces, err := telemetry.Start(ctx, service, log)
 	if err != nil {
 		return err

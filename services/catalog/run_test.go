@@ -10,9 +10,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"lavka/libs/config"
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/service/config"
+	"lavka/libs/testkit/waittest"
 )
 
 func (r *replica) metrics(t *testing.T) string {

@@ -19,9 +19,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/labstack/echo/v4"
 
-	"lavka/libs/child"
-	"lavka/libs/freeport"
-	"lavka/libs/pgserver"
+	"lavka/libs/host/childprocess"
+	"lavka/libs/host/freeport"
+	"lavka/libs/host/pgserver"
 )
 
 // floor is a bare database on the shop's own server: what a purchase takes where
@@ -187,7 +187,7 @@ func startEcho(ctx context.Context, body []byte, file string) (addr string, stop
 	cmd := exec.Command(self, "-echo", addr, file)
 	var said bytes.Buffer
 	cmd.Stderr = &said
-	if err := child.Start(cmd, child.Options{}); err != nil {
+	if err := childprocess.Start(cmd, childprocess.Options{}); err != nil {
 		return "", nil, err
 	}
 	stop = func() error {

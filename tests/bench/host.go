@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/child"
+	"lavka/libs/host/childprocess"
 )
 
 // hosted is a shop that runs in another process (this program's, with -host),
@@ -53,7 +53,7 @@ func host(dir string, replicas int, env ...string) (*hosted, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := child.Start(cmd, child.Options{}); err != nil {
+	if err := childprocess.Start(cmd, childprocess.Options{}); err != nil {
 		return nil, fmt.Errorf("start the shop: %w", err)
 	}
 	h := &hosted{dir: dir, cmd: cmd, quit: in}

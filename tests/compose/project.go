@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	"lavka/libs/freeport"
+	"lavka/libs/host/freeport"
 )
 
 // project is a shop in containers.

@@ -18,7 +18,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 // Checker knows the contracts of all services.

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 const root = "../.."

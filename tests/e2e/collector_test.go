@@ -14,7 +14,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // collector takes the traces of a shop, as any OTLP/HTTP collector does, and keeps

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/freeport"
-	"lavka/libs/waittest"
+	"lavka/libs/host/freeport"
+	"lavka/libs/testkit/waittest"
 )
 
 // canaries are what passwords are made of here. Any part of one in a text is too much.
@@ -64,7 +64,7 @@ func TestFailuresTellNoSecrets(t *testing.T) {
 	}
 }
 
-// wrongURLs are ways to get a server's URL wrong. Tests of libs/pg and libs/natsconn know more of them.
+// wrongURLs are ways to get a server's URL wrong. Tests of libs/service/pg and libs/service/natsconn know more of them.
 func wrongURLs(t *testing.T, right string) map[string]string {
 	t.Helper()
 	u, err := url.Parse(right)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // A reader who goes page by page sees every row that was there when they began,

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 	"lavka/tests/observability"
 )
 

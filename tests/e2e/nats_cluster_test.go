@@ -14,8 +14,8 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/nats"
-	"lavka/libs/freeport"
-	"lavka/libs/waittest"
+	"lavka/libs/host/freeport"
+	"lavka/libs/testkit/waittest"
 )
 
 // cluster is three NATS servers that copy from one another, set up as the shop's one is.

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // Billing is away for longer than a purchase may wait: it must end as declined,

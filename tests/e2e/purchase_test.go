@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 func TestTheLastPriceIsTakenOnce(t *testing.T) {

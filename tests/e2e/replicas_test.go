@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // startTwins starts a shop with two replicas of each service.

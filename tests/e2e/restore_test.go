@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/pgserver"
-	"lavka/libs/waittest"
+	"lavka/libs/host/pgserver"
+	"lavka/libs/testkit/waittest"
 )
 
 const restore = root + "/deploy/postgres/restore"

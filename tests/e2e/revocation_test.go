@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // protected is a route of each service that needs a token.

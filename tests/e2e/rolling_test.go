@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // TestRollingRestart restarts every replica of every service, one after

@@ -21,7 +21,7 @@ import (
 
 	"lavka/deploy/local/payment"
 	"lavka/deploy/local/stack"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 	"lavka/tests/contract"
 )
 

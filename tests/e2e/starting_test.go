@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // NATS is away while a user is disabled and while replicas start. They say that

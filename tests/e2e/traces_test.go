@@ -15,8 +15,8 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/waittest"
 )
 
 // newTrace is a trace of the client's own, and the header that says so.

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"lavka/deploy/nats"
-	"lavka/libs/child"
-	"lavka/libs/freeport"
+	"lavka/libs/host/childprocess"
+	"lavka/libs/host/freeport"
 )
 
 // operator is the user of NATS who may do everything.
@@ -64,7 +64,7 @@ func (b *broker) start(ctx context.Context) error {
 		b.cmd.Env = append(b.cmd.Env, strings.ToUpper(user)+"_NATS_PASSWORD="+password)
 	}
 	b.cmd.Stdout, b.cmd.Stderr = b.output, b.output
-	if err := child.Start(b.cmd, child.Options{}); err != nil {
+	if err := childprocess.Start(b.cmd, childprocess.Options{}); err != nil {
 		return fmt.Errorf("start NATS: %w", err)
 	}
 	return await(ctx, "NATS listens", func() bool {

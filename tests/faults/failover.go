@@ -14,7 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/pgserver"
+	"lavka/libs/host/pgserver"
 	"lavka/tests/faults/link"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
 	"lavka/tests/faults/natsproxy"
 )
 

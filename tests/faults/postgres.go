@@ -13,7 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/pg"
+	"lavka/libs/service/pg"
 )
 
 // postgresFaults break the database.

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/pgserver"
+	"lavka/libs/host/pgserver"
 	"lavka/tests/faults/history"
 	"lavka/tests/faults/link"
 	"lavka/tests/faults/load"

@@ -162,7 +162,7 @@ func routesLead(o *objects) (wrong []string) {
 	return wrong
 }
 
-// ownLimit is the largest body that a route's service takes, in bytes (libs/httpserver, services/billing/internal/httpapi).
+// ownLimit is the largest body that a route's service takes, in bytes (libs/service/httpserver, services/billing/internal/httpapi).
 func ownLimit(route string) int64 {
 	if route == "payment-webhook" {
 		return 16 << 10

@@ -20,7 +20,7 @@ type setting struct {
 // settingsOf reads the settings of a service from its source, since nobody can import a program.
 func settingsOf(root, service string) (map[string]setting, error) {
 	all := map[string]setting{}
-	for _, file := range []string{"libs/config/config.go", "services/" + service + "/config.go"} {
+	for _, file := range []string{"libs/service/config/config.go", "services/" + service + "/config.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, 0)
 		if err != nil {
 			return nil, err

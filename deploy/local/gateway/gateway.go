@@ -19,9 +19,9 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"lavka/libs/connlimit"
-	"lavka/libs/problem"
-	"lavka/libs/telemetry"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/connlimit"
+	"lavka/libs/service/telemetry"
 )
 
 // MaxBody bounds a request's body, in bytes. It lies above every service's own limit: theirs is the answer that a client should see.

@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // authWith is an auth whose administrator has a password; without one it answers 503.

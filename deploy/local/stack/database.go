@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/deploy/postgres"
-	"lavka/libs/pgserver"
+	"lavka/libs/host/pgserver"
 )
 
 const databaseName = "lavka"

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"lavka/deploy/nats"
-	"lavka/libs/freeport"
-	"lavka/libs/waittest"
+	"lavka/libs/host/freeport"
+	"lavka/libs/testkit/waittest"
 )
 
 func TestSecretsAreKept(t *testing.T) {

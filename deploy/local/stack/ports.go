@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"lavka/libs/freeport"
+	"lavka/libs/host/freeport"
 )
 
 // portWait is how long a taken port may take to be given back: the processes of a shop that was killed a moment ago may still hold it.

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"lavka/libs/child"
+	"lavka/libs/host/childprocess"
 )
 
 // Replica is one process of a service. When it ends unasked it is started again, at the same addresses.
@@ -115,7 +115,7 @@ func (r *Replica) launch() (*process, error) {
 	p := &process{cmd: r.command(), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = r.output, r.output
 	p.cmd.WaitDelay = time.Second
-	if err := child.Start(p.cmd, child.Options{DeathSignal: syscall.SIGKILL}); err != nil {
+	if err := childprocess.Start(p.cmd, childprocess.Options{DeathSignal: syscall.SIGKILL}); err != nil {
 		return nil, fmt.Errorf("start %s: %w", r.Name, err)
 	}
 	go func() {

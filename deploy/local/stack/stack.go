@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lavka/deploy/local/gateway"
-	"lavka/libs/child"
+	"lavka/libs/host/childprocess"
 )
 
 // drainTime bounds the wait for the requests in the gateway when the shop stops.
@@ -165,7 +165,7 @@ func (s *Stack) migrate(ctx context.Context) error {
 			cmd := exec.CommandContext(ctx, s.binary(name), "migrate")
 			cmd.Env = environ(s.migrateEnvironment(name))
 			cmd.Stdout, cmd.Stderr = lines, lines
-			err := child.Start(cmd, child.Options{})
+			err := childprocess.Start(cmd, childprocess.Options{})
 			if err == nil {
 				err = errors.Join(cmd.Wait(), lines.Flush())
 			}

@@ -21,7 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 func open(t *testing.T, cfg Config) (*Stack, *waittest.Text) {

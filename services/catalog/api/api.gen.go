@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"time"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"

@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 
-	"lavka/libs/natstest"
-	"lavka/libs/pgtest"
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/natstest"
+	"lavka/libs/testkit/pgtest"
+	"lavka/libs/testkit/waittest"
 	"lavka/tests/faults/link"
 )
 

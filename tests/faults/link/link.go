@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"lavka/libs/relaytest"
+	"lavka/libs/testkit/tcprelay"
 )
 
 // Direction is a way along the line.
@@ -30,20 +30,20 @@ const (
 // Link is a line to a server. Through gives the URL that leads along it, Reset
 // breaks what is connected, Close ends it.
 type Link struct {
-	*relaytest.Relay
+	*tcprelay.Relay
 
 	mu              sync.Mutex
 	mute            Direction
 	latency, jitter time.Duration
 	changed         chan struct{} // closed when the latency changes
-	lost            map[*relaytest.Pair]Direction
+	lost            map[*tcprelay.Pair]Direction
 }
 
 // New lays a good line to a server at host:port.
 func New(upstream string) (*Link, error) {
-	l := &Link{changed: make(chan struct{}), lost: map[*relaytest.Pair]Direction{}}
+	l := &Link{changed: make(chan struct{}), lost: map[*tcprelay.Pair]Direction{}}
 	var err error
-	l.Relay, err = relaytest.New(upstream, l.serve)
+	l.Relay, err = tcprelay.New(upstream, l.serve)
 	return l, err
 }
 
@@ -92,7 +92,7 @@ func (l *Link) slow(latency, jitter time.Duration) {
 	l.changed = make(chan struct{})
 }
 
-func (l *Link) serve(p *relaytest.Pair) {
+func (l *Link) serve(p *tcprelay.Pair) {
 	defer l.forget(p)
 	if l.swallows(p, Both) {
 		// Nobody cares how it ends: the client gives up, or Heal resets it.
@@ -138,7 +138,7 @@ func read(from *net.TCPConn, to chan<- chunk) {
 	}
 }
 
-func (l *Link) carry(p *relaytest.Pair, d Direction, from, to *net.TCPConn) {
+func (l *Link) carry(p *tcprelay.Pair, d Direction, from, to *net.TCPConn) {
 	chunks := make(chan chunk, maxChunks)
 	go read(from, chunks)
 	for c := range chunks {
@@ -160,7 +160,7 @@ func (l *Link) carry(p *relaytest.Pair, d Direction, from, to *net.TCPConn) {
 }
 
 // hold returns when a chunk has been under way for long enough.
-func (l *Link) hold(p *relaytest.Pair, c chunk) {
+func (l *Link) hold(p *tcprelay.Pair, c chunk) {
 	for {
 		l.mu.Lock()
 		changed, due := l.changed, c.at.Add(l.latency+time.Duration(c.luck*float64(l.jitter)))
@@ -181,7 +181,7 @@ func (l *Link) hold(p *relaytest.Pair, c chunk) {
 
 // swallows says whether what goes in a direction is lost, and remembers it:
 // what comes later must not be taken for what follows.
-func (l *Link) swallows(p *relaytest.Pair, d Direction) bool {
+func (l *Link) swallows(p *tcprelay.Pair, d Direction) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if (l.mute|l.lost[p])&d == 0 {
@@ -191,7 +191,7 @@ func (l *Link) swallows(p *relaytest.Pair, d Direction) bool {
 	return true
 }
 
-func (l *Link) forget(p *relaytest.Pair) {
+func (l *Link) forget(p *tcprelay.Pair) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.lost, p)

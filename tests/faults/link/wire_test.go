@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"lavka/libs/pgtest"
+	"lavka/libs/testkit/pgtest"
 	"lavka/tests/faults/link"
 )
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 	"lavka/tests/faults/history"
 )
 

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 	"lavka/tests/faults/history"
 )
 

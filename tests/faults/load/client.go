@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 	"lavka/tests/faults/history"
 )
 

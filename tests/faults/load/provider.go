@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/payment"
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 	"lavka/tests/faults/history"
 )
 

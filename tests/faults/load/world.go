@@ -18,7 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 	"lavka/tests/faults/history"
 )
 

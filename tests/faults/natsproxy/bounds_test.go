@@ -14,7 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 	"lavka/tests/faults/natsproxy"
 )
 

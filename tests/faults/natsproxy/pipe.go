@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lavka/libs/relaytest"
+	"lavka/libs/testkit/tcprelay"
 )
 
 // Bounds of what is held back in one direction of a connection. Beyond them
@@ -24,7 +24,7 @@ const (
 // pipe is one direction of a connection.
 type pipe struct {
 	proxy     *Proxy
-	pair      *relaytest.Pair
+	pair      *tcprelay.Pair
 	direction Direction
 	from, to  *net.TCPConn
 	random    *rand.Rand
@@ -40,7 +40,7 @@ type heldFrame struct {
 	due *time.Timer
 }
 
-func newPipe(p *Proxy, pair *relaytest.Pair, d Direction, from, to *net.TCPConn) *pipe {
+func newPipe(p *Proxy, pair *tcprelay.Pair, d Direction, from, to *net.TCPConn) *pipe {
 	return &pipe{proxy: p, pair: pair, direction: d, from: from, to: to, random: p.random(pair, d), out: bufio.NewWriterSize(to, maxLine)}
 }
 

@@ -12,13 +12,13 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"lavka/libs/relaytest"
+	"lavka/libs/testkit/tcprelay"
 )
 
 // Proxy is a faulty way to a NATS server. Through gives the URL that leads
 // there, Reset breaks what is connected, Close ends it.
 type Proxy struct {
-	*relaytest.Relay
+	*tcprelay.Relay
 	seed uint64
 
 	rules atomic.Pointer[[]Rule]
@@ -42,7 +42,7 @@ func New(upstream string, seed uint64) (*Proxy, error) {
 	p := &Proxy{seed: seed, pipes: map[*pipe]struct{}{}}
 	p.rules.Store(&[]Rule{})
 	var err error
-	p.Relay, err = relaytest.New(upstream, p.serve)
+	p.Relay, err = tcprelay.New(upstream, p.serve)
 	return p, err
 }
 
@@ -78,7 +78,7 @@ func (p *Proxy) count(c Counts) {
 	p.counts.Delayed += c.Delayed
 }
 
-func (p *Proxy) serve(pair *relaytest.Pair) {
+func (p *Proxy) serve(pair *tcprelay.Pair) {
 	server, err := pair.Dial()
 	if err != nil {
 		pair.Reset()
@@ -95,7 +95,7 @@ func (p *Proxy) serve(pair *relaytest.Pair) {
 	ways.Wait()
 }
 
-func (p *Proxy) random(pair *relaytest.Pair, d Direction) *rand.Rand {
+func (p *Proxy) random(pair *tcprelay.Pair, d Direction) *rand.Rand {
 	return rand.New(rand.NewPCG(p.seed, pair.Number<<2|uint64(d)))
 }
 

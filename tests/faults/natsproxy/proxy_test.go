@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 	"lavka/tests/faults/natsproxy"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"lavka/libs/natstest"
+	"lavka/libs/testkit/natstest"
 	"lavka/tests/faults/natsproxy"
 )
 

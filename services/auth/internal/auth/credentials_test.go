@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 type credentialStore map[string]string // hash by login

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 func noCheck() error { return nil }

@@ -3,7 +3,7 @@ package auth
 import (
 	"strings"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 // The bounds of a login, in characters.

@@ -7,7 +7,7 @@ import (
 	"github.com/ccojocar/zxcvbn-go"
 	"github.com/ccojocar/zxcvbn-go/matching"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 const (

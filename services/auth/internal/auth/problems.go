@@ -3,7 +3,7 @@ package auth
 import (
 	"time"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 // What can be wrong. Each is told to the client as it stands here.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 var (

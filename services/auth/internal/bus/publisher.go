@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
-	"lavka/libs/natsconn"
-	"lavka/libs/natstrace"
-	"lavka/libs/telemetry"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/service/natsconn"
+	"lavka/libs/service/natstrace"
+	"lavka/libs/service/telemetry"
 	"lavka/services/auth/internal/auth"
 )
 

@@ -15,9 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
-	"lavka/libs/natstest"
-	"lavka/libs/waittest"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/natstest"
+	"lavka/libs/testkit/waittest"
 	"lavka/services/auth/internal/auth"
 )
 

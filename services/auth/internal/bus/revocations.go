@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
 	"lavka/services/auth/internal/auth"
 )
 

@@ -12,9 +12,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"lavka/libs/natstest"
-	"lavka/libs/revocation"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/service/revocation"
+	"lavka/libs/testkit/natstest"
 	"lavka/services/auth/internal/auth"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/streams"
+	"lavka/libs/contract/streams"
 )
 
 // ensureStream makes the USERS stream what it should be. When it is another

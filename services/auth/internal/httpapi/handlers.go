@@ -10,15 +10,15 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/httpserver"
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/httpserver"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/keys"
 )
 
 // limit bounds a request that waits for the database or for its turn to hash,
-// below the 20 s that any request gets (libs/httpserver).
+// below the 20 s that any request gets (libs/service/httpserver).
 const limit = 10 * time.Second
 
 // Handlers answers the contract's operations.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"log/slog"
 
-	"lavka/libs/access"
-	"lavka/libs/problem"
-	"lavka/libs/telemetry"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/access"
+	"lavka/libs/service/telemetry"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 )

@@ -3,9 +3,9 @@ package httpapi
 import (
 	"context"
 
-	"lavka/libs/access"
-	"lavka/libs/page"
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/access"
+	"lavka/libs/service/page"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 )

@@ -8,7 +8,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 
-	"lavka/libs/token"
+	"lavka/libs/service/token"
 	"lavka/services/auth/internal/auth"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"lavka/libs/token"
+	"lavka/libs/service/token"
 	"lavka/services/auth/internal/auth"
 )
 

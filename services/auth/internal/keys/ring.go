@@ -12,7 +12,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"lavka/libs/token"
+	"lavka/libs/service/token"
 )
 
 // pollEvery is how often the file is looked at. A mounted secret has no other

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/pg"
+	"lavka/libs/service/pg"
 	"lavka/services/auth/internal/auth"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"lavka/libs/pg"
+	"lavka/libs/service/pg"
 )
 
 // Schema is the name of auth's schema.

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"lavka/libs/pg"
-	"lavka/libs/pgtest"
+	"lavka/libs/service/pg"
+	"lavka/libs/testkit/pgtest"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/postgres"
 )

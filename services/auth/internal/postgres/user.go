@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/pg"
-	"lavka/libs/telemetry"
+	"lavka/libs/service/pg"
+	"lavka/libs/service/telemetry"
 	"lavka/services/auth/internal/auth"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 )
 
 // Bill is a user's account.

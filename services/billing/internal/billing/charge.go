@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 )
 
 // ChargeRequest asks for a purchase to be charged to a bill. The purchase id

@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 // Item is one thing to decide: a payment or a purchase. Exactly one is set.

@@ -5,8 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/group"
-	"lavka/libs/money"
+	"lavka/libs/domain/group"
+	"lavka/libs/domain/money"
 )
 
 // Metrics are what an operator watches: groups, and the money that they move.

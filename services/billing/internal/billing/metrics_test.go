@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 func TestOnlyWhatMovesMoneyIsCounted(t *testing.T) {

@@ -3,8 +3,8 @@ package billing
 import (
 	"time"
 
-	"lavka/libs/money"
-	"lavka/libs/problem"
+	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 )
 
 // Payment is a top-up that the provider asks for. Its id is the provider's and

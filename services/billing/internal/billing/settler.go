@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"lavka/libs/group"
-	"lavka/libs/problem"
+	"lavka/libs/domain/group"
+	"lavka/libs/domain/problem"
 )
 
 // Ledger stores decisions. It takes as long as its database's limits allow.

@@ -8,8 +8,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"lavka/libs/group"
-	"lavka/libs/problem"
+	"lavka/libs/domain/group"
+	"lavka/libs/domain/problem"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -17,11 +17,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"lavka/libs/money"
-	"lavka/libs/natsconn"
-	"lavka/libs/streams"
-	"lavka/libs/telemetry"
-	"lavka/libs/wire"
+	"lavka/libs/contract/streams"
+	"lavka/libs/contract/wire"
+	"lavka/libs/domain/money"
+	"lavka/libs/service/natsconn"
+	"lavka/libs/service/telemetry"
 	"lavka/services/billing/internal/billing"
 )
 

@@ -8,12 +8,12 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/natsconn"
-	"lavka/libs/natstrace"
-	"lavka/libs/pg"
-	"lavka/libs/streams"
-	"lavka/libs/telemetry"
-	"lavka/libs/wire"
+	"lavka/libs/contract/streams"
+	"lavka/libs/contract/wire"
+	"lavka/libs/service/natsconn"
+	"lavka/libs/service/natstrace"
+	"lavka/libs/service/pg"
+	"lavka/libs/service/telemetry"
 	"lavka/services/billing/internal/billing"
 )
 

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"lavka/libs/page"
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/page"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 )

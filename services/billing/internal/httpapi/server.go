@@ -8,7 +8,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/labstack/echo/v4"
 
-	"lavka/libs/access"
+	"lavka/libs/service/access"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 )

@@ -3,8 +3,8 @@ package httpapi
 import (
 	"context"
 
-	"lavka/libs/page"
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/page"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 )

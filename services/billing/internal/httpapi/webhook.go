@@ -14,10 +14,10 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/httpserver"
-	"lavka/libs/problem"
-	"lavka/libs/strictjson"
-	"lavka/libs/telemetry"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/httpserver"
+	"lavka/libs/service/strictjson"
+	"lavka/libs/service/telemetry"
 	"lavka/services/billing/internal/billing"
 )
 

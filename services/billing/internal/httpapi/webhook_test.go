@@ -14,10 +14,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/group"
-	"lavka/libs/httpserver"
-	"lavka/libs/pg"
-	"lavka/libs/pgtest"
+	"lavka/libs/domain/group"
+	"lavka/libs/service/httpserver"
+	"lavka/libs/service/pg"
+	"lavka/libs/testkit/pgtest"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/postgres"
 )

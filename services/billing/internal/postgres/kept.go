@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/pg"
+	"lavka/libs/service/pg"
 	"lavka/services/billing/internal/billing"
 )
 

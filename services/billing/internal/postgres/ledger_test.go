@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/money"
-	"lavka/libs/waittest"
+	"lavka/libs/domain/money"
+	"lavka/libs/testkit/waittest"
 	"lavka/services/billing/internal/billing"
 )
 

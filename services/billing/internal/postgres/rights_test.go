@@ -5,7 +5,7 @@ import (
 	"sync"
 	"testing"
 
-	"lavka/libs/pg"
+	"lavka/libs/service/pg"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/postgres"
 )

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"lavka/libs/pg"
+	"lavka/libs/service/pg"
 	"lavka/services/billing/internal/billing"
 )
 

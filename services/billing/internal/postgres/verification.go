@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/pg"
-	"lavka/libs/polled"
+	"lavka/libs/service/pg"
+	"lavka/libs/service/polledmetrics"
 )
 
 // recordLimit bounds the record of a verification: a primary that has lost its
@@ -50,11 +50,11 @@ var (
 
 // Verifications are metrics of the last verification, read every 15 seconds: it
 // was made by another process.
-func (s *Store) Verifications(log *slog.Logger) *polled.Metrics {
+func (s *Store) Verifications(log *slog.Logger) *polledmetrics.Metrics {
 	gauge := func(d *prometheus.Desc, v float64) prometheus.Metric {
 		return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
-	return &polled.Metrics{
+	return &polledmetrics.Metrics{
 		Name: "the last verification", Log: log, Every: 15 * time.Second, Descs: []*prometheus.Desc{verifiedAt, verifiedOK, verifiedTook},
 		Ask: func(ctx context.Context) ([]prometheus.Metric, error) {
 			v, err := s.LastVerification(ctx)

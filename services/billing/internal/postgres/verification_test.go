@@ -11,7 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 	"lavka/services/billing/internal/postgres"
 )
 

@@ -8,10 +8,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/money"
-	"lavka/libs/natstrace"
-	"lavka/libs/telemetry"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/domain/money"
+	"lavka/libs/service/natstrace"
+	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/internal/catalog"
 )
 

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
 )
 
 // Bounds of what is on its way to the stream.

@@ -10,9 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"lavka/libs/natstrace"
-	"lavka/libs/telemetry"
-	"lavka/libs/wire"
+	"lavka/libs/contract/wire"
+	"lavka/libs/service/natstrace"
+	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/internal/catalog"
 )
 

@@ -6,7 +6,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -3,8 +3,8 @@ package catalog
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/group"
-	"lavka/libs/problem"
+	"lavka/libs/domain/group"
+	"lavka/libs/domain/problem"
 )
 
 // Metrics are what an operator watches.

@@ -8,8 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"lavka/libs/money"
-	"lavka/libs/problem"
+	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 )
 
 // The lengths of a product's texts, in characters.

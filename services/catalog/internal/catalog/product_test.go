@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 )
 
 func TestProductLimits(t *testing.T) {

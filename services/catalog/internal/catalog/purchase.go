@@ -6,8 +6,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/money"
-	"lavka/libs/problem"
+	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 )
 
 // Status is how far a purchase has come.

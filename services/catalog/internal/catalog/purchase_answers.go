@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 )
 
 // Answer is billing's decision on a purchase.

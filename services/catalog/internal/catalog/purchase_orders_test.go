@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/money"
-	"lavka/libs/problem"
+	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 )
 
 var shelf = map[int64]Product{1: {ID: 1, Title: "tea", Price: 350}, 2: {ID: 2, Title: "coffee", Price: 900}}

@@ -3,8 +3,8 @@ package catalog
 import (
 	"testing"
 
-	"lavka/libs/money"
-	"lavka/libs/problem"
+	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 )
 
 func TestNewOrder(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/group"
+	"lavka/libs/domain/group"
 )
 
 // PurchaseStore keeps purchases.

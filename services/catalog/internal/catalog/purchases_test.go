@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/waittest"
+	"lavka/libs/testkit/waittest"
 )
 
 // memory is a store that lets a group go on when the gate is open.

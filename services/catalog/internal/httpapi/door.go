@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"lavka/libs/httpserver"
+	"lavka/libs/service/httpserver"
 	"lavka/services/catalog/internal/catalog"
 )
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 	"lavka/services/catalog/internal/catalog"
 )
 

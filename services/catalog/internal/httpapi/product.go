@@ -6,9 +6,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"lavka/libs/money"
-	"lavka/libs/page"
-	"lavka/libs/problem"
+	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/page"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )

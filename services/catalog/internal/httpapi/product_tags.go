@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 	"lavka/services/catalog/internal/catalog"
 )
 

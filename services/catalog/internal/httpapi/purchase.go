@@ -7,10 +7,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"lavka/libs/access"
-	"lavka/libs/page"
-	"lavka/libs/problem"
-	"lavka/libs/telemetry"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/access"
+	"lavka/libs/service/page"
+	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )

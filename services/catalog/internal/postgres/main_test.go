@@ -9,9 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"lavka/libs/money"
-	"lavka/libs/pg"
-	"lavka/libs/pgtest"
+	"lavka/libs/domain/money"
+	"lavka/libs/service/pg"
+	"lavka/libs/testkit/pgtest"
 	"lavka/services/catalog/internal/catalog"
 	"lavka/services/catalog/internal/postgres"
 )

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"lavka/libs/money"
+	"lavka/libs/domain/money"
 	"lavka/services/catalog/internal/catalog"
 )
 

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"lavka/libs/relaytest"
+	"lavka/libs/testkit/tcprelay"
 )
 
 // fate is what becomes of a connection that says COMMIT.
@@ -23,7 +23,7 @@ const (
 
 // proxy stands before Postgres and cuts connections at the worst moment.
 type proxy struct {
-	*relaytest.Relay
+	*tcprelay.Relay
 	t *testing.T
 
 	mu      sync.Mutex
@@ -41,7 +41,7 @@ func newProxy(t *testing.T, databaseURL string) (*proxy, string) {
 		t.Fatal(err)
 	}
 	p := &proxy{t: t}
-	if p.Relay, err = relaytest.New(u.Host, p.serve); err != nil {
+	if p.Relay, err = tcprelay.New(u.Host, p.serve); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.check(p.Close()) })
@@ -68,7 +68,7 @@ func (p *proxy) meanwhile(happens func()) {
 }
 
 // switchOff takes no connections any more, and breaks all but these.
-func (p *proxy) switchOff(but ...*relaytest.Pair) {
+func (p *proxy) switchOff(but ...*tcprelay.Pair) {
 	p.check(p.Shut())
 	p.Reset(but...)
 }
@@ -87,7 +87,7 @@ func (p *proxy) seen() int {
 	return p.commits
 }
 
-func (p *proxy) serve(pair *relaytest.Pair) {
+func (p *proxy) serve(pair *tcprelay.Pair) {
 	server, err := pair.Dial()
 	if err != nil {
 		return
@@ -134,7 +134,7 @@ func (p *proxy) serve(pair *relaytest.Pair) {
 }
 
 // read reads until the pair is gone.
-func read(pair *relaytest.Pair, from io.Reader, to chan<- []byte) {
+func read(pair *tcprelay.Pair, from io.Reader, to chan<- []byte) {
 	defer close(to)
 	for {
 		b := make([]byte, 64<<10)

@@ -6,7 +6,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/pg"
+	"lavka/libs/service/pg"
 	"lavka/services/catalog/internal/catalog"
 )
 

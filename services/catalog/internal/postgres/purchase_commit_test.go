@@ -3,7 +3,7 @@ package postgres_test
 import (
 	"testing"
 
-	"lavka/libs/problem"
+	"lavka/libs/domain/problem"
 	"lavka/services/catalog/internal/catalog"
 	"lavka/services/catalog/internal/postgres"
 )

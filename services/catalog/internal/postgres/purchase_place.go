@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"lavka/libs/money"
-	"lavka/libs/pg"
+	"lavka/libs/domain/money"
+	"lavka/libs/service/pg"
 	"lavka/services/catalog/internal/catalog"
 )
 

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"lavka/libs/money"
-	"lavka/libs/problem"
+	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 	"lavka/services/catalog/internal/catalog"
 	"lavka/services/catalog/internal/postgres"
 )

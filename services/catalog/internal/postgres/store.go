@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/pg"
+	"lavka/libs/service/pg"
 )
 
 // Schema is the name of catalog's schema.

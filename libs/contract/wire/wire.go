@@ -1,0 +1,204 @@
+// Package wire is what the services say to each other over NATS: flat,
+// versioned JSON. A reader ignores members that it does not know, so a release
+// may add some; a change of meaning takes a new version.
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Version is the "v" of every message in this package.
+const Version = 1
+
+// Subjects and streams. PURCHASES and the consumers belong to billing, USERS
+// belongs to auth. How NATS keeps them is in libs/contract/streams.
+const (
+	StreamPurchases   = "PURCHASES"
+	ConsumerPurchases = "billing"
+	SubjectRequested  = "purchases.requested"
+	SubjectAnswered   = "purchases.answered" // + "." + the asking replica's id
+
+	StreamUsers    = "USERS"
+	ConsumerUsers  = "billing"
+	SubjectChanged = "users.changed" // + "." + the user's id
+)
+
+// HeaderReply names the subject on which a purchase request is answered.
+// JetStream uses a message's own reply subject for its acknowledgements.
+const HeaderReply = "Lavka-Reply"
+
+// HeaderReads is in billing's answers and says what it understands. Billing of
+// an older release says nothing: it must be asked for one purchase at a time.
+const (
+	HeaderReads = "Lavka-Reads"
+	ReadsGroups = "groups"
+)
+
+// MaxGroup is how many purchases one message asks for at most, and how many it
+// answers. One purchase is a JSON object, several are an array of such objects.
+const MaxGroup = 64
+
+// Outcomes and reasons of a purchase. A decline is an answer, not an error.
+const (
+	Settled  = "settled"
+	Declined = "declined"
+
+	InsufficientFunds = "insufficient_funds"
+	BillNotFound      = "bill_not_found" // none, or not the buyer's
+	BuyerDisabled     = "buyer_disabled"
+	Expired           = "expired"
+)
+
+// PurchaseRequested asks billing to charge a purchase. The purchase id is the
+// charge's id: asking again gives the first answer.
+type PurchaseRequested struct {
+	V          int       `json:"v"`
+	PurchaseID uuid.UUID `json:"purchase_id"`
+	UserID     int64     `json:"user_id"`
+	BillID     int64     `json:"bill_id"`
+	Amount     int64     `json:"amount"` // minor units
+	ExpiresAt  time.Time `json:"expires_at"`
+
+	Traceparent string `json:"traceparent,omitempty"` // W3C; in an array only: one alone has it in its header
+}
+
+// PurchaseAnswered is billing's decision.
+type PurchaseAnswered struct {
+	V             int       `json:"v"`
+	PurchaseID    uuid.UUID `json:"purchase_id"`
+	Outcome       string    `json:"outcome"`
+	Reason        string    `json:"reason,omitempty"`         // of a decline
+	Balance       *int64    `json:"balance,omitempty"`        // minor units, after the decision; of settled and insufficient_funds
+	TransactionID *int64    `json:"transaction_id,omitempty"` // of settled
+
+	Traceparent string `json:"traceparent,omitempty"` // W3C; in an array only: one alone has it in its header
+}
+
+// UserChanged is the whole public state of a user.
+type UserChanged struct {
+	V            int       `json:"v"`
+	ID           int64     `json:"id"`
+	Login        string    `json:"login"`
+	Role         string    `json:"role"`
+	Status       string    `json:"status"`
+	Version      int64     `json:"version"`       // rises with every change; the newer one wins
+	TokenVersion int64     `json:"token_version"` // a token with a lower one is refused
+	CreatedAt    time.Time `json:"created_at"`
+	ChangedAt    time.Time `json:"changed_at,omitzero"` // zero from older releases
+}
+
+// Encode writes a message.
+func Encode(m any) ([]byte, error) { return json.Marshal(m) }
+
+// EncodeGroup writes messages of one kind into one: one alone as it is, several
+// as an array. It does not count them: none, or more than MaxGroup, are refused
+// by whoever reads them.
+func EncodeGroup[M any](group []M) ([]byte, error) {
+	if len(group) == 1 {
+		return json.Marshal(group[0])
+	}
+	return json.Marshal(group)
+}
+
+// DecodePurchaseRequested reads a request, or an array of up to MaxGroup, and
+// refuses what billing can't act on.
+func DecodePurchaseRequested(data []byte) ([]PurchaseRequested, error) {
+	return decodeGroup("purchase request", data, PurchaseRequested.check)
+}
+
+func (m PurchaseRequested) check() error {
+	switch {
+	case m.V != Version:
+		return fmt.Errorf("version %d is not %d", m.V, Version)
+	case m.PurchaseID == uuid.Nil:
+		return errors.New("no purchase_id")
+	case m.UserID <= 0 || m.BillID <= 0 || m.Amount <= 0:
+		return errors.New("user_id, bill_id and amount must be above zero")
+	case m.ExpiresAt.IsZero():
+		return errors.New("no expires_at")
+	}
+	return nil
+}
+
+// PurchaseID finds the purchase id of a request that could not be read, and
+// whether there is one.
+func PurchaseID(data []byte) (uuid.UUID, bool) {
+	var m struct {
+		PurchaseID uuid.UUID `json:"purchase_id"`
+	}
+	// A message with another bad member still has its id filled in.
+	_ = json.Unmarshal(data, &m)
+	return m.PurchaseID, m.PurchaseID != uuid.Nil
+}
+
+// DecodePurchaseAnswered reads billing's answer, or an array of up to MaxGroup.
+func DecodePurchaseAnswered(data []byte) ([]PurchaseAnswered, error) {
+	return decodeGroup("purchase answer", data, PurchaseAnswered.check)
+}
+
+func (m PurchaseAnswered) check() error {
+	switch {
+	case m.V != Version:
+		return fmt.Errorf("version %d is not %d", m.V, Version)
+	case m.PurchaseID == uuid.Nil:
+		return errors.New("no purchase_id")
+	case m.Outcome == Settled && m.TransactionID != nil:
+		return nil
+	case m.Outcome == Declined && knownReason(m.Reason):
+		return nil
+	}
+	return fmt.Errorf("outcome %q with reason %q means nothing", m.Outcome, m.Reason)
+}
+
+// decodeGroup reads one message or an array of some. One that fails its check
+// spoils them all: whoever sent them asks again, one at a time.
+func decodeGroup[M any](what string, data []byte, check func(M) error) ([]M, error) {
+	group := make([]M, 1)
+	var into any = &group[0]
+	if text := bytes.TrimLeft(data, " \t\r\n"); len(text) > 0 && text[0] == '[' {
+		group, into = nil, &group
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	if len(group) < 1 || len(group) > MaxGroup {
+		return nil, fmt.Errorf("read %s: %d in one message, where 1 to %d are allowed", what, len(group), MaxGroup)
+	}
+	for _, m := range group {
+		if err := check(m); err != nil {
+			return nil, fmt.Errorf("read %s: %w", what, err)
+		}
+	}
+	return group, nil
+}
+
+// DecodeUserChanged reads a user's state.
+func DecodeUserChanged(data []byte) (UserChanged, error) {
+	var m UserChanged
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("read user: %w", err)
+	}
+	if m.V != Version || m.ID <= 0 || m.Version <= 0 || m.TokenVersion <= 0 {
+		return m, fmt.Errorf("read user: v %d, id %d, version %d, token_version %d: not a user's state", m.V, m.ID, m.Version, m.TokenVersion)
+	}
+	if !slices.Contains([]string{"user", "admin"}, m.Role) || !slices.Contains([]string{"inactive", "active", "disabled"}, m.Status) || strings.ContainsRune(m.Login, 0) {
+		return m, fmt.Errorf("read user: role %q, status %q or the login of user %d is not one that there is", m.Role, m.Status, m.ID)
+	}
+	return m, nil
+}
+
+func knownReason(r string) bool {
+	switch r {
+	case InsufficientFunds, BillNotFound, BuyerDisabled, Expired:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,172 @@
+package wire_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lavka/libs/contract/wire"
+)
+
+const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+var (
+	id      = uuid.MustParse("01976b1e-0000-7000-8000-000000000001")
+	other   = uuid.MustParse("01976b1e-0000-7000-8000-000000000002")
+	when    = time.Date(2026, 1, 2, 3, 4, 5, 678900000, time.UTC)
+	balance = int64(12345)
+	tx      = int64(42)
+)
+
+// The golden files are what other releases read and write: a test that fails
+// here means that a rolling upgrade would not understand its neighbours.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]any{
+		"purchase_requested": wire.PurchaseRequested{V: 1, PurchaseID: id, UserID: 7, BillID: 9, Amount: 999, ExpiresAt: when},
+		"purchase_settled":   wire.PurchaseAnswered{V: 1, PurchaseID: id, Outcome: wire.Settled, Balance: &balance, TransactionID: &tx},
+		"purchase_declined":  wire.PurchaseAnswered{V: 1, PurchaseID: id, Outcome: wire.Declined, Reason: wire.InsufficientFunds, Balance: &balance},
+		"purchases_requested": []wire.PurchaseRequested{
+			{V: 1, PurchaseID: id, UserID: 7, BillID: 9, Amount: 999, ExpiresAt: when, Traceparent: traceparent},
+			{V: 1, PurchaseID: other, UserID: 8, BillID: 10, Amount: 1, ExpiresAt: when},
+		},
+		"purchases_answered": []wire.PurchaseAnswered{
+			{V: 1, PurchaseID: id, Outcome: wire.Settled, Balance: &balance, TransactionID: &tx, Traceparent: traceparent},
+			{V: 1, PurchaseID: other, Outcome: wire.Declined, Reason: wire.Expired},
+		},
+		"user_changed":      wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when, ChangedAt: when.Add(time.Hour)},
+		"revocations_asked": wire.RevocationsAsked{V: 1, After: 7},
+		"revocations_told":  wire.RevocationsTold{V: 1, Versions: []wire.TokenVersion{{UserID: 8, TokenVersion: 2}}, More: true},
+	} {
+		want, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := wire.Encode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != strings.TrimSpace(string(want)) {
+			t.Errorf("%s is now\n%s\nand was\n%s", name, got, want)
+		}
+	}
+}
+
+func TestReadersTakeTheGoldenFilesAndUnknownMembers(t *testing.T) {
+	t.Parallel()
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []byte(strings.ReplaceAll(string(b), `{"v"`, `{"added_later": [1],"v"`))
+	}
+	if m, err := wire.DecodePurchaseRequested(read("purchase_requested")); err != nil || len(m) != 1 || m[0].PurchaseID != id || m[0].Amount != 999 || !m[0].ExpiresAt.Equal(when) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodePurchaseAnswered(read("purchase_settled")); err != nil || len(m) != 1 || *m[0].TransactionID != tx {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodePurchaseAnswered(read("purchase_declined")); err != nil || len(m) != 1 || *m[0].Balance != balance {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodePurchaseRequested(read("purchases_requested")); err != nil || len(m) != 2 || m[0].Traceparent != traceparent || m[1].PurchaseID != other || m[1].Traceparent != "" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodePurchaseAnswered(read("purchases_answered")); err != nil || len(m) != 2 || m[0].Traceparent != traceparent || m[1].Reason != wire.Expired {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodeUserChanged(read("user_changed")); err != nil || m.TokenVersion != 2 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	older := strings.Replace(string(read("user_changed")), `,"changed_at":"2026-01-02T04:04:05.6789Z"`, "", 1)
+	if m, err := wire.DecodeUserChanged([]byte(older)); err != nil || m.TokenVersion != 2 || !m.ChangedAt.IsZero() {
+		t.Errorf("of an older release: %+v, %v", m, err)
+	}
+	if m, err := wire.DecodeRevocationsAsked(read("revocations_asked")); err != nil || m.After != 7 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodeRevocationsTold(read("revocations_told"), 7); err != nil || m.Versions[0].TokenVersion != 2 || !m.More {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+func TestReadersRefuse(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{``, `{}`, `[]`, `{"v":2}`, `{"v":1,"purchase_id":"x"}`,
+		`{"v":1,"purchase_id":"01976b1e-0000-7000-8000-000000000001","outcome":"maybe","user_id":1,"bill_id":1,"amount":0}`} {
+		if _, err := wire.DecodePurchaseRequested([]byte(text)); err == nil {
+			t.Errorf("request %s was taken", text)
+		}
+		if _, err := wire.DecodePurchaseAnswered([]byte(text)); err == nil {
+			t.Errorf("answer %s was taken", text)
+		}
+		if _, err := wire.DecodeUserChanged([]byte(text)); err == nil {
+			t.Errorf("user %s was taken", text)
+		}
+		if _, err := wire.DecodeRevocationsTold([]byte(text), 0); err == nil {
+			t.Errorf("revocations %s were taken", text)
+		}
+	}
+	if _, err := wire.DecodeUserChanged([]byte(`{"v":1,"id":7,"login":"ann","role":"user","status":"disabled","version":2}`)); err == nil {
+		t.Error("a user without a token version was taken: whose tokens it takes back can't be known")
+	}
+	for _, text := range []string{`{}`, `{"v":2}`, `{"v":1,"after":-1}`, `{"v":1,"after":"x"}`} {
+		if _, err := wire.DecodeRevocationsAsked([]byte(text)); err == nil {
+			t.Errorf("question %s was taken", text)
+		}
+	}
+	for _, text := range []string{
+		`{"v":1}`, `{"v":1,"versions":[],"more":true}`, `{"v":1,"versions":[{"user_id":7,"token_version":2}]}`, `{"v":1,"versions":[{"user_id":8}]}`,
+		`{"v":1,"versions":[{"user_id":9,"token_version":2},{"user_id":8,"token_version":2}]}`,
+	} {
+		if _, err := wire.DecodeRevocationsTold([]byte(text), 7); err == nil {
+			t.Errorf("revocations after user 7 %s were taken", text)
+		}
+	}
+}
+
+// One alone is written as every release reads it.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	one := wire.PurchaseRequested{V: 1, PurchaseID: id, UserID: 7, BillID: 9, Amount: 999, ExpiresAt: when}
+	for n, want := range map[int]bool{1: true, 2: true, wire.MaxGroup: true, wire.MaxGroup + 1: false} {
+		data, err := wire.EncodeGroup(slices.Repeat([]wire.PurchaseRequested{one}, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if array := data[0] == '['; array != (n > 1) {
+			t.Errorf("%d are written as %.20s…", n, data)
+		}
+		if group, err := wire.DecodePurchaseRequested(data); (err == nil) != want || want && len(group) != n {
+			t.Errorf("%d: %d are read, %v", n, len(group), err)
+		}
+	}
+	bad := one
+	bad.Amount = 0
+	data, err := wire.EncodeGroup([]wire.PurchaseRequested{one, bad})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if group, err := wire.DecodePurchaseRequested(data); err == nil || group != nil {
+		t.Errorf("with a bad one among them: %+v", group)
+	}
+}
+
+func TestPurchaseIDOfABrokenRequest(t *testing.T) {
+	t.Parallel()
+	got, ok := wire.PurchaseID([]byte(`{"amount":"many","purchase_id":"01976b1e-0000-7000-8000-000000000001"}`))
+	if !ok || got != id {
+		t.Errorf("%v, %v", got, ok)
+	}
+	for _, text := range []string{`{`, `{"purchase_id":7}`, `"x"`} {
+		if got, ok := wire.PurchaseID([]byte(text)); ok {
+			t.Errorf("%s: found %v", text, got)
+		}
+	}
+}

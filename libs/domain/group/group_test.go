@@ -1,0 +1,288 @@
+package group_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/goleak"
+
+	"lavka/libs/domain/group"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestWhatArrivesWhileAGroupIsSettledGoesIntoTheNext(t *testing.T) {
+	t.Parallel()
+	started, release := make(chan int, 10), make(chan struct{})
+	g := group.New(group.Config{Max: 100, Queue: 100, InFlight: 1}, func(_ context.Context, items []int) []int {
+		started <- len(items)
+		<-release
+		return items
+	})
+	results := make(chan int, 10)
+	add := func(i int) {
+		if err := g.Add(t.Context(), i, func(r int) { results <- r }); err != nil {
+			t.Error(err)
+		}
+	}
+	add(0)
+	if n := <-started; n != 1 {
+		t.Fatalf("the first group has %d items", n)
+	}
+	for i := 1; i <= 5; i++ {
+		add(i)
+	}
+	release <- struct{}{}
+	if n := <-started; n != 5 {
+		t.Errorf("the second group has %d items, want all 5 that waited", n)
+	}
+	release <- struct{}{}
+	for want := range 6 {
+		if got := <-results; got != want {
+			t.Errorf("result %d, want %d: order of arrival", got, want)
+		}
+	}
+	g.Close()
+}
+
+func TestEveryItemIsSettledOnceAndGroupsAreBounded(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	seen := map[int]int{}
+	g := group.New(group.Config{Max: 7, Queue: 1000, InFlight: 3}, func(_ context.Context, items []int) []int {
+		if len(items) > 7 {
+			t.Errorf("a group of %d", len(items))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, i := range items {
+			seen[i]++
+		}
+		return items
+	})
+	var all sync.WaitGroup
+	for i := range 1000 {
+		all.Go(func() {
+			if r, err := g.Do(context.Background(), i); err != nil || r != i {
+				t.Errorf("item %d: %d, %v", i, r, err)
+			}
+		})
+	}
+	all.Wait()
+	g.Close()
+	for i := range 1000 {
+		if seen[i] != 1 {
+			t.Errorf("item %d was settled %d times", i, seen[i])
+		}
+	}
+}
+
+func TestAFullQueueRefusesAtOnceAndCloseSettlesTheRest(t *testing.T) {
+	t.Parallel()
+	started, release := make(chan struct{}, 10), make(chan struct{})
+	g := group.New(group.Config{Max: 10, Queue: 2, InFlight: 1}, func(_ context.Context, items []int) []int {
+		started <- struct{}{}
+		<-release
+		return items
+	})
+	settled := make(chan int, 10)
+	keep := func(r int) { settled <- r }
+	if err := g.Add(t.Context(), 1, keep); err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	for i := 2; i <= 3; i++ {
+		if err := g.Add(t.Context(), i, keep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.Add(t.Context(), 4, keep); !errors.Is(err, group.ErrFull) {
+		t.Fatalf("a full queue: %v", err)
+	}
+	close(release)
+	g.Close()
+	if len(settled) != 3 {
+		t.Errorf("%d settled after Close, want 3", len(settled))
+	}
+	if err := g.Add(t.Context(), 5, keep); !errors.Is(err, group.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	g.Close()
+}
+
+func TestACallerThatLeavesLosesOnlyItsResult(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	settled := make(chan int, 1)
+	g := group.New(group.Config{Max: 1, Queue: 1, InFlight: 1}, func(_ context.Context, items []int) []int {
+		<-release
+		settled <- items[0]
+		return items
+	})
+	ctx, leave := context.WithCancel(context.Background())
+	leave()
+	if _, err := g.Do(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Do: %v", err)
+	}
+	close(release)
+	if got := <-settled; got != 1 {
+		t.Errorf("settled %d", got)
+	}
+	g.Close()
+}
+
+// ended records every span of the process: what asked OpenTelemetry for a tracer
+// early stays with the first provider that is set.
+var ended = sync.OnceValue(func() *tracetest.SpanRecorder {
+	recorder := tracetest.NewSpanRecorder()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)))
+	return recorder
+})
+
+// The group's span is in the trace of the first who rides in it, and every other
+// rider and it have a link to each other. Whoever is not recorded has no part.
+func TestAGroupAndItsRidersReferToEachOther(t *testing.T) {
+	recorder, tracer := ended(), otel.Tracer("test")
+	started, release := make(chan struct{}, 2), make(chan struct{})
+	var inside []trace.SpanContext
+	g := group.New(group.Config{Name: "settle group", Max: 10, Queue: 10, InFlight: 1}, func(ctx context.Context, items []int) []int {
+		inside = append(inside, trace.SpanContextFromContext(ctx))
+		started <- struct{}{}
+		<-release
+		return items
+	})
+	add := func(ctx context.Context, i int) {
+		if err := g.Add(ctx, i, func(int) {}); err != nil {
+			t.Error(err)
+		}
+	}
+	add(t.Context(), 0) // alone, and not recorded
+	<-started
+	ctx1, first := tracer.Start(t.Context(), "first")
+	ctx2, second := tracer.Start(t.Context(), "second")
+	add(t.Context(), 1)
+	add(ctx1, 2)
+	add(ctx2, 3)
+	release <- struct{}{}
+	<-started
+	release <- struct{}{}
+	g.Close()
+	first.End()
+	second.End()
+
+	if len(inside) != 2 || inside[0].IsValid() {
+		t.Fatalf("%v: the first group has nobody who is recorded", inside)
+	}
+	spans := map[string]sdktrace.ReadOnlySpan{}
+	for _, s := range recorder.Ended() {
+		if id := s.SpanContext().TraceID(); id == first.SpanContext().TraceID() || id == second.SpanContext().TraceID() {
+			spans[s.Name()] = s
+		}
+	}
+	settle := spans["settle group"]
+	if len(spans) != 3 || settle == nil {
+		t.Fatalf("%v", spans)
+	}
+	if !settle.SpanContext().Equal(inside[1]) || settle.Parent().SpanID() != first.SpanContext().SpanID() || settle.SpanContext().TraceID() != first.SpanContext().TraceID() {
+		t.Errorf("the group is not a step of the first: %+v", settle)
+	}
+	if l := settle.Links(); len(l) != 1 || !l[0].SpanContext.Equal(second.SpanContext()) {
+		t.Errorf("the group's links: %+v", l)
+	}
+	if l := spans["second"].Links(); len(l) != 1 || !l[0].SpanContext.Equal(settle.SpanContext()) {
+		t.Errorf("the second's links: %+v", l)
+	}
+	if l := spans["first"].Links(); len(l) != 0 {
+		t.Errorf("the first's links: %+v", l)
+	}
+}
+
+func TestAGroupIsHeldUntilItIsLargeEnough(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(g *group.Group[int, int], wanted *atomic.Int64){
+		"by what comes":             func(g *group.Group[int, int], _ *atomic.Int64) { add(t, g, 3) },
+		"since less will do":        func(g *group.Group[int, int], wanted *atomic.Int64) { wanted.Store(2); g.Recheck() },
+		"since it does not wait on": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			holdFor := time.Hour
+			if end == nil {
+				holdFor = time.Millisecond
+			}
+			asked, started := make(chan int, 100), make(chan int, 10)
+			var wanted atomic.Int64
+			wanted.Store(3)
+			g := group.New(group.Config{Max: 100, Queue: 100, InFlight: 1, HoldFor: holdFor, Hold: func(items int) bool {
+				asked <- items
+				return items < int(wanted.Load())
+			}}, func(_ context.Context, items []int) []int {
+				started <- len(items)
+				return items
+			})
+			add(t, g, 1)
+			if end == nil {
+				<-started
+			} else {
+				add(t, g, 2)
+				for n := range asked { // until both are held
+					if n == 2 {
+						break
+					}
+				}
+				if len(started) > 0 {
+					t.Fatalf("a group of %d began", <-started)
+				}
+				end(g, &wanted)
+				if n := <-started; n < 2 {
+					t.Errorf("a group of %d began", n)
+				}
+			}
+			g.Close()
+		})
+	}
+}
+
+func TestAFullGroupIsNotHeld(t *testing.T) {
+	t.Parallel()
+	begun, end := make(chan int, 10), make(chan struct{})
+	g := group.New(group.Config{Max: 3, Queue: 10, InFlight: 1, HoldFor: time.Minute, Hold: func(items int) bool {
+		return items > 1 // the first goes alone, so that others wait behind it
+	}}, func(_ context.Context, items []int) []int {
+		begun <- len(items)
+		<-end
+		return items
+	})
+	add(t, g, 0)
+	<-begun
+	for i := range 3 {
+		add(t, g, i)
+	}
+	end <- struct{}{}
+	select {
+	case n := <-begun:
+		if n != 3 {
+			t.Errorf("a group of %d began", n)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it was held")
+		<-begun
+	}
+	end <- struct{}{}
+	g.Close()
+}
+
+func add(t *testing.T, g *group.Group[int, int], item int) {
+	t.Helper()
+	if err := g.Add(t.Context(), item, func(int) {}); err != nil {
+		t.Error(err)
+	}
+}

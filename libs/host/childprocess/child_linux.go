@@ -1,0 +1,33 @@
+package childprocess
+
+import (
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+)
+
+type order struct {
+	cmd    *exec.Cmd
+	answer chan error
+}
+
+// orders leads to the one OS thread that forks. The kernel sends a child its death signal when the thread that forked it ends,
+// and Go ends threads as it likes; this one is locked to a goroutine that never returns.
+var orders = sync.OnceValue(func() chan<- order {
+	ch := make(chan order)
+	go func() {
+		runtime.LockOSThread()
+		for o := range ch {
+			o.answer <- o.cmd.Start()
+		}
+	}()
+	return ch
+})
+
+func start(cmd *exec.Cmd, deathSignal syscall.Signal) error {
+	cmd.SysProcAttr.Pdeathsig = deathSignal
+	answer := make(chan error, 1)
+	orders() <- order{cmd, answer}
+	return <-answer
+}

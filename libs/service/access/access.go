@@ -1,0 +1,123 @@
+// Package access lets requests through to the routes that their token allows.
+// Which route needs what is read from the service's OpenAPI contract.
+package access
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/labstack/echo/v4"
+
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/revocation"
+	"lavka/libs/service/token"
+)
+
+var (
+	errMissing  = problem.New(problem.Unauthenticated, "unauthenticated", "log in and send the access token as: Authorization: Bearer <token>")
+	errBad      = problem.New(problem.Unauthenticated, "token_invalid", "the access token is not valid, has expired or was revoked; log in or refresh")
+	errRole     = problem.New(problem.Forbidden, "forbidden", "this needs another role than yours")
+	errStarting = problem.New(problem.Unavailable, "starting", "this replica has just started and can't check tokens yet").Retry(time.Second)
+)
+
+// Guard checks the token of a request.
+type Guard struct {
+	tokens  *token.Verifier
+	revoked *revocation.Versions
+}
+
+// NewGuard makes a Guard.
+func NewGuard(tokens *token.Verifier, revoked *revocation.Versions) *Guard {
+	return &Guard{tokens: tokens, revoked: revoked}
+}
+
+// Protect gives the middleware of each operation that the contract protects
+// (`security: [{bearer: [admin]}]`), by operation id. The least role is
+// "user"; an admin may do all that a user may.
+func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc, error) {
+	protected := map[string][]echo.MiddlewareFunc{}
+	for path, item := range contract.Paths.Map() {
+		for method, op := range item.Operations() {
+			if op.Security == nil || len(*op.Security) == 0 {
+				continue
+			}
+			scopes := (*op.Security)[0]["bearer"]
+			if len(scopes) != 1 || (scopes[0] != token.RoleUser && scopes[0] != token.RoleAdmin) {
+				return nil, fmt.Errorf("contract: %s %s: security must be one of bearer: [user], bearer: [admin]", method, path)
+			}
+			protected[op.OperationID] = []echo.MiddlewareFunc{g.require(scopes[0])}
+		}
+	}
+	return protected, nil
+}
+
+// require answers 503 "starting" until keys and versions have been read, 401
+// without a valid token, and 403 when its role does not suffice.
+func (g *Guard) require(role string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			id, err := g.identify(c)
+			if err != nil {
+				return err
+			}
+			if role == token.RoleAdmin && id.Role != token.RoleAdmin {
+				return errRole
+			}
+			c.SetRequest(c.Request().WithContext(With(c.Request().Context(), id)))
+			return next(c)
+		}
+	}
+}
+
+func (g *Guard) identify(c echo.Context) (token.Identity, error) {
+	if !g.tokens.Ready() || !g.revoked.Ready() {
+		return token.Identity{}, errStarting
+	}
+	raw, err := bearer(c)
+	if err != nil {
+		return token.Identity{}, err
+	}
+	id, err := g.tokens.Verify(c.Request().Context(), raw)
+	if err != nil {
+		return token.Identity{}, errBad.Because(err)
+	}
+	if g.revoked.Revoked(id.UserID, id.Version) {
+		return token.Identity{}, errBad
+	}
+	return id, nil
+}
+
+// bearer reads the Authorization header (RFC 6750, section 2.1).
+func bearer(c echo.Context) (string, error) {
+	headers := c.Request().Header["Authorization"]
+	if len(headers) == 0 {
+		return "", errMissing
+	}
+	scheme, raw, _ := strings.Cut(headers[0], " ")
+	if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") || raw == "" {
+		return "", errMissing
+	}
+	return raw, nil
+}
+
+type key struct{}
+
+// With returns a context that carries who asks.
+func With(ctx context.Context, id token.Identity) context.Context {
+	return context.WithValue(ctx, key{}, id)
+}
+
+// From gives who asks. It panics on a route that the contract leaves open,
+// which the first request of any test shows.
+func From(ctx context.Context) token.Identity {
+	return ctx.Value(key{}).(token.Identity)
+}
+
+// Lookup gives who asks, where a route may be open.
+func Lookup(ctx context.Context) (token.Identity, bool) {
+	id, ok := ctx.Value(key{}).(token.Identity)
+	return id, ok
+}

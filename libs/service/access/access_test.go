@@ -1,0 +1,190 @@
+package access_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/labstack/echo/v4"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/libs/contract/streams"
+	"lavka/libs/contract/wire"
+	"lavka/libs/service/access"
+	"lavka/libs/service/httpserver"
+	"lavka/libs/service/natsconn"
+	"lavka/libs/service/revocation"
+	"lavka/libs/service/token"
+	"lavka/libs/testkit/natstest"
+	"lavka/libs/testkit/waittest"
+)
+
+const contract = `
+openapi: 3.1.0
+info: {title: test, version: "1"}
+components: {securitySchemes: {bearer: {type: http, scheme: bearer}}}
+paths:
+  /open: {get: {operationId: open, responses: {default: {description: x}}}}
+  /mine: {get: {operationId: mine, security: [{bearer: [user]}], responses: {default: {description: x}}}}
+  /ours: {get: {operationId: ours, security: [{bearer: [admin]}], responses: {default: {description: x}}}}
+`
+
+// oneKey is a set of one key, which may not have been read yet.
+type oneKey struct {
+	private ed25519.PrivateKey
+	ready   bool
+}
+
+func (k *oneKey) Ready() bool { return k.ready }
+func (k *oneKey) Keyfunc(context.Context) jwt.Keyfunc {
+	return func(*jwt.Token) (any, error) { return k.private.Public(), nil }
+}
+
+func (k *oneKey) token(t *testing.T, userID, role string, version int64) string {
+	t.Helper()
+	tok := jwt.NewWithClaims(jwt.SigningMethodEdDSA, token.Claims{
+		RegisteredClaims: jwt.RegisteredClaims{Issuer: "lavka", Audience: jwt.ClaimStrings{"lavka"}, Subject: userID, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Minute))},
+		Role:             role, Version: version,
+	})
+	tok.Header["typ"], tok.Header["kid"] = token.Type, "main"
+	text, err := tok.SignedString(k.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := &oneKey{private: private}
+	nc, err := natsconn.Connect(natstest.Start(t).URL, "test", slog.New(slog.DiscardHandler), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nothing := func(context.Context, func(int64, int64)) error { return nil }
+	versions := revocation.New(js, nothing, 10*time.Minute, slog.New(slog.DiscardHandler), time.Now)
+	verifier, err := token.NewVerifier(keys, "lavka", "lavka", time.Hour, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := httpserver.LoadContract([]byte(contract))
+	if err != nil {
+		t.Fatal(err)
+	}
+	protected, err := access.NewGuard(verifier, versions).Protect(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(protected) != 2 || protected["open"] != nil {
+		t.Errorf("%d operations are protected", len(protected))
+	}
+	e := httpserver.New(slog.New(slog.DiscardHandler), nil, httpserver.NewRegistry())
+	whoami := func(c echo.Context) error {
+		return c.JSON(http.StatusOK, access.From(c.Request().Context()).UserID)
+	}
+	e.GET("/open", func(c echo.Context) error {
+		if _, ok := access.Lookup(c.Request().Context()); ok {
+			t.Error("somebody is known on an open route")
+		}
+		return c.NoContent(http.StatusNoContent)
+	})
+	e.GET("/mine", whoami, protected["mine"]...)
+	e.GET("/ours", whoami, protected["ours"]...)
+	check := func(what, path string, headers []string, status int, code string) *httptest.ResponseRecorder {
+		t.Helper()
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header["Authorization"] = headers
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, r)
+		if w.Code != status || !strings.Contains(w.Body.String(), code) {
+			t.Errorf("%s: %d %s, want %d %s", what, w.Code, w.Body, status, code)
+		}
+		if challenge := w.Header().Get("WWW-Authenticate"); (challenge != "") != (status == 401) || strings.Contains(challenge, "invalid_token") != (code == `"token_invalid"`) {
+			t.Errorf("%s: WWW-Authenticate: %q", what, challenge)
+		}
+		return w
+	}
+	bearer := func(userID, role string, version int64) []string {
+		return []string{"Bearer " + keys.token(t, userID, role, version)}
+	}
+	user := bearer("7", "user", 1)
+
+	// Until keys and versions have been read, nobody is told that his token is bad.
+	check("no keys", "/mine", user, 503, `"starting"`)
+	keys.ready = true
+	if w := check("no versions", "/mine", user, 503, `"starting"`); w.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	check("no versions, no token", "/mine", nil, 503, `"starting"`)
+	check("open", "/open", user, 204, "")
+	listen(t, js, versions)
+
+	check("a user", "/mine", user, 200, "7")
+	check("a user where an admin is needed", "/ours", user, 403, `"forbidden"`)
+	check("an admin", "/ours", bearer("8", "admin", 1), 200, "8")
+	check("an admin where a user is needed", "/mine", bearer("8", "admin", 1), 200, "8")
+	check("small letters", "/mine", []string{"bearer " + keys.token(t, "7", "user", 1)}, 200, "7")
+	for name, headers := range map[string][]string{
+		"none": nil, "empty": {""}, "basic": {"Basic x"}, "no token": {"Bearer"}, "an empty token": {"Bearer "}, "two": {user[0], user[0]},
+	} {
+		check(name, "/mine", headers, 401, `"unauthenticated"`)
+	}
+	check("garbage", "/mine", []string{"Bearer x"}, 401, `"token_invalid"`)
+	check("two spaces", "/mine", []string{"Bearer  " + keys.token(t, "7", "user", 1)}, 401, `"token_invalid"`)
+
+	data, err := wire.Encode(wire.UserChanged{V: wire.Version, ID: 7, Login: "anna", Role: "user", Status: "active", Version: 2, TokenVersion: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), wire.SubjectChanged+".7", data); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Eventually(t, "the token is revoked", func() bool { return versions.Revoked(7, 1) })
+	check("revoked", "/mine", user, 401, `"token_invalid"`)
+	check("revoked where an admin is needed", "/ours", user, 401, `"token_invalid"`)
+	check("the next token", "/mine", bearer("7", "user", 2), 200, "7")
+	check("another user", "/mine", bearer("8", "user", 1), 200, "8")
+}
+
+func listen(t *testing.T, js jetstream.JetStream, versions *revocation.Versions) {
+	t.Helper()
+	if _, err := js.CreateStream(t.Context(), streams.Users(1)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { versions.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	<-versions.Loaded()
+}
+
+// A role that is misspelt in a contract must stop the service, not open a route.
+func TestContractOfUnknownRoles(t *testing.T) {
+	t.Parallel()
+	for _, scopes := range []string{"[king]", "[]", "[user, admin]"} {
+		doc, err := httpserver.LoadContract([]byte(strings.Replace(contract, "[admin]", scopes, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := access.NewGuard(nil, nil).Protect(doc); err == nil {
+			t.Errorf("scopes %s are taken", scopes)
+		}
+	}
+}

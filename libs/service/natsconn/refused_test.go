@@ -1,0 +1,115 @@
+package natsconn_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/libs/service/natsconn"
+	"lavka/libs/testkit/natstest"
+	"lavka/libs/testkit/waittest"
+)
+
+const secret = "sesame"
+
+// password lets one user in, with the permissions given.
+func password(password string, allowed *server.Permissions) func(*server.Options) {
+	return func(o *server.Options) {
+		o.Users = []*server.User{{Username: "shop", Password: password, Permissions: allowed}}
+	}
+}
+
+func as(password, url string) string {
+	return strings.Replace(url, "nats://", "nats://shop:"+password+"@", 1)
+}
+
+// A service that lacks a permission says so and goes on.
+func TestForbidden(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, password(secret, &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{"mine"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"mine", "_INBOX.shop.>"}},
+	}))
+	nc, said := connect(t, as(secret, s.URL))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish("theirs", nil); err != nil {
+		t.Errorf("publish: %v", err)
+	}
+	if _, err := nc.SubscribeSync("theirs"); err != nil {
+		t.Errorf("subscribe: %v", err)
+	}
+	limited, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := js.Stream(limited, "THEIRS"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("request: %v", err)
+	}
+	for _, what := range []string{`Publish to \"theirs\"`, `Subscription to \"theirs\"`, `Publish to \"$JS.API.STREAM.INFO.THEIRS\"`} {
+		waittest.Eventually(t, what, func() bool { return strings.Count(said.String(), "Permissions Violation for "+what) == 1 })
+	}
+	mine, err := nc.SubscribeSync("mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("mine", nc.NewInbox(), []byte("still here")); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := mine.NextMsg(30 * time.Second)
+	if err != nil {
+		t.Fatalf("what is allowed: %v", err)
+	}
+	if !strings.HasPrefix(msg.Reply, "_INBOX.shop.") {
+		t.Errorf("replies go to %s", msg.Reply)
+	}
+}
+
+// While a password is changed, NATS knows the new one and a service the old
+// one, or the other way round.
+func TestRefusedPassword(t *testing.T) {
+	t.Parallel()
+	var opts *server.Options
+	s := natstest.Start(t, password(secret+"old", nil), func(o *server.Options) { opts = o })
+	newcomer, newcomerSaid := connect(t, as(secret+"new", s.URL))
+	keeper, keeperSaid := connect(t, as(secret+"old", s.URL))
+	waittest.Eventually(t, "the old password", keeper.IsConnected)
+
+	s.Stop()
+	password(secret+"new", nil)(opts)
+	s.Start()
+	waittest.Eventually(t, "the new password", newcomer.IsConnected)
+	tries := keeper.Stats().Reconnects
+	waittest.Eventually(t, "the keeper tries, and again", func() bool { return keeper.Stats().Reconnects >= tries+4 })
+	for who, said := range map[string]*waittest.Text{"newcomer": newcomerSaid, "keeper": keeperSaid} {
+		if n := strings.Count(said.String(), "uthorization "); n != 1 {
+			t.Errorf("%s: %d lines of a refused password", who, n)
+		}
+		if strings.Contains(said.String(), secret) {
+			t.Errorf("%s: a password is in the log", who)
+		}
+	}
+
+	s.Stop()
+	password(secret+"old", nil)(opts)
+	s.Start()
+	waittest.Eventually(t, "the old password again", keeper.IsConnected)
+}
+
+func connect(t *testing.T, url string) (*nats.Conn, *waittest.Text) {
+	t.Helper()
+	said := &waittest.Text{}
+	nc, err := natsconn.Connect(url, "shop", slog.New(slog.NewTextHandler(said, nil)), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc, said
+}

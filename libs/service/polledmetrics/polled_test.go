@@ -1,0 +1,76 @@
+package polledmetrics_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lavka/libs/service/polledmetrics"
+)
+
+var answered = prometheus.NewDesc("answered", "How often there was an answer.", nil, nil)
+
+func TestAnOldAnswerIsNone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var away, hangs atomic.Bool
+		n := 0.0
+		m := &polledmetrics.Metrics{
+			Log: slog.New(slog.DiscardHandler), Every: time.Second, Descs: []*prometheus.Desc{answered},
+			Ask: func(ctx context.Context) ([]prometheus.Metric, error) {
+				if hangs.Load() {
+					<-ctx.Done()
+				}
+				if away.Load() {
+					return nil, errors.Join(errors.New("away"), ctx.Err())
+				}
+				n++
+				return []prometheus.Metric{prometheus.MustNewConstMetric(answered, prometheus.GaugeValue, n)}, nil
+			},
+		}
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(m)
+		// shows is what a scrape gives: -1 for nothing.
+		shows := func(want float64) {
+			t.Helper()
+			synctest.Wait()
+			families, err := registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := -1.0
+			if len(families) == 1 {
+				got = families[0].Metric[0].Gauge.GetValue()
+			}
+			if got != want {
+				t.Errorf("%v is shown, want %v", got, want)
+			}
+		}
+		shows(-1)
+		ctx, stop := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		shows(1)
+		time.Sleep(time.Second)
+		shows(2)
+		away.Store(true)
+		time.Sleep(3 * time.Second) // a failure or two are no news
+		shows(2)
+		time.Sleep(time.Second)
+		shows(-1)
+		away.Store(false)
+		time.Sleep(time.Second)
+		shows(3)
+		// One who does not answer at all is not waited for, by nobody.
+		away.Store(true)
+		hangs.Store(true)
+		time.Sleep(5 * time.Second)
+		shows(-1)
+		stop()
+	})
+}

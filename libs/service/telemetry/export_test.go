@@ -1,0 +1,105 @@
+package telemetry_test
+
+import (
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"lavka/libs/service/telemetry"
+	"lavka/libs/testkit/waittest"
+)
+
+// A collector that is away, or takes connections and says nothing, holds nobody up
+// and costs a bounded amount of memory.
+func TestCollectorsThatDoNotWork(t *testing.T) {
+	hanging, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hanging.Close()
+	go func() {
+		for {
+			conn, err := hanging.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+		}
+	}()
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	for name, addr := range map[string]string{"hanging": hanging.Addr().String(), "dead": dead.Addr().String()} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+addr)
+			t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+			t.Setenv("OTEL_TRACES_SAMPLER", "always_on")
+			t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
+			var log waittest.Text
+			stop, err := telemetry.Start(t.Context(), "test", slog.New(slog.NewTextHandler(&log, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tracer, before := otel.Tracer("test"), inUse()
+			const spans = 300_000
+			for range spans {
+				_, span := tracer.Start(t.Context(), "x")
+				span.End()
+			}
+			if grown := inUse() - before; grown > 64<<20 {
+				t.Errorf("%d spans that nobody takes hold %d MiB", spans, grown>>20)
+			}
+			began := time.Now()
+			stop()
+			if took := time.Since(began); took > 30*time.Second {
+				t.Errorf("it took %v to stop", took)
+			}
+			if n := strings.Count(log.String(), "can't be exported"); n > 1 {
+				t.Errorf("it was said %d times:\n%s", n, &log)
+			}
+		})
+	}
+}
+
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// One trace in a hundred is recorded, unless somebody says otherwise, and a caller
+// who records is followed.
+func TestHowManyAreRecorded(t *testing.T) {
+	recorded := func() (n int) {
+		stop, err := telemetry.Start(t.Context(), "test", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+		tracer := otel.GetTracerProvider().(*sdktrace.TracerProvider).Tracer("test")
+		for range 10_000 {
+			if _, span := tracer.Start(t.Context(), "x"); span.IsRecording() {
+				n++
+			}
+		}
+		return n
+	}
+	if n := recorded(); n < 30 || n > 300 {
+		t.Errorf("%d of 10,000, want about 100", n)
+	}
+	for sampler, want := range map[string]int{"always_on": 10_000, "always_off": 0} {
+		t.Setenv("OTEL_TRACES_SAMPLER", sampler)
+		if n := recorded(); n != want {
+			t.Errorf("%s: %d of 10,000, want %d", sampler, n, want)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package token_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"lavka/libs/service/token"
+	"lavka/libs/testkit/waittest"
+)
+
+// jwks serves public keys like auth does.
+type jwks struct {
+	mu     sync.Mutex
+	keys   []map[string]string
+	broken bool
+	reads  atomic.Int64
+}
+
+func (j *jwks) add(kid string, public ed25519.PublicKey) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.keys = append(j.keys, map[string]string{
+		"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": base64.RawURLEncoding.EncodeToString(public),
+	})
+}
+
+func (j *jwks) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.reads.Add(1)
+	if j.broken {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(map[string]any{"keys": j.keys}); err != nil {
+		panic(err)
+	}
+}
+
+func TestRemote(t *testing.T) {
+	t.Parallel()
+	f, later, stranger := newForger(t), newForger(t), newForger(t)
+	set := &jwks{broken: true}
+	set.add("main", f.public)
+	server := httptest.NewServer(set)
+	t.Cleanup(server.Close)
+	remote := token.NewRemote(server.URL, slog.New(slog.DiscardHandler))
+	v := newVerifier(t, remote, func() time.Time { return noon })
+	if v.Ready() {
+		t.Error("ready before it runs")
+	}
+	if _, err := v.Verify(t.Context(), f.good()); err == nil {
+		t.Error("a token is good before keys have been read")
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { remote.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	waittest.Eventually(t, "auth, which is still starting, is asked again", func() bool {
+		select {
+		case <-remote.Loaded():
+			t.Fatal("loaded from a server that is broken")
+		default:
+		}
+		return set.reads.Load() >= 2
+	})
+	set.mu.Lock()
+	set.broken = false
+	set.mu.Unlock()
+	<-remote.Loaded()
+	if !v.Ready() {
+		t.Error("not ready after it has loaded")
+	}
+	if _, err := v.Verify(t.Context(), f.good()); err != nil {
+		t.Error(err)
+	}
+
+	// A key that was added is found at once; strangers then cost no more reads.
+	set.add("later", later.public)
+	before := set.reads.Load()
+	start := time.Now()
+	signed := later.sign(jwt.SigningMethodEdDSA, later.private, map[string]any{"kid": "later"}, claims(nil))
+	if _, err := v.Verify(t.Context(), signed); err != nil {
+		t.Errorf("a new key: %v", err)
+	}
+	for i := range 50 {
+		forged := stranger.sign(jwt.SigningMethodEdDSA, stranger.private, map[string]any{"kid": "stranger"}, claims(jwt.MapClaims{"jti": i}))
+		if _, err := v.Verify(t.Context(), forged); err == nil {
+			t.Fatal("a stranger's token is good")
+		}
+	}
+	took := time.Since(start)
+	if reads, allowed := set.reads.Load()-before, 1+int64(took/(10*time.Second)); reads < 1 || reads > allowed {
+		t.Errorf("%d reads for unknown kids in %v, want %d", reads, took, allowed)
+	}
+	if took > 30*time.Second { // each of them by a second, or more
+		t.Errorf("requests waited for the next read: %v", took)
+	}
+}
+
+// Keys are taken from where they were configured, and from nowhere else.
+func TestRemoteFollowsNobody(t *testing.T) {
+	t.Parallel()
+	f := newForger(t)
+	elsewhere := &jwks{}
+	elsewhere.add("main", f.public)
+	there := httptest.NewServer(elsewhere)
+	t.Cleanup(there.Close)
+	var asked atomic.Int64
+	here := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		http.Redirect(w, r, there.URL, http.StatusFound)
+	}))
+	t.Cleanup(here.Close)
+	remote := token.NewRemote(here.URL, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { remote.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	waittest.Eventually(t, "it asks again and again", func() bool {
+		select {
+		case <-remote.Loaded():
+			t.Fatal("keys were taken from somewhere else")
+		default:
+		}
+		return asked.Load() >= 3
+	})
+	if n := elsewhere.reads.Load(); n != 0 {
+		t.Errorf("the other place was asked %d times", n)
+	}
+}
