@@ -107,7 +107,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 
 	metrics := billing.NewMetrics(registry)
-	settler := billing.NewSettler(metrics.Ledger(store), metrics.Group(group.Config{Name: "settle group", Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups}))
+	settler := billing.NewSettler(metrics.Ledger(store), metrics.Group(group.Config{Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups}))
 	purchases := bus.NewPurchases(nc, js, settler, store, cfg.StreamReplicas, log, registry)
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
