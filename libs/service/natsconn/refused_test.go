@@ -19,7 +19,8 @@ import (
 
 const secret = "sesame"
 
-// password lets one user in, with the permissions given.
+// password returns a change to a server's options that allows one user, with that
+// password and those permissions.
 func password(password string, allowed *server.Permissions) func(*server.Options) {
 	return func(o *server.Options) {
 		o.Users = []*server.User{{Username: "shop", Password: password, Permissions: allowed}}
@@ -30,7 +31,7 @@ func as(password, url string) string {
 	return strings.Replace(url, "nats://", "nats://shop:"+password+"@", 1)
 }
 
-// A service that lacks a permission says so and goes on.
+// A service that lacks a permission logs the violation and keeps working.
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, password(secret, &server.Permissions{
@@ -65,15 +66,15 @@ func TestForbidden(t *testing.T) {
 	}
 	msg, err := mine.NextMsg(30 * time.Second)
 	if err != nil {
-		t.Fatalf("what is allowed: %v", err)
+		t.Fatalf("receive on an allowed subject: %v", err)
 	}
 	if !strings.HasPrefix(msg.Reply, "_INBOX.shop.") {
-		t.Errorf("replies go to %s", msg.Reply)
+		t.Errorf("replies go to %s, want _INBOX.shop.*", msg.Reply)
 	}
 }
 
-// While a password is changed, NATS knows the new one and a service the old
-// one, or the other way round.
+// While a password is being changed, NATS may have the new one and a service the
+// old one, or the other way round.
 func TestRefusedPassword(t *testing.T) {
 	t.Parallel()
 	var opts *server.Options
@@ -87,10 +88,10 @@ func TestRefusedPassword(t *testing.T) {
 	s.Start()
 	waittest.Eventually(t, "the new password", newcomer.IsConnected)
 	tries := keeper.Stats().Reconnects
-	waittest.Eventually(t, "the keeper tries, and again", func() bool { return keeper.Stats().Reconnects >= tries+4 })
+	waittest.Eventually(t, "the keeper keeps retrying", func() bool { return keeper.Stats().Reconnects >= tries+4 })
 	for who, said := range map[string]*waittest.Text{"newcomer": newcomerSaid, "keeper": keeperSaid} {
 		if n := strings.Count(said.String(), "uthorization "); n != 1 {
-			t.Errorf("%s: %d lines of a refused password", who, n)
+			t.Errorf("%s: %d log lines for a rejected password, want 1", who, n)
 		}
 		if strings.Contains(said.String(), secret) {
 			t.Errorf("%s: a password is in the log", who)
