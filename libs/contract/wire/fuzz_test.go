@@ -84,8 +84,8 @@ func FuzzDecodeRevocations(f *testing.F) {
 			same(t, data, m, reread(t, m, wire.DecodeRevocationsAsked))
 		}
 		const after = 7
-		told := func(data []byte) (wire.RevocationsTold, error) { return wire.DecodeRevocationsTold(data, after) }
-		m, err := told(data)
+		decode := func(data []byte) (wire.RevocationsTold, error) { return wire.DecodeRevocationsTold(data, after) }
+		m, err := decode(data)
 		if err != nil {
 			return
 		}
@@ -99,7 +99,7 @@ func FuzzDecodeRevocations(f *testing.F) {
 		if m.More && last == after {
 			t.Fatalf("%q promises another page but has no users", data)
 		}
-		same(t, data, m, reread(t, m, told))
+		same(t, data, m, reread(t, m, decode))
 	})
 }
 

@@ -32,7 +32,7 @@ type Listener struct {
 const drainTime = 2 * time.Second
 
 // Run listens until ctx ends. It then handles the messages already pulled for up
-// to 2 s, returns the rest for redelivery, and returns.
+// to 2 s, hands the rest back for redelivery, and returns.
 func (l Listener) Run(ctx context.Context) {
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	wait := shortest

@@ -38,7 +38,7 @@ func TestForbidden(t *testing.T) {
 		Publish:   &server.SubjectPermission{Allow: []string{"mine"}},
 		Subscribe: &server.SubjectPermission{Allow: []string{"mine", "_INBOX.shop.>"}},
 	}))
-	nc, said := connect(t, as(secret, s.URL))
+	nc, log := connect(t, as(secret, s.URL))
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestForbidden(t *testing.T) {
 		t.Errorf("request: %v", err)
 	}
 	for _, what := range []string{`Publish to \"theirs\"`, `Subscription to \"theirs\"`, `Publish to \"$JS.API.STREAM.INFO.THEIRS\"`} {
-		waittest.Eventually(t, what, func() bool { return strings.Count(said.String(), "Permissions Violation for "+what) == 1 })
+		waittest.Eventually(t, what, func() bool { return strings.Count(log.String(), "Permissions Violation for "+what) == 1 })
 	}
 	mine, err := nc.SubscribeSync("mine")
 	if err != nil {
@@ -79,8 +79,8 @@ func TestRefusedPassword(t *testing.T) {
 	t.Parallel()
 	var opts *server.Options
 	s := natstest.Start(t, password(secret+"old", nil), func(o *server.Options) { opts = o })
-	newcomer, newcomerSaid := connect(t, as(secret+"new", s.URL))
-	keeper, keeperSaid := connect(t, as(secret+"old", s.URL))
+	newcomer, newcomerLog := connect(t, as(secret+"new", s.URL))
+	keeper, keeperLog := connect(t, as(secret+"old", s.URL))
 	waittest.Eventually(t, "the old password", keeper.IsConnected)
 
 	s.Stop()
@@ -89,11 +89,11 @@ func TestRefusedPassword(t *testing.T) {
 	waittest.Eventually(t, "the new password", newcomer.IsConnected)
 	tries := keeper.Stats().Reconnects
 	waittest.Eventually(t, "the keeper keeps retrying", func() bool { return keeper.Stats().Reconnects >= tries+4 })
-	for who, said := range map[string]*waittest.Text{"newcomer": newcomerSaid, "keeper": keeperSaid} {
-		if n := strings.Count(said.String(), "uthorization "); n != 1 {
+	for who, log := range map[string]*waittest.Text{"newcomer": newcomerLog, "keeper": keeperLog} {
+		if n := strings.Count(log.String(), "uthorization "); n != 1 {
 			t.Errorf("%s: %d log lines for a rejected password, want 1", who, n)
 		}
-		if strings.Contains(said.String(), secret) {
+		if strings.Contains(log.String(), secret) {
 			t.Errorf("%s: a password is in the log", who)
 		}
 	}
@@ -106,11 +106,11 @@ func TestRefusedPassword(t *testing.T) {
 
 func connect(t *testing.T, url string) (*nats.Conn, *waittest.Text) {
 	t.Helper()
-	said := &waittest.Text{}
-	nc, err := natsconn.Connect(url, "shop", slog.New(slog.NewTextHandler(said, nil)), func() {})
+	log := &waittest.Text{}
+	nc, err := natsconn.Connect(url, "shop", slog.New(slog.NewTextHandler(log, nil)), func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	return nc, said
+	return nc, log
 }

@@ -19,7 +19,7 @@ var answered = prometheus.NewDesc("answered", "Number of successful polls.", nil
 func TestAnOldAnswerIsNone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var away, hangs atomic.Bool
+		var down, hangs atomic.Bool
 		n := 0.0
 		m := &polledmetrics.Metrics{
 			Log: slog.New(slog.DiscardHandler), Every: time.Second, Descs: []*prometheus.Desc{answered},
@@ -27,8 +27,8 @@ func TestAnOldAnswerIsNone(t *testing.T) {
 				if hangs.Load() {
 					<-ctx.Done()
 				}
-				if away.Load() {
-					return nil, errors.Join(errors.New("away"), ctx.Err())
+				if down.Load() {
+					return nil, errors.Join(errors.New("down"), ctx.Err())
 				}
 				n++
 				return []prometheus.Metric{prometheus.MustNewConstMetric(answered, prometheus.GaugeValue, n)}, nil
@@ -58,16 +58,16 @@ func TestAnOldAnswerIsNone(t *testing.T) {
 		shows(1)
 		time.Sleep(time.Second)
 		shows(2)
-		away.Store(true)
+		down.Store(true)
 		time.Sleep(3 * time.Second) // a few failures are tolerated
 		shows(2)
 		time.Sleep(time.Second)
 		shows(-1)
-		away.Store(false)
+		down.Store(false)
 		time.Sleep(time.Second)
 		shows(3)
 		// A poll that never responds holds up no scrape.
-		away.Store(true)
+		down.Store(true)
 		hangs.Store(true)
 		time.Sleep(5 * time.Second)
 		shows(-1)
