@@ -247,7 +247,7 @@ func TestACollectorThatHangs(t *testing.T) {
 	}
 	all.Wait()
 	waittest.Eventually(t, "all purchases are settled", func() bool { return u.balance(t, bill) == "680" })
-	for _, service := range stack.Services() { // gracefully: Stop returns an error if it had to kill the service
+	for _, service := range stack.Services() { // a hanging collector must not keep a service from stopping
 		must(t, s.Replicas(service)[0].Stop())
 	}
 }
