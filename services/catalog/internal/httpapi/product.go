@@ -79,7 +79,7 @@ func productQuery(params api.ListProductsParams) (catalog.ProductQuery, error) {
 	}
 	if after != nil {
 		if strings.ContainsRune(after.Title, 0) {
-			return q, problem.New(problem.Malformed, "malformed", "the cursor is not one that this list gave")
+			return q, problem.New(problem.Malformed, "malformed", "this cursor was not issued for this list")
 		}
 		q.After = (*catalog.ProductKey)(after)
 	}
