@@ -101,7 +101,7 @@ func wrongSettings(t *testing.T) map[string]failure {
 		"a password without admin": {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": "", "ADMIN_PASSWORD": canaries[0]}, says: "ADMIN_LOGIN"},
 		"a new admin, weak":        {service: stack.Auth, args: "admin create weak", env: map[string]string{"ADMIN_PASSWORD": ""}, stdin: canaries[0][:9] + "\n", says: "easy to guess"},
 		"a new admin, taken":       {service: stack.Auth, args: "admin create " + u.login, env: map[string]string{"ADMIN_PASSWORD": canaries[0] + canaries[1]}, says: "taken"},
-		"a password as a word":     {service: stack.Auth, args: "admin create anna " + canaries[0], says: "use: auth admin"},
+		"a password as a word":     {service: stack.Auth, args: "admin create anna " + canaries[0], says: "usage: auth admin"},
 		"a lifetime that is none":  {service: stack.Catalog, env: map[string]string{"TOKEN_LIFETIME": "soon"}, says: "TOKEN_LIFETIME"},
 		"a password for the keys":  {service: stack.Catalog, env: map[string]string{"JWKS_URL": "http://reader:" + canaries[0] + "@127.0.0.1:1/keys"}, says: "JWKS_URL"},
 		"nobody to ask":            {service: stack.Billing, args: "healthcheck", env: map[string]string{"INTERNAL_ADDR": "127.0.0.1:1"}, says: "not ready"},

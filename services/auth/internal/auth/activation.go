@@ -20,7 +20,7 @@ type StoredLink struct {
 
 // The problems with activation links.
 var (
-	ErrActivationNotFound = problem.New(problem.NotFound, "activation_not_found", "activation link not found")
+	ErrActivationNotFound = problem.New(problem.NotFound, "activation_not_found", "this activation link is unknown; request a new one with POST /auth/activation")
 	ErrActivationExpired  = problem.New(problem.Gone, "activation_expired", "this activation link has expired; request a new one with POST /auth/activation")
 	ErrAlreadyActive      = problem.New(problem.Conflict, "already_active", "this user is already active; log in")
 )

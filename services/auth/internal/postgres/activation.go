@@ -22,7 +22,8 @@ func addLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link) error
 	return err
 }
 
-// Activate follows a link.
+// Activate follows an activation link as [auth.DecideActivation] decides, or returns
+// auth.ErrActivationNotFound.
 func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.User, err error) {
 	err = s.inTx(ctx, "activate", func(tx *pg.Tx) error {
 		var userID int64
@@ -37,7 +38,7 @@ func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.U
 		if err != nil {
 			return err
 		}
-		// Read under the user's lock: two may follow the link at once.
+		// Read under the user's lock: the link may be followed twice at once.
 		var link auth.StoredLink
 		var now time.Time
 		err = tx.QueryRow(ctx, `SELECT expires_at, used_at, now() FROM auth.activations WHERE token_hash = $1`, token[:]).Scan(&link.ExpiresAt, &link.UsedAt, &now)
@@ -52,7 +53,7 @@ func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.U
 			return err
 		}
 		if user.ActivatedAt != nil {
-			return nil // by another link
+			return nil // activated by another link
 		}
 		user, err = scanUser(tx.QueryRow(ctx, `UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, userID, telemetry.Traceparent(ctx)))
 		return err

@@ -11,9 +11,9 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// StartSession adds a session. The user's row is locked against change: a
-// password change or a disabling at the same time comes before, and is seen, or
-// after, and ends this session with the others.
+// StartSession adds a session. It locks the user's row against changes: a concurrent
+// password change or disabling either commits first and is seen here, or commits
+// later and ends this session with the others.
 func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash string, token auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
 	err = s.inTx(ctx, "start session", func(tx *pg.Tx) error {
 		var hash string
@@ -37,7 +37,8 @@ func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash stri
 	return user, err
 }
 
-// Refresh changes a token for another.
+// Refresh replaces a refresh token by another as [auth.DecideRefresh] decides, or
+// returns auth.ErrRefreshInvalid.
 func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
 	var decision auth.RefreshDecision
 	err = s.inTx(ctx, "refresh", func(tx *pg.Tx) error {
@@ -53,8 +54,8 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 		if err != nil {
 			return err
 		}
-		// Read under the session's lock: the same token may come twice at once.
-		// The clock is read now, since this may have waited for the lock.
+		// Read under the session's lock: the same token may be used twice at once.
+		// clock_timestamp() rather than now(), since this may have waited for the lock.
 		var now time.Time
 		err = tx.QueryRow(ctx, `SELECT expires_at, spent_at, clock_timestamp() FROM auth.refresh_tokens WHERE token_hash = $1`, old[:]).
 			Scan(&token.ExpiresAt, &token.SpentAt, &now)
@@ -85,12 +86,12 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 		}
 	})
 	if err == nil && decision == auth.EndSession {
-		err = auth.ErrRefreshInvalid // now that its end is committed
+		err = auth.ErrRefreshInvalid // after the end of the session is committed
 	}
 	return user, err
 }
 
-// EndSession ends the session of a user's own token.
+// EndSession ends the session of a refresh token, if the session is the user's.
 func (s *Store) EndSession(ctx context.Context, userID int64, token auth.TokenHash) error {
 	return s.inTx(ctx, "end session", func(tx *pg.Tx) error {
 		_, err := tx.Exec(ctx, `
@@ -100,7 +101,8 @@ func (s *Store) EndSession(ctx context.Context, userID int64, token auth.TokenHa
 	})
 }
 
-// ChangePassword sets a new hash and ends all sessions and tokens.
+// ChangePassword sets a new hash, ends the user's sessions and revokes their tokens.
+// It returns auth.ErrInvalidCredentials if the hash is no longer checkedHash.
 func (s *Store) ChangePassword(ctx context.Context, userID int64, checkedHash, newHash string) error {
 	return s.inTx(ctx, "change password", func(tx *pg.Tx) error {
 		tag, err := tx.Exec(ctx, `
@@ -110,15 +112,16 @@ func (s *Store) ChangePassword(ctx context.Context, userID int64, checkedHash, n
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			return auth.ErrInvalidCredentials // somebody else has just changed it
+			return auth.ErrInvalidCredentials // changed by a concurrent request
 		}
 		return endSessions(ctx, tx, userID)
 	})
 }
 
-// Prune deletes what can't be used any more, a bounded part at a time, and says
-// whether there may be more. Links stay a month longer, to be told from those
-// that never were; used ones stay for good.
+// Prune deletes a batch of expired refresh tokens, sessions and links, and reports
+// whether there may be more. Unused links are kept for 30 days after they expire, so
+// that they are reported as expired rather than unknown; used links are never
+// deleted.
 func (s *Store) Prune(ctx context.Context) (more bool, err error) {
 	const batch = 1000
 	for _, sql := range []string{

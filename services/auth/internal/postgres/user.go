@@ -15,11 +15,12 @@ import (
 
 const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context`
 
-// changed goes into every UPDATE that changes what is published of a user. $1 is his
-// id, and $2 the trace that this belongs to.
+// changed is part of every UPDATE of a published column of a user. $1 is the user's
+// id, and $2 the W3C traceparent of the request.
 const changed = `version = version + 1, changed_at = now(), publish_at = now(), trace_context = $2`
 
-// Register adds a user: inactive with a link, active without one.
+// Register adds a user, who is inactive with a link and active without one. It
+// returns auth.ErrLoginTaken if the login is in use.
 func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link) (auth.User, error) {
 	var added auth.User
 	err := s.inTx(ctx, "register", func(tx *pg.Tx) (err error) {
@@ -38,7 +39,7 @@ func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link
 	return added, err
 }
 
-// LoginTaken says whether a login is in use, in whatever case.
+// LoginTaken reports whether a login is in use. It is not case-sensitive.
 func (s *Store) LoginTaken(ctx context.Context, login string) (bool, error) {
 	var taken bool
 	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM auth.users WHERE lower(login COLLATE "C") = $1)`, auth.Fold(login)).Scan(&taken)
@@ -48,7 +49,8 @@ func (s *Store) LoginTaken(ctx context.Context, login string) (bool, error) {
 	return taken, nil
 }
 
-// Credential gives a user and its password hash.
+// Credential returns the user with a login and their password hash, or
+// auth.ErrUserNotFound.
 func (s *Store) Credential(ctx context.Context, login string) (auth.User, string, error) {
 	var u auth.User
 	var hash string
@@ -63,7 +65,7 @@ func (s *Store) Credential(ctx context.Context, login string) (auth.User, string
 	return u, hash, nil
 }
 
-// User reads one user.
+// User returns a user, or auth.ErrUserNotFound.
 func (s *Store) User(ctx context.Context, id int64) (auth.User, error) {
 	u, err := readUser(ctx, s.pool, id, "")
 	if err != nil {
@@ -72,7 +74,8 @@ func (s *Store) User(ctx context.Context, id int64) (auth.User, error) {
 	return u, nil
 }
 
-// Users gives at most limit users below an id, newest first.
+// Users returns at most limit users, newest first. If below is set, it returns only
+// users with a lower id.
 func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, limit int) ([]auth.User, error) {
 	where := []string{"($1::bigint IS NULL OR id < $1)"}
 	args := []any{below, limit}
@@ -94,13 +97,14 @@ func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, lim
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// SetEnabled changes a user on behalf of an admin, and when it disables, ends
-// all sessions and tokens with it.
+// SetEnabled enables or disables a user on behalf of an admin, and reports whether
+// the user changed. Disabling also ends the user's sessions and revokes their
+// tokens.
 func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (user auth.User, done bool, err error) {
 	err = s.inTx(ctx, "set enabled", func(tx *pg.Tx) (err error) {
 		done = false
-		// Both are locked, in order: of two admins who disable each other at once,
-		// one finds himself disabled.
+		// Both rows are locked, in order: if two admins disable each other at once,
+		// the second is disabled by then, and refused.
 		users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin, id)
 		if err != nil {
 			return err
@@ -128,12 +132,13 @@ func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (
 	return user, done, err
 }
 
-// SetRole changes a role and ends the tokens that carry the old one.
+// SetRole changes a user's role, revokes their tokens, which carry the old role,
+// and reports whether the role changed.
 func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done bool, err error) {
 	err = s.inTx(ctx, "set role", func(tx *pg.Tx) (err error) {
 		done = false
-		// All admins are locked, in order: two who take the role from each
-		// other at once must not both find another admin left.
+		// All admins are locked, in order: two changes that revoke each other's admin
+		// at once must not both find another admin left.
 		users, err := lockUsers(ctx, tx, `role = 'admin' OR lower(login COLLATE "C") = $1`, auth.Fold(login))
 		if err != nil {
 			return err
@@ -163,8 +168,9 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done
 	return done, err
 }
 
-// lockUsers locks users against change, in the order of their ids, as everybody
-// does who locks more than one.
+// lockUsers locks users against changes and returns them, in the order of their ids.
+// Every transaction that locks several users uses this order, so none of them
+// deadlock.
 func lockUsers(ctx context.Context, tx *pg.Tx, which string, args ...any) ([]auth.User, error) {
 	rows, err := tx.Query(ctx, `SELECT `+userColumns+` FROM auth.users WHERE `+which+` ORDER BY id FOR NO KEY UPDATE`, args...)
 	if err != nil {
