@@ -13,7 +13,8 @@ import (
 )
 
 // bootstrap creates the configured first admin while the rest of the service starts.
-// It retries while the database is unreachable; any other error stops the service.
+// It retries errors such as an unreachable database; a login or password that can't
+// be used stops the service.
 type bootstrap struct {
 	cfg     Config
 	admins  *auth.Admins

@@ -21,7 +21,8 @@ type Credentials struct {
 	throttle *Throttle
 }
 
-// ErrInvalidCredentials does not say which of the two is wrong.
+// ErrInvalidCredentials refuses a login and password without revealing which of the
+// two is wrong.
 var ErrInvalidCredentials = problem.New(problem.Unauthenticated, "invalid_credentials", "the login or the password is wrong")
 
 // NewCredentials returns Credentials.

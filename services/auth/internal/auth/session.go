@@ -48,8 +48,8 @@ type Pair struct {
 }
 
 // Sessions logs users in and out, refreshes their tokens and changes their
-// passwords. A session is a chain of refresh tokens, each issued in exchange for
-// the one before.
+// passwords. A session is a family of refresh tokens, each issued in exchange for an
+// earlier one.
 type Sessions struct {
 	store       SessionStore
 	credentials *Credentials
@@ -58,7 +58,7 @@ type Sessions struct {
 	changed     func()
 }
 
-// ErrRefreshInvalid refuses a refresh token.
+// ErrRefreshInvalid refuses a refresh token without revealing why.
 var ErrRefreshInvalid = problem.New(problem.Unauthenticated, "refresh_token_invalid", "the refresh token is unknown, already used or expired, or its session has ended; log in again")
 
 var errOldPassword = problem.New(problem.Unauthenticated, "invalid_credentials", "old_password is wrong")

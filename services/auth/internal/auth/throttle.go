@@ -45,7 +45,7 @@ type Throttle struct {
 
 type pair struct{ login, address string }
 
-// ErrTooManyAttempts carries the time to wait.
+// ErrTooManyAttempts refuses an attempt. Its RetryAfter is set to the time to wait.
 var ErrTooManyAttempts = problem.New(problem.TooMany, "too_many_attempts", "too many attempts; retry after the time given in Retry-After")
 
 // tries are the attempts of a pair.

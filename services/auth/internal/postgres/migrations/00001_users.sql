@@ -36,7 +36,7 @@ CREATE TABLE auth.activations (
 );
 CREATE INDEX activations_unused ON auth.activations (expires_at) WHERE used_at IS NULL;
 
--- A session is a chain of refresh tokens. When it is deleted, so are they.
+-- A session is a family of refresh tokens. When it is deleted, so are they.
 CREATE TABLE auth.sessions (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id    bigint NOT NULL REFERENCES auth.users,
