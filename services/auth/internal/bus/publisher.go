@@ -31,7 +31,7 @@ const (
 	// consumers even while no user changes.
 	checkEvery = 5 * time.Second
 	// soon is when a published change is republished, in case NATS acknowledged it
-	// and lost it: twice the interval at which NATS syncs to disk.
+	// and lost it: more than twice the interval at which NATS syncs to disk (2 min).
 	soon = 5 * time.Minute
 	// later is when a user that has not changed since is republished.
 	later = 24 * time.Hour
