@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,11 +25,7 @@ func addLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link) error
 // auth.ErrActivationNotFound.
 func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.User, err error) {
 	err = s.inTx(ctx, "activate", func(tx *pg.Tx) error {
-		var userID int64
-		err := tx.QueryRow(ctx, `SELECT user_id FROM auth.activations WHERE token_hash = $1`, token[:]).Scan(&userID)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return auth.ErrActivationNotFound
-		}
+		userID, err := pg.One(ctx, tx, "find link", auth.ErrActivationNotFound, pgx.RowTo[int64], `SELECT user_id FROM auth.activations WHERE token_hash = $1`, token[:])
 		if err != nil {
 			return err
 		}
@@ -39,13 +34,11 @@ func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.U
 			return err
 		}
 		// Read under the user's lock: the link may be followed twice at once.
-		var link auth.StoredLink
-		var now time.Time
-		err = tx.QueryRow(ctx, `SELECT expires_at, used_at, now() FROM auth.activations WHERE token_hash = $1`, token[:]).Scan(&link.ExpiresAt, &link.UsedAt, &now)
+		link, err := pg.One(ctx, tx, "read link", auth.ErrActivationNotFound, pgx.RowToStructByPos[linkNow], `SELECT expires_at, used_at, now() FROM auth.activations WHERE token_hash = $1`, token[:])
 		if err != nil {
 			return err
 		}
-		activate, refusal := auth.DecideActivation(now, link, user)
+		activate, refusal := auth.DecideActivation(link.Now, link.StoredLink, user)
 		if refusal != nil || !activate {
 			return refusal
 		}
@@ -55,8 +48,14 @@ func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.U
 		if user.ActivatedAt != nil {
 			return nil // activated by another link
 		}
-		user, err = scanUser(tx.QueryRow(ctx, `UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, userID, telemetry.Traceparent(ctx)))
-		return err
+		return tx.QueryRow(ctx, `
+			UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, userID, telemetry.Traceparent(ctx)).Scan(userFields(&user)...)
 	})
 	return user, err
+}
+
+// linkNow is an activation link and the time at which it was read.
+type linkNow struct {
+	auth.StoredLink
+	Now time.Time
 }

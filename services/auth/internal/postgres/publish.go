@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,23 +47,21 @@ func (s *Store) MarkPublished(ctx context.Context, id, version int64, soon, late
 		UPDATE auth.users
 		SET publish_at = now() + CASE WHEN published_version < version THEN $3::interval ELSE $4::interval END, published_version = version
 		WHERE id = $1 AND version = $2`, id, version, soon, later)
-	return pg.Fail("mark published", err)
+	return pg.Wrap("mark published", err)
 }
 
 // Due returns the number of users that should have been published by now.
 func (s *Store) Due(ctx context.Context) (int64, error) {
 	var n int64
-	if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM auth.users WHERE publish_at <= now()`).Scan(&n); err != nil {
-		return 0, pg.Fail("count users to publish", err)
-	}
-	return n, nil
+	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM auth.users WHERE publish_at <= now()`).Scan(&n)
+	return n, pg.Wrap("count users to publish", err)
 }
 
 // RepublishChanged makes the users due that changed within a time, ahead of all other
 // repeats: their tokens may be revoked.
 func (s *Store) RepublishChanged(ctx context.Context, within time.Duration) error {
 	_, err := s.pool.Exec(ctx, `UPDATE auth.users SET publish_at = '-infinity' WHERE changed_at > now() - $1::interval AND publish_at > now()`, within)
-	return pg.Fail("republish changed users", err)
+	return pg.Wrap("republish changed users", err)
 }
 
 // RepublishAll makes every user due. It walks the table in batches, so that no lock
@@ -93,18 +90,12 @@ func (s *Store) RepublishAll(ctx context.Context) error {
 // published, "" if there is none.
 func (s *Store) Stream(ctx context.Context) (string, error) {
 	var created string
-	err := s.pool.QueryRow(ctx, `SELECT created_at FROM auth.users_stream`).Scan(&created)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", nil
-	}
-	if err != nil {
-		return "", pg.Fail("read the known stream", err)
-	}
-	return created, nil
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(created_at), '') FROM auth.users_stream`).Scan(&created)
+	return created, pg.Wrap("read the known stream", err)
 }
 
 // RememberStream stores the creation time of the stream.
 func (s *Store) RememberStream(ctx context.Context, created string) error {
 	_, err := s.pool.Exec(ctx, `INSERT INTO auth.users_stream (created_at) VALUES ($1) ON CONFLICT (one) DO UPDATE SET created_at = excluded.created_at`, created)
-	return pg.Fail("remember the stream", err)
+	return pg.Wrap("remember the stream", err)
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,12 +15,12 @@ import (
 // later and ends this session with the others.
 func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash string, token auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
 	err = s.inTx(ctx, "start session", func(tx *pg.Tx) error {
-		var hash string
-		err := tx.QueryRow(ctx, `SELECT `+userColumns+`, password_hash FROM auth.users WHERE id = $1 FOR SHARE`, userID).Scan(append(userFields(&user), &hash)...)
+		c, err := pg.One(ctx, tx, "read credential", auth.ErrUserNotFound, scanCredential, `SELECT `+userColumns+`, password_hash FROM auth.users WHERE id = $1 FOR SHARE`, userID)
 		if err != nil {
 			return err
 		}
-		if hash != checkedHash {
+		user = c.user
+		if c.hash != checkedHash {
 			return auth.ErrInvalidCredentials
 		}
 		if err := user.MayLogIn(); err != nil {
@@ -42,31 +41,27 @@ func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash stri
 func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
 	var decision auth.RefreshDecision
 	err = s.inTx(ctx, "refresh", func(tx *pg.Tx) error {
-		var session, userID int64
-		var token auth.StoredToken
-		err := tx.QueryRow(ctx, `
-			SELECT s.id, s.user_id, s.created_at, s.ended_at IS NOT NULL
+		session, err := pg.One(ctx, tx, "lock session", auth.ErrRefreshInvalid, pgx.RowToStructByPos[struct{ ID, UserID int64 }], `
+			SELECT s.id, s.user_id
 			FROM auth.refresh_tokens t JOIN auth.sessions s ON s.id = t.session_id
-			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, old[:]).Scan(&session, &userID, &token.SessionStartedAt, &token.SessionEnded)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return auth.ErrRefreshInvalid
-		}
+			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, old[:])
 		if err != nil {
 			return err
 		}
 		// Read under the session's lock: the same token may be used twice at once.
 		// clock_timestamp() rather than now(), since this may have waited for the lock.
-		var now time.Time
-		err = tx.QueryRow(ctx, `SELECT expires_at, spent_at, clock_timestamp() FROM auth.refresh_tokens WHERE token_hash = $1`, old[:]).
-			Scan(&token.ExpiresAt, &token.SpentAt, &now)
+		token, err := pg.One(ctx, tx, "read refresh token", auth.ErrRefreshInvalid, pgx.RowToStructByPos[tokenNow], `
+			SELECT t.expires_at, t.spent_at, s.created_at, s.ended_at IS NOT NULL, clock_timestamp()
+			FROM auth.refresh_tokens t JOIN auth.sessions s ON s.id = t.session_id
+			WHERE t.token_hash = $1`, old[:])
 		if err != nil {
 			return err
 		}
-		user, err = readUser(ctx, tx, userID, "")
+		user, err = readUser(ctx, tx, session.UserID, "")
 		if err != nil {
 			return err
 		}
-		decision = auth.DecideRefresh(now, token, user)
+		decision = auth.DecideRefresh(token.Now, token.StoredToken, user)
 		switch decision {
 		case auth.Rotate:
 			if _, err := tx.Exec(ctx, `UPDATE auth.refresh_tokens SET spent_at = clock_timestamp() WHERE token_hash = $1`, old[:]); err != nil {
@@ -74,12 +69,12 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 			}
 			fallthrough
 		case auth.GiveAgain:
-			if _, err := tx.Exec(ctx, `UPDATE auth.sessions SET expires_at = greatest(expires_at, now() + $2) WHERE id = $1`, session, lifetime); err != nil {
+			if _, err := tx.Exec(ctx, `UPDATE auth.sessions SET expires_at = greatest(expires_at, now() + $2) WHERE id = $1`, session.ID, lifetime); err != nil {
 				return err
 			}
-			return addToken(ctx, tx, session, next, lifetime)
+			return addToken(ctx, tx, session.ID, next, lifetime)
 		case auth.EndSession:
-			_, err := tx.Exec(ctx, `UPDATE auth.sessions SET ended_at = now() WHERE id = $1`, session)
+			_, err := tx.Exec(ctx, `UPDATE auth.sessions SET ended_at = now() WHERE id = $1`, session.ID)
 			return err
 		default:
 			return auth.ErrRefreshInvalid
@@ -89,6 +84,12 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 		err = auth.ErrRefreshInvalid // after the end of the session is committed
 	}
 	return user, err
+}
+
+// tokenNow is a refresh token and the time at which it was read.
+type tokenNow struct {
+	auth.StoredToken
+	Now time.Time
 }
 
 // EndSession ends the session of a refresh token, if the session is the user's.
@@ -131,7 +132,7 @@ func (s *Store) Prune(ctx context.Context) (more bool, err error) {
 	} {
 		tag, err := s.pool.Exec(ctx, sql, batch)
 		if err != nil {
-			return false, pg.Fail("prune", err)
+			return false, pg.Wrap("prune", err)
 		}
 		more = more || tag.RowsAffected() == batch
 	}
