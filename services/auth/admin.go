@@ -10,6 +10,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/pg"
+	"lavka/libs/service/program"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/postgres"
 )
@@ -18,7 +19,7 @@ const adminUsage = "usage: auth admin create LOGIN (password from ADMIN_PASSWORD
 
 // runAdmin creates admins and changes roles in the database. A running replica
 // publishes the change.
-func runAdmin(ctx context.Context, cfg Config, args []string, std streams) error {
+func runAdmin(ctx context.Context, cfg Config, args []string, std program.Streams) error {
 	if len(args) != 2 {
 		return errors.New(adminUsage)
 	}
@@ -38,7 +39,7 @@ func runAdmin(ctx context.Context, cfg Config, args []string, std streams) error
 	case "create":
 		password := cfg.AdminPassword.Reveal()
 		if password == "" {
-			if password, err = readPassword(std.in); err != nil {
+			if password, err = readPassword(std.In); err != nil {
 				return err
 			}
 		}
@@ -46,12 +47,12 @@ func runAdmin(ctx context.Context, cfg Config, args []string, std streams) error
 		if err != nil {
 			return plain(err)
 		}
-		fmt.Fprintf(std.out, "created the admin %s with id %d\n", user.Login, user.ID)
+		fmt.Fprintf(std.Out, "created the admin %s with id %d\n", user.Login, user.ID)
 		return nil
 	case "grant":
-		return setRole(ctx, admins, login, auth.RoleAdmin, std.out)
+		return setRole(ctx, admins, login, auth.RoleAdmin, std.Out)
 	case "revoke":
-		return setRole(ctx, admins, login, auth.RoleUser, std.out)
+		return setRole(ctx, admins, login, auth.RoleUser, std.Out)
 	}
 	return errors.New(adminUsage)
 }
