@@ -17,7 +17,7 @@ func (h *Handlers) Activate(ctx context.Context, r api.ActivateRequestObject) (a
 
 // NewActivation answers POST /auth/activation.
 func (h *Handlers) NewActivation(ctx context.Context, r api.NewActivationRequestObject) (api.NewActivationResponseObject, error) {
-	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
+	if err := requireCredentials(r.Body.Login, r.Body.Password); err != nil {
 		return nil, err
 	}
 	token, err := h.users.NewLink(ctx, r.Body.Login, r.Body.Password, client(ctx))

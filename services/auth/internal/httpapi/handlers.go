@@ -105,16 +105,7 @@ func client(ctx context.Context) string {
 	return address
 }
 
-// required refuses members that are missing or empty.
-func required(members ...string) error {
-	var fields []problem.Field
-	for i := 0; i < len(members); i += 2 {
-		if members[i+1] == "" {
-			fields = append(fields, problem.Field{Field: members[i], Message: "is required"})
-		}
-	}
-	if fields == nil {
-		return nil
-	}
-	return problem.InvalidFields(fields...)
+// requireCredentials returns a problem unless the body has a login and a password.
+func requireCredentials(login, password string) error {
+	return problem.Require(problem.Member{Name: "login", Present: login != ""}, problem.Member{Name: "password", Present: password != ""})
 }

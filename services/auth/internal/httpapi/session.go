@@ -13,7 +13,7 @@ import (
 
 // Login answers POST /auth/login.
 func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.LoginResponseObject, error) {
-	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
+	if err := requireCredentials(r.Body.Login, r.Body.Password); err != nil {
 		return nil, err
 	}
 	pair, err := h.sessions.Login(ctx, r.Body.Login, r.Body.Password, client(ctx))
@@ -27,7 +27,7 @@ func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.Log
 
 // Refresh answers POST /auth/refresh.
 func (h *Handlers) Refresh(ctx context.Context, r api.RefreshRequestObject) (api.RefreshResponseObject, error) {
-	if err := required("refresh_token", r.Body.RefreshToken); err != nil {
+	if err := problem.Require(problem.Member{Name: "refresh_token", Present: r.Body.RefreshToken != ""}); err != nil {
 		return nil, err
 	}
 	pair, err := h.sessions.Refresh(ctx, r.Body.RefreshToken)
@@ -39,7 +39,7 @@ func (h *Handlers) Refresh(ctx context.Context, r api.RefreshRequestObject) (api
 
 // Logout answers POST /auth/logout.
 func (h *Handlers) Logout(ctx context.Context, r api.LogoutRequestObject) (api.LogoutResponseObject, error) {
-	if err := required("refresh_token", r.Body.RefreshToken); err != nil {
+	if err := problem.Require(problem.Member{Name: "refresh_token", Present: r.Body.RefreshToken != ""}); err != nil {
 		return nil, err
 	}
 	if err := h.sessions.Logout(ctx, access.From(ctx).UserID, r.Body.RefreshToken); err != nil {
@@ -50,7 +50,11 @@ func (h *Handlers) Logout(ctx context.Context, r api.LogoutRequestObject) (api.L
 
 // ChangePassword answers POST /auth/password.
 func (h *Handlers) ChangePassword(ctx context.Context, r api.ChangePasswordRequestObject) (api.ChangePasswordResponseObject, error) {
-	if err := required("old_password", r.Body.OldPassword, "new_password", r.Body.NewPassword); err != nil {
+	err := problem.Require(
+		problem.Member{Name: "old_password", Present: r.Body.OldPassword != ""},
+		problem.Member{Name: "new_password", Present: r.Body.NewPassword != ""},
+	)
+	if err != nil {
 		return nil, err
 	}
 	if err := h.sessions.ChangePassword(ctx, access.From(ctx).UserID, r.Body.OldPassword, r.Body.NewPassword, client(ctx)); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // Register answers POST /auth/register.
 func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (api.RegisterResponseObject, error) {
-	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
+	if err := requireCredentials(r.Body.Login, r.Body.Password); err != nil {
 		return nil, err
 	}
 	user, token, err := h.users.Register(ctx, r.Body.Login, r.Body.Password, client(ctx))
@@ -42,8 +42,8 @@ func (h *Handlers) GetUser(ctx context.Context, r api.GetUserRequestObject) (api
 
 // PatchUser answers PATCH /users/{id}.
 func (h *Handlers) PatchUser(ctx context.Context, r api.PatchUserRequestObject) (api.PatchUserResponseObject, error) {
-	if r.Body.Enabled == nil {
-		return nil, problem.InvalidFields(problem.Field{Field: "enabled", Message: "is required: true or false"})
+	if err := problem.Require(problem.Member{Name: "enabled", Present: r.Body.Enabled != nil}); err != nil {
+		return nil, err
 	}
 	user, err := h.users.SetEnabled(ctx, access.From(ctx).UserID, r.Id, *r.Body.Enabled)
 	if err != nil {
