@@ -97,7 +97,7 @@ func wrongSettings(t *testing.T) map[string]failure {
 		"a list of damaged keys":   {service: stack.Auth, args: "keys list " + cut["AUTH_SIGNING_KEYS"], says: "auth: "},
 		"one more of them":         {service: stack.Auth, args: "keys new " + mixed["AUTH_SIGNING_KEYS"], says: "auth: "},
 		"a weak admin":             {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": "canary", "ADMIN_PASSWORD": canaries[0][:9]}, says: "easy to guess"},
-		"an admin who is a user":   {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": u.login, "ADMIN_PASSWORD": canaries[0]}, says: "plain user"},
+		"an admin who is a user":   {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": u.login, "ADMIN_PASSWORD": canaries[0]}, says: "without that role"},
 		"a password without admin": {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": "", "ADMIN_PASSWORD": canaries[0]}, says: "ADMIN_LOGIN"},
 		"a new admin, weak":        {service: stack.Auth, args: "admin create weak", env: map[string]string{"ADMIN_PASSWORD": ""}, stdin: canaries[0][:9] + "\n", says: "easy to guess"},
 		"a new admin, taken":       {service: stack.Auth, args: "admin create " + u.login, env: map[string]string{"ADMIN_PASSWORD": canaries[0] + canaries[1]}, says: "taken"},

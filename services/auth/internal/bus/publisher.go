@@ -142,7 +142,7 @@ func (p *Publisher) step(ctx context.Context) {
 // republishRecent makes recently changed users due again, in case NATS has lost
 // them.
 func (p *Publisher) republishRecent(ctx context.Context) {
-	if err := p.source.RepublishChanged(ctx, recent); err != nil {
+	if err := p.source.RepublishChanged(ctx, recent); err != nil && ctx.Err() == nil {
 		p.log.WarnContext(ctx, "can't republish recently changed users; retrying", "error", err)
 		// The delay keeps this from spinning.
 		time.AfterFunc(pollEvery, p.Connected)
