@@ -1,5 +1,5 @@
-// Package httpapi serves auth's HTTP API: it decodes requests, calls the domain and
-// encodes responses.
+// Package httpapi implements auth's HTTP contract: it decodes requests, calls the
+// domain and encodes responses.
 package httpapi
 
 import (
@@ -23,7 +23,7 @@ import (
 // gives every request.
 const limit = 10 * time.Second
 
-// Handlers implements the operations of the API.
+// Handlers answers the operations of the contract.
 type Handlers struct {
 	users         *auth.Users
 	sessions      *auth.Sessions
@@ -32,6 +32,8 @@ type Handlers struct {
 	tokenLifetime time.Duration
 	logins        *prometheus.CounterVec
 }
+
+var _ api.StrictServerInterface = (*Handlers)(nil)
 
 // Config holds the dependencies and settings of Handlers.
 type Config struct {
@@ -43,7 +45,7 @@ type Config struct {
 	Registry      prometheus.Registerer
 }
 
-// New returns Handlers.
+// New returns Handlers and registers their metrics.
 func New(cfg Config) *Handlers {
 	logins := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "auth_logins_total",
@@ -59,8 +61,8 @@ func New(cfg Config) *Handlers {
 	}
 }
 
-// Register adds the API's routes. protected holds the middleware of the operations
-// that require a token, by operation.
+// Register adds the contract's routes to e. protected holds the middleware of the
+// operations that require a token.
 func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
 	e.Use(bounded)
 	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{withClient})

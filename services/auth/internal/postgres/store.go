@@ -20,7 +20,7 @@ const Schema = "auth"
 //go:embed migrations/*.sql
 var Migrations embed.FS
 
-// Store reads and writes auth's schema.
+// Store reads and writes auth's data.
 type Store struct {
 	pool *pgxpool.Pool
 }
