@@ -12,21 +12,21 @@ import (
 // Config is auth's settings.
 type Config struct {
 	config.Common
-	PublicURL          string        `envconfig:"PUBLIC_URL"`                       // what activation links begin with
-	SigningKeys        string        `envconfig:"AUTH_SIGNING_KEYS"`                // a file; `auth keys new` makes one
+	PublicURL          string        `envconfig:"PUBLIC_URL"`                       // the beginning of activation links
+	SigningKeys        string        `envconfig:"AUTH_SIGNING_KEYS"`                // a file; `auth keys new` creates one
 	AdminLogin         string        `envconfig:"ADMIN_LOGIN"`                      // of the first admin
-	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`                   // only for making that admin
+	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`                   // used only to create that admin
 	StreamReplicas     int           `envconfig:"NATS_STREAM_REPLICAS" default:"1"` // copies of the stream USERS, which auth owns
 	RefreshLifetime    time.Duration `envconfig:"REFRESH_LIFETIME" default:"720h"`
 	ActivationLifetime time.Duration `envconfig:"ACTIVATION_LIFETIME" default:"48h"`
 }
 
-// ValidateServe checks what serve needs and names everything that is wrong.
+// ValidateServe checks the settings of serve and reports everything that is wrong.
 func (c Config) ValidateServe() error {
 	wrong := []error{c.Common.ValidateServe(), config.CheckStreamReplicas(c.StreamReplicas), config.CheckURL("PUBLIC_URL", c.PublicURL, "https://shop.example")}
 	add := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 	if c.SigningKeys == "" {
-		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` makes one)")
+		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` creates one)")
 	}
 	if (c.AdminLogin == "") != c.AdminPassword.Empty() {
 		add("ADMIN_LOGIN and ADMIN_PASSWORD must be set together, or neither")

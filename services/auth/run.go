@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"lavka/libs/service/access"
@@ -28,16 +27,17 @@ import (
 	"lavka/services/auth/internal/bus"
 	"lavka/services/auth/internal/httpapi"
 	"lavka/services/auth/internal/keys"
+	"lavka/services/auth/internal/metrics"
 	"lavka/services/auth/internal/postgres"
 )
 
 const service = "auth"
 
 const (
-	// connections bounds one replica's sessions in Postgres.
-	connections = 20
-	// hashQueue is how many callers wait for each hash under way: about a
-	// second, at 30 ms a hash.
+	// sessions is the number of Postgres sessions of a replica.
+	sessions = 20
+	// hashQueue is the number of callers that may wait for each hash in progress:
+	// about a second, at 30 ms a hash.
 	hashQueue = 32
 )
 
@@ -71,8 +71,8 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	// No gctuning.Tune: most of what auth allocates is for hashes, 19 MiB each, and
-	// beside such a hash the collector's work is little.
+	// No gctuning.Tune: auth allocates mostly for hashes, 19 MiB each, and compared
+	// with such a hash the collector's work is small.
 	go gctuning.GiveBack(ctx)
 	stopTraces, err := telemetry.Start(ctx, service, log)
 	if err != nil {
@@ -84,7 +84,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, connections)
+	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, sessions)
 	if err != nil {
 		return err
 	}
@@ -120,9 +120,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Users:     auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed),
 		Sessions:  auth.NewSessions(store, credentials, issuer, cfg.RefreshLifetime, publisher.Changed),
 		Keys:      ring,
-		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Registry: registry,
+		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Metrics: metrics.New(registry),
 	})
-	measure(registry, hasher, publisher, ring)
+	registry.MustRegister(metrics.Gauges(hasher.Waiting, publisher.Due, ring.MadeAt)...)
 	versions.Measure(registry)
 	clock := pg.Clock(pool, log)
 	registry.MustRegister(clock)
@@ -161,27 +161,18 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return errors.Join(served, natsconn.Drain(nc, natsconn.DrainLimit))
 }
 
-// newCredentials is the part that the admin command needs too.
+// newCredentials returns what the admin command needs too.
 func newCredentials(store *postgres.Store) (*auth.Credentials, *auth.Hasher, error) {
 	throttle, err := auth.NewThrottle(time.Now)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make throttle: %w", err)
+		return nil, nil, fmt.Errorf("create throttle: %w", err)
 	}
-	cpus := runtime.GOMAXPROCS(0) // what this process may use, of however many there are
+	cpus := runtime.GOMAXPROCS(0) // the CPUs that this process may use
 	hasher := auth.NewHasher(cpus, hashQueue*cpus)
 	return auth.NewCredentials(store, hasher, throttle), hasher, nil
 }
 
-func measure(registry prometheus.Registerer, hasher *auth.Hasher, publisher *bus.Publisher, ring *keys.Ring) {
-	gauge := func(name, help string, value func() float64) {
-		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
-	}
-	gauge("auth_hash_queue", "Callers who wait for their turn to hash a password.", func() float64 { return float64(hasher.Waiting()) })
-	gauge("auth_users_due", "Users that should have been published by now.", func() float64 { return float64(publisher.Due()) })
-	gauge("auth_signing_key_created_timestamp_seconds", "When the key that signs was made, as Unix time; 0 when its file does not say.", func() float64 { return float64(ring.MadeAt()) })
-}
-
-// prune deletes expired sessions and links each hour.
+// prune deletes expired sessions and links every hour.
 func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
@@ -189,7 +180,7 @@ func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) {
 		for more := true; more; {
 			var err error
 			if more, err = store.Prune(ctx); err != nil && ctx.Err() == nil {
-				log.WarnContext(ctx, "expired sessions can't be deleted; trying again in an hour", "error", err)
+				log.WarnContext(ctx, "can't delete expired sessions; retrying in an hour", "error", err)
 			}
 		}
 		select {

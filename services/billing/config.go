@@ -9,7 +9,7 @@ import (
 	"lavka/libs/service/config"
 )
 
-// minKey is the least length of a webhook key, in characters.
+// minKey is the minimum length of a webhook key, in characters.
 const minKey = 16
 
 // Config is billing's settings.
@@ -17,11 +17,11 @@ type Config struct {
 	config.Common
 	JWKSURL        string `envconfig:"JWKS_URL"`                         // auth's public keys
 	StreamReplicas int    `envconfig:"NATS_STREAM_REPLICAS" default:"1"` // copies of the stream PURCHASES, which billing owns
-	// Comma-separated; all are live, so that a key can be replaced.
+	// Comma-separated. All are valid at the same time, so that a key can be rotated.
 	PaymentPrivateKeys config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
 }
 
-// ValidateServe checks what serve needs.
+// ValidateServe checks the settings of serve and reports everything that is wrong.
 func (c Config) ValidateServe() error {
 	errs := []error{c.Common.ValidateServe(), config.CheckStreamReplicas(c.StreamReplicas), config.CheckURL("JWKS_URL", c.JWKSURL, "http://auth:8080/.well-known/jwks.json")}
 	keys := c.paymentKeys()

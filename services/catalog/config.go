@@ -12,13 +12,13 @@ import (
 type Config struct {
 	config.Common
 	JWKSURL           string        `envconfig:"JWKS_URL"`                            // where auth publishes its keys
-	PurchaseWait      time.Duration `envconfig:"PURCHASE_WAIT" default:"3s"`          // for billing's answer; then 202
-	PurchaseExpiry    time.Duration `envconfig:"PURCHASE_EXPIRY" default:"15m"`       // billing declines what is older
+	PurchaseWait      time.Duration `envconfig:"PURCHASE_WAIT" default:"3s"`          // the maximum wait for billing's answer; then 202
+	PurchaseExpiry    time.Duration `envconfig:"PURCHASE_EXPIRY" default:"15m"`       // billing declines older purchases
 	PendingMax        int           `envconfig:"PENDING_MAX" default:"100000"`        // pending purchases in all
 	PendingMaxPerUser int           `envconfig:"PENDING_MAX_PER_USER" default:"1000"` // and of one user
 }
 
-// ValidateServe checks what serve needs.
+// ValidateServe checks the settings of serve and reports everything that is wrong.
 func (c Config) ValidateServe() error {
 	wrong := []error{c.Common.ValidateServe(), config.CheckURL("JWKS_URL", c.JWKSURL, "http://127.0.0.1:8081/.well-known/jwks.json")}
 	if c.PurchaseWait < 10*time.Millisecond || c.PurchaseWait > 15*time.Second {

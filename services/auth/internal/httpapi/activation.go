@@ -8,7 +8,7 @@ import (
 
 // Activate answers GET /auth/activate/{token}.
 func (h *Handlers) Activate(ctx context.Context, r api.ActivateRequestObject) (api.ActivateResponseObject, error) {
-	user, err := h.users.Activate(ctx, r.Token)
+	user, err := h.Users.Activate(ctx, r.Token)
 	if err != nil {
 		return nil, err
 	}
@@ -20,7 +20,7 @@ func (h *Handlers) NewActivation(ctx context.Context, r api.NewActivationRequest
 	if err := requireCredentials(r.Body.Login, r.Body.Password); err != nil {
 		return nil, err
 	}
-	token, err := h.users.NewLink(ctx, r.Body.Login, r.Body.Password, client(ctx))
+	token, err := h.Users.NewLink(ctx, r.Body.Login, r.Body.Password, client(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -29,4 +29,4 @@ func (h *Handlers) NewActivation(ctx context.Context, r api.NewActivationRequest
 
 // link returns an activation link. It uses the configured PUBLIC_URL, never the
 // request's Host header, which the client controls.
-func (h *Handlers) link(token string) string { return h.publicURL + "/auth/activate/" + token }
+func (h *Handlers) link(token string) string { return h.PublicURL + "/auth/activate/" + token }

@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/httpserver"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/keys"
+	"lavka/services/auth/internal/metrics"
 )
 
 // limit is the timeout of a request, most of which may be spent waiting for the
@@ -24,14 +24,7 @@ import (
 const limit = 10 * time.Second
 
 // Handlers answers the operations of the contract.
-type Handlers struct {
-	users         *auth.Users
-	sessions      *auth.Sessions
-	keys          *keys.Ring
-	publicURL     string
-	tokenLifetime time.Duration
-	logins        *prometheus.CounterVec
-}
+type Handlers struct{ Config }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
@@ -42,23 +35,13 @@ type Config struct {
 	Keys          *keys.Ring
 	PublicURL     string        // the beginning of activation links
 	TokenLifetime time.Duration // of access tokens
-	Registry      prometheus.Registerer
+	Metrics       *metrics.Metrics
 }
 
-// New returns Handlers and registers their metrics.
+// New returns Handlers.
 func New(cfg Config) *Handlers {
-	logins := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "auth_logins_total",
-		Help: "Logins by outcome: ok, or the code of the refusal.",
-	}, []string{"outcome"})
-	for _, outcome := range []string{"ok", "invalid_credentials", "user_inactive", "user_disabled", "too_many_attempts", "overloaded", "unavailable", "client_gone", "internal"} {
-		logins.WithLabelValues(outcome) // starts at 0, so that rate() sees the first login
-	}
-	cfg.Registry.MustRegister(logins)
-	return &Handlers{
-		users: cfg.Users, sessions: cfg.Sessions, keys: cfg.Keys,
-		publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), tokenLifetime: cfg.TokenLifetime, logins: logins,
-	}
+	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
+	return &Handlers{cfg}
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the

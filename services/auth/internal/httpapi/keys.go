@@ -11,7 +11,7 @@ import (
 
 // GetKeys answers GET /.well-known/jwks.json.
 func (h *Handlers) GetKeys(context.Context, api.GetKeysRequestObject) (api.GetKeysResponseObject, error) {
-	return jwks{Keys: h.keys.Public()}, nil
+	return jwks{Keys: h.Keys.Public()}, nil
 }
 
 // jwks is the public key set. The type has no field for private keys, so they can't

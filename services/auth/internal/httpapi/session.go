@@ -16,7 +16,7 @@ func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.Log
 	if err := requireCredentials(r.Body.Login, r.Body.Password); err != nil {
 		return nil, err
 	}
-	pair, err := h.sessions.Login(ctx, r.Body.Login, r.Body.Password, client(ctx))
+	pair, err := h.Sessions.Login(ctx, r.Body.Login, r.Body.Password, client(ctx))
 	err = ended(ctx, err)
 	h.note(ctx, err)
 	if err != nil {
@@ -30,7 +30,7 @@ func (h *Handlers) Refresh(ctx context.Context, r api.RefreshRequestObject) (api
 	if err := problem.Require(problem.Member{Name: "refresh_token", Present: r.Body.RefreshToken != ""}); err != nil {
 		return nil, err
 	}
-	pair, err := h.sessions.Refresh(ctx, r.Body.RefreshToken)
+	pair, err := h.Sessions.Refresh(ctx, r.Body.RefreshToken)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (h *Handlers) Logout(ctx context.Context, r api.LogoutRequestObject) (api.L
 	if err := problem.Require(problem.Member{Name: "refresh_token", Present: r.Body.RefreshToken != ""}); err != nil {
 		return nil, err
 	}
-	if err := h.sessions.Logout(ctx, access.From(ctx).UserID, r.Body.RefreshToken); err != nil {
+	if err := h.Sessions.Logout(ctx, access.From(ctx).UserID, r.Body.RefreshToken); err != nil {
 		return nil, err
 	}
 	return api.Logout204Response{}, nil
@@ -57,7 +57,7 @@ func (h *Handlers) ChangePassword(ctx context.Context, r api.ChangePasswordReque
 	if err != nil {
 		return nil, err
 	}
-	if err := h.sessions.ChangePassword(ctx, access.From(ctx).UserID, r.Body.OldPassword, r.Body.NewPassword, client(ctx)); err != nil {
+	if err := h.Sessions.ChangePassword(ctx, access.From(ctx).UserID, r.Body.OldPassword, r.Body.NewPassword, client(ctx)); err != nil {
 		return nil, err
 	}
 	return api.ChangePassword204Response{}, nil
@@ -67,7 +67,7 @@ func (h *Handlers) tokens(p auth.Pair) api.TokensJSONResponse {
 	return api.TokensJSONResponse{
 		Headers: api.TokensResponseHeaders{CacheControl: "no-store"},
 		Body: api.Tokens{
-			AccessToken: p.Access, TokenType: api.Bearer, ExpiresIn: int(h.tokenLifetime.Seconds()), RefreshToken: p.Refresh,
+			AccessToken: p.Access, TokenType: api.Bearer, ExpiresIn: int(h.TokenLifetime.Seconds()), RefreshToken: p.Refresh,
 		},
 	}
 }
@@ -79,6 +79,6 @@ func (h *Handlers) note(ctx context.Context, err error) {
 	if err != nil {
 		outcome = problem.From(err).Code
 	}
-	h.logins.WithLabelValues(outcome).Inc()
+	h.Metrics.Login(outcome)
 	telemetry.Note(ctx, slog.String("outcome", outcome))
 }

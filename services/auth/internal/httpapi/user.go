@@ -15,7 +15,7 @@ func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (a
 	if err := requireCredentials(r.Body.Login, r.Body.Password); err != nil {
 		return nil, err
 	}
-	user, token, err := h.users.Register(ctx, r.Body.Login, r.Body.Password, client(ctx))
+	user, token, err := h.Users.Register(ctx, r.Body.Login, r.Body.Password, client(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (a
 
 // GetMe answers GET /users/me.
 func (h *Handlers) GetMe(ctx context.Context, _ api.GetMeRequestObject) (api.GetMeResponseObject, error) {
-	user, err := h.users.Get(ctx, access.From(ctx).UserID)
+	user, err := h.Users.Get(ctx, access.From(ctx).UserID)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (h *Handlers) GetMe(ctx context.Context, _ api.GetMeRequestObject) (api.Get
 
 // GetUser answers GET /users/{id}.
 func (h *Handlers) GetUser(ctx context.Context, r api.GetUserRequestObject) (api.GetUserResponseObject, error) {
-	user, err := h.users.Get(ctx, r.Id)
+	user, err := h.Users.Get(ctx, r.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (h *Handlers) PatchUser(ctx context.Context, r api.PatchUserRequestObject) 
 	if err := problem.Require(problem.Member{Name: "enabled", Present: r.Body.Enabled != nil}); err != nil {
 		return nil, err
 	}
-	user, err := h.users.SetEnabled(ctx, access.From(ctx).UserID, r.Id, *r.Body.Enabled)
+	user, err := h.Users.SetEnabled(ctx, access.From(ctx).UserID, r.Id, *r.Body.Enabled)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (h *Handlers) ListUsers(ctx context.Context, r api.ListUsersRequestObject) 
 	if cursor != nil {
 		below = &cursor.ID
 	}
-	users, err := h.users.List(ctx, filter, below, limit+1)
+	users, err := h.Users.List(ctx, filter, below, limit+1)
 	if err != nil {
 		return nil, err
 	}

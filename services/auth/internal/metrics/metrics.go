@@ -1,0 +1,42 @@
+// Package metrics counts auth's events for Prometheus.
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics counts logins.
+type Metrics struct {
+	logins *prometheus.CounterVec
+}
+
+// New creates and registers the metrics.
+func New(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{logins: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "auth_logins_total",
+		Help: "Logins by outcome: ok, or the code of the refusal.",
+	}, []string{"outcome"})}
+	for _, outcome := range []string{
+		"ok", "invalid_credentials", "user_inactive", "user_disabled", "too_many_attempts", "overloaded", "unavailable", "client_gone", "internal",
+	} {
+		m.logins.WithLabelValues(outcome) // so that rate() has a zero to start from
+	}
+	registry.MustRegister(m.logins)
+	return m
+}
+
+// Login counts a login by its outcome: "ok", or a problem's code.
+func (m *Metrics) Login(outcome string) { m.logins.WithLabelValues(outcome).Inc() }
+
+// Gauges returns gauges of the callers that wait for a turn to hash, of the users
+// that should have been published by now, and of the time at which the signing key
+// was created, as reported by the functions.
+func Gauges(hashing func() int, due, keyCreated func() int64) []prometheus.Collector {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	return []prometheus.Collector{
+		gauge("auth_hash_queue", "Callers waiting for a turn to hash a password.", func() float64 { return float64(hashing()) }),
+		gauge("auth_users_due", "Users that should have been published by now.", func() float64 { return float64(due()) }),
+		gauge("auth_signing_key_created_timestamp_seconds", "Unix time at which the signing key was created; 0 if its file does not say.",
+			func() float64 { return float64(keyCreated()) }),
+	}
+}
