@@ -35,7 +35,7 @@ const (
 var (
 	// ErrPurchaseNotFound means that the purchase does not exist or belongs to
 	// another user.
-	ErrPurchaseNotFound = problem.New(problem.NotFound, "purchase_not_found", "there is no such purchase")
+	ErrPurchaseNotFound = problem.New(problem.NotFound, "purchase_not_found", "you have no purchase with this id")
 	// ErrKeyReused means that the key was used for a purchase with different content.
 	ErrKeyReused = problem.New(problem.Invalid, "idempotency_key_reused", "this Idempotency-Key was already used for a different purchase; use a new key")
 	// ErrNothingBought means that the database became unreachable before anything

@@ -13,7 +13,7 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// maxQuery bounds ?q=, in characters.
+// maxQuery is the maximum length of ?q=, in characters.
 const maxQuery = catalog.MaxTitle
 
 // ListProducts answers GET /products.
@@ -40,19 +40,20 @@ func (h *Handlers) ListProducts(ctx context.Context, r api.ListProductsRequestOb
 	response.Body.NextCursor = next
 	response.Body.Items = make([]api.Product, len(rows))
 	for i, p := range rows {
-		response.Body.Items[i] = product(p)
+		response.Body.Items[i] = toProduct(p)
 	}
 	return response, nil
 }
 
-// productCursor is a product's place in the cursor of a list.
+// productCursor encodes a product's position in a cursor.
 type productCursor struct {
 	ID    int64        `json:"i"`
 	Title string       `json:"t"`
 	Price money.Amount `json:"p"`
 }
 
-// productList names a list for its cursors: another order is another list.
+// productList returns the list's name for its cursors, which are valid for one
+// sort order only.
 func productList(sort catalog.ProductSort) string { return "products by " + string(sort) }
 
 func productQuery(params api.ListProductsParams) (catalog.ProductQuery, error) {
@@ -79,7 +80,7 @@ func productQuery(params api.ListProductsParams) (catalog.ProductQuery, error) {
 	}
 	if after != nil {
 		if strings.ContainsRune(after.Title, 0) {
-			return q, problem.New(problem.Malformed, "malformed", "the cursor is not one that this list gave")
+			return q, problem.New(problem.Malformed, "malformed", "this cursor was not issued for this list")
 		}
 		q.After = (*catalog.ProductKey)(after)
 	}
@@ -111,7 +112,7 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 		return nil, err
 	}
 	return api.CreateProduct201JSONResponse{
-		Body:    product(p),
+		Body:    toProduct(p),
 		Headers: api.CreateProduct201ResponseHeaders{ETag: productTag(p), Location: fmt.Sprintf("/products/%d", p.ID)},
 	}, nil
 }
@@ -143,10 +144,10 @@ func (h *Handlers) DeleteProduct(ctx context.Context, r api.DeleteProductRequest
 }
 
 func tagged(p catalog.Product) api.ProductJSONResponse {
-	return api.ProductJSONResponse{Body: product(p), Headers: api.ProductResponseHeaders{ETag: productTag(p)}}
+	return api.ProductJSONResponse{Body: toProduct(p), Headers: api.ProductResponseHeaders{ETag: productTag(p)}}
 }
 
-func product(p catalog.Product) api.Product {
+func toProduct(p catalog.Product) api.Product {
 	return api.Product{
 		Id: p.ID, Title: p.Title, Description: p.Description, Price: p.Price,
 		CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
