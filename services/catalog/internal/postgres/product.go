@@ -21,7 +21,8 @@ func (s *Store) CreateProduct(ctx context.Context, p catalog.Product) (catalog.P
 	return created, pg.Fail("insert product", err)
 }
 
-// Product gives a product that is not deleted.
+// Product returns a product, or ErrProductNotFound if it does not exist or is
+// deleted.
 func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) {
 	p, err := queryProduct(ctx, s.pool, `
 		SELECT `+productColumns+`
@@ -30,8 +31,8 @@ func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) 
 	return p, explainProduct("read product", err)
 }
 
-// The page after a key, for each order. $2 is the key's id, $3 its title, $4
-// its price; all are null on the first page.
+// productPages selects and sorts the products after a key, for each sort order.
+// $2 is the key's id, $3 its title, $4 its price; all are null for the first page.
 var productPages = map[catalog.ProductSort]string{
 	catalog.SortNewest:          `($2::bigint IS NULL OR id < $2) ORDER BY id DESC`,
 	catalog.SortTitle:           `($2::bigint IS NULL OR (title_folded, id) > ($3, $2)) ORDER BY title_folded, id`,
@@ -46,7 +47,7 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 	if q.After != nil {
 		id, title, price = &q.After.ID, &q.After.Title, (*int64)(&q.After.Price)
 	}
-	// $3 and $4 are named once more, since not every order compares them.
+	// $3 and $4 appear once more, with their types, since not every sort order uses them.
 	sql := `
 		SELECT ` + productColumns + `
 		FROM catalog.products
@@ -55,13 +56,13 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 			AND ` + productPages[q.Sort] + `
 		LIMIT $5`
 	args := []any{q.Title, id, title, price, q.Limit}
-	if q.Title == "" { // an index holds them in this order
+	if q.Title == "" { // an index has them in this order
 		return pg.Collect(ctx, s.reads, "list products", scanProduct, sql, args...)
 	}
 	return pg.Rows(ctx, s.pool, "list products", scanProduct, sql, args...)
 }
 
-// ChangeProduct locks a product, has it changed, and stores the change.
+// ChangeProduct locks a product, passes it to change, and stores the result.
 func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog.Product) (catalog.Product, bool, error)) (catalog.Product, error) {
 	var p catalog.Product
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
@@ -87,7 +88,8 @@ func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog
 	return p, pg.Fail("change product", err)
 }
 
-// DeleteProduct locks a product, and marks it as deleted unless may objects.
+// DeleteProduct locks a product, and marks it as deleted unless may returns an
+// error.
 func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Product) error) error {
 	return pg.Fail("delete product", pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		p, err := lockProduct(ctx, tx, id)
@@ -105,7 +107,7 @@ func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Pr
 	}))
 }
 
-// lockProduct reads a product that nobody else changes until the end of the
+// lockProduct reads a product and locks it against changes until the end of the
 // transaction.
 func lockProduct(ctx context.Context, tx *pg.Tx, id int64) (catalog.Product, error) {
 	p, err := queryProduct(ctx, tx, `

@@ -11,7 +11,8 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Due claims pending purchases whose time has come, and commits.
+// Due claims and returns at most limit pending purchases that are due to be sent
+// again. The claim is committed when it returns.
 func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]catalog.Purchase, error) {
 	var due []catalog.Purchase
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
@@ -24,8 +25,8 @@ func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) ti
 		for i, p := range due {
 			ids[i] = p.ID
 		}
-		// A claim could be lost in a crash, but the rows must not be: this COMMIT
-		// waits for a synchronous standby that may not have them yet.
+		// Losing a claim in a crash would do no harm, but the rows themselves must not
+		// be lost: this COMMIT waits for a synchronous standby that may not have them yet.
 		_, err = tx.Exec(ctx, `
 			UPDATE catalog.purchases
 			SET next_send_at = now() + claim.wait, claimed = claimed + 1
@@ -60,7 +61,7 @@ func lockDue(ctx context.Context, tx *pg.Tx, limit int, backOff func(int) time.D
 	return due, waits, wrap("lock due purchases", err)
 }
 
-// alsoScan takes further columns after those that are asked for.
+// alsoScan scans more columns after those that its caller asks for.
 type alsoScan struct {
 	pgx.CollectableRow
 	more []any
@@ -68,7 +69,8 @@ type alsoScan struct {
 
 func (r alsoScan) Scan(dest ...any) error { return r.CollectableRow.Scan(append(dest, r.more...)...) }
 
-// Pending counts pending purchases.
+// Pending counts the pending purchases in all, and those of each user who has at
+// least atLeast.
 func (s *Store) Pending(ctx context.Context, atLeast int) (catalog.Census, error) {
 	var census catalog.Census
 	var users []int64
