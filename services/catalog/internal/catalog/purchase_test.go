@@ -22,7 +22,7 @@ func TestNewOrder(t *testing.T) {
 		{"nothing", 0, -1, nil, "validation_failed", 2},
 		{"free", 1, 1, new(money.Amount(0)), "invalid_amount", 1},
 		{"less than free", 1, 1, new(money.Amount(-1)), "invalid_amount", 1},
-		{"beyond all", 1, 1, new(money.Max + 1), "invalid_amount", 1},
+		{"above the maximum", 1, 1, new(money.Max + 1), "invalid_amount", 1},
 	} {
 		_, err := NewOrder(7, c.product, c.bill, c.expected, "")
 		if code(err) != c.code {
@@ -45,9 +45,9 @@ func TestWhatBecomesOfAnOrder(t *testing.T) {
 	}{
 		{"bought", Order{ProductID: 1, BillID: 2}, tea, ""},
 		{"at the expected price", Order{ProductID: 1, ExpectedPrice: new(money.Amount(350))}, tea, ""},
-		{"gone", Order{ProductID: 1}, nil, "product_not_found"},
-		{"gone, with a price", Order{ProductID: 1, ExpectedPrice: new(money.Amount(350))}, nil, "product_not_found"},
-		{"dearer", Order{ProductID: 1, ExpectedPrice: new(money.Amount(349))}, tea, "price_changed"},
+		{"deleted", Order{ProductID: 1}, nil, "product_not_found"},
+		{"deleted, with a price", Order{ProductID: 1, ExpectedPrice: new(money.Amount(350))}, nil, "product_not_found"},
+		{"more expensive", Order{ProductID: 1, ExpectedPrice: new(money.Amount(349))}, tea, "price_changed"},
 		{"cheaper", Order{ProductID: 1, ExpectedPrice: new(money.Amount(351))}, tea, "price_changed"},
 	} {
 		p, err := c.order.purchase(c.product)
@@ -58,7 +58,7 @@ func TestWhatBecomesOfAnOrder(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, p)
 		}
 		if c.code == "price_changed" && problem.From(err).Extra["price"] != money.Amount(350) {
-			t.Errorf("%s: the price is not told: %v", c.name, problem.From(err).Extra)
+			t.Errorf("%s: the error lacks the price: %v", c.name, problem.From(err).Extra)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func TestContentOfAKey(t *testing.T) {
 	}
 	base.ExpectedPrice = nil
 	if (Order{ProductID: 1, BillID: 2, ExpectedPrice: five}).sameAs(base) || !(Order{ProductID: 1, BillID: 2}).sameAs(base) {
-		t.Error("an expected price that is not there counts as one")
+		t.Error("no expected price is treated like one")
 	}
 }
 
