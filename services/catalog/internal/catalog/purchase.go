@@ -166,6 +166,17 @@ type Placement struct {
 	Err      error
 }
 
+// outcome returns the purchase's status, or the code of the error or decline.
+func (p Placement) outcome() string {
+	if p.Err != nil {
+		return problem.From(p.Err).Code
+	}
+	if err := p.Purchase.Refusal(); err != nil {
+		return problem.From(err).Code
+	}
+	return string(p.Purchase.Status)
+}
+
 // Unknown returns the problem for a purchase that may or may not have been made.
 func Unknown(id uuid.UUID) *problem.Error {
 	return problem.New(problem.Unavailable, "outcome_unknown",

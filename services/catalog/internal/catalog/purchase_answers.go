@@ -47,7 +47,7 @@ type Settled struct {
 func (s *Purchases) Answered(ctx context.Context, a Answer, done func()) bool {
 	err := s.answers.Add(ctx, a, func(struct{}) { done() })
 	if err != nil {
-		s.Metrics.dropped.Inc()
+		s.Metrics.AnswerDropped()
 	}
 	return err == nil
 }
@@ -58,7 +58,7 @@ func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 	byID := distinct(answers)
 	settled, err := s.Store.Settle(ctx, slices.Collect(maps.Values(byID)))
 	if err != nil {
-		s.Metrics.unwritten.Inc()
+		s.Metrics.AnswersUnwritten()
 		s.Log.ErrorContext(ctx, "can't write billing's answers; the sweeper will send the requests again", "answers", len(answers), "error", err)
 	}
 	for _, p := range settled.Written {

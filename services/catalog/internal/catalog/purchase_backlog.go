@@ -88,11 +88,16 @@ type CensusStore interface {
 	Pending(ctx context.Context, atLeast int) (Census, error)
 }
 
+// CensusMetrics shows the latest census.
+type CensusMetrics interface {
+	Pending(n int, oldest time.Duration)
+}
+
 // Counter keeps a Backlog up to date.
 type Counter struct {
 	Store   CensusStore
 	Backlog *Backlog
-	Metrics *Metrics
+	Metrics CensusMetrics
 	Log     *slog.Logger
 	Every   time.Duration // pause between two counts
 }
@@ -118,7 +123,6 @@ func (c *Counter) runOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Metrics.pending.Set(float64(census.Total))
-	c.Metrics.oldest.Set(census.Oldest.Seconds())
+	c.Metrics.Pending(census.Total, census.Oldest)
 	return nil
 }

@@ -36,11 +36,14 @@ type SweepStore interface {
 	Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]Purchase, error)
 }
 
+// SweepMetrics counts what a Sweeper does.
+type SweepMetrics interface{ RequestResent() }
+
 // Sweeper sends pending purchases again until they are settled.
 type Sweeper struct {
 	Store    SweepStore
 	Requests Requests
-	Metrics  *Metrics
+	Metrics  SweepMetrics
 	Log      *slog.Logger
 	Every    time.Duration // pause between two sweeps
 	Batch    int           // most purchases claimed at once
@@ -83,7 +86,7 @@ func (s *Sweeper) runOnce(ctx context.Context) (sent int, err error) {
 		if err := s.Requests.SendAgain(ctx, p); err != nil {
 			return sent, fmt.Errorf("send again: %w", err)
 		}
-		s.Metrics.resent.Inc()
+		s.Metrics.RequestResent()
 		sent++
 	}
 	return sent, nil

@@ -37,6 +37,15 @@ type Requests interface {
 	Connected() bool
 }
 
+// Metrics counts what Purchases does.
+type Metrics interface {
+	Bought(outcome string) // the result of an order: a purchase status or a problem code
+	OrderRefused()         // the queue of orders was full
+	RequestUnsent()        // a purchase was placed and its request could not be sent
+	AnswerDropped()        // the queue of answers was full
+	AnswersUnwritten()     // a group of answers was not written in full
+}
+
 // Sizes and limits of the two groups. An order that has waited in the queue for
 // longer than queueLimit is not placed. An order is placed within placeLimit,
 // which allows for a store that retries for eight seconds.
@@ -55,11 +64,13 @@ type PurchasesConfig struct {
 	Store    PurchaseStore
 	Requests Requests
 	Backlog  *Backlog
-	Metrics  *Metrics
+	Metrics  Metrics
 	Log      *slog.Logger
 	NewID    func() uuid.UUID // UUIDv7
 	Wait     time.Duration    // longest wait for billing's answer
 	Queue    int              // most orders that wait for a group; 0 means 1024
+
+	OrderGroups, AnswerGroups group.Instruments
 }
 
 // Purchases places orders, asks billing to charge for them, and waits for its
@@ -90,7 +101,7 @@ func NewPurchases(cfg PurchasesConfig) *Purchases {
 // is not an error (see [Purchase.Refusal]).
 func (s *Purchases) Buy(ctx context.Context, order Order) (Placement, error) {
 	placed := s.buy(ctx, order)
-	s.Metrics.bought(placed)
+	s.Metrics.Bought(placed.outcome())
 	return placed, placed.Err
 }
 
@@ -138,7 +149,7 @@ func (s *Purchases) hold(orders int) bool { return s.waiters.asked.Load() > 2*in
 func (s *Purchases) Full() bool {
 	full := s.orders.Waiting() >= s.Queue
 	if full {
-		s.Metrics.refused.Inc()
+		s.Metrics.OrderRefused()
 	}
 	return full
 }
@@ -161,7 +172,7 @@ func (s *Purchases) await(ctx context.Context, answer *waiter, p Purchase) Purch
 // sweeper retries.
 func (s *Purchases) unsent(purchases []Purchase) {
 	for _, p := range purchases {
-		s.Metrics.unsent.Inc()
+		s.Metrics.RequestUnsent()
 		s.waiters.wake(p)
 	}
 	s.orders.Recheck()
