@@ -88,10 +88,10 @@ func NewPurchases(cfg PurchasesConfig) *Purchases {
 		cfg.Queue = placeQueue
 	}
 	s := &Purchases{PurchasesConfig: cfg, waiters: newWaiters()}
-	s.orders = group.New(cfg.Metrics.group("orders", group.Config{
-		Name: "insert group", Max: groupMax, Queue: cfg.Queue, InFlight: inFlight, Hold: s.hold, HoldFor: holdFor,
-	}), s.place)
-	s.answers = group.New(cfg.Metrics.group("answers", group.Config{Name: "result group", Max: groupMax, Queue: answerQueue, InFlight: inFlight}), s.settle)
+	s.orders = group.New(group.Config{
+		Max: groupMax, Queue: cfg.Queue, InFlight: inFlight, Hold: s.hold, HoldFor: holdFor, Instruments: cfg.OrderGroups,
+	}, s.place)
+	s.answers = group.New(group.Config{Max: groupMax, Queue: answerQueue, InFlight: inFlight, Instruments: cfg.AnswerGroups}, s.settle)
 	return s
 }
 

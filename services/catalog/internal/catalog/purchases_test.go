@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/testkit/waittest"
+	"lavka/services/catalog/internal/metrics"
 )
 
 // memory is a store in memory that places a group once the gate is open.
@@ -107,7 +108,7 @@ func newTill(t *testing.T, wait time.Duration, queue int) (*Purchases, *memory, 
 		return id(next)
 	}
 	s := NewPurchases(PurchasesConfig{
-		Store: m, Requests: w, Backlog: roomy(), Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+		Store: m, Requests: w, Backlog: roomy(), Metrics: metrics.New(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 		NewID: newID, Wait: wait, Queue: queue,
 	})
 	t.Cleanup(func() { s.CloseOrders(); s.CloseAnswers() })

@@ -7,7 +7,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"lavka/libs/domain/problem"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -30,26 +29,6 @@ func New(products *catalog.Products, purchases *catalog.Purchases) *Handlers {
 func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
 	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{markReplays, cacheable})
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
-}
-
-// member is one of a body, and whether it is there.
-type member struct {
-	name  string
-	there bool
-}
-
-// required refuses a body that lacks members.
-func required(members ...member) error {
-	var fields []problem.Field
-	for _, m := range members {
-		if !m.there {
-			fields = append(fields, problem.Field{Field: m.name, Message: "is required"})
-		}
-	}
-	if fields == nil {
-		return nil
-	}
-	return problem.InvalidFields(fields...)
 }
 
 // replayed is a refusal that was returned before for the same Idempotency-Key.

@@ -101,7 +101,11 @@ func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject
 
 // CreateProduct answers POST /products.
 func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequestObject) (api.CreateProductResponseObject, error) {
-	if err := required(member{"title", r.Body.Title != nil}, member{"description", r.Body.Description != nil}, member{"price", r.Body.Price != nil}); err != nil {
+	if err := problem.Require(
+		problem.Member{Name: "title", Present: r.Body.Title != nil},
+		problem.Member{Name: "description", Present: r.Body.Description != nil},
+		problem.Member{Name: "price", Present: r.Body.Price != nil},
+	); err != nil {
 		return nil, err
 	}
 	p, err := catalog.NewProduct(*r.Body.Title, *r.Body.Description, *r.Body.Price)

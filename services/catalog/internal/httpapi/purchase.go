@@ -27,7 +27,10 @@ func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseReque
 	if err != nil {
 		return nil, err
 	}
-	if err := required(member{"product_id", r.Body.ProductId != nil}, member{"bill_id", r.Body.BillId != nil}); err != nil {
+	if err := problem.Require(
+		problem.Member{Name: "product_id", Present: r.Body.ProductId != nil},
+		problem.Member{Name: "bill_id", Present: r.Body.BillId != nil},
+	); err != nil {
 		return nil, err
 	}
 	order, err := catalog.NewOrder(access.From(ctx).UserID, *r.Body.ProductId, *r.Body.BillId, r.Body.ExpectedPrice, key)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,21 +13,19 @@ const productColumns = "id, title, description, price, version, created_at, upda
 
 // CreateProduct stores a new product.
 func (s *Store) CreateProduct(ctx context.Context, p catalog.Product) (catalog.Product, error) {
-	created, err := queryProduct(ctx, s.pool, `
+	return pg.One(ctx, s.pool, "insert product", pgx.ErrNoRows, scanProduct, `
 		INSERT INTO catalog.products (title, title_folded, description, price)
 		VALUES ($1, $2, $3, $4)
 		RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price)
-	return created, pg.Fail("insert product", err)
 }
 
 // Product returns a product, or ErrProductNotFound if it does not exist or is
 // deleted.
 func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) {
-	p, err := queryProduct(ctx, s.pool, `
+	return pg.One(ctx, s.pool, "read product", catalog.ErrProductNotFound, scanProduct, `
 		SELECT `+productColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL`, id)
-	return p, explainProduct("read product", err)
 }
 
 // productPages selects and sorts the products after a key, for each sort order.
@@ -78,20 +75,20 @@ func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog
 		if !changed {
 			return nil
 		}
-		p, err = queryProduct(ctx, tx, `
+		p, err = pg.One(ctx, tx, "update product", catalog.ErrProductNotFound, scanProduct, `
 			UPDATE catalog.products
 			SET title = $2, title_folded = $3, description = $4, price = $5, version = version + 1, updated_at = now()
 			WHERE id = $1
 			RETURNING `+productColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
-		return explainProduct("update product", err)
+		return err
 	})
-	return p, pg.Fail("change product", err)
+	return p, pg.Wrap("change product", err)
 }
 
 // DeleteProduct locks a product, and marks it as deleted unless may returns an
 // error.
 func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Product) error) error {
-	return pg.Fail("delete product", pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
+	return pg.Wrap("delete product", pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		p, err := lockProduct(ctx, tx, id)
 		if err != nil {
 			return err
@@ -110,38 +107,15 @@ func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Pr
 // lockProduct reads a product and locks it against changes until the end of the
 // transaction.
 func lockProduct(ctx context.Context, tx *pg.Tx, id int64) (catalog.Product, error) {
-	p, err := queryProduct(ctx, tx, `
+	return pg.One(ctx, tx, "lock product", catalog.ErrProductNotFound, scanProduct, `
 		SELECT `+productColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL
 		FOR NO KEY UPDATE`, id)
-	return p, explainProduct("lock product", err)
-}
-
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-func queryProduct(ctx context.Context, q querier, sql string, args ...any) (catalog.Product, error) {
-	rows, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return catalog.Product{}, err
-	}
-	return pgx.CollectExactlyOneRow(rows, scanProduct)
 }
 
 func scanProduct(row pgx.CollectableRow) (catalog.Product, error) {
 	var p catalog.Product
 	err := row.Scan(&p.ID, &p.Title, &p.Description, &p.Price, &p.Version, &p.CreatedAt, &p.UpdatedAt)
 	return p, err
-}
-
-func explainProduct(what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, pgx.ErrNoRows):
-		return catalog.ErrProductNotFound
-	}
-	return pg.Fail(what, err)
 }

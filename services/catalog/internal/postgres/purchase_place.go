@@ -100,7 +100,7 @@ func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again boo
 	var inserted []catalog.Purchase
 	batch := insertPurchases(drafts, s.terms, &inserted)
 	if err := tx.CommitWith(ctx, batch); err != nil {
-		return wrap("insert purchases", err)
+		return pg.Wrap("insert purchases", err)
 	}
 	orders.Placed(inserted)
 	return nil
@@ -124,7 +124,7 @@ func readForOrders(ctx context.Context, tx *pg.Tx, orders *catalog.Orders, again
 		return err
 	})
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return wrap("read repeats and products", err)
+		return pg.Wrap("read repeats and products", err)
 	}
 	orders.Decide(products)
 	return nil
@@ -200,11 +200,4 @@ func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog
 		return err
 	})
 	return batch
-}
-
-func wrap(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

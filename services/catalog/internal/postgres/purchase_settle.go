@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -38,13 +39,13 @@ func (s *Store) Settle(ctx context.Context, answers []catalog.Answer) (catalog.S
 		return settled, nil
 	}
 	if !pg.BadData(err) || len(answers) == 1 {
-		return catalog.Settlement{}, wrap("write answers", err)
+		return catalog.Settlement{}, pg.Wrap("write answers", err)
 	}
 	var failures []error
 	for i := range answers {
 		one, err := s.Settle(context.WithoutCancel(ctx), answers[i:i+1])
 		if err != nil {
-			failures = append(failures, wrap(answers[i].PurchaseID.String(), err))
+			failures = append(failures, fmt.Errorf("%s: %w", answers[i].PurchaseID, err))
 		}
 		settled.Written = append(settled.Written, one.Written...)
 		settled.Before = append(settled.Before, one.Before...)
@@ -84,21 +85,17 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 		return err
 	})
 	if err := tx.CommitWith(ctx, batch); err != nil {
-		return settled, wrap("update purchases", err)
+		return settled, pg.Wrap("update purchases", err)
 	}
 	rest := notIn(ids, settled.Written)
 	if len(rest) == 0 {
 		return settled, nil
 	}
-	rows, err := s.groups.Query(ctx, `
+	settled.Before, err = pg.Rows(ctx, s.groups, "read settled purchases", scanPurchase, `
 		SELECT `+purchaseColumns+`
 		FROM catalog.purchases
 		WHERE id = ANY($1)`, rest)
-	if err != nil {
-		return settled, wrap("read settled purchases", err)
-	}
-	settled.Before, err = pgx.CollectRows(rows, scanPurchase)
-	return settled, wrap("read settled purchases", err)
+	return settled, err
 }
 
 func notIn(ids []uuid.UUID, written []catalog.Settled) []uuid.UUID {
