@@ -35,7 +35,7 @@ func inspectPurchases(ctx context.Context, cfg Config, args []string, out io.Wri
 	case len(args) == 1 && args[0] == "pending":
 		inspect = func(s *postgres.Store) error { return listPending(ctx, s, out) }
 	default:
-		return fmt.Errorf("unknown command %q; the commands are %s", "purchases "+strings.Join(args, " "), purchasesUsage)
+		return fmt.Errorf("unknown command %q; the commands are %s", strings.Join(append([]string{"purchases"}, args...), " "), purchasesUsage)
 	}
 	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" purchases", 1)
 	if err != nil {
