@@ -6,10 +6,14 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"lavka/deploy/postgres"
 )
 
 const root = "../.."
@@ -95,12 +99,51 @@ func TestEveryRuleHasItsFolders(t *testing.T) {
 			t.Errorf("no folder matches %v; was it renamed?", r.in)
 		}
 	}
-	for _, service := range []string{"auth", "catalog", "billing"} {
-		for _, part := range []string{service, "postgres", "httpapi", "bus"} {
-			if folder := "services/" + service + "/internal/" + part; folders[folder] == nil {
-				t.Errorf("%s is missing: all services have the same layout", folder)
+}
+
+// A stranger who knows one service knows the others.
+func TestServicesAreLaidOutAlike(t *testing.T) {
+	t.Parallel()
+	folders := goFiles(t)
+	for _, service := range postgres.Services() {
+		for file, imports := range map[string]string{
+			"main.go":                       "lavka/libs/service/program",
+			"run.go":                        "lavka/libs/service/workers",
+			"config.go":                     "lavka/libs/service/config",
+			"api/api.gen.go":                "",
+			"internal/" + service:           "",
+			"internal/httpapi/handlers.go":  "lavka/services/" + service + "/api",
+			"internal/postgres/store.go":    "lavka/libs/service/pg",
+			"internal/bus":                  "",
+			"internal/postgres/migrations/": "",
+		} {
+			path := filepath.Join("services", service, file)
+			if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+				t.Errorf("%s is missing: all services have the same layout", path)
+			}
+			if imports != "" && !slices.Contains(folders[filepath.Dir(path)][path], imports) {
+				t.Errorf("%s does not import %s, as its counterparts do", path, imports)
 			}
 		}
+	}
+}
+
+// There is one list of services: the folders in services/. Go programs use
+// postgres.Services, which must equal it.
+func TestTheListOfServicesIsComplete(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(filepath.Join(root, "services"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var folders []string
+	for _, e := range entries {
+		folders = append(folders, e.Name())
+	}
+	listed := postgres.Services()
+	slices.Sort(listed)
+	if !slices.Equal(folders, listed) {
+		t.Errorf("services/ holds %v, deploy/postgres lists %v", folders, listed)
 	}
 }
 

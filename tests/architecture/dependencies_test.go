@@ -1,10 +1,13 @@
 package architecture
 
 import (
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+
+	"lavka/deploy/postgres"
 )
 
 // dependencyRule forbids packages to depend on others, directly or through any
@@ -16,24 +19,28 @@ type dependencyRule struct {
 	because  string
 }
 
-var (
-	prometheus = "github.com/prometheus"
-	services   = []string{"lavka/services/auth", "lavka/services/catalog", "lavka/services/billing"}
-)
+var prometheus = "github.com/prometheus"
 
 var dependencyRules = []dependencyRule{
-	{[]string{"lavka/services/auth/internal/auth", "lavka/services/catalog/internal/catalog", "lavka/services/billing/internal/billing", "lavka/libs/domain/..."},
+	{append(ofServices("lavka/services/%[1]s/internal/%[1]s"), "lavka/libs/domain/..."),
 		[]string{"net/http", "database/sql.", otel, prometheus, pgx, nats, echo, "lavka/libs/service", "lavka/libs/contract", "lavka/libs/host", "lavka/libs/testkit"},
 		"the domain decides: it knows no protocol, database, broker or metrics library, so that it can be read and tested alone"},
 	{[]string{"lavka/libs/contract/wire"},
 		[]string{"net/http", "database/sql.", otel, prometheus, pgx, nats, echo, "lavka"},
 		"messages are flat data: a reader of them needs no library"},
-	{services,
+	{ofServices("lavka/services/%s"),
 		[]string{"testing", "net/http/httptest", "github.com/stretchr/testify", "github.com/nats-io/nats-server", "lavka/libs/testkit", "lavka/libs/host", "lavka/deploy", "lavka/tests"},
 		"a service's program holds no test code, and starts no other programs"},
 	{[]string{"lavka/deploy/local"},
 		[]string{"testing", "net/http/httptest", "github.com/stretchr/testify", "lavka/libs/testkit", "lavka/services", "lavka/tests"},
 		"the launcher holds no test code, and runs the services' programs as they are"},
+}
+
+func ofServices(format string) (packages []string) {
+	for _, service := range postgres.Services() {
+		packages = append(packages, fmt.Sprintf(format, service))
+	}
+	return packages
 }
 
 func TestDependencies(t *testing.T) {

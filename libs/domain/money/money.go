@@ -1,4 +1,4 @@
-// Package money holds amounts of the shop's one currency, exactly.
+// Package money represents amounts of the shop's one currency exactly.
 package money
 
 import (
@@ -10,11 +10,11 @@ import (
 )
 
 // Amount is a sum in minor units (1/100 of the currency). It may be negative
-// where a ledger needs it; use [Amount.Positive] for what a client asks for.
+// in a ledger; use [Amount.Positive] to check an amount from a client.
 type Amount int64
 
-// Max bounds every price, payment and balance: 70,000,000,000,000.00. Near
-// 9e13 a client that reads JSON numbers as IEEE 754 doubles misreads cents.
+// Max bounds every price, payment and balance: 70,000,000,000,000.00. Near 9e13,
+// clients that read JSON numbers as IEEE 754 doubles would misread cents.
 const Max Amount = 7_000_000_000_000_000
 
 // Parse reads the text of a JSON number (RFC 8259, section 6) with at most two
@@ -25,20 +25,20 @@ func Parse(text string) (Amount, error) {
 	whole, frac, hasFrac := strings.Cut(digits, ".")
 	switch {
 	case strings.ContainsAny(text, "eE"):
-		return 0, invalid("write the amount without an exponent")
+		return 0, invalid("an amount must not have an exponent")
 	case hasFrac && len(frac) > 2:
-		return 0, invalid("an amount has at most two decimals")
+		return 0, invalid("an amount must have at most two decimals")
 	case !allDigits(whole) || (hasFrac && !allDigits(frac)):
-		return 0, invalid("an amount is a JSON number such as 100 or 9.99")
+		return 0, invalid("an amount must be a JSON number such as 100 or 9.99")
 	case len(whole) > 1 && whole[0] == '0':
-		return 0, invalid("an amount has no leading zeros")
+		return 0, invalid("an amount must not have leading zeros")
 	}
 	minor, err := strconv.ParseInt(whole+(frac + "00")[:2], 10, 64)
 	if err != nil || Amount(minor) > Max {
-		return 0, invalid("an amount is at most 70000000000000.00")
+		return 0, invalid("an amount must be at most 70000000000000.00")
 	}
 	if negative && minor == 0 {
-		return 0, invalid("an amount is not -0")
+		return 0, invalid("an amount must not be -0")
 	}
 	if negative {
 		minor = -minor
@@ -52,19 +52,19 @@ func (a Amount) Positive() error {
 		return invalid("an amount must be above zero")
 	}
 	if a > Max {
-		return invalid("an amount is at most 70000000000000.00")
+		return invalid("an amount must be at most 70000000000000.00")
 	}
 	return nil
 }
 
-// String writes the amount as the API does: "100", "9.99", "-0.50".
+// String formats the amount as the API does: "100", "9.99", "-0.50".
 func (a Amount) String() string { return string(a.append(nil)) }
 
-// longest is how many characters an amount has at most.
+// longest is the maximum length of a formatted amount.
 const longest = len("-92233720368547758.08")
 
-// MarshalJSON writes a JSON number, without a fraction when there is none and
-// with two digits otherwise.
+// MarshalJSON writes a JSON number: without a fraction if it is zero, else with
+// two decimals.
 func (a Amount) MarshalJSON() ([]byte, error) { return a.append(make([]byte, 0, longest)), nil }
 
 // UnmarshalJSON reads a JSON number as [Parse] does; any other JSON value is a

@@ -1,5 +1,5 @@
-// Package access lets requests through to the routes that their token allows.
-// Which route needs what is read from the service's OpenAPI contract.
+// Package access checks the access token of a request and the role that its route
+// requires. The service's OpenAPI contract says which route requires which role.
 package access
 
 import (
@@ -19,8 +19,8 @@ import (
 var (
 	errMissing  = problem.New(problem.Unauthenticated, "unauthenticated", "log in and send the access token as: Authorization: Bearer <token>")
 	errBad      = problem.New(problem.Unauthenticated, "token_invalid", "the access token is not valid, has expired or was revoked; log in or refresh")
-	errRole     = problem.New(problem.Forbidden, "forbidden", "this needs another role than yours")
-	errStarting = problem.New(problem.Unavailable, "starting", "this replica has just started and can't check tokens yet").Retry(time.Second)
+	errRole     = problem.New(problem.Forbidden, "forbidden", "your role does not permit this")
+	errStarting = problem.New(problem.Unavailable, "starting", "this replica has just started and can't check tokens yet; retry").Retry(time.Second)
 )
 
 // Guard checks the token of a request.
@@ -29,14 +29,14 @@ type Guard struct {
 	revoked *revocation.Versions
 }
 
-// NewGuard makes a Guard.
+// NewGuard returns a Guard.
 func NewGuard(tokens *token.Verifier, revoked *revocation.Versions) *Guard {
 	return &Guard{tokens: tokens, revoked: revoked}
 }
 
-// Protect gives the middleware of each operation that the contract protects
-// (`security: [{bearer: [admin]}]`), by operation id. The least role is
-// "user"; an admin may do all that a user may.
+// Protect returns the middleware of each operation that the contract protects
+// (`security: [{bearer: [admin]}]`), by operation id. The lowest role is "user";
+// an admin may do everything that a user may.
 func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc, error) {
 	protected := map[string][]echo.MiddlewareFunc{}
 	for path, item := range contract.Paths.Map() {
@@ -54,8 +54,8 @@ func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc,
 	return protected, nil
 }
 
-// require answers 503 "starting" until keys and versions have been read, 401
-// without a valid token, and 403 when its role does not suffice.
+// require answers 503 "starting" until signing keys and token versions have been
+// read, 401 without a valid token, and 403 if its role does not suffice.
 func (g *Guard) require(role string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -105,18 +105,19 @@ func bearer(c echo.Context) (string, error) {
 
 type key struct{}
 
-// With returns a context that carries who asks.
+// With returns a context that carries the caller's identity.
 func With(ctx context.Context, id token.Identity) context.Context {
 	return context.WithValue(ctx, key{}, id)
 }
 
-// From gives who asks. It panics on a route that the contract leaves open,
-// which the first request of any test shows.
+// From returns the caller's identity. It panics on a route that the contract does
+// not protect: the first request of any test shows that.
 func From(ctx context.Context) token.Identity {
 	return ctx.Value(key{}).(token.Identity)
 }
 
-// Lookup gives who asks, where a route may be open.
+// Lookup returns the caller's identity, and whether there is one: an open route
+// has none.
 func Lookup(ctx context.Context) (token.Identity, bool) {
 	id, ok := ctx.Value(key{}).(token.Identity)
 	return id, ok

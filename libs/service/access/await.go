@@ -6,13 +6,12 @@ import (
 	"time"
 )
 
-// startLimit is how long a replica's start waits for what tokens are checked
-// with.
+// startLimit bounds how long a starting replica waits for keys and token versions.
 const startLimit = 10 * time.Second
 
-// Await waits until keys and token versions have been read for the first time,
-// but not for ever: without them, routes that need a token answer 503
-// "starting", and the others work.
+// Await waits until signing keys and token versions have been read for the first
+// time, at most 10 s. Without them, routes that need a token answer 503
+// "starting"; the others work.
 func Await(ctx context.Context, log *slog.Logger, loaded ...<-chan struct{}) {
 	limit := time.After(startLimit)
 	for _, one := range loaded {
@@ -21,7 +20,7 @@ func Await(ctx context.Context, log *slog.Logger, loaded ...<-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-limit:
-			log.WarnContext(ctx, "keys or token versions have not been read yet; opening anyway")
+			log.WarnContext(ctx, "signing keys or token versions have not been read yet; serving anyway")
 			return
 		}
 	}

@@ -13,16 +13,16 @@ import (
 	"lavka/libs/service/strictjson"
 )
 
-// MaxBody bounds a request's body, in bytes.
+// MaxBody is the maximum size of a request's body, in bytes.
 const MaxBody = 64 << 10
 
 var (
-	tooLargeProblem  = problem.New(problem.TooLarge, "body_too_large", "the body is larger than this route takes")
+	tooLargeProblem  = problem.New(problem.TooLarge, "body_too_large", "the body exceeds this route's limit")
 	mediaTypeProblem = problem.New(problem.UnsupportedMediaType, "unsupported_media_type", "send the body as Content-Type: application/json")
 )
 
-// bounded refuses bodies over a limit: at once when the length is given, else
-// while it is read.
+// bounded refuses bodies over a limit: at once if Content-Length says so, else
+// while the body is read.
 func bounded(limit int64) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -38,11 +38,10 @@ func bounded(limit int64) echo.MiddlewareFunc {
 	}
 }
 
-// binder reads a body as strict JSON. Parameters are not its business: the
-// generated code reads those.
+// binder reads a body as strict JSON. The generated code reads the parameters.
 type binder struct{}
 
-// Bind fills v from the body, or gives a problem: 415, 413, 400 or 422.
+// Bind fills v from the body. Its errors are problems: 415, 413, 400 or 422.
 func (binder) Bind(v any, c echo.Context) error {
 	mediaType, params, err := mime.ParseMediaType(c.Request().Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/json" {
@@ -58,7 +57,8 @@ func (binder) Bind(v any, c echo.Context) error {
 	return strictjson.Unmarshal(body, v)
 }
 
-// ReadBody reads a body of at most limit bytes as it is, or gives a problem.
+// ReadBody returns a body of at most limit bytes as it is. Its errors are problems:
+// 413 or 400.
 func ReadBody(c echo.Context, limit int64) ([]byte, error) {
 	if c.Request().ContentLength > limit {
 		return nil, tooLargeProblem
@@ -75,5 +75,5 @@ func bodyError(err error) error {
 	if errors.As(err, &tooLarge) {
 		return tooLargeProblem
 	}
-	return problem.New(problem.Malformed, "malformed", "the body could not be read to its end").Because(err)
+	return problem.New(problem.Malformed, "malformed", "the body could not be read to the end").Because(err)
 }

@@ -1,6 +1,6 @@
-// Package httpserver is the HTTP side that all services share: echo with
-// strict bodies, bounded everything, problems for errors, one log line for
-// each request, and an internal port.
+// Package httpserver is the HTTP server that all services share: echo with strict
+// bodies, limits on everything, errors as problems, one log line per request, and
+// an internal port for probes and metrics.
 package httpserver
 
 import (
@@ -19,8 +19,8 @@ import (
 	"lavka/libs/service/httpproblem"
 )
 
-// New makes an echo whose routes answer in problems and read strict JSON.
-// X-Forwarded-For and traceparent count only when they come from a trusted proxy.
+// New returns an echo whose routes read strict JSON and answer errors as problems.
+// X-Forwarded-For and traceparent count only if a trusted proxy sent them.
 func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registerer) *echo.Echo {
 	e := echo.New()
 	e.HideBanner = true
@@ -36,11 +36,12 @@ func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registere
 	return e
 }
 
-// ErrClientGone is the end of a request whose client has hung up: no fault of ours.
-var ErrClientGone = problem.New(problem.ClientGone, "client_gone", "the client has gone")
+// ErrClientGone is the outcome of a request whose client disconnected before the
+// answer.
+var ErrClientGone = problem.New(problem.ClientGone, "client_gone", "the client has disconnected")
 
-// Gone is ErrClientGone where err says that a request was given up because its
-// client has hung up; any other err stays as it is.
+// Gone returns ErrClientGone if err says that a request was cancelled because its
+// client disconnected. It returns any other err as it is.
 func Gone(ctx context.Context, err error) error {
 	if !errors.Is(ctx.Err(), context.Canceled) || !errors.Is(err, context.Canceled) || errors.Is(err, ErrClientGone) {
 		return err
@@ -64,12 +65,12 @@ func translate(err error, c echo.Context) error {
 	}
 	switch he.Code {
 	case http.StatusNotFound:
-		return problem.New(problem.NotFound, "not_found", "there is no such route")
+		return problem.New(problem.NotFound, "not_found", "this route does not exist")
 	case http.StatusMethodNotAllowed:
 		headAllowed(c.Response().Header())
-		return problem.New(problem.MethodNotAllowed, "method_not_allowed", "this route does not take that method; see Allow")
+		return problem.New(problem.MethodNotAllowed, "method_not_allowed", "this route does not support this method; see the Allow header")
 	case http.StatusBadRequest:
-		// From the generated code: a parameter in the wrong form.
+		// From the generated code: a malformed parameter.
 		return problem.New(problem.Malformed, "malformed", parameterText(he)).Because(err)
 	case http.StatusRequestEntityTooLarge:
 		return tooLargeProblem
@@ -77,17 +78,17 @@ func translate(err error, c echo.Context) error {
 	return err
 }
 
-// parameterText says which parameter is wrong. The generated code's text begins
-// with that; the reason after it is a library's and may repeat what was sent.
+// parameterText says which parameter is malformed. The generated code's text begins
+// with its name; the reason after it comes from a library and may repeat the value.
 func parameterText(he *echo.HTTPError) string {
 	text, _ := he.Message.(string)
 	if name, ok := parameter(text, "Invalid format for parameter ", ":"); ok {
-		return "the parameter " + name + " has the wrong form"
+		return "the parameter " + name + " is malformed"
 	}
 	if name, ok := parameter(text, "Expected one value for ", ","); ok {
-		return name + " must be there once"
+		return name + " must be given exactly once"
 	}
-	return "a parameter has the wrong form"
+	return "a parameter is malformed"
 }
 
 func parameter(text, before, after string) (name string, ok bool) {
@@ -96,12 +97,13 @@ func parameter(text, before, after string) (name string, ok bool) {
 	return name, known && ends && !strings.ContainsAny(name, " \t") && len(name) <= 40
 }
 
-// clientAddress takes the right-most address that no trusted proxy added.
+// clientAddress returns the right-most address of X-Forwarded-For that is not a
+// trusted proxy's.
 func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
 	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
 	for _, p := range trusted {
 		_, ipNet, err := net.ParseCIDR(p.Masked().String())
-		if err == nil { // always: a valid Prefix prints as a CIDR
+		if err == nil { // never fails: a valid Prefix prints as a CIDR
 			options = append(options, echo.TrustIPRange(ipNet))
 		}
 	}

@@ -167,7 +167,7 @@ func TestLinesOfAHeader(t *testing.T) {
 	if got := w.Body.String(); got != `"a", "b", "c" "d"` {
 		t.Errorf("handlers see %s", got)
 	}
-	if w, _ := do(e, "GET", "/once", "", nil); w.Code != 400 || !strings.Contains(w.Body.String(), "Idempotency-Key must be there once") {
+	if w, _ := do(e, "GET", "/once", "", nil); w.Code != 400 || !strings.Contains(w.Body.String(), "Idempotency-Key must be given exactly once") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -30,8 +30,8 @@ import (
 )
 
 // headAsGet makes HEAD work wherever GET does (RFC 9110, section 9.3.2). The
-// router sees a copy that says GET; the server, which keeps the request itself,
-// still knows to send no body.
+// router sees a copy of the request with the method GET; the server keeps the
+// original and so sends no body.
 func headAsGet(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
@@ -43,14 +43,14 @@ func headAsGet(next http.Handler) http.Handler {
 	})
 }
 
-// headAllowed completes what the router says it takes.
+// headAllowed adds HEAD to the Allow header where GET is allowed.
 func headAllowed(h http.Header) {
 	if list := h.Get("Allow"); strings.Contains(list, "GET") && !strings.Contains(list, "HEAD") {
 		h.Set("Allow", list+", HEAD")
 	}
 }
 
-// optionsOfHead has OPTIONS tell of HEAD too.
+// optionsOfHead makes OPTIONS list HEAD too.
 func optionsOfHead(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if c.Request().Method == http.MethodOptions {
@@ -60,8 +60,8 @@ func optionsOfHead(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// joined makes one line of a header that is a list, since several lines mean the
-// same (RFC 9110, section 5.3) and the generated code takes one.
+// joined merges several lines of a list header into one: they mean the same (RFC
+// 9110, section 5.3), and the generated code accepts only one.
 func joined(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Request().Header
@@ -74,7 +74,7 @@ func joined(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// seals are shared by all answers: whoever changes one replaces it.
+// seals are shared by all answers: replace a header's values, never modify them.
 var seals = http.Header{
 	"Cache-Control":           {"no-store"},
 	"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
@@ -82,8 +82,8 @@ var seals = http.Header{
 	"X-Content-Type-Options":  {"nosniff"},
 }
 
-// sealed has browsers and caches make nothing of an answer but data for the one
-// who asked. A handler that knows better says so after it.
+// sealed keeps browsers and caches from storing, sniffing or framing a response. A
+// handler may override its headers.
 func sealed(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		maps.Copy(c.Response().Header(), seals)
@@ -91,10 +91,10 @@ func sealed(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// traced starts the server span. It is named after the route and never holds
-// the path itself: activation links carry a secret there. The trace of whoever
-// asks goes on here only when he is trusted: anybody else could have all that he
-// does recorded.
+// traced starts the server span. The span is named after the route and never holds
+// the path, since the path of an activation link is a secret. A client's
+// traceparent counts only if a trusted proxy sent it: otherwise any client could
+// force its traces to be recorded.
 func traced(trusted []netip.Prefix) echo.MiddlewareFunc {
 	tracer := otel.Tracer("lavka/libs/service/httpserver")
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -108,7 +108,7 @@ func traced(trusted []netip.Prefix) echo.MiddlewareFunc {
 			defer span.End()
 			c.SetRequest(r.WithContext(ctx))
 			err := next(c)
-			if !span.IsRecording() { // few are
+			if !span.IsRecording() { // most are not
 				return err
 			}
 			status := c.Response().Status
@@ -126,11 +126,11 @@ func from(networks []netip.Prefix, addr string) bool {
 	return err == nil && slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap()) })
 }
 
-// measured counts requests and their time by route and status.
+// measured counts requests and their duration by method, route and status.
 func measured(registry prometheus.Registerer) echo.MiddlewareFunc {
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "http_server_request_duration_seconds",
-		Help:    "Time to answer a request.",
+		Help:    "Time from a request to its answer.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"method", "route", "status"})
 	registry.MustRegister(duration)
@@ -148,9 +148,9 @@ func measured(registry prometheus.Registerer) echo.MiddlewareFunc {
 	}
 }
 
-// logged writes the answer to an error and then one line for the request, the
-// only one that it gets. What failed because the client has hung up is nobody's
-// fault, and must not look like one of ours.
+// logged writes the answer to an error, and then the one log line of the request.
+// A request that failed because its client disconnected is not logged as our
+// failure.
 func logged(log *slog.Logger) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -188,7 +188,7 @@ func logged(log *slog.Logger) echo.MiddlewareFunc {
 	}
 }
 
-// recovered makes a panic a 500 that shows nothing.
+// recovered turns a panic into a 500 that shows the client nothing.
 func recovered(log *slog.Logger) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) (err error) {
@@ -206,7 +206,7 @@ func recovered(log *slog.Logger) echo.MiddlewareFunc {
 	}
 }
 
-// admitted refuses what comes on a connection too many.
+// admitted refuses requests on connections beyond the limit.
 func admitted(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if err := connlimit.Admit(c.Response(), c.Request()); err != nil {
@@ -216,8 +216,8 @@ func admitted(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// requestLimit bounds what is done for a request: a server that does not answer
-// must not hold its callers for ever.
+// requestLimit bounds the time of a request, so that a database or broker that
+// does not answer can't hold a client forever.
 const requestLimit = 20 * time.Second
 
 func limited(next echo.HandlerFunc) echo.HandlerFunc {
@@ -229,24 +229,24 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// plainParameters refuses a query that can't be read as a whole, of which the
-// rest would be lost without a word (a filter behind a semicolon), and what no
-// parameter here can hold and Postgres would choke on: U+0000 and invalid UTF-8.
-// A slash in a path's parameter is a longer path than any route has: echo lets
-// the last parameter swallow it.
+// plainParameters refuses a query that can't be parsed completely: the rest, such
+// as a filter after a semicolon, would be ignored silently. It also refuses U+0000
+// and invalid UTF-8, which no parameter may hold and Postgres rejects. A slash in a
+// path parameter means a path longer than any route, which echo would put into the
+// last parameter.
 func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
 		query, err := url.ParseQuery(u.RawQuery)
 		if err != nil {
-			return problem.New(problem.Malformed, "malformed", "the query can't be read: join name=value pairs with ampersands, and percent-encode the rest").Because(err)
+			return problem.New(problem.Malformed, "malformed", "the query string is malformed: separate name=value pairs with ampersands, and percent-encode special characters").Because(err)
 		}
 		plain := isPlain(u.Path)
 		for name, values := range query {
 			plain = plain && isPlain(name) && !slices.ContainsFunc(values, func(v string) bool { return !isPlain(v) })
 		}
 		if !plain {
-			return problem.New(problem.Malformed, "malformed", "the URL holds U+0000 or is not UTF-8")
+			return problem.New(problem.Malformed, "malformed", "the URL contains U+0000 or is not valid UTF-8")
 		}
 		for _, value := range c.ParamValues() {
 			if strings.Contains(value, "/") {
@@ -259,7 +259,7 @@ func plainParameters(next echo.HandlerFunc) echo.HandlerFunc {
 
 func isPlain(text string) bool { return !strings.ContainsRune(text, 0) && utf8.ValidString(text) }
 
-// knownMethod keeps strangers from making up label values.
+// knownMethod keeps clients from inventing label values.
 func knownMethod(m string) string {
 	switch m {
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":

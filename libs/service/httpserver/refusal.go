@@ -13,15 +13,15 @@ import (
 )
 
 // Refusal answers every request with the same problem, in a fraction of the time
-// that an echo takes: for a service that is asked for so much that refusing is
-// most of its work.
+// that echo takes: for an overloaded service that spends most of its time on
+// refusing.
 type Refusal struct {
 	status      int
 	header      http.Header // shared by all answers
-	head, after string      // of the body; between them goes the trace id
+	head, after string      // the body before and after the trace id
 }
 
-// NewRefusal makes the answer once.
+// NewRefusal prepares the answer.
 func NewRefusal(p *problem.Error) *Refusal {
 	const mark = "TRACE"
 	head, after, _ := strings.Cut(string(httpproblem.Body(p, mark)), mark)
@@ -30,7 +30,7 @@ func NewRefusal(p *problem.Error) *Refusal {
 	return f
 }
 
-// ServeHTTP answers. The trace id is a new one: nothing was traced.
+// ServeHTTP answers. The trace id is random, since the request is not traced.
 func (f *Refusal) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	maps.Copy(w.Header(), f.header)
 	w.WriteHeader(f.status)
@@ -39,6 +39,6 @@ func (f *Refusal) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
 	body := append(make([]byte, 0, 512), f.head...)
 	body = hex.AppendEncode(body, id[:])
-	// A client that has gone can't be told anything more.
+	// A client that has disconnected can't be told anything more.
 	_, _ = w.Write(append(body, f.after...))
 }

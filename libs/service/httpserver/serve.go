@@ -20,38 +20,38 @@ import (
 	"lavka/libs/service/release"
 )
 
-// Config says where and how to serve.
+// Config configures Serve.
 type Config struct {
 	Addr            string
 	InternalAddr    string
-	DrainDelay      time.Duration               // for balancers to notice that it drains
-	ShutdownTimeout time.Duration               // for requests under way, after that
-	MaxConnections  int                         // on Addr
-	Ready           func(context.Context) error // beyond "not draining", within 2 s
+	DrainDelay      time.Duration               // for load balancers to notice that the replica drains
+	ShutdownTimeout time.Duration               // for requests in flight, after that
+	MaxConnections  int                         // maximum, on Addr
+	Ready           func(context.Context) error // checked by /readyz, within 2 s; a draining replica is never ready
 	Registry        *prometheus.Registry
 	Log             *slog.Logger
 }
 
-// NewRegistry makes a registry with the metrics of the process and of Go.
+// NewRegistry returns a registry with the metrics of the process and of Go.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
-// internalConnections bounds the internal port. Probes get through however
-// crowded the public one is, and nobody is refused here.
+// internalConnections bounds the internal port. Probes have a limit of their own,
+// so that they get through when the public port is full.
 const internalConnections = 256
 
-// Serve listens on both ports until ctx ends. Then it says that it is not
-// ready and goes on serving for DrainDelay, so that who balances sends nothing
-// more when it takes no new connections; lets the requests under way finish
-// within ShutdownTimeout; and closes the internal port last. Its error is
-// context.DeadlineExceeded when some were still under way after that; else a
-// port that can't be listened on, or that failed.
+// Serve serves on both ports until ctx ends. Then the replica reports that it is
+// not ready and serves for DrainDelay more, so that load balancers send no more
+// requests by the time it accepts no new connections. It lets the requests in
+// flight finish within ShutdownTimeout and closes the internal port last. Serve
+// returns context.DeadlineExceeded if requests were still in flight then, or the
+// error of a port that it could not listen on or that failed.
 func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	if ctx.Err() != nil {
-		return nil // stopped before anybody could know of us
+		return nil // stopped before it could serve
 	}
 	publicListener, err := listen("HTTP_ADDR", cfg.Addr)
 	if err != nil {
@@ -70,7 +70,7 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	cfg.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "http_server_connections", Help: "Open connections on the public port.",
 	}, func() float64 { return float64(bounded.Open()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "http_server_connections_max", Help: "Connections on the public port past which clients are refused.",
+		Name: "http_server_connections_max", Help: "Maximum of open connections on the public port; further clients are refused.",
 	}, func() float64 { return float64(cfg.MaxConnections) }))
 	go func() { failed <- publicServer.Serve(bounded) }()
 	go func() {
@@ -96,9 +96,9 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	return errors.Join(err, internalServer.Shutdown(limit))
 }
 
-// leaving ends a connection with each answer of a draining replica. Its client
-// finds another replica before this one closes the connection, which may be
-// while a request is on its way.
+// leaving closes a connection with each answer of a draining replica. The client
+// then connects to another replica, before this one closes the connection, perhaps
+// while a request is in flight.
 func leaving(draining *atomic.Bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if draining.Load() {
@@ -108,8 +108,8 @@ func leaving(draining *atomic.Bool, next http.Handler) http.Handler {
 	})
 }
 
-// Healthcheck asks a replica on this machine whether it is ready, and waits 3 s
-// for an answer.
+// Healthcheck fails unless the replica with this internal address, on this machine,
+// reports within 3 s that it is ready.
 func Healthcheck(ctx context.Context, internalAddr string) error {
 	host, port, err := net.SplitHostPort(internalAddr)
 	if err != nil {
@@ -136,17 +136,17 @@ func Healthcheck(ctx context.Context, internalAddr string) error {
 }
 
 func internal(cfg Config, draining *atomic.Bool) http.Handler {
-	var unready atomic.Bool // balancers ask often: a change is logged, not each answer
+	var unready atomic.Bool // probes are frequent: changes are logged, not every answer
 	mux := http.NewServeMux()
 	ok := func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "application/json")
-		// A prober that has gone needs no answer.
+		// A probe that has disconnected needs no answer.
 		_, _ = w.Write([]byte(`{"status":"ok"}` + "\n"))
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if draining.Load() {
-			httpproblem.Write(w, r, problem.New(problem.Unavailable, "draining", "this replica is stopping"))
+			httpproblem.Write(w, r, problem.New(problem.Unavailable, "draining", "this replica is shutting down"))
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
@@ -155,7 +155,7 @@ func internal(cfg Config, draining *atomic.Bool) http.Handler {
 			if !unready.Swap(true) {
 				cfg.Log.WarnContext(ctx, "not ready", "error", err)
 			}
-			httpproblem.Write(w, r, problem.New(problem.Unavailable, "not_ready", "the database is away or older than this release"))
+			httpproblem.Write(w, r, problem.New(problem.Unavailable, "not_ready", "the database is unreachable, or its schema is older than this release"))
 			return
 		}
 		if unready.Swap(false) {
@@ -175,7 +175,7 @@ func listen(setting, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// server has the limits that net/http leaves open.
+// server sets the limits that net/http leaves open.
 func server(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,

@@ -5,9 +5,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Measure adds metrics of pools, by their names: how many sessions there are, in
-// use and at rest, how many there may be, and how often and for how long somebody
-// had to wait for one.
+// Measure registers metrics of pools, by name: sessions in use, idle and opening,
+// the maximum, and how often and how long callers waited for a session.
 func Measure(registry prometheus.Registerer, pools map[string]*pgxpool.Pool) {
 	registry.MustRegister(poolMetrics(pools))
 }
@@ -15,9 +14,9 @@ func Measure(registry prometheus.Registerer, pools map[string]*pgxpool.Pool) {
 type poolMetrics map[string]*pgxpool.Pool
 
 var (
-	poolSessions = prometheus.NewDesc("pg_pool_sessions", "Sessions of a pool, by what they are doing.", []string{"pool", "state"}, nil)
-	poolMax      = prometheus.NewDesc("pg_pool_sessions_max", "Sessions that a pool may have.", []string{"pool"}, nil)
-	poolWaits    = prometheus.NewDesc("pg_pool_waits_total", "How often a session was asked for and none was free.", []string{"pool"}, nil)
+	poolSessions = prometheus.NewDesc("pg_pool_sessions", "Sessions of a pool, by state.", []string{"pool", "state"}, nil)
+	poolMax      = prometheus.NewDesc("pg_pool_sessions_max", "Maximum number of sessions of a pool.", []string{"pool"}, nil)
+	poolWaits    = prometheus.NewDesc("pg_pool_waits_total", "Times a caller had to wait for a session.", []string{"pool"}, nil)
 	poolWaited   = prometheus.NewDesc("pg_pool_wait_seconds_total", "Time spent waiting for a session.", []string{"pool"}, nil)
 )
 

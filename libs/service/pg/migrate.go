@@ -15,12 +15,11 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-// Migrate brings a service's schema up to the last of its migrations, as the
-// schema's owner. Several may run at once: goose's session lock lets one at a
-// time do something. It never waits for a table longer than two seconds, so
-// that a migration can't stop the shop by queueing for a lock; it tries 30 times
-// in all, after pauses that grow by 0.2 s, a minute and a half of them together.
-// For another that is migrating it waits a minute.
+// Migrate applies all pending migrations of a service's schema, as the schema's
+// owner. Several may run at once: goose's session lock lets one at a time work,
+// and the others wait for it up to a minute. A migration waits for a table lock at
+// most two seconds, so that it can't stop the shop by queueing for a lock. Migrate
+// tries 30 times, with pauses that grow by 0.2 s: a minute and a half in all.
 func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slog.Logger) error {
 	if url == "" {
 		return fmt.Errorf("MIGRATE_DATABASE_URL is not set (for example postgres://%s_owner:…@127.0.0.1:5432/lavka)", schema)
@@ -35,7 +34,7 @@ func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slo
 	defer db.Close()
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
 	if err != nil {
-		return fmt.Errorf("make migration lock: %w", err)
+		return fmt.Errorf("create migration lock: %w", err)
 	}
 	steps, err := fs.Sub(migrations, folder)
 	if err != nil {
@@ -57,7 +56,7 @@ func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slo
 		if !LockTimeout(err) || try == 30 {
 			return fmt.Errorf("migrate %s: %w", schema, err)
 		}
-		log.WarnContext(ctx, "a table is in use; trying again", "schema", schema, "try", try)
+		log.WarnContext(ctx, "a table is locked; retrying", "schema", schema, "try", try)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -66,7 +65,7 @@ func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slo
 	}
 }
 
-// folder is where migrations lie in what is handed over.
+// folder holds the migrations in the file system passed in.
 const folder = "migrations"
 
 func lastVersion(migrations fs.FS) (int64, error) {
@@ -88,8 +87,8 @@ func lastVersion(migrations fs.FS) (int64, error) {
 	return last, nil
 }
 
-// CheckVersion fails unless Postgres answers and its schema is at least at
-// the last of the migrations. A newer one is fine: migrations only expand.
+// CheckVersion fails unless Postgres answers and the schema's version is at least
+// that of the last migration. A newer version is fine: migrations only expand.
 func CheckVersion(ctx context.Context, pool *pgxpool.Pool, schema string, migrations fs.FS) error {
 	atLeast, err := lastVersion(migrations)
 	if err != nil {

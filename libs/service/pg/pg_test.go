@@ -59,6 +59,32 @@ func TestSessionsHaveLimits(t *testing.T) {
 	}
 }
 
+// A debugger stops a replica for minutes: the URL can lift the limits, and nothing
+// else.
+func TestTheURLLiftsTheSessionLimits(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(pgtest.New(t).AdminURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	for name, value := range map[string]string{"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "0", "timezone": "Asia/Tokyo"} {
+		q.Set(name, value)
+	}
+	u.RawQuery = q.Encode()
+	pool, err := pg.Open(t.Context(), u.String(), "test", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	for name, want := range map[string]string{"idle_in_transaction_session_timeout": "0", "lock_timeout": "0", "statement_timeout": "0", "TimeZone": "UTC"} {
+		var got string
+		if err := pool.QueryRow(t.Context(), `SELECT current_setting($1)`, name).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, want %q: %v", name, got, want, err)
+		}
+	}
+}
+
 func TestInTx(t *testing.T) {
 	t.Parallel()
 	pool := open(t, pgtest.New(t))

@@ -1,6 +1,6 @@
-// Package pg opens Postgres the way every service here uses it: sessions with
-// limits, so that a frozen replica can't hold what others need, and errors
-// sorted by what is to be done about them.
+// Package pg is how services use Postgres: sessions with limits, so that a frozen
+// replica can't hold locks that others need, and errors classified by how a caller
+// must react.
 package pg
 
 import (
@@ -17,28 +17,33 @@ import (
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 )
 
-// Settings of every session. A transaction that is idle for two seconds belongs
-// to a replica that froze; a lock that is not had within a quarter of a second
-// is somebody else's trouble for now.
-var sessionSettings = map[string]string{
+// sessionLimits end what a frozen replica holds. A transaction that is idle for
+// two seconds belongs to a frozen replica; a lock not acquired within 250 ms is
+// left for a later attempt. A debugger freezes a replica too, so the URL's own
+// parameters override these limits (see CONTRIBUTING.md).
+var sessionLimits = map[string]string{
 	"idle_in_transaction_session_timeout": "2000",
 	"lock_timeout":                        "250",
 	"statement_timeout":                   "5000",
+}
+
+// sessionSettings are the other settings of every session.
+var sessionSettings = map[string]string{
 	"client_connection_check_interval":    "1000",
 	"tcp_keepalives_idle":                 "5",
 	"tcp_keepalives_interval":             "2",
 	"tcp_keepalives_count":                "3",
 	"timezone":                            "UTC",
-	// A page from anywhere costs little more than the next one, wherever there is
-	// no turning disk: groups look up their rows by keys, and never read a table.
+	// On SSDs a random page costs little more than the next one. Groups look rows
+	// up by key and never scan a table.
 	"random_page_cost": "1.1",
 }
 
-// groupSettings are those of sessions that settle groups, beside the others. What
-// a group does finds a few hundred rows by their keys, whatever else is in the
-// tables: one plan is right for ever, and this is the only one left. Otherwise the
-// server would make a plan for each group, a third of its work for a lone
-// purchase, or keep one from when a table was small and could be read as a whole.
+// groupSettings are added for sessions that settle groups. A group finds a few
+// hundred rows by key, whatever the size of the tables, so one plan is always
+// right, and these settings leave no other. Without them the server would plan
+// each group anew, a third of its work for a single purchase, or keep a plan from
+// when a table was small enough to scan.
 var groupSettings = map[string]string{
 	"plan_cache_mode":  "force_generic_plan",
 	"enable_seqscan":   "off",
@@ -46,14 +51,14 @@ var groupSettings = map[string]string{
 	"enable_mergejoin": "off",
 }
 
-// OpenForGroups is [Open] for transactions that settle groups, all of whose
-// statements look up rows by keys.
+// OpenForGroups is [Open] for transactions that settle groups: all their
+// statements look rows up by key.
 func OpenForGroups(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Pool, error) {
 	return open(ctx, url, service, maxConns, groupSettings)
 }
 
-// Open makes a pool of at most maxConns sessions for a service. It does not
-// wait for the server: a pool connects when it is used.
+// Open returns a pool of at most maxConns sessions for a service. It does not
+// wait for the server: the pool connects when it is used.
 func Open(ctx context.Context, url, service string, maxConns int32) (*pgxpool.Pool, error) {
 	return open(ctx, url, service, maxConns, nil)
 }
@@ -64,23 +69,27 @@ func open(ctx context.Context, url, service string, maxConns int32, more map[str
 	}
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil || !plain(cfg.ConnConfig) {
-		// The library's text repeats the URL, with its password redacted or not.
+		// The library's text may repeat the URL with its password.
 		return nil, errors.New("DATABASE_URL can't be read as a Postgres URL")
 	}
-	for _, settings := range []map[string]string{sessionSettings, more} {
-		maps.Copy(cfg.ConnConfig.RuntimeParams, settings)
+	for name, value := range sessionLimits {
+		if _, given := cfg.ConnConfig.RuntimeParams[name]; !given {
+			cfg.ConnConfig.RuntimeParams[name] = value
+		}
 	}
+	maps.Copy(cfg.ConnConfig.RuntimeParams, sessionSettings)
+	maps.Copy(cfg.ConnConfig.RuntimeParams, more)
 	cfg.ConnConfig.RuntimeParams["application_name"] = service
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
-	// Only where a trace is recorded, and never with the values of parameters.
+	// Only if a trace is recorded, and never with the values of parameters.
 	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithDisableConnectionDetailsInAttributes())
 	cfg.MaxConns = maxConns
-	cfg.PingTimeout = time.Second // of a session that was idle: its server may have vanished
+	cfg.PingTimeout = time.Second // of an idle session before its use: its server may be gone
 	cfg.MaxConnLifetime = time.Hour
 	cfg.MaxConnLifetimeJitter = 10 * time.Minute
 	cfg.HealthCheckPeriod = 15 * time.Second
 	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
-		pgxuuid.Register(conn.TypeMap()) // else every UUID goes by way of its text
+		pgxuuid.Register(conn.TypeMap()) // else every UUID is converted through its text
 		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -90,14 +99,13 @@ func open(ctx context.Context, url, service string, maxConns int32, more map[str
 	return pool, nil
 }
 
-// plain says whether user and database are plain names. They stand in errors
-// and in the server's log, and a URL that is not what it should be leaves parts
-// of a password in them.
+// plain reports whether user and database are plain names. Errors and the server's
+// log contain them, and a malformed URL leaves parts of its password there.
 func plain(cfg *pgx.ConnConfig) bool { return !strings.ContainsAny(cfg.User+cfg.Database, ":/?#@") }
 
-// InTx runs f in a transaction and commits it, or rolls it back when f fails. An
-// error for which [CommitUnknown] is true leaves open whether it was committed:
-// ask the database again.
+// InTx runs f in a transaction and commits it, or rolls it back if f fails. If
+// [CommitUnknown] is true for the error, the transaction may or may not have been
+// committed: look in the database.
 func InTx(ctx context.Context, pool *pgxpool.Pool, f func(*Tx) error) error {
 	tx, err := Begin(ctx, pool)
 	if err != nil {

@@ -82,7 +82,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	var p *problem.Error
-	if err := strictjson.Unmarshal([]byte(`{"price": 9.999}`), &order{}); !errors.As(err, &p) || len(p.Fields) != 1 || p.Fields[0] != (problem.Field{Field: "price", Message: "an amount has at most two decimals"}) {
+	if err := strictjson.Unmarshal([]byte(`{"price": 9.999}`), &order{}); !errors.As(err, &p) || len(p.Fields) != 1 || p.Fields[0] != (problem.Field{Field: "price", Message: "an amount must have at most two decimals"}) {
 		t.Errorf("an amount with three decimals: %+v", err)
 	}
 }
