@@ -60,14 +60,14 @@ func (b *billing) consume(t *testing.T, js jetstream.JetStream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	consuming, err := consumer.Consume(func(msg jetstream.Msg) { b.hear(t, msg) }, jetstream.PullExpiry(5*time.Second))
+	consuming, err := consumer.Consume(func(msg jetstream.Msg) { b.receive(t, msg) }, jetstream.PullExpiry(5*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { consuming.Stop(); <-consuming.Closed() })
 }
 
-func (b *billing) hear(t *testing.T, msg jetstream.Msg) {
+func (b *billing) receive(t *testing.T, msg jetstream.Msg) {
 	group, err := wire.DecodePurchaseRequested(msg.Data())
 	if err != nil {
 		t.Errorf("billing can't read %s: %v", msg.Data(), err)

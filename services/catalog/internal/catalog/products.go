@@ -9,7 +9,7 @@ type ProductStore interface {
 	Product(ctx context.Context, id int64) (Product, error)
 	Products(ctx context.Context, q ProductQuery) ([]Product, error)
 	// ChangeProduct stores the product that change returns, if change reports
-	// that it differs. The product is locked meanwhile.
+	// that it differs. Concurrent changes of the product wait.
 	ChangeProduct(ctx context.Context, id int64, change func(Product) (Product, bool, error)) (Product, error)
 	// DeleteProduct takes a product off sale, unless may returns an error.
 	DeleteProduct(ctx context.Context, id int64, may func(Product) error) error

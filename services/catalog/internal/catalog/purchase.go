@@ -40,7 +40,7 @@ var (
 	ErrKeyReused = problem.New(problem.Invalid, "idempotency_key_reused", "this Idempotency-Key was already used for a different purchase; use a new key")
 	// ErrNothingBought means that the database became unreachable before anything
 	// was written.
-	ErrNothingBought = problem.New(problem.Unavailable, "unavailable", "the database can't be reached right now; nothing was bought; try again").Retry(time.Second)
+	ErrNothingBought = problem.New(problem.Unavailable, "unavailable", "the database is unreachable or busy; nothing was bought; retry").Retry(time.Second)
 	// ErrOverloaded refuses orders without a key when the queue is full, and all
 	// new orders when too many purchases are pending.
 	ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many purchases are pending; nothing was bought, and this request will not be processed later; try again").Retry(2 * time.Second)

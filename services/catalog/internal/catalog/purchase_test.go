@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"testing"
 
 	"lavka/libs/domain/money"
@@ -115,6 +116,22 @@ func TestRefusals(t *testing.T) {
 		}
 		if c.code == "insufficient_funds" && (p.Extra["balance"] != money.Amount(3) || p.Extra["price"] != money.Amount(5)) {
 			t.Errorf("%v", p.Extra)
+		}
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]Placement{
+		"completed":        {Purchase: Purchase{Status: Completed}},
+		"pending":          {Purchase: Purchase{Status: Pending}},
+		"user_disabled":    {Purchase: Purchase{Status: Declined, Reason: BuyerDisabled}},
+		"purchase_expired": {Purchase: Purchase{Status: Declined, Reason: Expired}},
+		"overloaded":       {Err: ErrOverloaded},
+		"internal":         {Err: errors.New("a fault")},
+	} {
+		if got := p.outcome(); got != want {
+			t.Errorf("%+v: %s, want %s", p, got, want)
 		}
 	}
 }

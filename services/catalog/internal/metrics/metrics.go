@@ -58,6 +58,18 @@ func (m *Metrics) Groups(kind string, tracer group.Tracer) group.Instruments {
 	return group.Instruments{Sizes: m.groups.WithLabelValues(kind), Waits: m.waits.WithLabelValues(kind), Tracer: tracer}
 }
 
+// Queues returns gauges of the orders and of billing's answers that wait for a
+// group, as counted by the functions.
+func Queues(orders, answers func() int) []prometheus.Collector {
+	gauge := func(name, help string, waiting func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(waiting()) })
+	}
+	return []prometheus.Collector{
+		gauge("catalog_orders_waiting", "Orders that wait for a group.", orders),
+		gauge("catalog_answers_waiting", "Answers from billing that wait for a group.", answers),
+	}
+}
+
 // Bought counts the result of an order, which is a purchase status or a problem
 // code.
 func (m *Metrics) Bought(outcome string) { m.purchases.WithLabelValues(outcome).Inc() }

@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{
 		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations),
-		Settings: map[string]string{"synchronous_standby_names": "nobody"}, // matters only to tests that turn synchronous_commit on
+		Settings: map[string]string{"synchronous_standby_names": "missing"}, // matters only to tests that turn synchronous_commit on
 	})
 }
 

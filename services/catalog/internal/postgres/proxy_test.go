@@ -59,12 +59,12 @@ func (p *proxy) next(thenOff bool, fates ...fate) {
 	p.fates, p.thenOff, p.commits = fates, thenOff, 0
 }
 
-// meanwhile calls happens before the next COMMIT, and the writes that are sent
-// with it, reach the server.
-func (p *proxy) meanwhile(happens func()) {
+// beforeCommit calls f before the next COMMIT, and the writes that are sent with
+// it, reach the server.
+func (p *proxy) beforeCommit(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.before = happens
+	p.before = f
 }
 
 // switchOff refuses new connections, and breaks all existing ones except these.

@@ -84,7 +84,7 @@ func TestWhatIsCommittedIsBought(t *testing.T) {
 	t.Parallel()
 	s, tea, away, replica := behindProxy(t)
 	away.next(false, offAfter)
-	away.meanwhile(func() { s.mustPlace(t, order(2, tea.ID, "k")) })
+	away.beforeCommit(func() { s.mustPlace(t, order(2, tea.ID, "k")) })
 	got := place(t, replica, order(1, tea.ID, ""), order(2, tea.ID, "k"))
 	if got[0].Err != nil || s.number(t, `SELECT count(*) FROM catalog.purchases WHERE user_id = 1`) != 1 {
 		t.Errorf("the one that was committed: %+v", got[0])

@@ -66,8 +66,8 @@ type alsoScan struct {
 
 func (r alsoScan) Scan(dest ...any) error { return r.CollectableRow.Scan(append(dest, r.more...)...) }
 
-// Pending counts the pending purchases in all, and those of each user who has at
-// least atLeast.
+// Pending counts all pending purchases, and those of each user with at least
+// atLeast of them.
 func (s *Store) Pending(ctx context.Context, atLeast int) (catalog.Census, error) {
 	var census catalog.Census
 	var users []int64
