@@ -70,7 +70,7 @@ type PurchasesConfig struct {
 	Wait     time.Duration    // longest wait for billing's answer
 	Queue    int              // most orders that wait for a group; 0 means 1024
 
-	OrderGroups, AnswerGroups group.Instruments
+	OrderGroups, AnswerGroups group.Instruments // measure and trace the two kinds of groups
 }
 
 // Purchases places orders, asks billing to charge for them, and waits for its
