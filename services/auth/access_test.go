@@ -13,7 +13,7 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// Every route for nobody, a user, an admin, and bad tokens.
+// Requests every route without a token, as a user, as an admin, and with bad tokens.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -36,7 +36,7 @@ func TestRoles(t *testing.T) {
 		method, path, _ := strings.Cut(route, " ")
 		var body any
 		if method != "GET" {
-			body = object{"unknown member": true} // refused, but later than the token
+			body = object{"unknown member": true} // refused, but only after the token is checked
 		}
 		got := func(token string) string { return r.do(method, path, token, body).code() }
 		if role == "" {
@@ -101,7 +101,7 @@ func TestUnknownRoutesAndTypes(t *testing.T) {
 	if a := r.do("GET", "/auth/openapi.json", "", nil).want(t, 200, ""); a.str("openapi") != "3.1.0" {
 		t.Errorf("%.100s", a.text)
 	}
-	waittest.Eventually(t, "NATS is a metric", func() bool { return strings.Contains(r.metrics(), "\nnats_connected 1\n") })
+	waittest.Eventually(t, "the metric nats_connected is 1", func() bool { return strings.Contains(r.metrics(), "\nnats_connected 1\n") })
 	for _, name := range []string{"auth_hash_queue 0", "auth_users_due ", `auth_logins_total{outcome="`} {
 		if !strings.Contains(r.metrics(), "\n"+name) {
 			t.Errorf("no metric %s", name)
@@ -123,7 +123,7 @@ func (r *replica) metrics() string {
 	return string(text)
 }
 
-// unsign makes a token that says it needs no signature.
+// unsign returns the token with alg none and no signature.
 func unsign(t *testing.T, signed string) string {
 	t.Helper()
 	parsed, _, err := jwt.NewParser().ParseUnverified(signed, jwt.MapClaims{})

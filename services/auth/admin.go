@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/pg"
@@ -18,10 +15,10 @@ import (
 	"lavka/services/auth/internal/postgres"
 )
 
-const adminUsage = "use: auth admin create LOGIN (its password in ADMIN_PASSWORD or on standard input), auth admin grant LOGIN, auth admin revoke LOGIN"
+const adminUsage = "usage: auth admin create LOGIN (password from ADMIN_PASSWORD or standard input), auth admin grant LOGIN, auth admin revoke LOGIN"
 
-// runAdmin makes admins in the database. A running replica publishes the
-// change.
+// runAdmin creates admins and changes roles in the database. A running replica
+// publishes the change.
 func runAdmin(ctx context.Context, cfg Config, args []string, std program.Streams) error {
 	if len(args) != 2 {
 		return errors.New(adminUsage)
@@ -50,7 +47,7 @@ func runAdmin(ctx context.Context, cfg Config, args []string, std program.Stream
 		if err != nil {
 			return plain(err)
 		}
-		fmt.Fprintf(std.Out, "%s is an admin, with id %d\n", user.Login, user.ID)
+		fmt.Fprintf(std.Out, "created the admin %s with id %d\n", user.Login, user.ID)
 		return nil
 	case "grant":
 		return setRole(ctx, admins, login, auth.RoleAdmin, std.Out)
@@ -66,10 +63,10 @@ func setRole(ctx context.Context, admins *auth.Admins, login string, role auth.R
 		return plain(err)
 	}
 	if !changed {
-		fmt.Fprintf(out, "%s has the role %s already\n", login, role)
+		fmt.Fprintf(out, "%s already has the role %s\n", login, role)
 		return nil
 	}
-	fmt.Fprintf(out, "%s has the role %s now; older access tokens are no longer valid\n", login, role)
+	fmt.Fprintf(out, "%s now has the role %s; their existing access tokens are revoked\n", login, role)
 	return nil
 }
 
@@ -80,71 +77,12 @@ func readPassword(in io.Reader) (string, error) {
 	}
 	password := strings.TrimRight(line, "\r\n")
 	if password == "" {
-		return "", errors.New("no password: give it in ADMIN_PASSWORD or as a line on standard input")
+		return "", errors.New("no password: set ADMIN_PASSWORD or write it to standard input as one line")
 	}
 	return password, nil
 }
 
-// bootstrap makes the configured admin while the rest of the service starts: a
-// database that is away delays it, and anything else ends the service.
-type bootstrap struct {
-	cfg     Config
-	admins  *auth.Admins
-	changed func()
-	log     *slog.Logger
-	done    atomic.Bool
-}
-
-func newBootstrap(cfg Config, admins *auth.Admins, changed func(), log *slog.Logger) *bootstrap {
-	return &bootstrap{cfg: cfg, admins: admins, changed: changed, log: log}
-}
-
-// Ready is ready, but not before the admin is there.
-func (b *bootstrap) Ready(ready func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if err := ready(ctx); err != nil {
-			return err
-		}
-		if !b.done.Load() {
-			return errors.New("the first admin is still being made")
-		}
-		return nil
-	}
-}
-
-// Run tries until the admin is there.
-func (b *bootstrap) Run(ctx context.Context) error {
-	if b.cfg.AdminLogin == "" {
-		b.done.Store(true)
-		return nil
-	}
-	for {
-		made, err := b.admins.Bootstrap(ctx, b.cfg.AdminLogin, b.cfg.AdminPassword.Reveal())
-		switch {
-		case err == nil:
-			if made {
-				b.log.InfoContext(ctx, "the first admin has been made", "login", b.cfg.AdminLogin)
-				b.changed()
-			}
-			b.done.Store(true)
-			return nil
-		case errors.Is(err, auth.ErrNotAdmin):
-			return err
-		case problem.From(err).Kind == problem.Invalid:
-			return fmt.Errorf("ADMIN_LOGIN and ADMIN_PASSWORD can't make the first admin: %w", plain(err))
-		case ctx.Err() != nil:
-			return nil
-		}
-		b.log.WarnContext(ctx, "the first admin can't be made yet; trying again", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-}
-
-// plain gives the text of a problem, for a terminal.
+// plain turns a problem into an error for a terminal: its text without its code.
 func plain(err error) error {
 	var p *problem.Error
 	if !errors.As(err, &p) {

@@ -41,7 +41,7 @@ func TestAdminCommand(t *testing.T) {
 	must("", "admin", "grant", "ANNA")
 	w.published(id, func(u wire.UserChanged) bool { return u.Role == "admin" && u.TokenVersion == 2 })
 	waittest.Eventually(t, "the old role's token is revoked", func() bool { return r.do("GET", "/users/me", access, nil).status == 401 })
-	// The session goes on, and its next token carries the new role.
+	// The session continues, and its next token carries the new role.
 	a := r.do("POST", "/auth/refresh", "", object{"refresh_token": refresh}).want(t, 200, "")
 	r.do("GET", "/users", a.str("access_token"), nil).want(t, 200, "")
 	must("", "admin", "grant", "anna")
@@ -50,28 +50,28 @@ func TestAdminCommand(t *testing.T) {
 	must("", "admin", "revoke", "chief")
 
 	for want, args := range map[string][]string{
-		"last active admin": {"admin", "revoke", adminLogin},
-		"no such user":      {"admin", "grant", "nobody"},
-		"is taken":          {"admin", "create", "anna"},
-		"login must":        {"admin", "create", "?"},
-		"use: auth admin":   {"admin"},
-		"use: auth admin c": {"admin", "make", "anna"},
-		"unknown command":   {"sing"},
+		"last active admin":   {"admin", "revoke", adminLogin},
+		"user not found":      {"admin", "grant", "nobody"},
+		"is taken":            {"admin", "create", "anna"},
+		"login must":          {"admin", "create", "?"},
+		"usage: auth admin":   {"admin"},
+		"usage: auth admin c": {"admin", "make", "anna"},
+		"unknown command":     {"sing"},
 	} {
 		if _, err := w.command(otherPassword, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %q", args, err, want)
 		}
 	}
 	if _, err := w.command("password123", "admin", "create", "dora"); err == nil || !strings.Contains(err.Error(), "easy to guess") {
-		t.Errorf("a weak password: %v", err)
+		t.Errorf("a weak password: %v, want it refused", err)
 	}
 	if _, err := w.command("", "admin", "create", "dora"); err == nil || !strings.Contains(err.Error(), "no password") {
-		t.Errorf("no password: %v", err)
+		t.Errorf("no password: %v, want it refused", err)
 	}
-	// An inactive or disabled admin is nobody to leave the shop to.
+	// An inactive admin does not count as another admin.
 	w.exec(`INSERT INTO auth.users (login, password_hash, role) VALUES ('sleeper', 'x', 'admin')`)
 	if _, err := w.command("", "admin", "revoke", adminLogin); !errors.Is(err, auth.ErrLastAdmin) {
-		t.Errorf("%v", err)
+		t.Errorf("revoking the last active admin: %v", err)
 	}
 }
 
@@ -87,20 +87,20 @@ func TestFirstAdmin(t *testing.T) {
 	if n := w.count(`auth.users WHERE role = 'admin' AND activated_at IS NOT NULL`); n != 1 {
 		t.Errorf("%d admins", n)
 	}
-	// The password of one who is there is not touched.
+	// An existing admin keeps their password.
 	r := w.start(func(c *Config) { c.AdminLogin, c.AdminPassword = "BOSS", config.Hide(otherPassword) })
 	r.admin()
 
 	r.register("anna")
 	for want, change := range map[string]func(*Config){
-		"plain user":      func(c *Config) { c.AdminLogin = "anna" },
-		"easy to guess":   func(c *Config) { c.AdminLogin, c.AdminPassword = "chief", config.Hide("password123") },
-		"characters":      func(c *Config) { c.AdminLogin = "?" },
-		"together":        func(c *Config) { c.AdminPassword = config.Secret{} },
-		"PUBLIC_URL":      func(c *Config) { c.PublicURL = "shop.example" },
-		"DATABASE_URL":    func(c *Config) { c.DatabaseURL = config.Secret{} },
-		"signing_keys":    func(c *Config) { c.SigningKeys = "/nowhere/signing_keys.json" },
-		"REFRESH_LIFETIM": func(c *Config) { c.RefreshLifetime = 1 },
+		"without that role": func(c *Config) { c.AdminLogin = "anna" },
+		"easy to guess":     func(c *Config) { c.AdminLogin, c.AdminPassword = "chief", config.Hide("password123") },
+		"characters":        func(c *Config) { c.AdminLogin = "?" },
+		"together":          func(c *Config) { c.AdminPassword = config.Secret{} },
+		"PUBLIC_URL":        func(c *Config) { c.PublicURL = "shop.example" },
+		"DATABASE_URL":      func(c *Config) { c.DatabaseURL = config.Secret{} },
+		"signing_keys":      func(c *Config) { c.SigningKeys = "/nowhere/signing_keys.json" },
+		"REFRESH_LIFETIM":   func(c *Config) { c.RefreshLifetime = 1 },
 	} {
 		cfg := w.config()
 		change(&cfg)

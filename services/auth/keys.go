@@ -8,10 +8,10 @@ import (
 	"lavka/services/auth/internal/keys"
 )
 
-const keysUsage = "use: auth keys new FILE, auth keys list FILE, auth keys promote FILE KID, auth keys remove FILE KID"
+const keysUsage = "usage: auth keys new FILE, auth keys list FILE, auth keys promote FILE KID, auth keys remove FILE KID"
 
-// runKeys changes the file of signing keys. Running replicas read it again
-// within seconds.
+// runKeys lists or changes the keys in a file of signing keys. Running replicas
+// reload the file within seconds.
 func runKeys(args []string, out io.Writer) error {
 	switch {
 	case len(args) == 2 && args[0] == "new":

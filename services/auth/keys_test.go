@@ -54,16 +54,16 @@ func TestKeysCommand(t *testing.T) {
 		}
 	}
 	if readFile(t, file) != before {
-		t.Error("a refused command has changed the file")
+		t.Error("a refused command changed the file")
 	}
 	must("remove", file, first)
 	if _, err := keysCommand(t, "remove", file, second); err == nil {
 		t.Error("the last key was removed")
 	}
 	if entries, err := os.ReadDir(filepath.Dir(file)); err != nil || len(entries) != 1 {
-		t.Errorf("left behind: %v %v", entries, err)
+		t.Errorf("files left behind: %v %v", entries, err)
 	}
-	// Whoever could read the file still can.
+	// The file keeps its permissions.
 	if err := os.Chmod(file, 0o640); err != nil {
 		t.Fatal(err)
 	}
@@ -104,12 +104,14 @@ func TestRotation(t *testing.T) {
 	})
 	r.do("GET", "/users/me", old, nil).want(t, 200, "")
 
-	// A broken file changes nothing, and does not stay.
+	// A broken file is ignored until it is repaired.
 	good := readFile(t, w.keys)
 	if err := os.WriteFile(w.keys, []byte(good[:len(good)/2]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Eventually(t, "the broken file is noticed", func() bool { return strings.Contains(r.log.String(), "can't be read; going on with the known ones") })
+	waittest.Eventually(t, "the broken file is noticed", func() bool {
+		return strings.Contains(r.log.String(), "can't read the signing keys; keeping the current ones")
+	})
 	r.do("GET", "/users/me", old, nil).want(t, 200, "")
 	if err := os.WriteFile(w.keys, []byte(good), 0o600); err != nil {
 		t.Fatal(err)
@@ -119,8 +121,8 @@ func TestRotation(t *testing.T) {
 	}
 	waittest.Eventually(t, "the old key is gone", func() bool { return !strings.Contains(jwks(), oldKey) })
 	r.do("GET", "/users/me", fresh, nil).want(t, 200, "")
-	// A replica that has not seen the old token refuses it at once; the one that
-	// has forgets within a minute.
+	// A replica that has not verified the old token before refuses it at once; one
+	// that has caches the result for up to a minute.
 	w.start().do("GET", "/users/me", old, nil).want(t, 401, "token_invalid")
 }
 

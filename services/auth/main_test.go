@@ -40,8 +40,8 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations)})
 }
 
-// world is a database, a NATS and a key file, on which replicas of the real
-// program run.
+// world is a database, a NATS server and a key file, for replicas of the real
+// program.
 type world struct {
 	t     *testing.T
 	db    pgtest.Database
@@ -100,7 +100,7 @@ type replica struct {
 	stop     func() error
 }
 
-// start runs serve and waits until it is ready.
+// start starts a replica and waits until it is ready.
 func (w *world) start(change ...func(*Config)) *replica {
 	w.t.Helper()
 	r := w.launch(change...)
@@ -147,7 +147,7 @@ func (r *replica) waitReady() {
 	})
 }
 
-// answer is what came back.
+// answer is a response.
 type answer struct {
 	status int
 	header http.Header
@@ -159,7 +159,7 @@ func (a answer) code() string { s, _ := a.body["code"].(string); return s }
 
 func (a answer) str(member string) string { s, _ := a.body[member].(string); return s }
 
-// do sends a request; a body that is no string is encoded as JSON.
+// do sends a request. It encodes a body that is not a string as JSON.
 func (r *replica) do(method, path, token string, body any) answer {
 	r.t.Helper()
 	a, err := r.try(method, path, token, body)
@@ -169,8 +169,7 @@ func (r *replica) do(method, path, token string, body any) answer {
 	return a
 }
 
-// patient is try by a client that does as it is told: it asks again after 503,
-// when Retry-After is over.
+// patient is try by a client that retries after 503, when Retry-After has passed.
 func (r *replica) patient(method, path, token string, body any) (answer, error) {
 	for {
 		a, err := r.try(method, path, token, body)
@@ -179,7 +178,7 @@ func (r *replica) patient(method, path, token string, body any) (answer, error) 
 		}
 		seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
 		if err != nil {
-			return a, fmt.Errorf("503 without a time to wait: %s: %w", a.text, err)
+			return a, fmt.Errorf("503 without Retry-After: %s: %w", a.text, err)
 		}
 		select {
 		case <-r.t.Context().Done():
@@ -225,7 +224,8 @@ func (r *replica) try(method, path, token string, body any) (answer, error) {
 	return a, err
 }
 
-// want fails unless the answer has that status and, for a problem, that code.
+// want fails the test unless the response has this status and, for a problem, this
+// code.
 func (a answer) want(t *testing.T, status int, code string) answer {
 	t.Helper()
 	if a.status != status || a.code() != code {
@@ -236,7 +236,7 @@ func (a answer) want(t *testing.T, status int, code string) answer {
 
 type object = map[string]any
 
-// register gives the path of the activation link and the id.
+// register registers a user and returns the path of the activation link and the id.
 func (r *replica) register(login string) (link string, id int64) {
 	r.t.Helper()
 	a := r.do("POST", "/auth/register", "", object{"login": login, "password": goodPassword}).want(r.t, 201, "")
@@ -247,7 +247,7 @@ func (r *replica) register(login string) (link string, id int64) {
 	return link, int64(a.body["user"].(object)["id"].(float64))
 }
 
-// user registers, activates and logs in.
+// user registers, activates and logs in a user.
 func (r *replica) user(login string) (access, refresh string, id int64) {
 	r.t.Helper()
 	link, id := r.register(login)

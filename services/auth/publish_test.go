@@ -12,7 +12,8 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// published waits until the stream says of a user what it should.
+// published waits until the last message about a user on the stream satisfies as,
+// and returns it.
 func (w *world) published(id int64, as func(wire.UserChanged) bool) (last wire.UserChanged) {
 	w.t.Helper()
 	waittest.Eventually(w.t, "published", func() bool {
@@ -76,17 +77,17 @@ func TestStreamLost(t *testing.T) {
 	isThere := func(wire.UserChanged) bool { return true }
 	w.published(id, func(u wire.UserChanged) bool { return u.Version == 2 })
 	w.published(other, isThere)
-	// Bert is old news, which only a republishing of everybody brings back.
+	// bert changed too long ago for anything but a republish of all users.
 	w.exec(`UPDATE auth.users SET changed_at = now() - interval '2 hours' WHERE id = $1`, other)
 
 	w.deleteStream()
 	w.published(id, isThere)
 	w.published(other, isThere)
 
-	// The same with the whole store, while a replica tries to publish.
+	// The same when NATS loses its whole store while a replica tries to publish.
 	w.nats.Stop()
 	r.do("PATCH", "/users/2", r.admin(), object{"enabled": false}).want(t, 200, "")
-	r.do("GET", "/users/me", access, nil).want(t, 200, "") // NATS is away: it goes on with what it knows
+	r.do("GET", "/users/me", access, nil).want(t, 200, "") // NATS is down: the replica keeps what it knows
 	w.nats.Wipe()
 	w.nats.Start()
 	w.published(id, func(u wire.UserChanged) bool { return u.Status == "disabled" && u.TokenVersion == 2 })
@@ -101,7 +102,7 @@ func TestStartWithoutNATS(t *testing.T) {
 	w := newWorld(t)
 	w.nats.Stop()
 	r := w.launch()
-	// It opens after its wait, and does what needs no token.
+	// It becomes ready after a wait, and serves routes that need no token.
 	r.waitReady()
 	access, refresh, id := r.user("anna")
 	a := r.do("GET", "/users/me", access, nil).want(t, 503, "starting")
@@ -114,7 +115,7 @@ func TestStartWithoutNATS(t *testing.T) {
 	waittest.Eventually(t, "tokens are checked", func() bool { return r.do("GET", "/users/me", access, nil).status == 200 })
 }
 
-// What one replica has changed and could not publish, another does.
+// A change that one replica could not publish is published by another.
 func TestAnotherReplicaPublishes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

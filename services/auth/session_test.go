@@ -51,7 +51,7 @@ func TestFromRegistrationToLogout(t *testing.T) {
 
 	for _, secret := range []string{goodPassword, access, refresh, strings.TrimPrefix(link, "/auth/activate/")} {
 		if strings.Contains(r.log.String(), secret) {
-			t.Errorf("the log holds the secret %q", secret)
+			t.Errorf("the log contains the secret %q", secret)
 		}
 	}
 }
@@ -78,7 +78,7 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s: %s", name, a.text)
 		}
 	}
-	// The answers to an unknown login and to a wrong password are the same text.
+	// The responses to an unknown login and to a wrong password are identical.
 	strip := func(a answer) string { return strings.ReplaceAll(a.text, a.str("trace_id"), "") }
 	unknown := r.do("POST", "/auth/login", "", object{"login": "bert", "password": "x"})
 	wrong := r.do("POST", "/auth/login", "", object{"login": "anna", "password": "x"})
@@ -106,7 +106,7 @@ func TestFailedLoginsAreThrottled(t *testing.T) {
 	r.do("POST", "/auth/activation", "", object{"login": "anna", "password": goodPassword}).want(t, 429, "too_many_attempts")
 	r.do("POST", "/auth/password", access, object{"old_password": goodPassword, "new_password": otherPassword}).want(t, 429, "too_many_attempts")
 
-	// The owner comes from elsewhere, by way of the trusted proxy.
+	// The owner logs in from another address, through the trusted proxy.
 	req, err := http.NewRequestWithContext(t.Context(), "POST", r.url+"/auth/login", strings.NewReader(`{"login":"anna","password":"`+goodPassword+`"}`))
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func TestFailedLoginsAreThrottled(t *testing.T) {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != 200 {
-		t.Errorf("the owner elsewhere: %s", resp.Status)
+		t.Errorf("the owner from another address: %s", resp.Status)
 	}
 }
 
@@ -154,27 +154,27 @@ func TestRefreshGraceAndReuse(t *testing.T) {
 	refresh := func(token string) answer { return r.do("POST", "/auth/refresh", "", object{"refresh_token": token}) }
 
 	second := refresh(first).want(t, 200, "").str("refresh_token")
-	again := refresh(first).want(t, 200, "").str("refresh_token") // the answer was lost
+	again := refresh(first).want(t, 200, "").str("refresh_token") // the response was lost
 	if second == again || second == first {
-		t.Error("a token was given twice")
+		t.Error("a token was issued twice")
 	}
 	second = refresh(second).want(t, 200, "").str("refresh_token")
 	refresh(again).want(t, 200, "")
 
-	// Later, whoever comes with the first one has stolen it, or lost it to a
-	// thief: all that came from it ends.
+	// Used again later, the first token must have been stolen: its whole session
+	// ends.
 	w.exec(`UPDATE auth.refresh_tokens SET spent_at = spent_at - interval '11 seconds' WHERE spent_at IS NOT NULL`)
 	refresh(first).want(t, 401, "refresh_token_invalid")
 	refresh(second).want(t, 401, "refresh_token_invalid")
 	refresh(again).want(t, 401, "refresh_token_invalid")
 
-	// Another session of the same user goes on.
+	// Another session of the same user continues.
 	_, other := r.login("anna", goodPassword)
 	other = refresh(other).want(t, 200, "").str("refresh_token")
 	w.exec(`UPDATE auth.refresh_tokens SET expires_at = now() WHERE spent_at IS NULL`)
 	refresh(other).want(t, 401, "refresh_token_invalid")
 
-	// A session that is refreshed and refreshed ends all the same.
+	// A session ends after 90 days however often it is refreshed.
 	_, long := r.login("anna", goodPassword)
 	w.exec(`UPDATE auth.sessions SET created_at = created_at - interval '90 days' + interval '1 minute'`)
 	long = refresh(long).want(t, 200, "").str("refresh_token")
@@ -186,7 +186,7 @@ func TestRefreshGraceAndReuse(t *testing.T) {
 	}
 	r.do("POST", "/auth/refresh", "", object{}).want(t, 422, "validation_failed")
 	if n := w.count(`auth.refresh_tokens WHERE encode(token_hash, 'escape') LIKE '%' || $1 || '%'`, first); n != 0 {
-		t.Error("a token is stored as it is")
+		t.Error("a token is stored in plain text")
 	}
 }
 
@@ -214,7 +214,7 @@ func TestRefreshManyAtOnce(t *testing.T) {
 		token = next[0]
 	}
 	if n := w.count(`auth.sessions WHERE ended_at IS NOT NULL`); n != 0 {
-		t.Errorf("%d sessions have ended", n)
+		t.Errorf("%d sessions have ended, want 0", n)
 	}
 }
 

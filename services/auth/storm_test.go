@@ -12,9 +12,8 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// storm sends a request over many connections, again and again, until it is
-// stopped. It never waits, as an attacker doesn't. Stopping gives the statuses
-// that were answered.
+// storm repeats a request over many connections until it is stopped. Like an
+// attacker, it never waits. stop returns the number of responses by status.
 func (r *replica) storm(connections int, path string, body func(n int64) string) (stop func() map[int]int) {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(r.t.Context())
@@ -34,7 +33,7 @@ func (r *replica) storm(connections int, path string, body func(n int64) string)
 				req.Header.Set("Content-Type", "application/json")
 				resp, err := client.Do(req)
 				if err != nil {
-					continue // it was stopped
+					continue // stopped
 				}
 				resp.Body.Close()
 				mu.Lock()
@@ -51,7 +50,7 @@ func (r *replica) storm(connections int, path string, body func(n int64) string)
 	}
 }
 
-// Whoever floods what needs no account must not keep those out who have one.
+// A flood of requests that need no account must not keep users from logging in.
 func TestLoginsDuringAStorm(t *testing.T) {
 	t.Parallel()
 	for path, body := range map[string]func(n int64) string{
@@ -66,15 +65,15 @@ func TestLoginsDuringAStorm(t *testing.T) {
 			r.register("bert")
 			stop := r.storm(80, path, body)
 			before := w.count(`auth.activations`)
-			waittest.Eventually(t, "the storm is there", func() bool { return !strings.Contains(r.metrics(), "\nauth_hash_queue 0\n") })
+			waittest.Eventually(t, "the storm has begun", func() bool { return !strings.Contains(r.metrics(), "\nauth_hash_queue 0\n") })
 			for range 12 {
 				if a := r.do("POST", "/auth/login", "", object{"login": "anna", "password": goodPassword}); a.status != 200 {
 					t.Errorf("login: %s", a.text)
 				}
 			}
-			waittest.Eventually(t, "newcomers are served too", func() bool { return w.count(`auth.activations`) > before })
+			waittest.Eventually(t, "newcomers are served as well", func() bool { return w.count(`auth.activations`) > before })
 			if got := stop(); got[503]+got[429] == 0 {
-				t.Errorf("that was no storm: %v", got)
+				t.Errorf("no request was refused, so there was no storm: %v", got)
 			}
 		})
 	}

@@ -50,7 +50,7 @@ func TestRegister(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d %q: %s", name, a.status, a.code(), c.status, c.code, a.text)
 		}
 		if c.field != "" && !strings.Contains(a.text, `"field":"`+c.field+`"`) {
-			t.Errorf("%s: no word of %s: %s", name, c.field, a.text)
+			t.Errorf("%s: no error for %s: %s", name, c.field, a.text)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func TestActivation(t *testing.T) {
 		a.want(t, 404, "activation_not_found")
 	}
 
-	// A link that has expired, and its replacement.
+	// An expired link and its replacement.
 	link, id := r.register("anna")
 	w.exec(`UPDATE auth.activations SET expires_at = now() WHERE user_id = $1`, id)
 	r.do("GET", link, "", nil).want(t, 410, "activation_expired")
@@ -115,10 +115,10 @@ func TestActivation(t *testing.T) {
 	r.do("GET", second, "", nil).want(t, 200, "")
 	r.do("POST", "/auth/activation", "", object{"login": "anna", "password": goodPassword}).want(t, 409, "already_active")
 	if n := w.count(`auth.users WHERE id = $1 AND version = 2`, id); n != 1 {
-		t.Error("following a link again has changed the user")
+		t.Error("following a link again changed the user")
 	}
 
-	// The link of a disabled user, before and after it was followed.
+	// The link of a disabled user, after and before it was followed.
 	r.do("PATCH", path(id), admin, object{"enabled": false}).want(t, 200, "")
 	r.do("GET", second, "", nil).want(t, 403, "user_disabled")
 	link, id = r.register("bert")
@@ -126,12 +126,12 @@ func TestActivation(t *testing.T) {
 	r.do("GET", link, "", nil).want(t, 403, "user_disabled")
 	r.do("POST", "/auth/activation", "", object{"login": "bert", "password": goodPassword}).want(t, 403, "user_disabled")
 	if u := r.do("PATCH", path(id), admin, object{"enabled": true}).want(t, 200, ""); u.str("status") != "inactive" {
-		t.Errorf("enabling has activated: %s", u.text)
+		t.Errorf("enabling activated the user: %s", u.text)
 	}
 	r.do("HEAD", link, "", nil).want(t, 200, "")
 	r.login("bert", goodPassword)
 
-	// Followed many times at once, it activates once.
+	// A link that is followed many times at once activates once.
 	link, id = r.register("carl")
 	var all sync.WaitGroup
 	for range 10 {
@@ -143,7 +143,7 @@ func TestActivation(t *testing.T) {
 	}
 	all.Wait()
 	if n := w.count(`auth.users WHERE id = $1 AND version = 2`, id); n != 1 {
-		t.Error("it was activated more than once")
+		t.Error("the user was activated more than once")
 	}
 }
 
@@ -168,7 +168,7 @@ func TestDisableAndEnable(t *testing.T) {
 	}
 	published := w.published(id, func(u wire.UserChanged) bool { return u.Status == "disabled" })
 	if published.Version != version+1 || published.TokenVersion != 2 {
-		t.Errorf("published %+v; a patch that changed nothing was not to make a version", published)
+		t.Errorf("published %+v; a patch that changes nothing must not create a version", published)
 	}
 	first.do("POST", "/auth/refresh", "", object{"refresh_token": refresh}).want(t, 401, "refresh_token_invalid")
 	first.do("POST", "/auth/login", "", object{"login": "anna", "password": goodPassword}).want(t, 403, "user_disabled")
@@ -203,8 +203,7 @@ func TestDisableAndEnable(t *testing.T) {
 	}
 }
 
-// Not yet revoked, but no admin any more: what a token says is not enough to
-// disable others.
+// A token that is not revoked yet does not allow a former admin to disable others.
 func TestDisabledAdminDisablesNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -224,7 +223,7 @@ func TestListUsers(t *testing.T) {
 		SELECT 'user' || i, 'x', 'user', CASE WHEN i % 2 = 0 THEN now() END, CASE WHEN i % 5 = 0 THEN now() END FROM generate_series(1, 25) i`)
 	w.exec(`INSERT INTO auth.users (login, password_hash, role) VALUES ('Under_Score', 'x', 'user'), ('underXscore', 'x', 'user')`)
 
-	// Walked in small pages, while users are added.
+	// Read in small pages while users are added.
 	var seen []float64
 	for cursor, n := "", 0; ; n++ {
 		a := r.do("GET", "/users?limit=4&cursor="+cursor, admin, nil).want(t, 200, "")
@@ -238,7 +237,7 @@ func TestListUsers(t *testing.T) {
 	}
 	for i, id := range seen {
 		if id != float64(28-i) {
-			t.Fatalf("not newest first, each once: %v", seen)
+			t.Fatalf("not each user once, newest first: %v", seen)
 		}
 	}
 	if len(seen) != 28 {

@@ -100,7 +100,7 @@ func (b *bench) filled(ctx context.Context) error {
 			return err
 		}
 		for i, s := range samples {
-			b.add(fmt.Sprintf("%s with %s transactions there / before", works[i].name, millions(b.past.payments+b.past.purchases)), "≥ 0.9", "", s.rate()/median(before[i]), figures(s))
+			b.add(fmt.Sprintf("%s with %s transactions stored / before", works[i].name, millions(b.past.payments+b.past.purchases)), "≥ 0.9", "", s.rate()/median(before[i]), figures(s))
 		}
 	}
 	return nil

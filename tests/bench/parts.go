@@ -87,7 +87,7 @@ func (b *bench) purchases(ctx context.Context) error {
 	b.add("purchases, one bill / pgbench, one row", "≥ 4", "", hot.rate()/hotFloor, figures(hot))
 	b.add("purchases, one bill / all bills", "≥ 0.9", "", hot.rate()/uniform.rate(), "")
 	b.add("purchases with an Idempotency-Key / without", "reported", "", keyed.rate()/uniform.rate(), figures(keyed))
-	b.add("memory of a service at full load, the most", "≤ 200 MiB", " MiB", slices.Max(slices.Collect(maps.Values(uniform.memory))), memories(uniform.memory))
+	b.add("memory of a service at full load, maximum", "≤ 200 MiB", " MiB", slices.Max(slices.Collect(maps.Values(uniform.memory))), memories(uniform.memory))
 	b.add("purchases through the gateway / direct", "reported", "", through.rate()/uniform.rate(), figures(through))
 	return nil
 }
@@ -119,9 +119,9 @@ func (b *bench) idle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.add("pgbench at half of its maximum, p99 / one client", "", "", floorHalf.Seconds()/floor.Seconds(), fmt.Sprintf("%.0f/s, p99 %s, one client %s", floorMost/2, ms(floorHalf), ms(floor)))
+	b.add("pgbench at half its maximum rate, p99 / one client", "", "", floorHalf.Seconds()/floor.Seconds(), fmt.Sprintf("%.0f/s, p99 %s, one client %s", floorMost/2, ms(floorHalf), ms(floor)))
 	b.add("one purchase at a time, p50 / pgbench, one client", "≤ 6", "", one.percentile(50).Seconds()/floor.Seconds(), figures(one))
-	b.add("half of the maximum, open loop, p99 / idle p50", "≤ 10", "", half.percentile(99).Seconds()/one.percentile(50).Seconds(), figures(half))
+	b.add("half the maximum rate, open loop, p99 / idle p50", "≤ 10", "", half.percentile(99).Seconds()/one.percentile(50).Seconds(), figures(half))
 	return nil
 }
 
@@ -169,7 +169,7 @@ func (b *bench) steady(ctx context.Context) error {
 		last = s.memory
 	}
 	for _, service := range stack.Services() {
-		b.add(fmt.Sprintf("memory of %s after %v of half of the maximum / after %v", service, time.Duration(b.steadyFor)*b.span, time.Duration(settled)*b.span), "≤ 1.1", "", last[service]/first[service],
+		b.add(fmt.Sprintf("memory of %s after %v of half the maximum rate / after %v", service, time.Duration(b.steadyFor)*b.span, time.Duration(settled)*b.span), "≤ 1.1", "", last[service]/first[service],
 			fmt.Sprintf("%.0f MiB, %.0f MiB", first[service], last[service]))
 	}
 	return nil
@@ -195,10 +195,10 @@ func (b *bench) overload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.add("twice the maximum: done / the maximum", "≥ 0.9", "", twice.rate()/most.rate(), fmt.Sprintf("%s; refused after p50 %s, p99 %s; not asked for want of a connection %d", figures(twice), ms(percentile(twice.others, 50)), ms(percentile(twice.others, 99)), twice.unasked))
-	b.add("twice the maximum: p99 of what was done", "≤ 3 s", " s", twice.percentile(99).Seconds(), "")
-	b.add("twice the maximum, over 4,000 connections: memory of catalog", "≤ 200 MiB", " MiB", twice.memory[stack.Catalog], "")
-	b.add("five seconds after it / before", "≥ 0.9", "", after.rate()/most.rate(), figures(after))
+	b.add("twice the maximum rate: completed / the maximum", "≥ 0.9", "", twice.rate()/most.rate(), fmt.Sprintf("%s; refusals: p50 %s, p99 %s; not sent for lack of a connection %d", figures(twice), ms(percentile(twice.others, 50)), ms(percentile(twice.others, 99)), twice.unasked))
+	b.add("twice the maximum rate: p99 of completed purchases", "≤ 3 s", " s", twice.percentile(99).Seconds(), "")
+	b.add("twice the maximum rate, over 4,000 connections: memory of catalog", "≤ 200 MiB", " MiB", twice.memory[stack.Catalog], "")
+	b.add("five seconds after twice the maximum rate / before", "≥ 0.9", "", after.rate()/most.rate(), figures(after))
 	return nil
 }
 
@@ -263,7 +263,7 @@ func (b *bench) storm(ctx context.Context) error {
 		return fmt.Errorf("logins: %w", err)
 	}
 	b.add("purchases during a storm of logins / before", "≥ 0.5", "", during.rate()/calm.rate(),
-		fmt.Sprintf("%s; logins done %.0f/s, refused %d, of these p99 after %s", figures(during), l.rate(), len(l.others), ms(percentile(l.others, 99))))
+		fmt.Sprintf("%s; logins %.0f/s, %d refused, refusals: p99 %s", figures(during), l.rate(), len(l.others), ms(percentile(l.others, 99))))
 	return nil
 }
 

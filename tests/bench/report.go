@@ -14,7 +14,7 @@ import (
 // table is Markdown.
 func (b *bench) table() string {
 	var t strings.Builder
-	t.WriteString("| work | target | | median | least – most | the last round |\n|---|---|---|---|---|---|\n")
+	t.WriteString("| work | target | | median | min – max | last round |\n|---|---|---|---|---|---|\n")
 	for _, r := range b.rows {
 		least, most := r.values[0], r.values[0]
 		for _, v := range r.values {
@@ -54,20 +54,20 @@ func (b *bench) write(dir, adds string) error {
 	}
 	text := fmt.Sprintf(`# Benchmarks
 
-Written by %[1]smake bench%[1]s. Everything was measured in one run on one machine, the generator beside the shop; floors and shop took turns, %[2]d rounds. Only ratios count: they are what another machine may have in common with this one. Why targets are not met, and what each would take: [performance.md](performance.md#what-is-not-met).
+Written by %[1]smake bench%[1]s. Everything was measured in one run on one machine, with the load generator beside the shop; the baselines and the shop ran alternately, %[2]d rounds. Compare only ratios: absolute figures depend on the machine. Why targets are not met, and what each would take: [performance.md](performance.md#what-is-not-met).
 
-%[3]d processors, %[4]s, %[5]s; %[6]d users, %[7]d bills, %[8]d products; fsync on, the services' default sampler. Afterwards %[1]sbilling verify%[1]s said: %[9]s.
+%[3]d processors, %[4]s, %[5]s; %[6]d users, %[7]d bills, %[8]d products; fsync on, the services' default sampler. Afterwards %[1]sbilling verify%[1]s reported: %[9]s.
 
 %[10]s
-## More and more clients
+## Rate and latency by number of clients
 
-Purchases over all bills, each client asking as soon as it is answered.
+Purchases over all bills; each client sends its next request as soon as it has a response.
 
 ![rate and p99 against the number of clients](benchmarks.svg)
 
 ## Memory
 
-| service | idle for ten seconds | the most under any load |
+| service | idle for ten seconds | maximum under any load |
 |---|---|---|
 %[11]s`, "`", b.rounds, processors, runtime.Version(), strings.TrimSpace(string(postgres)), len(b.users), len(b.bills), len(b.products), adds, b.table(), b.memories())
 	return os.WriteFile(filepath.Join(dir, "benchmarks.md"), []byte(text), 0o644)

@@ -1,12 +1,12 @@
-// Compose runs the shop of docker-compose.yml in containers of its own, beside one that may be running, and shows that it does what an operator counts on:
+// Compose runs the shop of docker-compose.yml in its own containers, beside any that is already running, and checks what operators rely on:
 //
 //	go run ./compose [-keep]
 //
-// It comes up with one command; the whole story of `lavka demo` can be told; the gateway knows the paths of the contracts and no other; no container may do more
-// than it must; every replica is replaced under load with no failed request, no lost and no doubled purchase; processes are killed under load, Postgres and NATS
-// among them, and nothing is lost; all passwords are changed, and nobody notices; and after down and up again all is as it was.
+// It starts with one command; `lavka demo` succeeds; the gateway routes the paths of the contracts and no others; no container has more privileges than it needs;
+// every replica is replaced under load with no failed request and no lost or duplicate purchase; all passwords are changed under load, and users do not notice;
+// processes are killed under load, Postgres and NATS among them, and nothing is lost; and after down and up all data is unchanged.
 //
-// Without a Docker engine it says so, and nothing is shown.
+// Without a Docker engine it prints a notice and checks nothing.
 package main
 
 import (
@@ -23,14 +23,14 @@ import (
 )
 
 func main() {
-	root := flag.String("root", "..", "the repository")
+	root := flag.String("root", "..", "path of the repository")
 	keep := flag.Bool("keep", false, "leave the shop running")
-	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "decides what is asked under load")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "determines the requests sent under load")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if out, err := exec.CommandContext(ctx, "docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
-		fmt.Print(banner("NOTHING WAS RUN IN CONTAINERS: there is no Docker engine here", strings.TrimSpace(string(out)), "tests/e2e replaces replicas as processes"))
+		fmt.Print(banner("NOTHING WAS RUN IN CONTAINERS: no Docker engine was found", strings.TrimSpace(string(out)), "tests/e2e tests the replacement of replicas as processes"))
 		return
 	}
 	if err := run(ctx, *root, *seed, *keep); err != nil {
@@ -49,7 +49,7 @@ func run(ctx context.Context, root string, seed uint64, keep bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := p.remove(ctx); err != nil { // what an earlier run has left
+	if err := p.remove(ctx); err != nil { // left over from an earlier run
 		return err
 	}
 	if !keep {
@@ -66,14 +66,14 @@ func run(ctx context.Context, root string, seed uint64, keep bool) (err error) {
 		do    func(context.Context) error
 	}{
 		{"docker compose up --build --wait", p.up},
-		{"what containers may do, and what they know", p.confined},
+		{"container privileges and secrets", p.confined},
 		{"images", p.images},
-		{"the story (lavka demo)", p.demo},
+		{"lavka demo", p.demo},
 		{"paths", p.paths},
 		{"every replica is replaced under load", t.replaced},
 		{"passwords are changed under load", t.rotated},
 		{"processes are killed under load", t.killed},
-		{"docker compose down, and up again", t.downAndUp},
+		{"docker compose down and up", t.downAndUp},
 	} {
 		began := time.Now()
 		fmt.Printf("--- %s\n", part.title)

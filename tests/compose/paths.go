@@ -19,14 +19,14 @@ import (
 
 var parameter = regexp.MustCompile(`\{[^}]*\}`)
 
-// nobodys are paths that no service is asked for: unknown ones, those of internal ports, and those that two programs could read in two ways.
-var nobodys = []string{
+// unrouted are paths that the gateway routes to no service: unknown ones, those of internal ports, and those that two programs could parse differently.
+var unrouted = []string{
 	"/", "/nope", "/auth", "/productsx", "/metrics", "/readyz", "/livez", "/catalog/metrics", "/transactions/1", "/payment/webhook/", "/payment",
 	"//users", "/users//1", "/auth/../users", "/auth/./login", "/auth/..", "/auth/%2e%2e/metrics", "/auth/%2E%2E/metrics", "/auth%2Flogin", "/auth/..%2fmetrics",
 	"/auth/..%5cmetrics", `/auth/..\metrics`, "/users/;/../../metrics", "/.well-known/../metrics",
 }
 
-// paths asks for every operation of the contracts, and for what nobody has.
+// paths requests every operation of the contracts, and every unrouted path.
 func (p *project) paths(ctx context.Context) error {
 	var errs []error
 	asked := 0
@@ -45,34 +45,34 @@ func (p *project) paths(ctx context.Context) error {
 			asked++
 			status, problem, err := p.ask(ctx, o[0]+" "+o[1], "")
 			if err == nil && (problem.Code == "not_found" || problem.Code == "method_not_allowed" || status >= 500) {
-				err = fmt.Errorf("%s %s, which services/%s/api/openapi.yaml has, is answered %d %s: see deploy/gateway/Caddyfile", o[0], o[1], service, status, problem.Code)
+				err = fmt.Errorf("%s %s is in services/%s/api/openapi.yaml, but the answer is %d %s: see deploy/gateway/Caddyfile", o[0], o[1], service, status, problem.Code)
 			}
 			errs = append(errs, err)
 		}
 	}
-	for _, path := range nobodys {
+	for _, path := range unrouted {
 		status, problem, err := p.ask(ctx, "GET "+path, "")
 		if err == nil && (status != http.StatusNotFound || problem.Code != "not_found" || problem.Status != status || len(problem.TraceID) != 32) {
-			err = fmt.Errorf("GET %s, which nobody has, is answered %d %+v: see @crooked in deploy/gateway/Caddyfile", path, status, problem)
+			err = fmt.Errorf("GET %s must not be routed, but the answer is %d %+v: see @crooked in deploy/gateway/Caddyfile", path, status, problem)
 		}
 		errs = append(errs, err)
 	}
 	status, problem, err := p.ask(ctx, "POST /auth/login", strings.Repeat("x", 100<<10))
 	if err == nil && (status != http.StatusRequestEntityTooLarge || problem.Code != "body_too_large") {
-		err = fmt.Errorf("a body of 100 KiB is answered %d %+v", status, problem)
+		err = fmt.Errorf("the answer to a body of 100 KiB is %d %+v, want 413 body_too_large", status, problem)
 	}
-	fmt.Printf("%d operations of the contracts reach their services, %d paths nobody\n", asked, len(nobodys))
+	fmt.Printf("%d operations of the contracts reach their services; %d other paths reach none\n", asked, len(unrouted))
 	return errors.Join(append(errs, err)...)
 }
 
-// problem is the part of a refusal that is looked at.
+// problem is the part of a problem document that is checked.
 type problem struct {
 	Code    string `json:"code"`
 	Status  int    `json:"status"`
 	TraceID string `json:"trace_id"`
 }
 
-// ask sends a request line as it is, as no well-behaved client would.
+// ask sends a request line unchanged, even one that no well-behaved client would send.
 func (p *project) ask(ctx context.Context, line, body string) (status int, pr problem, err error) {
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *project) ask(ctx context.Context, line, body string) (status int, pr pr
 			return 0, pr, fmt.Errorf("%s: the problem has no X-Content-Type-Options: nosniff: see handle_errors in deploy/gateway/Caddyfile", line)
 		}
 		if err := json.Unmarshal(text, &pr); err != nil {
-			return 0, pr, fmt.Errorf("%s: the problem is no JSON: %w: %s", line, err, text)
+			return 0, pr, fmt.Errorf("%s: the problem is not JSON: %w: %s", line, err, text)
 		}
 	}
 	return resp.StatusCode, pr, nil

@@ -25,10 +25,10 @@ type project struct {
 	url  string // of the gateway
 }
 
-// services are those that have replicas: all of them.
+// services lists the services that run as replicas: all of them.
 var services = postgres.Services()
 
-// maxImage is what an image may have, in bytes.
+// maxImage is the size limit of an image, in bytes.
 const maxImage = 30 << 20
 
 func newProject(root string) (*project, error) {
@@ -52,7 +52,7 @@ func (p *project) command(ctx context.Context, name string, args ...string) *exe
 	return cmd
 }
 
-// show runs a command for its output to be read.
+// show runs a command and prints its output.
 func (p *project) show(ctx context.Context, name string, args ...string) error {
 	fmt.Println("$", name, strings.Join(args, " "))
 	cmd := p.command(ctx, name, args...)
@@ -63,7 +63,7 @@ func (p *project) show(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// read runs a command for its output to be used.
+// read runs a command and returns its output, without surrounding white space.
 func (p *project) read(ctx context.Context, name string, args ...string) (string, error) {
 	var out, complaint bytes.Buffer
 	cmd := p.command(ctx, name, args...)
@@ -95,18 +95,18 @@ func (p *project) showLogs() {
 func (p *project) container(ctx context.Context, service string) (string, error) {
 	id, err := p.read(ctx, compose, "ps", "-q", service)
 	if err == nil && (id == "" || strings.Contains(id, "\n")) {
-		err = fmt.Errorf("%s has not one container: %q", service, id)
+		err = fmt.Errorf("%s must have exactly one container, but has %q", service, id)
 	}
 	return id, err
 }
 
-// secret is what is in a file of secrets/.
+// secret returns the contents of a file in secrets/, without surrounding white space.
 func (p *project) secret(name string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(p.root, "secrets", name))
 	return strings.TrimSpace(string(text)), err
 }
 
-// adminURL is the database administrator's way in. Postgres is published nowhere; this machine reaches containers by their addresses.
+// adminURL returns the connection URL of the database's superuser. Postgres has no published port; this machine reaches containers by their addresses.
 func (p *project) adminURL(ctx context.Context) (string, error) {
 	password, err := p.secret("postgres-password")
 	if err != nil {
@@ -116,11 +116,11 @@ func (p *project) adminURL(ctx context.Context) (string, error) {
 	return p.inside(ctx, u.String())
 }
 
-// inside gives a URL of Postgres the address that its container has now.
+// inside replaces the host in a URL of Postgres by the current address of its container.
 func (p *project) inside(ctx context.Context, rawURL string) (string, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return "", errors.New("a URL in secrets/ can't be read") // err would show the password
+		return "", errors.New("a URL in secrets/ is not valid") // err would show the password
 	}
 	id, err := p.container(ctx, "postgres")
 	if err != nil {
@@ -150,7 +150,7 @@ func (p *project) demo(ctx context.Context) error {
 	return nil
 }
 
-// images shows how large the services' images are, with what they stand on.
+// images prints the sizes and labels of the services' images, and returns an error if one reaches maxImage.
 func (p *project) images(ctx context.Context) error {
 	var errs []error
 	for _, service := range services {
@@ -162,14 +162,14 @@ func (p *project) images(ctx context.Context) error {
 		bytes, err := strconv.Atoi(size)
 		fmt.Printf("lavka-%s: %.1f MiB %s\n", service, float64(bytes)/(1<<20), labels)
 		if err == nil && bytes >= maxImage {
-			err = fmt.Errorf("the image of %s has %d bytes, and may have %d", service, bytes, maxImage)
+			err = fmt.Errorf("the image of %s has %d bytes, but must have fewer than %d", service, bytes, maxImage)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// inspected is the part of docker inspect that is looked at.
+// inspected is the part of docker inspect that is checked.
 type inspected struct {
 	Name       string
 	HostConfig struct {
@@ -186,7 +186,7 @@ type inspected struct {
 	}
 }
 
-// confined holds every container against what docker-compose.yml promises of all, and looks for secrets where everybody can read.
+// confined checks that every container has the restrictions that docker-compose.yml promises, and that docker inspect and docker history show no secrets.
 func (p *project) confined(ctx context.Context) error {
 	ids, err := p.read(ctx, compose, "ps", "-a", "-q")
 	if err != nil {
@@ -207,7 +207,7 @@ func (p *project) confined(ctx context.Context) error {
 	for _, c := range all {
 		service, h := c.Config.Labels["com.docker.compose.service"], c.HostConfig
 		if !h.ReadonlyRootfs || h.Privileged || h.Memory <= 0 || h.PidsLimit <= 0 || !slices.Contains(h.CapDrop, "ALL") || !slices.Contains(h.SecurityOpt, "no-new-privileges:true") {
-			wrong(c, "may do too much: give it the settings of x-hardened, and a mem_limit: %+v", h)
+			wrong(c, "has too many privileges: give it the settings of x-hardened, and a mem_limit: %+v", h)
 		}
 		if len(h.CapAdd) > 0 && service != "gateway" {
 			wrong(c, "has the capabilities %v: only the gateway needs one", h.CapAdd)
@@ -218,12 +218,12 @@ func (p *project) confined(ctx context.Context) error {
 		for port, bindings := range h.PortBindings {
 			for _, b := range bindings {
 				if service != "gateway" || b.HostIP != "127.0.0.1" {
-					wrong(c, "port %s can be reached at %q: only the gateway's may, and from this machine", port, b.HostIP)
+					wrong(c, "port %s is published on %q: only the gateway may publish a port, and only on 127.0.0.1", port, b.HostIP)
 				}
 			}
 		}
 		if h.RestartPolicy.Name == "" || h.RestartPolicy.Name == "no" {
-			wrong(c, "is not started again")
+			wrong(c, "has no restart policy")
 		}
 	}
 	for _, service := range services {
@@ -242,14 +242,14 @@ func (p *project) confined(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("docker inspect or docker history shows a secret that begins with %.3s", word))
 		}
 	}
-	fmt.Printf("%d containers, %d secrets looked for\n", len(all), len(words))
+	fmt.Printf("checked %d containers, searched for %d secrets\n", len(all), len(words))
 	if len(all) < 13 || len(words) < 15 {
-		errs = append(errs, errors.New("that is too few: something is not read"))
+		errs = append(errs, errors.New("too few containers or secrets were found: some were not read"))
 	}
 	return errors.Join(errs...)
 }
 
-// secretWords are the passwords and keys in secrets/.
+// secretWords returns the passwords and keys in secrets/.
 func (p *project) secretWords() ([]string, error) {
 	var words []string
 	err := filepath.WalkDir(filepath.Join(p.root, "secrets"), func(path string, d os.DirEntry, err error) error {

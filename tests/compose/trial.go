@@ -22,10 +22,10 @@ import (
 	"lavka/tests/faults/load"
 )
 
-// The time that all is given to come to rest, and a container to be well again.
+// patience is how long the shop may take to settle everything, and a container to be healthy again.
 const patience = 2 * time.Minute
 
-// trial puts the shop under load and judges what came of it.
+// trial puts the shop under load and checks the results.
 type trial struct {
 	*project
 	seed     uint64
@@ -33,10 +33,10 @@ type trial struct {
 	accounts *load.Accounts
 	target   load.Target
 	serial   int64
-	unloaded time.Duration // when the load ended last
+	unloaded time.Duration // when the last load ended
 }
 
-// prepare registers people. Everything goes through the gateway.
+// prepare registers users. All requests go through the gateway.
 func (t *trial) prepare(ctx context.Context) error {
 	key, err := t.secret("payment-keys")
 	if err != nil {
@@ -52,7 +52,7 @@ func (t *trial) prepare(ctx context.Context) error {
 	return err
 }
 
-// under does something while people use the shop, waits until all has come to rest, and judges. It gives the calls of that time.
+// under calls do while the shop is under load, waits until everything is settled, and checks the results. It returns the calls of that time.
 func (t *trial) under(ctx context.Context, o check.Options, do func(context.Context) error) (calls history.History, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
@@ -97,7 +97,7 @@ func (t *trial) under(ctx context.Context, o check.Options, do func(context.Cont
 	for _, v := range check.Check(t.rec.History().Within(from, to), b, o) {
 		wrong = append(wrong, errors.New(v.String()))
 	}
-	fmt.Printf("%d purchases and %d payments in the books of this part\n", len(b.Purchases), count(b.Transactions, func(t history.Transaction) bool { return t.PaymentID != nil }))
+	fmt.Printf("%d purchases and %d payments were booked in this part\n", len(b.Purchases), count(b.Transactions, func(t history.Transaction) bool { return t.PaymentID != nil }))
 	return calls, errors.Join(append(wrong, t.complaints(ctx), t.verify(ctx))...)
 }
 
@@ -121,14 +121,15 @@ func (t *trial) replaced(ctx context.Context) error {
 	}
 	for name, id := range before {
 		if after[name] == "" || after[name] == id {
-			return fmt.Errorf("%s was %.12s and is %.12s: it was not replaced", name, id, after[name])
+			return fmt.Errorf("%s was container %.12s and is %.12s: it was not replaced", name, id, after[name])
 		}
 	}
 	fmt.Printf("%d replicas replaced\n", len(before))
 	return nil
 }
 
-// rotated gives every role of Postgres and every user of NATS a new password, as docs/operations.md has it. Without NATS a disabled user may stay in for longer.
+// rotated gives every role of Postgres and every user of NATS a new password, as docs/operations.md describes. While NATS restarts, a disabled user's token may
+// stay valid for longer than usual.
 func (t *trial) rotated(ctx context.Context) error {
 	before, err := t.secret("catalog-database-url")
 	if err != nil {
@@ -145,7 +146,7 @@ func (t *trial) rotated(ctx context.Context) error {
 			{compose, "run", "--rm", "-T", "roles"},
 			{compose, "up", "-d", "--no-deps", "--force-recreate", "--wait", "nats"},
 			{"deploy/compose/replace"},
-			{compose, "run", "--rm", "-T", "roles"}, // what nobody uses any more is dropped
+			{compose, "run", "--rm", "-T", "roles"}, // drops the old passwords, which are no longer used
 		} {
 			if err := t.show(ctx, command[0], command[1:]...); err != nil {
 				return err
@@ -161,12 +162,12 @@ func (t *trial) rotated(ctx context.Context) error {
 		return err
 	}
 	if conn, err := pgx.Connect(ctx, old); err == nil {
-		return errors.Join(errors.New("the old password still lets catalog in"), conn.Close(ctx))
+		return errors.Join(errors.New("catalog's old password is still accepted"), conn.Close(ctx))
 	}
 	return nil
 }
 
-// unnoticed does something under load, of which nobody may notice anything: no request is without an answer, and none is answered with a 5xx.
+// unnoticed calls do under load and checks that users do not notice: every request is answered, and none with a 5xx.
 func (t *trial) unnoticed(ctx context.Context, o check.Options, do func(context.Context) error) error {
 	began := t.rec.Now()
 	h, err := t.under(ctx, o, do)
@@ -175,7 +176,7 @@ func (t *trial) unnoticed(ctx context.Context, o check.Options, do func(context.
 	}
 	requests, failed, pending := map[string]int{}, []error{}, 0
 	for what, call := range h.Calls() {
-		cut := !call.Answered() && call.End >= t.unloaded && (what == "bill" || what == "page") // its client was told to leave
+		cut := !call.Answered() && call.End >= t.unloaded && (what == "bill" || what == "page") // cut off when the load ended
 		if call.Start < began || cut {
 			continue
 		}
@@ -184,17 +185,17 @@ func (t *trial) unnoticed(ctx context.Context, o check.Options, do func(context.
 			pending++
 		}
 		if !call.Answered() || call.Status >= 500 || call.Failure != "" {
-			failed = append(failed, fmt.Errorf("a %s, %v after the beginning, was answered %d %s %s after %v", what, call.Start-began, call.Status, call.Code, call.Failure, call.End-call.Start))
+			failed = append(failed, fmt.Errorf("a %s, sent %v after the start, was answered %d %s %s after %v", what, call.Start-began, call.Status, call.Code, call.Failure, call.End-call.Start))
 		}
 	}
-	fmt.Printf("%v requests, %d failed, %d purchases were pending at first\n", requests, len(failed), pending)
+	fmt.Printf("%v requests, %d failed, %d purchases were pending when answered\n", requests, len(failed), pending)
 	if len(failed) > 5 {
 		failed = append(failed[:5], errors.New("and more"))
 	}
 	return errors.Join(failed...)
 }
 
-// replicas are the containers of all services' usual replicas, by name.
+// replicas returns the container ids of all services' usual replicas, by name.
 func (t *trial) replicas(ctx context.Context) (map[string]string, error) {
 	all := map[string]string{}
 	for _, service := range services {
@@ -209,7 +210,7 @@ func (t *trial) replicas(ctx context.Context) (map[string]string, error) {
 	return all, nil
 }
 
-// killed kills the processes of containers, which the engine starts again. Requests may fail; what was promised is kept.
+// killed kills the processes of containers, which the engine restarts. Requests may fail, but every confirmed result must be kept.
 func (t *trial) killed(ctx context.Context) error {
 	_, err := t.under(ctx, check.Options{Expiry: 15 * time.Minute, CatalogForgets: true}, func(ctx context.Context) error {
 		for _, name := range []string{"billing-1", "catalog-2", "auth-1", "nats", "postgres", "catalog-1", "billing-2"} {
@@ -222,7 +223,8 @@ func (t *trial) killed(ctx context.Context) error {
 	return err
 }
 
-// kill ends a container's process from outside: an engine does not start again what it was told to kill. It returns when the container is well again.
+// kill kills a container's process from outside, because an engine does not restart a container that it was told to kill. It returns when the container is
+// healthy again.
 func (t *trial) kill(ctx context.Context, name string) error {
 	id, err := t.container(ctx, name)
 	if err != nil {
@@ -246,19 +248,19 @@ func (t *trial) kill(ctx context.Context, name string) error {
 	for {
 		now, err := t.read(ctx, "docker", "inspect", "-f", "{{.State.Health.Status}} {{.State.StartedAt}}", id)
 		if err != nil {
-			return fmt.Errorf("%s was killed and is not well again: %w", name, err)
+			return fmt.Errorf("%s was killed and is not healthy again: %w", name, err)
 		}
 		if health, again, _ := strings.Cut(now, " "); health == "healthy" && again != startedAt {
-			fmt.Printf("%s: killed, and well again after %.1f s\n", name, time.Since(killed).Seconds())
+			fmt.Printf("%s: killed, healthy again after %.1f s\n", name, time.Since(killed).Seconds())
 			return nil
 		}
 		if err := last(ctx, 100*time.Millisecond); err != nil {
-			return fmt.Errorf("%s was killed and is not well again: it is %s", name, now)
+			return fmt.Errorf("%s was killed and is not healthy again: its state is %s", name, now)
 		}
 	}
 }
 
-// downAndUp takes all containers away and has others go on with the data.
+// downAndUp removes all containers, starts new ones, and checks that they continue with the same data.
 func (t *trial) downAndUp(ctx context.Context) error {
 	read := func() (history.Books, error) {
 		admin, err := t.adminURL(ctx)
@@ -282,15 +284,15 @@ func (t *trial) downAndUp(ctx context.Context) error {
 		return err
 	}
 	if !reflect.DeepEqual(before, after) {
-		return fmt.Errorf("the books have changed: there were %d purchases and %d transactions, and are %d and %d",
+		return fmt.Errorf("the books have changed: from %d purchases and %d transactions to %d and %d",
 			len(before.Purchases), len(before.Transactions), len(after.Purchases), len(after.Transactions))
 	}
-	fmt.Printf("%d users, %d bills, %d purchases and %d transactions are as they were\n", len(after.Users), len(after.Bills), len(after.Purchases), len(after.Transactions))
+	fmt.Printf("%d users, %d bills, %d purchases and %d transactions are unchanged\n", len(after.Users), len(after.Bills), len(after.Purchases), len(after.Transactions))
 	_, err = t.under(ctx, check.Options{Expiry: 15 * time.Minute}, func(ctx context.Context) error { return last(ctx, time.Second) })
 	return errors.Join(err, t.demo(ctx))
 }
 
-// complaints looks for what no fault excuses in what the services say.
+// complaints searches the services' logs for errors that no injected fault excuses.
 func (t *trial) complaints(ctx context.Context) error {
 	text, err := t.read(ctx, compose, append([]string{"logs", "--no-color"}, replicaNames()...)...)
 	if err != nil {
@@ -298,7 +300,7 @@ func (t *trial) complaints(ctx context.Context) error {
 	}
 	for _, bad := range []string{"panic: ", "fatal error: ", `"status":500`, "Permissions Violation"} {
 		if i := strings.Index(text, bad); i >= 0 {
-			return fmt.Errorf("a service says:\n%s", text[max(0, i-200):min(len(text), i+2000)])
+			return fmt.Errorf("a service logged:\n%s", text[max(0, i-200):min(len(text), i+2000)])
 		}
 	}
 	return nil
@@ -316,7 +318,7 @@ func replicaNames() []string {
 func atRest(ctx context.Context, admin string) error {
 	conn, err := pgx.Connect(ctx, admin)
 	if err != nil {
-		return fmt.Errorf("look whether anything is pending: %w", err)
+		return fmt.Errorf("check for pending work: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for {
@@ -325,13 +327,13 @@ func atRest(ctx context.Context, admin string) error {
 			SELECT (SELECT count(*) FROM catalog.purchases WHERE status = 'pending'),
 			       (SELECT count(*) FROM auth.users u LEFT JOIN billing.customers c ON c.user_id = u.id WHERE c.version IS DISTINCT FROM u.version)`).Scan(&pending, &late)
 		if err != nil {
-			return fmt.Errorf("look whether anything is pending: %w", err)
+			return fmt.Errorf("check for pending work: %w", err)
 		}
 		if pending+late == 0 {
 			return nil
 		}
 		if last(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("after %v %d purchases are pending, and billing does not know %d users as they are", patience, pending, late)
+			return fmt.Errorf("after %v, %d purchases are still pending, and billing's copy of %d users is out of date", patience, pending, late)
 		}
 	}
 }
@@ -340,7 +342,7 @@ func count[T any](all []T, what func(T) bool) int {
 	return len(slices.DeleteFunc(slices.Clone(all), func(one T) bool { return !what(one) }))
 }
 
-// last passes the time, or ends with ctx.
+// last waits for d, or returns an error when ctx ends.
 func last(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

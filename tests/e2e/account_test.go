@@ -8,42 +8,42 @@ import (
 func TestRegistration(t *testing.T) {
 	t.Parallel()
 	u := shop.register(t)
-	nobody := &client{base: shop.GatewayURL()}
+	anonymous := &client{base: shop.GatewayURL()}
 	credentials := func(login, password string) map[string]any {
 		return map[string]any{"login": login, "password": password}
 	}
-	nobody.want(t, 409, "login_taken", "POST", "/auth/register", credentials(strings.ToUpper(u.login), u.password))
+	anonymous.want(t, 409, "login_taken", "POST", "/auth/register", credentials(strings.ToUpper(u.login), u.password))
 	for _, c := range []struct{ login, password, field string }{
 		{"", u.password, "login"}, {"ab", u.password, "login"}, {"has space", u.password, "login"}, {"кот", u.password, "login"},
 		{strings.Repeat("x", 65), u.password, "login"},
 		{"fine-login", "", "password"}, {"fine-login", "short", "password"}, {"fine-login", "password1", "password"},
 		{"fine-login", "fine-login1", "password"}, {"fine-login", strings.Repeat("Zx9!", 100), "password"},
 	} {
-		a := nobody.want(t, 422, "validation_failed", "POST", "/auth/register", credentials(c.login, c.password))
+		a := anonymous.want(t, 422, "validation_failed", "POST", "/auth/register", credentials(c.login, c.password))
 		if a.str("errors.0.field") != c.field {
 			t.Errorf("%q %q: %s, want %s", c.login, c.password, a, c.field)
 		}
 	}
 	for _, body := range []string{`{"login": "a", "login": "b", "password": "c"}`, `{"Login": "abc", "password": "c"}`, `{"login": "a\u0000b", "password": "x"}`, `{"login": 7, "password": "x"}`, `{"login": "abc", "password": "x", "role": "admin"}`} {
-		nobody.want(t, 400, "malformed", "POST", "/auth/register", []byte(body))
+		anonymous.want(t, 400, "malformed", "POST", "/auth/register", []byte(body))
 	}
 
-	nobody.want(t, 403, "user_inactive", "POST", "/auth/login", credentials(u.login, u.password))
-	nobody.want(t, 401, "invalid_credentials", "POST", "/auth/activation", credentials(u.login, "wrong"))
-	link := nobody.want(t, 201, "", "POST", "/auth/activation", credentials(u.login, u.password)).str("activation_link")
+	anonymous.want(t, 403, "user_inactive", "POST", "/auth/login", credentials(u.login, u.password))
+	anonymous.want(t, 401, "invalid_credentials", "POST", "/auth/activation", credentials(u.login, "wrong"))
+	link := anonymous.want(t, 201, "", "POST", "/auth/activation", credentials(u.login, u.password)).str("activation_link")
 	if link == u.activation || !strings.HasPrefix(link, shop.GatewayURL()) {
 		t.Errorf("a new link: %s", link)
 	}
-	nobody.want(t, 404, "activation_not_found", "GET", "/auth/activate/nobodys", nil)
+	anonymous.want(t, 404, "activation_not_found", "GET", "/auth/activate/nobodys", nil)
 	path := strings.TrimPrefix(link, shop.GatewayURL())
-	nobody.call(t, "HEAD", path, nil) // as a link scanner does
+	anonymous.call(t, "HEAD", path, nil) // as a link scanner does
 	for range 3 {
-		if a := nobody.want(t, 200, "", "GET", path, nil); a.str("user.status") != "active" || a.int("user.id") != u.id {
+		if a := anonymous.want(t, 200, "", "GET", path, nil); a.str("user.status") != "active" || a.int("user.id") != u.id {
 			t.Errorf("%s", a)
 		}
 	}
-	nobody.want(t, 409, "already_active", "POST", "/auth/activation", credentials(u.login, u.password))
-	a := nobody.want(t, 200, "", "POST", "/auth/login", credentials(strings.ToUpper(u.login), u.password))
+	anonymous.want(t, 409, "already_active", "POST", "/auth/activation", credentials(u.login, u.password))
+	a := anonymous.want(t, 200, "", "POST", "/auth/login", credentials(strings.ToUpper(u.login), u.password))
 	if a.str("token_type") != "Bearer" || a.int("expires_in") != 600 || a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%s %v", a, a.header)
 	}
@@ -61,14 +61,14 @@ func TestSessions(t *testing.T) {
 	a := u.want(t, 200, "", "POST", "/auth/refresh", token(first))
 	second := a.str("refresh_token")
 	if second == first || second == "" {
-		t.Errorf("the old token was given again")
+		t.Errorf("a refresh returned the old refresh token")
 	}
-	// The answer got lost: within ten seconds the spent token works once more.
+	// The response may have been lost: for ten seconds the used token works once more.
 	u.want(t, 200, "", "POST", "/auth/refresh", token(first))
 	u.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", token("nobodys"))
 
 	stranger := shop.newUser(t)
-	stranger.want(t, 204, "", "POST", "/auth/logout", token(second)) // not his: nothing happens
+	stranger.want(t, 204, "", "POST", "/auth/logout", token(second)) // not their token: nothing happens
 	third := u.want(t, 200, "", "POST", "/auth/refresh", token(second)).str("refresh_token")
 	u.want(t, 204, "", "POST", "/auth/logout", token(third))
 	u.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", token(third))
@@ -80,8 +80,8 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// A stranger who guesses is slowed down, and the owner at another address is
-// not. Every client here comes from one address, so this shop is one's own.
+// A client that guesses passwords is slowed down; the owner at another address is
+// not. All clients here share one address, so this test has its own shop.
 func TestGuessingIsSlowedDown(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, nil)
@@ -101,14 +101,14 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 		}
 	}
 	if !slowed {
-		t.Error("twenty guesses were let through")
+		t.Error("twenty guesses were allowed")
 	}
-	// What a client writes into X-Forwarded-For makes no other address of him.
+	// A client can't change its address with X-Forwarded-For.
 	if a := u.call(t, "POST", "/auth/login", map[string]any{"login": u.login, "password": u.password}, "X-Forwarded-For", "203.0.113.9"); a.status != 429 {
 		t.Errorf("with a made-up X-Forwarded-For: %s", a)
 	}
 	other := s.register(t)
 	if a := u.call(t, "POST", "/auth/login", map[string]any{"login": other.login, "password": other.password}); a.code() != "user_inactive" {
-		t.Errorf("another login from there: %s", a)
+		t.Errorf("another login from the same address: %s", a)
 	}
 }

@@ -12,14 +12,14 @@ import (
 	"testing"
 )
 
-// client is somebody who talks to the shop.
+// client sends requests to the shop.
 type client struct {
 	base  string
 	token string
 	http  *http.Client
 }
 
-// answer is what came back.
+// answer is a response.
 type answer struct {
 	status int
 	header http.Header
@@ -28,7 +28,7 @@ type answer struct {
 
 func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, a.body) }
 
-// get finds a member, by a path such as "user.id" or "items.0.id"; nil if it is not there.
+// get returns a member by a path such as "user.id" or "items.0.id", or nil if there is none.
 func (a answer) get(path string) any {
 	d := json.NewDecoder(bytes.NewReader(a.body))
 	d.UseNumber()
@@ -70,8 +70,8 @@ func (a answer) int(path string) int64 {
 
 func (a answer) code() string { return a.str("code") }
 
-// do sends JSON (or, as []byte, what it is given) and holds the exchange
-// against the contract. Headers are pairs.
+// do sends the body as JSON, or as it is if it is []byte, and checks request and
+// response against the contract and for secrets. Headers are pairs.
 func (c *client) do(ctx context.Context, method, path string, body any, headers ...string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -122,7 +122,7 @@ func (c *client) do(ctx context.Context, method, path string, body any, headers 
 	return a, checker.Check(r, sent, resp, got)
 }
 
-// call is do where nothing may go wrong on the way.
+// call is do, with any error failing the test.
 func (c *client) call(t *testing.T, method, path string, body any, headers ...string) answer {
 	t.Helper()
 	a, err := c.do(t.Context(), method, path, body, headers...)
@@ -132,7 +132,7 @@ func (c *client) call(t *testing.T, method, path string, body any, headers ...st
 	return a
 }
 
-// want is call where the answer is known: a status and, for a problem, a code.
+// want is call with an expected status and, for a problem, an expected code.
 func (c *client) want(t *testing.T, status int, code, method, path string, body any, headers ...string) answer {
 	t.Helper()
 	a := c.call(t, method, path, body, headers...)
@@ -142,7 +142,7 @@ func (c *client) want(t *testing.T, status int, code, method, path string, body 
 	return a
 }
 
-// plain gets what is in no contract.
+// plain gets a path that is in no contract.
 func (c *client) plain(ctx context.Context, path string) (a answer, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// collector takes the traces of a shop, as any OTLP/HTTP collector does, and keeps
-// each export as it came, to be searched for secrets.
+// collector receives a shop's traces, as any OTLP/HTTP collector does, and keeps each
+// export unchanged, to search it for secrets.
 type collector struct {
 	url   string
 	store *traces.Store
@@ -62,7 +62,7 @@ func (c *collector) keep(body []byte) error {
 	return err
 }
 
-// environment has services send all their traces here, soon.
+// environment makes services export all traces here, within 100 ms.
 func (c *collector) environment() map[string]string {
 	return map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT": c.url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
@@ -70,7 +70,8 @@ func (c *collector) environment() map[string]string {
 	}
 }
 
-// close ends the collector, and is an error when it was sent a secret, or nothing.
+// close stops the collector. It returns an error if an export contains a secret, or if
+// there was no export.
 func (c *collector) close() error {
 	err := errors.Join(c.server.Close(), c.file.Close())
 	sent, readErr := os.ReadFile(c.file.Name())
@@ -80,8 +81,8 @@ func (c *collector) close() error {
 	return errors.Join(err, readErr, secrets.in("an exported trace", sent))
 }
 
-// want waits until a trace is as it should be. Databases' spans are left out, and
-// so are, of what was sent again, the times when nobody was there.
+// want waits until a trace looks as expected. Database spans are left out, and so are
+// retries that were not received.
 func (c *collector) want(t *testing.T, id, tree string) []traces.Span {
 	t.Helper()
 	tree = strings.TrimPrefix(strings.ReplaceAll(strings.ReplaceAll(tree+"\n", "\t", ""), "\n\n", "\n"), "\n")
@@ -89,10 +90,10 @@ func (c *collector) want(t *testing.T, id, tree string) []traces.Span {
 	var spans []traces.Span
 	defer func() {
 		if t.Failed() {
-			t.Logf("trace %s is\n%s\nand should be\n%s", id, got, tree)
+			t.Logf("trace %s: got\n%s\nwant\n%s", id, got, tree)
 		}
 	}()
-	waittest.Eventually(t, "the trace is as it should be", func() bool {
+	waittest.Eventually(t, "the trace looks as expected", func() bool {
 		var err error
 		if spans, err = c.store.Trace(id); err != nil {
 			return false // not yet
@@ -103,8 +104,8 @@ func (c *collector) want(t *testing.T, id, tree string) []traces.Span {
 	return spans
 }
 
-// drawn is a trace as a tree, a line for each span: its depth, service and name,
-// and what came of it.
+// drawn returns a trace as a tree with a line for each span: its depth, service, name
+// and outcome.
 func drawn(spans []traces.Span) string {
 	var b strings.Builder
 	traces.Walk(spans, func(s traces.Span, depth int, leaf bool) bool {
@@ -135,7 +136,7 @@ func became(s traces.Span) string {
 	return all.String()
 }
 
-// traced starts a shop whose traces come here.
+// traced starts a shop that exports its traces to the returned collector.
 func traced(t *testing.T, change func(*stack.Config)) (*shopUnderTest, *collector) {
 	t.Helper()
 	c, err := startCollector(t.TempDir() + "/traces")

@@ -18,19 +18,19 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// canaries are what passwords are made of here. Any part of one in a text is too much.
+// canaries are the parts of the passwords used here. No output may contain any part of one.
 var canaries = []string{"CanaryAmber17", "CanaryBeryl28", "CanaryCoral39"}
 
-// failure is a start that goes wrong.
+// failure is a start that is expected to fail.
 type failure struct {
 	service string
 	args    string
 	env     map[string]string
 	stdin   string
-	says    string // what shows that it has gone wrong; a service that goes on is stopped then
+	says    string // the output that shows the failure, alternatives separated by |; a service that keeps running is then stopped
 }
 
-// Whatever is wrong with a setting, what is said about it leaves secrets out.
+// Whatever is wrong with a setting, the output about it contains no secrets.
 func TestFailuresTellNoSecrets(t *testing.T) {
 	t.Parallel()
 	for _, c := range canaries {
@@ -54,7 +54,7 @@ func TestFailuresTellNoSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out := f.run(t)
-			if err := secrets.in("what "+f.service+" says", out); err != nil {
+			if err := secrets.in("the output of "+f.service, out); err != nil {
 				t.Error(err)
 			}
 			if bytes.Contains(out, []byte("anary")) {
@@ -76,7 +76,7 @@ func wrongURLs(t *testing.T, right string) map[string]string {
 	}
 }
 
-// wrongSettings are the other secrets that a service is given.
+// wrongSettings returns failures for the other settings that hold secrets.
 func wrongSettings(t *testing.T) map[string]failure {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(shop.data, "signing-keys.json"))
@@ -97,18 +97,19 @@ func wrongSettings(t *testing.T) map[string]failure {
 		"a list of damaged keys":   {service: stack.Auth, args: "keys list " + cut["AUTH_SIGNING_KEYS"], says: "auth: "},
 		"one more of them":         {service: stack.Auth, args: "keys new " + mixed["AUTH_SIGNING_KEYS"], says: "auth: "},
 		"a weak admin":             {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": "canary", "ADMIN_PASSWORD": canaries[0][:9]}, says: "easy to guess"},
-		"an admin who is a user":   {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": u.login, "ADMIN_PASSWORD": canaries[0]}, says: "plain user"},
+		"an admin who is a user":   {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": u.login, "ADMIN_PASSWORD": canaries[0]}, says: "without that role"},
 		"a password without admin": {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": "", "ADMIN_PASSWORD": canaries[0]}, says: "ADMIN_LOGIN"},
 		"a new admin, weak":        {service: stack.Auth, args: "admin create weak", env: map[string]string{"ADMIN_PASSWORD": ""}, stdin: canaries[0][:9] + "\n", says: "easy to guess"},
 		"a new admin, taken":       {service: stack.Auth, args: "admin create " + u.login, env: map[string]string{"ADMIN_PASSWORD": canaries[0] + canaries[1]}, says: "taken"},
-		"a password as a word":     {service: stack.Auth, args: "admin create anna " + canaries[0], says: "use: auth admin"},
+		"a password as a word":     {service: stack.Auth, args: "admin create anna " + canaries[0], says: "usage: auth admin"},
 		"a lifetime that is none":  {service: stack.Catalog, env: map[string]string{"TOKEN_LIFETIME": "soon"}, says: "TOKEN_LIFETIME"},
 		"a password for the keys":  {service: stack.Catalog, env: map[string]string{"JWKS_URL": "http://reader:" + canaries[0] + "@127.0.0.1:1/keys"}, says: "JWKS_URL"},
-		"nobody to ask":            {service: stack.Billing, args: "healthcheck", env: map[string]string{"INTERNAL_ADDR": "127.0.0.1:1"}, says: "not ready"},
+		"an unreachable service":   {service: stack.Billing, args: "healthcheck", env: map[string]string{"INTERNAL_ADDR": "127.0.0.1:1"}, says: "not ready"},
 	}
 }
 
-// run runs a command with the shop's own settings but for what is wrong, until it has said so.
+// run runs a command with the shop's own settings except for the wrong one, until its output shows the failure. It
+// returns the output.
 func (f failure) run(t *testing.T) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -133,12 +134,12 @@ func (f failure) run(t *testing.T) []byte {
 		select {
 		case <-ended:
 			if !said() {
-				t.Fatalf("it ended and has not said %s: %s", f.says, out.String())
+				t.Fatalf("it ended without printing %s: %s", f.says, out.String())
 			}
 			return []byte(out.String())
 		case <-ctx.Done():
-			t.Fatalf("it has not said %s: %s", f.says, out.String())
-		case <-probe.C: // who asks makes a service look at its database
+			t.Fatalf("it did not print %s: %s", f.says, out.String())
+		case <-probe.C: // a readiness probe makes the service check its database
 			_, _ = (&client{base: internal}).plain(ctx, "/readyz")
 		}
 	}
@@ -147,7 +148,7 @@ func (f failure) run(t *testing.T) []byte {
 	return []byte(out.String())
 }
 
-// command prepares a service beside the shop's own, at ports of its own.
+// command prepares another process of a service, with its own ports.
 func command(t *testing.T, ctx context.Context, f failure) (cmd *exec.Cmd, internal string) {
 	t.Helper()
 	cmd = shop.Command(ctx, f.service, strings.Fields(f.args)...)
@@ -164,7 +165,7 @@ func command(t *testing.T, ctx context.Context, f failure) (cmd *exec.Cmd, inter
 	return cmd, "http://" + internal
 }
 
-// What Go says of every goroutine, when a service is asked to die so.
+// SIGQUIT makes Go dump the stacks of all goroutines.
 func TestADumpTellsNoSecrets(t *testing.T) {
 	t.Parallel()
 	for _, service := range stack.Services() {
@@ -176,7 +177,7 @@ func TestADumpTellsNoSecrets(t *testing.T) {
 			out := &waittest.Text{}
 			cmd.Stdout, cmd.Stderr = out, out
 			must(t, cmd.Start())
-			waittest.Eventually(t, "it serves", func() bool { return strings.Contains(out.String(), `"serving"`) })
+			waittest.Eventually(t, "the service is serving", func() bool { return strings.Contains(out.String(), `"serving"`) })
 			must(t, cmd.Process.Signal(syscall.SIGQUIT))
 			_ = cmd.Wait() // exit status 2
 			if !strings.Contains(out.String(), "main.main()") {
@@ -189,7 +190,7 @@ func TestADumpTellsNoSecrets(t *testing.T) {
 	}
 }
 
-// A shop that can't be started, on a database that is somebody else's.
+// The shop can't start, because the URL of its external database is wrong.
 func TestTheLauncherTellsNoSecrets(t *testing.T) {
 	t.Parallel()
 	urls := wrongURLs(t, shop.AdminDatabaseURL())

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// Answers are data, and belong to the one who asked: no browser may take them
-// for anything else, and no cache may keep them.
+// Responses are data for the client that requested them: no browser may interpret
+// them as anything else, and no shared cache may store them.
 func TestHeadersOfAnswers(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
 	product := fmt.Sprint("/products/", shop.product(t, "a lamp", "5"))
-	nobody := &client{base: shop.GatewayURL()}
+	anonymous := &client{base: shop.GatewayURL()}
 	for _, c := range []struct {
 		client        *client
 		path, caching string
 	}{
 		{u.client, "/users/me", "no-store"}, {u.client, "/bills", "no-store"}, {u.client, "/transactions", "no-store"}, {u.client, "/purchases", "no-store"},
 		{shop.admin, "/users", "no-store"}, {shop.admin, "/customers", "no-store"},
-		{u.client, "/products", "private, no-cache"}, {u.client, product, "private, no-cache"}, {nobody, "/.well-known/jwks.json", "public, max-age=60"},
-		{nobody, "/users/me", "no-store"}, {u.client, "/customers", "no-store"}, {u.client, "/bills/7", "no-store"}, {nobody, "/nowhere", "no-store"}, {u.client, "/products?limit=x", "no-store"},
-		{nobody, strings.TrimPrefix(u.activation, shop.GatewayURL()), "no-store"},
+		{u.client, "/products", "private, no-cache"}, {u.client, product, "private, no-cache"}, {anonymous, "/.well-known/jwks.json", "public, max-age=60"},
+		{anonymous, "/users/me", "no-store"}, {u.client, "/customers", "no-store"}, {u.client, "/bills/7", "no-store"}, {anonymous, "/nowhere", "no-store"}, {u.client, "/products?limit=x", "no-store"},
+		{anonymous, strings.TrimPrefix(u.activation, shop.GatewayURL()), "no-store"},
 	} {
 		a := c.client.call(t, "GET", c.path, nil)
 		if got := strings.Join(a.header.Values("Cache-Control"), " and "); got != c.caching {
@@ -53,8 +53,8 @@ func TestHeadersOfAnswers(t *testing.T) {
 	}
 }
 
-// What two parsers could cut into requests in two ways is refused, and so nothing
-// is smuggled past the gateway to a service.
+// Input that two parsers could split into requests differently is refused, so that
+// no request can be smuggled past the gateway to a service.
 func TestAmbiguousRequestsAreRefused(t *testing.T) {
 	t.Parallel()
 	const hidden = "GET /users/me HTTP/1.1\r\nHost: shop\r\n\r\n"

@@ -12,8 +12,8 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// What no handler sees: routes, methods, content types and bodies that are not
-// taken get problems like everything else.
+// Requests that reach no handler, because of their route, method, content type or
+// body, are answered with problems as well.
 func TestWhatIsNotTaken(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
@@ -77,7 +77,7 @@ func TestHeadWorksWhereverGetDoes(t *testing.T) {
 	}
 }
 
-// Every problem says which trace it belongs to, and a caller's own is kept.
+// Every problem contains its trace id, and a client's own trace is continued.
 func TestProblemsCarryTheTrace(t *testing.T) {
 	t.Parallel()
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -88,12 +88,12 @@ func TestProblemsCarryTheTrace(t *testing.T) {
 			t.Errorf("GET %s: %s", path, a)
 		}
 		if a := c.call(t, "GET", path, nil); len(a.str("trace_id")) != 32 {
-			t.Errorf("GET %s without a trace of its own: %s", path, a)
+			t.Errorf("GET %s without a traceparent: %s", path, a)
 		}
 	}
 }
 
-// A link is made of PUBLIC_URL, whatever Host a request names.
+// Links are built from PUBLIC_URL, regardless of the request's Host.
 func TestLinksDoNotBelieveTheHost(t *testing.T) {
 	t.Parallel()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(shop.GatewayURL(), "http://"))
@@ -128,10 +128,10 @@ func TestAServiceIsDown(t *testing.T) {
 	u.want(t, 200, "", "GET", "/users/me", nil)
 	must(t, s.Replicas(stack.Catalog)[0].Start(t.Context()))
 	if b := u.balance(t, bill); b != "10" {
-		t.Errorf("balance %s, after a purchase that nobody took", b)
+		t.Errorf("balance %s after a purchase that was refused", b)
 	}
 
-	// Billing is away: the purchase is taken, and completes when it is back.
+	// While billing is down, the purchase is accepted. It completes when billing is back.
 	must(t, s.Replicas(stack.Billing)[0].Crash())
 	a = u.want(t, 202, "", "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "saucer")
 	if a.str("status") != "pending" || a.header.Get("Location") != "/purchases/"+a.str("id") || a.header.Get("Retry-After") == "" {
@@ -139,7 +139,7 @@ func TestAServiceIsDown(t *testing.T) {
 	}
 	must(t, s.Replicas(stack.Billing)[0].Start(t.Context()))
 	if end := settled(t, u, a); end != "completed" {
-		t.Errorf("in the end it was %s", end)
+		t.Errorf("the purchase ended as %s", end)
 	}
 	again := u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "saucer")
 	if again.str("id") != a.str("id") {

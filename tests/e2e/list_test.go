@@ -9,8 +9,8 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// A reader who goes page by page sees every row that was there when they began,
-// once, whatever is added meanwhile.
+// A client that reads page by page sees every row that existed when it began exactly
+// once, whatever is added in the meantime.
 func TestPagesStayStableWhileRowsAreAdded(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
@@ -50,7 +50,7 @@ func TestPagesStayStableWhileRowsAreAdded(t *testing.T) {
 				seen = append(seen, fmt.Sprint(item.(map[string]any)["id"]))
 			}
 			if len(items) > 2 {
-				t.Errorf("%s: a page of %d", list.path, len(items))
+				t.Errorf("%s: a page of %d rows, want at most 2", list.path, len(items))
 			}
 			if a.get("next_cursor") == nil {
 				break
@@ -59,10 +59,10 @@ func TestPagesStayStableWhileRowsAreAdded(t *testing.T) {
 			list.add()
 		}
 		if fmt.Sprint(seen) != fmt.Sprint(before) {
-			t.Errorf("%s: page by page %v, before %v", list.path, seen, before)
+			t.Errorf("%s: page by page got %v, want %v", list.path, seen, before)
 		}
 		if cursor == "" {
-			t.Fatalf("%s: there was but one page, so this shows nothing", list.path)
+			t.Fatalf("%s: there was only one page, so this test proves nothing", list.path)
 		}
 		u.want(t, 400, "malformed", "GET", "/products?sort=price"+cursor+"x", nil)
 	}
@@ -86,7 +86,7 @@ func TestAdminsSeeAllUsersWithTheirBills(t *testing.T) {
 		found = found || fmt.Sprint(c["user"].(map[string]any)["id"]) == fmt.Sprint(u.id)
 	}
 	if !found {
-		t.Error("the list leaves the user out")
+		t.Error("the list does not contain the user")
 	}
 	shop.admin.want(t, 404, "user_not_found", "GET", "/customers/999999999", nil)
 
@@ -97,7 +97,7 @@ func TestAdminsSeeAllUsersWithTheirBills(t *testing.T) {
 	inactive := shop.register(t)
 	shop.admin.want(t, 200, "", "GET", fmt.Sprint("/users/", inactive.id), nil)
 	if users := pages(t, shop.admin, "/users?status=active&login="+inactive.login, 10); len(users) != 0 {
-		t.Errorf("an inactive user among the active: %v", users)
+		t.Errorf("an inactive user is listed as active: %v", users)
 	}
 	shop.admin.want(t, 404, "user_not_found", "GET", "/users/999999999", nil)
 	shop.admin.want(t, 404, "user_not_found", "PATCH", "/users/999999999", map[string]any{"enabled": false})

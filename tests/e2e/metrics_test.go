@@ -9,7 +9,7 @@ import (
 	"lavka/tests/observability"
 )
 
-// A query for a metric that nobody has is silent for ever: an alert never fires, and a panel stays empty.
+// A query for a metric that does not exist never fails: its alert never fires, and its panel stays empty.
 func TestWhatIsWatchedIsThere(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
@@ -21,8 +21,8 @@ func TestWhatIsWatchedIsThere(t *testing.T) {
 	rules, err := observability.Rules(root)
 	must(t, err)
 	var exposed *observability.Exposed
-	// What others have to be asked for is asked for in the background.
-	waittest.Eventually(t, "everything is there", func() bool {
+	// Metrics that come from other systems are polled in the background.
+	waittest.Eventually(t, "all polled metrics exist", func() bool {
 		exposed = shop.metrics(t)
 		return exposed.Has("billing_ledger_verify_ok") && exposed.Has("pg_clock_offset_seconds") && exposed.Has("nats_consumer_num_pending")
 	})
@@ -48,11 +48,11 @@ func TestWhatIsWatchedIsThere(t *testing.T) {
 		}
 	}
 	if len(rules) < 30 || queries < 50 {
-		t.Errorf("only %d rules and %d queries were found", len(rules), queries)
+		t.Errorf("only %d rules and %d queries were found, want at least 30 and 50", len(rules), queries)
 	}
-	// The check itself can fail, on the real thing.
+	// The check itself must be able to fail on real metrics.
 	if len(exposed.Check(`sum(rate(billing_webhooks_total{outcome="forgotten"}[5m]))`)) == 0 || len(exposed.Check("billing_invented_total")) == 0 {
-		t.Error("what nobody has is not missed")
+		t.Error("the check accepted a metric or label value that does not exist")
 	}
 
 	section, err := observability.Section(root, "Metrics")
@@ -62,7 +62,7 @@ func TestWhatIsWatchedIsThere(t *testing.T) {
 	}
 }
 
-// metrics are what all services show.
+// metrics returns the metrics of all services.
 func (s *shopUnderTest) metrics(t *testing.T) *observability.Exposed {
 	t.Helper()
 	exposed := observability.NewExposed()

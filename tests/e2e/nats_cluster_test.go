@@ -18,7 +18,7 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// cluster is three NATS servers that copy from one another, set up as the shop's one is.
+// cluster is a NATS cluster of three servers, each configured as the shop's single server is.
 type cluster struct {
 	servers   []*server.Server
 	passwords map[string]string // by user
@@ -80,7 +80,7 @@ func (c *cluster) start(t *testing.T, i int) {
 	}
 }
 
-// url is a user's way in, by any of the servers.
+// url returns a user's connection URLs for all servers, separated by commas.
 func (c *cluster) url(user string) string {
 	var all []string
 	for _, port := range c.clients {
@@ -90,7 +90,7 @@ func (c *cluster) url(user string) string {
 	return strings.Join(all, ",")
 }
 
-// Each stream has a copy on each of three servers, and the shop goes on without any one of them.
+// Each stream has a replica on each of three servers, and the shop keeps working while any one of them is down.
 func TestNATSLosesAServer(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -107,7 +107,7 @@ func TestNATSLosesAServer(t *testing.T) {
 	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	must(t, err)
-	copied := func() bool { // all copies are there, and up to date
+	replicated := func() bool { // all replicas exist and are up to date
 		for _, name := range []string{"USERS", "PURCHASES"} {
 			stream, err := js.Stream(t.Context(), name)
 			if err != nil {
@@ -132,15 +132,15 @@ func TestNATSLosesAServer(t *testing.T) {
 		t.Helper()
 		a := u.call(t, "POST", "/purchases", purchaseOf(product, bill))
 		if a.status != 201 && a.status != 202 {
-			t.Fatalf("a purchase is answered with %s", a)
+			t.Fatalf("purchase: %s, want 201 or 202", a)
 		}
 		bought++
 		if end := settled(t, u, a); end != "completed" {
-			t.Errorf("in the end it was %s", end)
+			t.Errorf("the purchase ended as %s", end)
 		}
 	}
 	for i := range c.servers {
-		waittest.Eventually(t, "every server has its copy", copied)
+		waittest.Eventually(t, "every server has an up-to-date replica", replicated)
 		c.servers[i].Shutdown()
 		c.servers[i].WaitForShutdown()
 		for range 3 {
@@ -149,9 +149,9 @@ func TestNATSLosesAServer(t *testing.T) {
 		s.disable(t, s.newUser(t))
 		c.start(t, i)
 	}
-	waittest.Eventually(t, "every server has its copy", copied)
+	waittest.Eventually(t, "every server has an up-to-date replica", replicated)
 	if b := u.balance(t, bill); b != strconv.Itoa(100-bought) {
-		t.Errorf("the balance is %s after %d purchases", b, bought)
+		t.Errorf("the balance is %s after %d purchases of 1, want %d", b, bought, 100-bought)
 	}
 	must(t, s.verify(t.Context()))
 }

@@ -7,8 +7,8 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// Billing is away for longer than a purchase may wait: it must end as declined,
-// and never be charged.
+// Billing is down for longer than a purchase may wait: the purchase must expire, and
+// must never be charged.
 func TestAPurchaseExpires(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, func(c *stack.Config) {
@@ -19,12 +19,12 @@ func TestAPurchaseExpires(t *testing.T) {
 	must(t, s.Replicas(stack.Billing)[0].Crash())
 	a := u.want(t, 202, "", "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "candle")
 	ask := s.database(t, stack.Catalog)
-	waittest.Eventually(t, "its time has passed", func() bool {
+	waittest.Eventually(t, "the purchase's expiry has passed", func() bool {
 		return ask(`SELECT expires_at < now() FROM catalog.purchases WHERE id = $1`, a.str("id")) == true
 	})
 	must(t, s.Replicas(stack.Billing)[0].Start(t.Context()))
 	if end := settled(t, u, a); end != "expired" {
-		t.Errorf("in the end it was %s", end)
+		t.Errorf("the purchase ended as %s", end)
 	}
 	again := u.want(t, 409, "purchase_expired", "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "candle")
 	if again.header.Get("Idempotent-Replayed") != "true" {
@@ -36,8 +36,8 @@ func TestAPurchaseExpires(t *testing.T) {
 	must(t, s.verify(t.Context()))
 }
 
-// The whole NATS store is deleted with purchases and users under way: nothing
-// is lost and nothing is charged twice.
+// The whole NATS store is deleted while purchases and user changes are in flight:
+// nothing is lost and nothing is charged twice.
 func TestNATSLosesItsStore(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, func(c *stack.Config) { c.Catalog.Env = map[string]string{"PURCHASE_WAIT": "500ms"} })
@@ -50,23 +50,23 @@ func TestNATSLosesItsStore(t *testing.T) {
 	for range 10 {
 		pending = append(pending, u.want(t, 202, "", "POST", "/purchases", purchaseOf(product, bill)))
 	}
-	late := s.newUser(t) // billing has not heard of this one
+	late := s.newUser(t) // billing does not know this user yet
 	must(t, s.NATS().Wipe())
 	must(t, s.NATS().Start())
 	for _, a := range pending {
 		if end := settled(t, u, a); end != "completed" {
-			t.Errorf("in the end it was %s", end)
+			t.Errorf("the purchase ended as %s", end)
 		}
 	}
 	if b := u.balance(t, bill); b != "89" {
 		t.Errorf("balance %s", b)
 	}
-	s.pay(t, late.id, 77, "5") // as soon as auth has said again who there is
+	s.pay(t, late.id, 77, "5") // as soon as auth has republished its users
 	s.disable(t, u)
 	must(t, s.verify(t.Context()))
 }
 
-// Postgres dies without notice and comes back.
+// Postgres crashes and comes back.
 func TestPostgresCrashes(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, func(c *stack.Config) { c.Volatile = false })
@@ -75,10 +75,10 @@ func TestPostgresCrashes(t *testing.T) {
 	must(t, s.Postgres().Crash())
 	a := u.call(t, "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "nail")
 	if a.status != 503 || a.header.Get("Retry-After") == "" {
-		t.Errorf("while the database is away: %s %v", a, a.header)
+		t.Errorf("while the database is down: %s %v", a, a.header)
 	}
 	if a := u.call(t, "GET", "/bills", nil); a.status != 503 || a.code() != "unavailable" {
-		t.Errorf("while the database is away: %s", a)
+		t.Errorf("while the database is down: %s", a)
 	}
 	must(t, s.Postgres().Start(t.Context()))
 	waittest.Eventually(t, "the purchase goes through", func() bool {

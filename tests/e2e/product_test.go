@@ -16,7 +16,7 @@ func TestProducts(t *testing.T) {
 	}
 	got := u.want(t, 200, "", "GET", path, nil)
 	if string(got.body) != string(a.body) || got.header.Get("ETag") != tag {
-		t.Errorf("%s, made as %s", got, a)
+		t.Errorf("read %s, but created as %s", got, a)
 	}
 	u.want(t, 304, "", "GET", path, nil, "If-None-Match", tag)
 	u.want(t, 304, "", "GET", path, nil, "If-None-Match", `"x", W/`+tag)

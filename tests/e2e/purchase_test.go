@@ -36,7 +36,7 @@ func TestTheLastPriceIsTakenOnce(t *testing.T) {
 		debits++
 	}
 	if debits != 100 {
-		t.Errorf("%d debits in the history", debits)
+		t.Errorf("%d debits in the history, want 100", debits)
 	}
 }
 
@@ -66,10 +66,10 @@ func TestOneKeyFiftyTimes(t *testing.T) {
 	if n := len(pages(t, u.client, "/purchases", 100)); n != 1 {
 		t.Errorf("%d purchases", n)
 	}
-	// Another user's key of the same name is another key.
+	// Keys belong to a user: the same key of another user is a different key.
 	v := shop.newUser(t)
 	if a := v.want(t, 201, "", "POST", "/purchases", purchaseOf(product, shop.bill(t, v, "10")), "Idempotency-Key", "one and only"); a.header.Get("Idempotent-Replayed") != "" {
-		t.Error("another user's key was taken for this one's")
+		t.Error("a key was mistaken for another user's equal key")
 	}
 }
 
@@ -83,13 +83,13 @@ func TestARepeatIsAnsweredAsTheFirst(t *testing.T) {
 	shop.admin.want(t, 200, "", "PATCH", fmt.Sprint("/products/", product), map[string]any{"price": 40})
 	again := u.want(t, 402, "insufficient_funds", "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "kettle")
 	if again.str("balance") != "20" || again.str("price") != "30" || again.str("purchase_id") != declined.str("purchase_id") || again.header.Get("Idempotent-Replayed") != "true" {
-		t.Errorf("the stored decline came back as %s", again)
+		t.Errorf("the replayed decline is %s", again)
 	}
 	bought := u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "another kettle")
 	shop.admin.want(t, 204, "", "DELETE", fmt.Sprint("/products/", product), nil)
 	again = u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill), "Idempotency-Key", "another kettle")
 	if again.str("id") != bought.str("id") || string(again.body) != string(bought.body) || again.header.Get("Idempotent-Replayed") != "true" {
-		t.Errorf("the repeat after the product had gone: %s", again)
+		t.Errorf("the replay after the product was deleted: %s", again)
 	}
 }
 
@@ -120,7 +120,7 @@ func TestWhatCannotBeBought(t *testing.T) {
 	u.want(t, 422, "invalid_amount", "POST", "/purchases", []byte(fmt.Sprintf(`{"product_id": %d, "bill_id": %d, "expected_price": 5.001}`, product, bill)))
 	u.want(t, 422, "validation_failed", "POST", "/purchases", []byte(`{}`))
 	if b := u.balance(t, bill); b != "100" {
-		t.Errorf("balance %s, want nothing taken", b)
+		t.Errorf("balance %s, want 100: nothing charged", b)
 	}
 	if b := stranger.balance(t, theirs); b != "100" {
 		t.Errorf("the stranger's balance is %s", b)
@@ -135,7 +135,7 @@ func TestWhatCannotBeBought(t *testing.T) {
 	}
 }
 
-// settled names how a purchase ended, and waits for one that is pending.
+// settled returns how a purchase ended: its status, decline reason or error code. It waits while the purchase is pending.
 func settled(t *testing.T, u *user, a answer) string {
 	t.Helper()
 	switch a.status {
@@ -155,7 +155,7 @@ func settled(t *testing.T, u *user, a answer) string {
 	return a.code()
 }
 
-// atOnce does something n times in parallel and counts the outcomes.
+// atOnce calls do n times in parallel and counts the outcomes.
 func atOnce(n int, do func() string) map[string]int {
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -172,7 +172,7 @@ func atOnce(n int, do func() string) map[string]int {
 	return outcomes
 }
 
-// pages reads a list to its end.
+// pages reads all pages of a list.
 func pages(t *testing.T, c *client, path string, limit int) []map[string]any {
 	t.Helper()
 	var all []map[string]any

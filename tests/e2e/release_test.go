@@ -14,8 +14,8 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// During a rollout, and after going back, the release before works on this one's schema, and beside this one's services.
-// The file RELEASE says which it is.
+// During a rollout, and after a rollback, the previous release works on this release's schema and with this release's services.
+// The file RELEASE names the previous release.
 func TestTheReleaseBefore(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(root + "/RELEASE")
@@ -24,7 +24,7 @@ func TestTheReleaseBefore(t *testing.T) {
 	before := t.TempDir()
 	unpack := exec.CommandContext(t.Context(), "sh", "-c", `git -C "$0" archive "$1" | tar -x -C "$2"`, root, commit, before)
 	if out, err := unpack.CombinedOutput(); err != nil {
-		t.Fatalf("the sources of %s: %v: %s", name, err, out)
+		t.Fatalf("unpack the sources of %s: %v: %s", name, err, out)
 	}
 	bin := filepath.Join(t.TempDir(), "bin")
 	must(t, stack.Build(t.Context(), before, bin, true))
@@ -43,7 +43,7 @@ func TestTheReleaseBefore(t *testing.T) {
 		u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill))
 		old.pay(t, u.id, bill, "5")
 		if b := u.balance(t, bill); b != "13" {
-			t.Errorf("the balance is %s", b)
+			t.Errorf("the balance is %s, want 13", b)
 		}
 		late := old.newUser(t)
 		old.bill(t, late, "1")
@@ -65,8 +65,8 @@ func TestTheReleaseBefore(t *testing.T) {
 	}
 }
 
-// beside has many buy at once, so that purchases share messages where they may:
-// nobody waits for the sweeper, and nothing is kept as unreadable.
+// beside makes many purchases at once, so that they share messages where releases
+// allow it: no purchase waits for the sweeper, and no message is rejected as unreadable.
 func beside(t *testing.T, s *shopUnderTest) {
 	const times, atOnce = 3, 48
 	u := s.newUser(t)
@@ -92,7 +92,7 @@ func beside(t *testing.T, s *shopUnderTest) {
 	kept := -1
 	must(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM billing.rejected_messages`).Scan(&kept))
 	if kept != 0 {
-		t.Errorf("%d messages could not be understood", kept)
+		t.Errorf("billing rejected %d messages as unreadable, want none", kept)
 	}
 	must(t, s.verify(t.Context()))
 }

@@ -19,13 +19,13 @@ func startTwins(t *testing.T, env map[string]string) *shopUnderTest {
 	})
 }
 
-// door is a replica's own way in, and a route of it that needs a token.
+// door is a replica's own address, and one of its routes that needs a token.
 type door struct {
 	name, url, path string
 	internal        string
 }
 
-// doors are those of all replicas.
+// doors returns the doors of all replicas.
 func (s *shopUnderTest) doors() (all []door) {
 	for _, service := range stack.Services() {
 		for _, r := range s.Replicas(service) {
@@ -40,7 +40,7 @@ func (d door) ask(t *testing.T, u *user) answer {
 	return (&client{base: d.url, token: u.token}).call(t, "GET", d.path, nil)
 }
 
-// atEachDoor does something at every replica at once.
+// atEachDoor calls do for every replica, all at once.
 func (s *shopUnderTest) atEachDoor(do func(door)) {
 	var all sync.WaitGroup
 	for _, d := range s.doors() {
@@ -49,7 +49,7 @@ func (s *shopUnderTest) atEachDoor(do func(door)) {
 	all.Wait()
 }
 
-// span is the shortest and the longest of some times.
+// span is the shortest and the longest of a set of durations.
 type span struct {
 	mu                sync.Mutex
 	shortest, longest time.Duration
@@ -68,8 +68,8 @@ func (s *span) String() string {
 	return fmt.Sprintf("%v to %v", s.shortest.Round(time.Millisecond), s.longest.Round(time.Millisecond))
 }
 
-// out waits until every replica refuses a user's token, and adds how long that
-// took each of them since a moment.
+// out waits until every replica refuses a user's token, and adds how long each of
+// them took since the given time.
 func (s *shopUnderTest) out(t *testing.T, u *user, since time.Time, took *span) {
 	t.Helper()
 	s.atEachDoor(func(d door) {
@@ -84,19 +84,19 @@ func (s *shopUnderTest) out(t *testing.T, u *user, since time.Time, took *span) 
 	})
 }
 
-// in demands that every replica takes a user's new token at its first try.
+// in requires every replica to accept a user's new token at the first attempt.
 func (s *shopUnderTest) in(t *testing.T, u *user) {
 	t.Helper()
 	s.atEachDoor(func(d door) {
 		if a := d.ask(t, u); a.status != 200 {
-			t.Errorf("%s, to a good token: %s", d.name, a)
+			t.Errorf("%s refused a valid token: %s", d.name, a)
 		}
 	})
 }
 
-// Whatever ends a token ends it at every replica of every service. Less than a
-// second is what the design promises and TestRevocationTakesLessThanASecond
-// holds it to; here it is told how long it took.
+// Whatever revokes a token revokes it at every replica of every service. The design
+// promises less than a second, which TestRevocationTakesLessThanASecond checks; this
+// test only logs how long it took.
 func TestEveryReplicaObeys(t *testing.T) {
 	t.Parallel()
 	s := startTwins(t, nil)
@@ -139,11 +139,11 @@ func TestEveryReplicaObeys(t *testing.T) {
 					enabled := time.Now()
 					u.logIn(t)
 					s.in(t, u)
-					s.untilHeMayBuy(t, u)
+					s.untilUserCanBuy(t, u)
 					bought.add(time.Since(enabled))
 					s.atEachDoor(func(d door) {
 						if a := d.ask(t, &user{client: &old}); a.status != 401 {
-							t.Errorf("%s: a token of before came back to life: %s", d.name, a)
+							t.Errorf("%s: a revoked token became valid again: %s", d.name, a)
 						}
 					})
 					continue
@@ -154,14 +154,14 @@ func TestEveryReplicaObeys(t *testing.T) {
 			}
 			t.Logf("%s: refused by each replica after %v", name, &refused)
 			if name == "disabled" {
-				t.Logf("enabled: bought again after %v, two logins' time included", &bought)
+				t.Logf("enabled: bought again after %v, including the time of two logins", &bought)
 			}
 		})
 	}
 }
 
-// isAdmin asks every replica for what is for admins only. A body that is not
-// taken keeps catalog's from doing anything.
+// isAdmin checks whether every replica lets the user use a route for admins. The
+// invalid body keeps catalog's route from changing anything.
 func (s *shopUnderTest) isAdmin(t *testing.T, u *user, want bool) {
 	t.Helper()
 	s.atEachDoor(func(d door) {
@@ -176,16 +176,16 @@ func (s *shopUnderTest) isAdmin(t *testing.T, u *user, want bool) {
 			a = c.call(t, "GET", "/customers", nil)
 		}
 		if (a.code() != "forbidden") != want || a.status == 401 {
-			t.Errorf("%s, to an admin: %v: %s", d.name, want, a)
+			t.Errorf("%s: %s, want admin access: %v", d.name, a, want)
 		}
 	})
 }
 
-// untilHeMayBuy waits until billing has heard, too, that a user is active.
-func (s *shopUnderTest) untilHeMayBuy(t *testing.T, u *user) {
+// untilUserCanBuy waits until billing, too, knows that a user is active.
+func (s *shopUnderTest) untilUserCanBuy(t *testing.T, u *user) {
 	t.Helper()
 	product, bill := s.product(t, "a bell", "1"), s.bill(t, u, "1000")
-	waittest.Eventually(t, "the user may buy", func() bool {
+	waittest.Eventually(t, "the user can buy", func() bool {
 		a := u.call(t, "POST", "/purchases", purchaseOf(product, bill))
 		if a.status != 201 && a.code() != "user_disabled" {
 			t.Errorf("%s", a)

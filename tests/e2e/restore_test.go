@@ -17,11 +17,11 @@ import (
 
 const restore = root + "/deploy/postgres/restore"
 
-// The drill of docs/operations.md: somebody makes a mistake that destroys data; a base backup and the WAL bring the shop back to the moment before. Purchases
-// that were pending at that moment go on, and the ledger adds up.
+// The drill in docs/operations.md: an operator's mistake destroys data, and a base backup plus the WAL restore the shop to the moment before it. Purchases
+// that were pending at that moment are settled, and the ledger adds up.
 func TestRestoreToAPointInTime(t *testing.T) {
 	t.Parallel()
-	wal, err := os.MkdirTemp("", "wal-*") // the server's account can't enter a directory of the test's
+	wal, err := os.MkdirTemp("", "wal-*") // the server's account can't enter t.TempDir()
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(wal)) })
 	must(t, os.Chmod(wal, 0o777))
@@ -67,7 +67,7 @@ func TestRestoreToAPointInTime(t *testing.T) {
 		settled(t, u, a)
 	}
 	if s.verify(t.Context()) == nil {
-		t.Error("billing verify does not see what was destroyed")
+		t.Error("billing verify does not detect the destroyed data")
 	}
 	var last string
 	must(t, admin.QueryRow(t.Context(), `SELECT pg_walfile_name(pg_switch_wal())`).Scan(&last))
@@ -77,7 +77,7 @@ func TestRestoreToAPointInTime(t *testing.T) {
 	})
 	must(t, s.Stop())
 
-	// A new data directory: what was restored, and the secrets, which are backed up beside it. NATS's store is not.
+	// A new data directory: the restored database, and the secrets, which are backed up separately. NATS's store is not backed up.
 	data := filepath.Join(t.TempDir(), "data")
 	must(t, os.MkdirAll(filepath.Join(data, "postgres"), 0o700))
 	for _, name := range []string{"secrets.json", "signing-keys.json", "postgres/password"} {
@@ -93,14 +93,14 @@ func TestRestoreToAPointInTime(t *testing.T) {
 	u.logIn(t)
 	for _, a := range pending {
 		if end := settled(t, u, a); end != "completed" {
-			t.Errorf("a purchase that was pending ends as %s", end)
+			t.Errorf("a purchase that was pending ended as %s, want completed", end)
 		}
 	}
 	if n := len(pages(t, u.client, "/purchases?status=completed", 100)); n != 12 {
-		t.Errorf("%d purchases are there, of 12", n)
+		t.Errorf("%d purchases are completed, want 12", n)
 	}
 	if b := u.balance(t, bill); b != "88" {
-		t.Errorf("the balance is %s", b)
+		t.Errorf("the balance is %s, want 88", b)
 	}
 	must(t, restored.verify(t.Context()))
 }
@@ -130,7 +130,7 @@ func TestRestoreRefuses(t *testing.T) {
 			t.Errorf("%v: %v, %s", c.args, err, out)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {
-			t.Errorf("%v: something was restored", c.args)
+			t.Errorf("%v: refused, but wrote data", c.args)
 		}
 	}
 }

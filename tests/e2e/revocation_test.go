@@ -13,7 +13,7 @@ import (
 // protected is a route of each service that needs a token.
 var protected = map[string]string{stack.Auth: "/users/me", stack.Catalog: "/products", stack.Billing: "/bills"}
 
-// untilRefused waits until all services refuse a user's token, and says how
+// untilRefused waits until all services refuse a user's token, and returns how
 // long that took.
 func (s *shopUnderTest) untilRefused(t *testing.T, u *user) time.Duration {
 	t.Helper()
@@ -45,14 +45,14 @@ func TestADisabledUserIsOut(t *testing.T) {
 	u.want(t, 401, "invalid_credentials", "POST", "/auth/login", map[string]any{"login": u.login, "password": "wrong"})
 	u.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", map[string]any{"refresh_token": u.refresh})
 	u.want(t, 403, "user_disabled", "GET", strings.TrimPrefix(u.activation, shop.GatewayURL()), nil)
-	shop.pay(t, u.id, bill, "5") // it is his money all the same
+	shop.pay(t, u.id, bill, "5") // a disabled user's payments are still credited
 
 	a := shop.admin.want(t, 200, "", "PATCH", fmt.Sprint("/users/", u.id), map[string]any{"enabled": true})
 	if a.str("status") != "active" {
 		t.Errorf("enabled again: %s", a)
 	}
 	if a := old.call(t, "GET", "/users/me", nil); a.status != 401 {
-		t.Errorf("a token of before came back to life: %s", a)
+		t.Errorf("a revoked token became valid again: %s", a)
 	}
 	u.logIn(t)
 	shop.admitted(t, u)
@@ -100,8 +100,8 @@ func TestAChangedRoleNeedsANewToken(t *testing.T) {
 	}
 }
 
-// A second is what the design promises. A machine that is busy with other tests
-// may miss it now and then, but not five times in a row.
+// The design promises less than a second. A machine that is busy with other tests
+// may exceed that now and then, but not five times in a row.
 func TestRevocationTakesLessThanASecond(t *testing.T) {
 	t.Parallel()
 	var took []time.Duration
@@ -115,10 +115,10 @@ func TestRevocationTakesLessThanASecond(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("refused by all services after %v", took)
+	t.Errorf("refused by all services after %v, want less than a second at least once", took)
 }
 
-// A replica that has just started must not let in whom the others refuse.
+// A replica that has just started must refuse the tokens that the others refuse.
 func TestAReplicaThatHasJustStarted(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, nil)
@@ -128,14 +128,14 @@ func TestAReplicaThatHasJustStarted(t *testing.T) {
 		r := s.Replicas(service)[0]
 		must(t, r.Restart(t.Context()))
 		direct := func(token string) answer { return (&client{base: r.URL(), token: token}).call(t, "GET", path, nil) }
-		waittest.Eventually(t, service+" lets in who may come in", func() bool {
+		waittest.Eventually(t, service+" accepts valid tokens", func() bool {
 			if a := direct(out.token); a.status != 401 && a.code() != "starting" {
-				t.Fatalf("%s after its start, to a disabled user: %s", service, a)
+				t.Fatalf("%s answered a disabled user after its start: %s", service, a)
 			}
 			return direct(u.token).status == 200
 		})
 		if a := direct(out.token); a.status != 401 {
-			t.Errorf("%s, to a disabled user: %s", service, a)
+			t.Errorf("%s answered a disabled user: %s", service, a)
 		}
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"lavka/tests/contract"
 )
 
-// Every operation of every contract, asked by everybody. A body of {} and ids
-// of nobody keep those who are let in from changing anything.
+// Every operation of every contract is called with every kind of token. Empty bodies
+// and unknown ids keep the permitted calls from changing anything.
 func TestWhoMayDoWhat(t *testing.T) {
 	t.Parallel()
 	u, disabled := shop.newUser(t), shop.newUser(t)
@@ -39,7 +39,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"no kid":                forge.token(t, func(_ jwt.MapClaims, h map[string]any) { delete(h, "kid") }),
 		"wrong kid":             forge.token(t, func(_ jwt.MapClaims, h map[string]any) { h["kid"] = "nobody's" }),
 		"another type":          forge.token(t, func(_ jwt.MapClaims, h map[string]any) { h["typ"] = "JWT" }),
-		"a role there is not":   forge.token(t, func(c jwt.MapClaims, _ map[string]any) { c["role"] = "root" }),
+		"an unknown role":       forge.token(t, func(c jwt.MapClaims, _ map[string]any) { c["role"] = "root" }),
 		"no version":            forge.token(t, func(c jwt.MapClaims, _ map[string]any) { delete(c, "ver") }),
 		"forged with a key":     forge.signed(t, jwt.SigningMethodEdDSA, stolen),
 		"alg none":              forge.signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType),
@@ -51,7 +51,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"longer than any token": strings.Repeat("a", 8000),
 	}
 	if a := (&client{base: shop.GatewayURL(), token: forge.token(t, func(jwt.MapClaims, map[string]any) {})}).call(t, "GET", "/users/me", nil); a.status != 200 {
-		t.Fatalf("a token as it should be was refused, so this test shows nothing: %s", a)
+		t.Fatalf("a valid token was refused, so this test proves nothing: %s", a)
 	}
 	for _, op := range checker.Operations() {
 		name := op.Method + " " + op.Path
@@ -60,15 +60,15 @@ func TestWhoMayDoWhat(t *testing.T) {
 				t.Errorf("%s with a token that is %s: %s, want 401", name, who, a)
 			}
 		}
-		nobody := ask(t, op, "")
-		if op.Role != "" && (nobody.status != 401 || nobody.code() != "unauthenticated" || nobody.header.Get("WWW-Authenticate") == "") {
-			t.Errorf("%s without a token: %s, want 401", name, nobody)
+		anonymous := ask(t, op, "")
+		if op.Role != "" && (anonymous.status != 401 || anonymous.code() != "unauthenticated" || anonymous.header.Get("WWW-Authenticate") == "") {
+			t.Errorf("%s without a token: %s, want 401", name, anonymous)
 		}
-		if op.Role == "" && (nobody.code() == "unauthenticated" || nobody.code() == "forbidden") {
-			t.Errorf("%s is open, and was answered %s", name, nobody)
+		if op.Role == "" && (anonymous.code() == "unauthenticated" || anonymous.code() == "forbidden") {
+			t.Errorf("%s needs no token, but without one the answer is %s", name, anonymous)
 		}
 		if a := ask(t, op, u.token); (a.code() == "forbidden") != (op.Role == "admin") || (op.Role != "" && a.status == 401) {
-			t.Errorf("%s as a user: %s, and it is for %q", name, a, op.Role)
+			t.Errorf("%s as a user: %s, but it requires role %q", name, a, op.Role)
 		}
 		if a := ask(t, op, shop.admin.token); a.code() == "forbidden" || (op.Role != "" && a.status == 401) {
 			t.Errorf("%s as an admin: %s", name, a)
@@ -76,7 +76,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
-// ask asks an operation for what harms nobody.
+// ask calls an operation in a way that changes nothing.
 func ask(t *testing.T, op contract.Operation, token string) answer {
 	t.Helper()
 	path := strings.NewReplacer("{id}", "999999999999", "{user_id}", "999999999999", "{token}", "nobodys").Replace(op.Path)
@@ -90,7 +90,7 @@ func ask(t *testing.T, op contract.Operation, token string) answer {
 	return (&client{base: shop.GatewayURL(), token: token}).call(t, op.Method, path, body)
 }
 
-// The contracts say who may do what; this table is the design's, by hand.
+// The contracts state the role that each operation needs; this table states the design's by hand.
 func TestTheContractsSayWhatTheDesignDoes(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{
@@ -108,7 +108,7 @@ func TestTheContractsSayWhatTheDesignDoes(t *testing.T) {
 	}
 	for name, role := range want {
 		if r, there := got[name]; !there || r != role {
-			t.Errorf("%s: the contracts say %q (there: %v), the design %q", name, r, there, role)
+			t.Errorf("%s: the contracts require role %q (operation exists: %v), the design %q", name, r, there, role)
 		}
 	}
 	if len(got) != len(want) {
@@ -142,7 +142,7 @@ func TestTheInternalPortIsNotForClients(t *testing.T) {
 	}
 }
 
-// forger makes tokens as auth does, with auth's own key.
+// forger issues tokens as auth does, with auth's own key.
 type forger struct {
 	key    ed25519.PrivateKey
 	claims jwt.MapClaims
@@ -163,7 +163,7 @@ func newForger(t *testing.T, u *user) forger {
 	return forger{ed25519.NewKeyFromSeed(seed), claims, parsed.Header["kid"]}
 }
 
-// token changes a good token's claims and header, and signs it well.
+// token changes the claims and header of a valid token, and signs it with auth's key.
 func (f forger) token(t *testing.T, change func(claims jwt.MapClaims, header map[string]any)) string {
 	t.Helper()
 	token := f.unsigned(jwt.SigningMethodEdDSA)
@@ -190,7 +190,7 @@ func (f forger) unsigned(method jwt.SigningMethod) *jwt.Token {
 	return token
 }
 
-// tamper makes a user's token an admin's, and keeps the signature.
+// tamper changes a user's token into an admin's, but keeps the signature.
 func tamper(t *testing.T, token string) string {
 	t.Helper()
 	parts := strings.Split(token, ".")

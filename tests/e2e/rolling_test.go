@@ -14,14 +14,14 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// TestRollingRestart restarts every replica of every service, one after
-// another, while people use the shop. Nobody may notice: each request is sent
-// once, and each must be answered as if nothing had been.
+// TestRollingRestart restarts every replica of every service, one after another,
+// under load. Users must not notice: each request is sent once, and must be answered
+// as if nothing had happened.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, func(c *stack.Config) {
 		c.Auth.Replicas, c.Catalog.Replicas, c.Billing.Replicas = 2, 2, 2
-		c.StopTimeout = patience // a request may take 20 s on a busy machine, and is to be finished
+		c.StopTimeout = patience // a request may take 20 s on a busy machine, and must finish
 	})
 	product := s.product(t, "a bead", "1")
 	var visitors []*visitor
@@ -53,10 +53,10 @@ func TestRollingRestart(t *testing.T) {
 		v.settleUp(t)
 	}
 	must(t, s.verify(t.Context()))
-	t.Logf("%d requests while 12 replicas were restarted in %v; %d purchases were pending at first", requests, took, pending)
+	t.Logf("%d requests while 12 replicas were restarted in %v; %d purchases were pending when answered", requests, took, pending)
 }
 
-// visitor is one who buys, tops up, looks around and logs in, and keeps count.
+// visitor is a user who buys, tops up, reads lists and logs in, and who keeps count.
 type visitor struct {
 	*user
 	shop     *shopUnderTest
@@ -71,15 +71,15 @@ type visitor struct {
 func newVisitor(t *testing.T, s *shopUnderTest, product int64) *visitor {
 	t.Helper()
 	u := s.newUser(t)
-	// A connection for each request: net/http silently repeats some of those
-	// that it has sent on a connection of before.
+	// A new connection for each request: net/http silently retries some requests
+	// on reused connections.
 	u.http = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	v := &visitor{user: u, shop: s, product: product, bill: s.bill(t, u, "1000"), credited: 1000, bought: map[string]bool{}}
 	return v
 }
 
-// visit goes on until ctx ends. Visitors who start at different numbers do
-// different things at a time.
+// visit sends requests until ctx ends. Visitors with different starts send different
+// requests at a time.
 func (v *visitor) visit(ctx context.Context, t *testing.T, start int) {
 	for i := start; ctx.Err() == nil; i++ {
 		switch i % 8 {
@@ -89,7 +89,7 @@ func (v *visitor) visit(ctx context.Context, t *testing.T, start int) {
 			key := fmt.Sprint("key ", i)
 			first := v.buy(t, key)
 			if again := v.buy(t, key); again != first {
-				t.Errorf("under one key %s was bought, and then %s", first, again)
+				t.Errorf("the same key returned purchase %s, then %s", first, again)
 			}
 		case 2:
 			v.topUp(t)
@@ -100,14 +100,14 @@ func (v *visitor) visit(ctx context.Context, t *testing.T, start int) {
 		case 6:
 			v.renew(t)
 		case 7:
-			if i%64 == 7 { // a password takes much of the machine
+			if i%64 == 7 { // checking a password is expensive
 				v.ask(t, 200, "POST", "/auth/login", map[string]any{"login": v.login, "password": v.password})
 			}
 		}
 	}
 }
 
-// ask wants one of the statuses.
+// ask sends a request and fails the test unless the status is as expected; 202 is as good as 201.
 func (v *visitor) ask(t *testing.T, status int, method, path string, body any, headers ...string) answer {
 	v.requests++
 	began := time.Now()
@@ -134,7 +134,7 @@ func (v *visitor) buy(t *testing.T, key string) (id string) {
 	if a.status == 202 {
 		v.pending++
 	} else if got := v.ask(t, 200, "GET", "/purchases/"+id, nil); got.str("status") != "completed" {
-		t.Errorf("a purchase that was completed is shown as %s", got)
+		t.Errorf("a completed purchase is shown as %s", got)
 	}
 	return id
 }
@@ -155,7 +155,7 @@ func (v *visitor) renew(t *testing.T) {
 	v.token, v.refresh = a.str("access_token"), a.str("refresh_token")
 }
 
-// settleUp waits for what is pending, and counts the money.
+// settleUp waits until no purchase is pending, and checks purchases and balance.
 func (v *visitor) settleUp(t *testing.T) {
 	t.Helper()
 	waittest.Eventually(t, "nothing is pending", func() bool {
@@ -164,11 +164,11 @@ func (v *visitor) settleUp(t *testing.T) {
 	completed := pages(t, v.client, "/purchases?status=completed", 100)
 	for _, p := range completed {
 		if id := fmt.Sprint(p["id"]); !v.bought[id] {
-			t.Errorf("purchase %s was made, and nobody was told so", id)
+			t.Errorf("purchase %s completed, but its client was never given its id", id)
 		}
 	}
 	if len(completed) != len(v.bought) {
-		t.Errorf("%d purchases are completed, and %d were made", len(completed), len(v.bought))
+		t.Errorf("%d purchases are completed, but %d were made", len(completed), len(v.bought))
 	}
 	if got, want := v.balance(t, v.bill), strconv.Itoa(v.credited-len(v.bought)); got != want {
 		t.Errorf("the balance is %s, want %s", got, want)

@@ -20,12 +20,12 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// secrets are those of every shop that tests have met. Each may be said to whom
-// it belongs, once, and nowhere else: no answer that comes later, no line of a
-// service, no row may hold it.
+// secrets holds the secrets of all shops in these tests. Each may be shown to its
+// owner, once, and nowhere else: no later response, no output of a service, no row may
+// contain it.
 var secrets secretTexts
 
-// secretTexts finds many texts at once, by what they begin with.
+// secretTexts searches for many texts at once, by their first 8 bytes.
 type secretTexts struct {
 	mu      sync.RWMutex
 	byStart map[[8]byte][]secretText
@@ -33,7 +33,7 @@ type secretTexts struct {
 
 type secretText struct{ what, text string }
 
-// keep remembers a secret. One that is too short could be any other text too.
+// keep adds a secret. It ignores secrets of less than 8 bytes, which could match other text.
 func (s *secretTexts) keep(what, text string) {
 	if len(text) < 8 {
 		return
@@ -52,22 +52,22 @@ func (s *secretTexts) keep(what, text string) {
 	s.byStart[start] = append(s.byStart[start], secretText{what, text})
 }
 
-// in is an error when a text holds a secret.
+// in returns an error if a text contains a secret.
 func (s *secretTexts) in(where string, text []byte) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for i := range max(0, len(text)-7) {
 		for _, known := range s.byStart[[8]byte(text[i:i+8])] {
 			if bytes.HasPrefix(text[i:], []byte(known.text)) {
-				return fmt.Errorf("%s holds %s: %q", where, known.what, text[max(0, i-200):min(len(text), i+len(known.text)+50)])
+				return fmt.Errorf("%s contains %s: %q", where, known.what, text[max(0, i-200):min(len(text), i+len(known.text)+50)])
 			}
 		}
 	}
 	return nil
 }
 
-// exchange looks through an answer for secrets that were known before it, and
-// then takes note of those that are in it.
+// exchange searches a response for secrets that were known before it, and then keeps
+// the new secrets in it.
 func (s *secretTexts) exchange(r *http.Request, sent []byte, header http.Header, got []byte) error {
 	if _, token, found := strings.Cut(r.Header.Get("Authorization"), " "); found {
 		s.keep("an access token", signature(token))
@@ -86,7 +86,7 @@ func (s *secretTexts) exchange(r *http.Request, sent []byte, header http.Header,
 	return nil
 }
 
-// keepMembers takes note of members of a JSON text.
+// keepMembers keeps members of a JSON text as secrets.
 func (s *secretTexts) keepMembers(text []byte, names ...string) {
 	var members map[string]any
 	if json.Unmarshal(text, &members) != nil {
@@ -104,10 +104,10 @@ func (s *secretTexts) keepMembers(text []byte, names ...string) {
 	}
 }
 
-// signature is what no two tokens have in common.
+// signature returns the signature of a token, which is unique to it.
 func signature(token string) string { return token[strings.LastIndex(token, ".")+1:] }
 
-// keepSecrets takes note of what a shop's services were given.
+// keepSecrets keeps the secrets that a shop's services were given.
 func (s *shopUnderTest) keepSecrets() error {
 	secrets.keep("the admin's password", s.AdminPassword)
 	for _, key := range s.PaymentKeys {
@@ -135,10 +135,10 @@ func (s *shopUnderTest) keepSecrets() error {
 	return nil
 }
 
-// public members of the signing keys' file are no secret.
+// public members of the signing key file are not secret.
 var public = []string{"kid", "x", "kty", "crv", "alg", "use"}
 
-// keepLeaves takes note of every text in a JSON value.
+// keepLeaves keeps every string in a JSON value as a secret.
 func keepLeaves(file, name string, v any) {
 	switch v := v.(type) {
 	case string:
@@ -156,8 +156,8 @@ func keepLeaves(file, name string, v any) {
 	}
 }
 
-// keptToItself looks for secrets in what a running shop holds and shows
-// elsewhere: its tables, PostgreSQL's log, the metrics.
+// keptToItself searches the other places where a running shop stores or shows data:
+// its tables, PostgreSQL's log and the metrics.
 func (s *shopUnderTest) keptToItself(ctx context.Context) error {
 	log, err := os.ReadFile(filepath.Join(s.data, "postgres", "postgres.log"))
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *shopUnderTest) keptToItself(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// The search itself: a secret that is planted is found, wherever it stands.
+// The search itself works: it finds a planted secret wherever it is.
 func TestTheSearchFindsSecrets(t *testing.T) {
 	t.Parallel()
 	var s secretTexts
@@ -209,11 +209,11 @@ func TestTheSearchFindsSecrets(t *testing.T) {
 	request.Header.Set("Authorization", "Bearer eyJhbGciOi.eyJpc3Mi.signature-of-mine")
 	login := []byte(`{"access_token":"eyJhbGciOi.eyJpc3Mi.signature-to-come","refresh_token":"refresh-to-come"}`)
 	if err := s.exchange(request, []byte(`{"login":"anna-anna","password":"password-of-anna"}`), http.Header{"X": {"anna-anna"}}, login); err != nil {
-		t.Errorf("an answer that brings tokens: %v", err)
+		t.Errorf("a response that issues tokens: %v", err)
 	}
 	register := []byte(`{"activation_link":"http://shop/auth/activate/token-of-link","user":{"login":"anna-anna"}}`)
 	if err := s.exchange(request, nil, nil, register); err != nil {
-		t.Errorf("an answer that brings a link: %v", err)
+		t.Errorf("a response that issues a link: %v", err)
 	}
 	for _, text := range []string{"password-of-anna", "signature-of-mine", "signature-to-come", "refresh-to-come", "token-of-link"} {
 		for _, around := range []string{text, "x" + text, text + "x", `{"a":"` + text + `"}`, "signature-of-" + text} {
@@ -221,14 +221,14 @@ func TestTheSearchFindsSecrets(t *testing.T) {
 				t.Errorf("%s was not found in %s", text, around)
 			}
 			if s.exchange(request, nil, nil, []byte(around)) == nil || s.exchange(request, nil, http.Header{"Location": {around}}, nil) == nil {
-				t.Errorf("an answer with %s was let pass", around)
+				t.Errorf("a response with %s was not detected", around)
 			}
 		}
 		if err := s.in("here", []byte(text[:len(text)-1])); err != nil {
-			t.Errorf("found in a part of it: %v", err)
+			t.Errorf("a part of a secret was reported: %v", err)
 		}
 	}
 	if err := s.in("here", register[:40]); err != nil {
-		t.Errorf("found what is no secret: %v", err)
+		t.Errorf("a text without a secret was reported: %v", err)
 	}
 }

@@ -27,13 +27,13 @@ import (
 
 const root = "../.."
 
-// patience is how long a test waits for what has to come.
+// patience is how long a test waits for a response or a start.
 const patience = 60 * time.Second
 
 var (
 	checker *contract.Checker
 	binDir  string
-	shop    *shopUnderTest // most tests share it, each with users of its own
+	shop    *shopUnderTest // most tests share it, each with its own users
 	serial  atomic.Int64   // of logins and payments
 )
 
@@ -75,7 +75,7 @@ func testMain(m *testing.M) int {
 	}
 	code := m.Run()
 	if missing := checker.NeverSucceeded(); len(missing) > 0 && code == 0 && flag.Lookup("test.run").Value.String() == "" {
-		code = fail(fmt.Errorf("no test has seen these work: %v", missing))
+		code = fail(fmt.Errorf("no test has called these operations successfully: %v", missing))
 	}
 	if err := errors.Join(shop.verify(ctx), shop.keptToItself(ctx)); err != nil {
 		code = fail(err)
@@ -92,7 +92,7 @@ func testMain(m *testing.M) int {
 // shopUnderTest is a running shop with its admin logged in.
 type shopUnderTest struct {
 	*stack.Stack
-	output string // the services' lines
+	output string // the file with the services' output
 	data   string // the data directory
 	admin  *client
 }
@@ -118,7 +118,7 @@ func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("the services' last lines:\n%s", tail(output.Name()))
+			t.Logf("the end of the services' output:\n%s", tail(output.Name()))
 		}
 	})
 	must(t, s.keepSecrets())
@@ -126,7 +126,7 @@ func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
 	return s
 }
 
-// logTo puts what the stack, its gateway and its NATS say beside the services' lines.
+// logTo returns a logger for the stack, its gateway and its NATS that writes to the services' output.
 func logTo(output *os.File) *slog.Logger { return slog.New(slog.NewTextHandler(output, nil)) }
 
 func (s *shopUnderTest) loginAdmin() error {
@@ -150,7 +150,7 @@ func (s *shopUnderTest) verify(ctx context.Context) error {
 	return nil
 }
 
-// user is one who has registered, activated and logged in.
+// user is a user who has registered, activated the account and logged in.
 type user struct {
 	*client
 	id                       int64
@@ -191,8 +191,8 @@ func (s *shopUnderTest) product(t *testing.T, title string, price json.Number) i
 	return a.int("id")
 }
 
-// pay signs a top-up and sends it to billing's own port, as the provider does,
-// again while the user is not known there yet.
+// pay signs a top-up and sends it to billing's own port, as the provider does. It
+// retries while billing does not know the user yet.
 func (s *shopUnderTest) pay(t *testing.T, userID, bill int64, amount string) {
 	t.Helper()
 	provider := &client{base: s.Replicas(stack.Billing)[0].URL()}
@@ -208,12 +208,12 @@ func (s *shopUnderTest) pay(t *testing.T, userID, bill int64, amount string) {
 
 func newPayment() int64 { return 1_000_000 + serial.Add(1) }
 
-// payment is a correctly signed webhook body.
+// payment returns a correctly signed webhook body.
 func (s *shopUnderTest) payment(id, userID, bill int64, amount string) []byte {
 	return payment.Signed(s.PaymentKeys[0], id, userID, bill, amount)
 }
 
-// bill opens a bill for a user and puts money on it.
+// bill opens a bill for a user and tops it up.
 func (s *shopUnderTest) bill(t *testing.T, u *user, amount string) int64 {
 	t.Helper()
 	id := u.want(t, 201, "", "POST", "/bills", nil).int("id")
@@ -244,9 +244,9 @@ func fail(err error) int {
 	return 1
 }
 
-// noFaults looks for what a service may never say: that the race detector found
-// something, that it needed what NATS forbids it (deploy/nats), or a secret, such
-// as any text that begins like a token.
+// noFaults searches the output for what no service may print: a data race, a NATS
+// permission that it lacks (deploy/nats), or a secret, including any text that begins
+// like a token.
 func noFaults(output string) error {
 	text, err := os.ReadFile(output)
 	if err != nil {
@@ -254,10 +254,10 @@ func noFaults(output string) error {
 	}
 	for _, fault := range []string{"DATA RACE", "Permissions Violation", "eyJhbGciOi"} {
 		if i := bytes.Index(text, []byte(fault)); i >= 0 {
-			return fmt.Errorf("a service says %q:\n%s", fault, text[max(0, i-500):min(len(text), i+4000)])
+			return fmt.Errorf("a service printed %q:\n%s", fault, text[max(0, i-500):min(len(text), i+4000)])
 		}
 	}
-	return secrets.in("what the services say", text)
+	return secrets.in("the services' output", text)
 }
 
 func tail(file string) string {
@@ -268,7 +268,7 @@ func tail(file string) string {
 	return string(text[max(0, len(text)-6000):])
 }
 
-// database gives a way to ask a service's own schema for one value.
+// database returns a function that queries one value as the service's own role.
 func (s *shopUnderTest) database(t *testing.T, service string) func(sql string, args ...any) any {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.DatabaseURL(service))

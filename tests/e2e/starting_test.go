@@ -12,9 +12,9 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// NATS is away while a user is disabled and while replicas start. They say that
-// they can't know yet; and when NATS comes back, with its store or without, and
-// before auth has been able to tell what happened, they don't let him in.
+// NATS is down while a user is disabled and while replicas start. Without NATS, the
+// new replicas answer that they are starting. When NATS comes back, with its store or
+// without, they still refuse the user before auth has published what happened.
 func TestANewcomerLetsNobodyIn(t *testing.T) {
 	t.Parallel()
 	s := startTwins(t, nil)
@@ -35,7 +35,7 @@ func TestANewcomerLetsNobodyIn(t *testing.T) {
 				must(t, s.NATS().Wipe())
 			}
 			must(t, s.NATS().Start())
-			// Longer than a listener's longest pause: one that would open, opens.
+			// Longer than a listener's longest backoff, so that it has retried by then.
 			s.watch(t, out, newcomers[1:], func(d door, since time.Time) bool {
 				return connected(t, d) && time.Since(since) > 3*time.Second
 			})
@@ -51,7 +51,7 @@ func TestANewcomerLetsNobodyIn(t *testing.T) {
 	}
 }
 
-// restartSeconds starts the second replica of each service anew.
+// restartSeconds restarts the second replica of each service.
 func (s *shopUnderTest) restartSeconds(t *testing.T) (newcomers []door) {
 	t.Helper()
 	var restarts sync.WaitGroup
@@ -68,8 +68,8 @@ func (s *shopUnderTest) restartSeconds(t *testing.T) (newcomers []door) {
 	return newcomers
 }
 
-// starting demands of newcomers without NATS that they check no token, and do
-// everything that needs none.
+// starting requires new replicas without NATS to refuse every token with "starting",
+// and to serve everything that needs no token.
 func (s *shopUnderTest) starting(t *testing.T, u *user, bill int64, newcomers []door) {
 	t.Helper()
 	for _, d := range newcomers {
@@ -87,8 +87,8 @@ func (s *shopUnderTest) starting(t *testing.T, u *user, bill int64, newcomers []
 	billing.want(t, 200, "", "POST", "/payment/webhook", s.payment(newPayment(), u.id, bill, "5"))
 }
 
-// watch asks replicas for what a user may not have, over and over, until each
-// has done what it is watched for.
+// watch keeps sending a disabled user's requests to replicas until done returns true
+// for each. No replica may accept one.
 func (s *shopUnderTest) watch(t *testing.T, out *user, doors []door, done func(door, time.Time) bool) {
 	t.Helper()
 	start := time.Now()
@@ -107,29 +107,29 @@ func (s *shopUnderTest) watch(t *testing.T, out *user, doors []door, done func(d
 				let++
 			}
 			if let > 0 {
-				t.Errorf("%s let a disabled user in, %d times of %d", d.name, let, asked)
+				t.Errorf("%s accepted a disabled user's token in %d of %d requests", d.name, let, asked)
 			}
 		})
 	}
 	all.Wait()
 }
 
-// connected says whether a replica has NATS.
+// connected reports whether a replica is connected to NATS.
 func connected(t *testing.T, d door) bool {
 	t.Helper()
 	a, err := (&client{base: d.internal}).plain(t.Context(), "/metrics")
 	return err == nil && strings.Contains(string(a.body), "\nnats_connected 1\n")
 }
 
-// NATS goes away and stays away: the others go on with what they know. What a
-// disabled user still has is the rest of his token's life; auth, with its
-// database, gives him no other. What that comes to is told.
+// NATS goes down and stays down: the services continue with the versions that they
+// know. A disabled user can use a token until it expires; auth, which has its
+// database, issues no other. The test logs how long that takes.
 func TestWhatAnAbsentNATSCosts(t *testing.T) {
 	t.Parallel()
 	const lifetime = 20 * time.Second
 	s := startTwins(t, map[string]string{"TOKEN_LIFETIME": lifetime.String()})
 	disable := func(u *user) time.Time {
-		must(t, s.loginAdmin()) // the admin's token does not live longer either
+		must(t, s.loginAdmin()) // the admin's token expires as soon
 		s.admin.want(t, 200, "", "PATCH", fmt.Sprint("/users/", u.id), map[string]any{"enabled": false})
 		return time.Now()
 	}
@@ -141,15 +141,15 @@ func TestWhatAnAbsentNATSCosts(t *testing.T) {
 	disabled := disable(out)
 	out.want(t, 403, "user_disabled", "POST", "/auth/login", map[string]any{"login": out.login, "password": out.password})
 	out.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", map[string]any{"refresh_token": out.refresh})
-	s.in(t, out) // this is the price
+	s.in(t, out) // the cost of doing without NATS
 	var served, refused span
 	s.out(t, out, disabled, &served)
 	if over := time.Since(born) - lifetime; over > lifetime/2 {
-		t.Errorf("a disabled user was served %v past his token's life", over)
+		t.Errorf("a disabled user was served until %v after the token had expired", over)
 	}
-	t.Logf("NATS away, tokens that live %v: a disabled user was served until each replica refused him after %v", lifetime, &served)
+	t.Logf("NATS down, token lifetime %v: each replica refused the disabled user after %v", lifetime, &served)
 
-	// The good ones go on, without NATS and after it.
+	// Active users are served without NATS and after its return.
 	a := u.want(t, 200, "", "POST", "/auth/refresh", map[string]any{"refresh_token": u.refresh})
 	u.token = a.str("access_token")
 	s.in(t, u)
@@ -159,7 +159,7 @@ func TestWhatAnAbsentNATSCosts(t *testing.T) {
 	back := time.Now()
 	s.out(t, u, back, &refused)
 	if time.Since(disabled) > lifetime {
-		t.Errorf("refused %v after he was disabled: his token may just have expired", time.Since(disabled))
+		t.Errorf("refused %v after the user was disabled: the token may simply have expired", time.Since(disabled))
 	}
 	t.Logf("NATS back: refused by each replica after %v", &refused)
 }

@@ -19,7 +19,7 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// newTrace is a trace of the client's own, and the header that says so.
+// newTrace returns a new trace id, and a traceparent header that makes a request part of that trace.
 func newTrace() (id string, header []string) {
 	b := make([]byte, 24)
 	rand.Read(b)
@@ -38,7 +38,7 @@ const completed = `
 	. . . . . catalog result group
 `
 
-// Each story from its beginning to its end, over HTTP and NATS, in one trace.
+// Each operation is one trace from beginning to end, across HTTP and NATS.
 func TestTraces(t *testing.T) {
 	t.Parallel()
 	s, c := traced(t, nil)
@@ -50,11 +50,11 @@ func TestTraces(t *testing.T) {
 		a := u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill), header...)
 		for _, span := range c.want(t, id, completed) {
 			if strings.HasPrefix(span.Name, "process") && span.Attributes["lavka.purchase_id"] != a.str("id") {
-				t.Errorf("%s: %v, want the purchase %s", span.Name, span.Attributes, a.str("id"))
+				t.Errorf("%s: %v, want purchase %s", span.Name, span.Attributes, a.str("id"))
 			}
 		}
 	})
-	t.Run("one without a trace of its own", func(t *testing.T) {
+	t.Run("a request without a traceparent", func(t *testing.T) {
 		a := u.want(t, 422, "validation_failed", "POST", "/purchases", map[string]any{"product_id": 0, "bill_id": bill})
 		c.want(t, a.str("trace_id"), "catalog POST /purchases 422")
 	})
@@ -62,7 +62,7 @@ func TestTraces(t *testing.T) {
 		id, header := newTrace()
 		a := u.want(t, 402, "insufficient_funds", "POST", "/purchases", purchaseOf(s.product(t, "a lighthouse", "3000"), bill), header...)
 		if a.str("trace_id") != id {
-			t.Errorf("%s, want the trace %s", a, id)
+			t.Errorf("%s, want trace %s", a, id)
 		}
 		c.want(t, id, `
 			catalog POST /purchases 402 insufficient_funds
@@ -75,7 +75,7 @@ func TestTraces(t *testing.T) {
 			. . . . . catalog result group
 		`)
 	})
-	t.Run("one that is delivered twice", func(t *testing.T) {
+	t.Run("a purchase that is delivered twice", func(t *testing.T) {
 		nc, err := nats.Connect(s.NATSURL())
 		must(t, err)
 		defer nc.Close()
@@ -102,7 +102,7 @@ func TestTraces(t *testing.T) {
 			t.Errorf("the repeat's links are %v, want one to the decision %v", spans[repeat].Links, want)
 		}
 	})
-	t.Run("one whose bill is held for a while", func(t *testing.T) {
+	t.Run("a purchase whose bill is locked for a while", func(t *testing.T) {
 		conn, err := pgx.Connect(t.Context(), s.AdminDatabaseURL())
 		must(t, err)
 		tx, err := conn.Begin(t.Context())
@@ -113,7 +113,7 @@ func TestTraces(t *testing.T) {
 		a := u.want(t, 202, "", "POST", "/purchases", purchaseOf(product, bill), header...)
 		must(t, conn.Close(t.Context()))
 		if end := settled(t, u, a); end != "completed" {
-			t.Fatalf("in the end it was %s", end)
+			t.Fatalf("the purchase ended as %s", end)
 		}
 		process := func(outcome, again string) bool {
 			spans, err := c.store.Trace(id)
@@ -121,7 +121,7 @@ func TestTraces(t *testing.T) {
 				return s.Name == "process purchases.requested" && s.Attributes["lavka.outcome"] == outcome && (s.Attributes["lavka.delivery"] != "") == (again != "")
 			})
 		}
-		waittest.Eventually(t, "the trace shows that it was held, and settled when it was delivered again", func() bool {
+		waittest.Eventually(t, "the trace shows that the bill was locked, and that the redelivery was settled", func() bool {
 			return process("held", "") && process("settled", "again")
 		})
 	})
@@ -168,7 +168,7 @@ func TestTraces(t *testing.T) {
 		s.admin.want(t, 200, "", "POST", "/auth/login", map[string]any{"login": login, "password": password}, header...)
 		c.want(t, id, "auth POST /auth/login 200 ok")
 	})
-	t.Run("one that fails", func(t *testing.T) {
+	t.Run("a request that fails", func(t *testing.T) {
 		must(t, s.Postgres().Crash())
 		id, header := newTrace()
 		u.want(t, 503, "unavailable", "GET", "/bills", nil, header...)
@@ -179,7 +179,7 @@ func TestTraces(t *testing.T) {
 	})
 }
 
-// What is completed long after belongs to the story of the request that made it.
+// A late completion belongs to the trace of the request that made the purchase.
 func TestATraceOfALateCompletion(t *testing.T) {
 	t.Parallel()
 	s, c := traced(t, func(c *stack.Config) { c.Catalog.Env = map[string]string{"PURCHASE_WAIT": "500ms"} })
@@ -189,11 +189,11 @@ func TestATraceOfALateCompletion(t *testing.T) {
 	id, header := newTrace()
 	a := u.want(t, 202, "", "POST", "/purchases", purchaseOf(product, bill), header...)
 	s.NATS().Stop()
-	must(t, s.NATS().Wipe()) // what was sent is lost: only the sweeper can help
+	must(t, s.NATS().Wipe()) // the request message is lost: only the sweeper can republish it
 	must(t, s.NATS().Start())
 	must(t, s.Replicas(stack.Billing)[0].Start(t.Context()))
 	if end := settled(t, u, a); end != "completed" {
-		t.Fatalf("in the end it was %s", end)
+		t.Fatalf("the purchase ended as %s", end)
 	}
 	c.want(t, id, `
 		catalog POST /purchases 202 pending
@@ -208,8 +208,8 @@ func TestATraceOfALateCompletion(t *testing.T) {
 	`)
 }
 
-// A collector that takes connections and says nothing is no reason for anybody to
-// wait: neither who buys, nor who stops the shop.
+// A collector that accepts connections but never responds delays neither purchases
+// nor the shutdown of the shop.
 func TestACollectorThatHangs(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -246,8 +246,8 @@ func TestACollectorThatHangs(t *testing.T) {
 		})
 	}
 	all.Wait()
-	waittest.Eventually(t, "all has been bought", func() bool { return u.balance(t, bill) == "680" })
-	for _, service := range stack.Services() { // in order, without being killed: the cleanup would say so
+	waittest.Eventually(t, "all purchases are settled", func() bool { return u.balance(t, bill) == "680" })
+	for _, service := range stack.Services() { // a hanging collector must not keep a service from stopping
 		must(t, s.Replicas(service)[0].Stop())
 	}
 }

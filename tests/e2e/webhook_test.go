@@ -13,15 +13,15 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// provider is the payment provider as these tests play it: an honest one that
-// is called with texts, and a forger who knows everything but the key.
+// provider stands in for the payment provider: for an honest one, whose values are
+// given as texts, and for a forger who knows everything but the key.
 type provider struct {
 	*client
 	key  string
-	user string // the id of the user that is paid for
+	user string // the id of the user to credit
 }
 
-// through gives the two ways to the webhook.
+// through returns providers for the two ways to reach the webhook.
 func (s *shopUnderTest) through(u *user) map[string]provider {
 	return map[string]provider{
 		"billing": {&client{base: s.Replicas(stack.Billing)[0].URL()}, s.PaymentKeys[0], fmt.Sprint(u.id)},
@@ -38,13 +38,13 @@ func body(signature, tx, user, bill, amount string) string {
 	return fmt.Sprintf(`{"signature": "%s", "transaction_id": %s, "user_id": %s, "bill_id": %s, "amount": %s}`, signature, tx, user, bill, amount)
 }
 
-// call is a correctly signed body of these texts.
+// signed returns a correctly signed body with these values.
 func (p provider) signed(tx, user, bill, amount string) string {
 	return body(sign(p.key, tx, user, bill, amount), tx, user, bill, amount)
 }
 
-// Each of these is signed correctly but for what it is about, and none may
-// move a cent. What is signed is the text of each number.
+// Each of these calls is correctly signed except for what it tests, and none may
+// move a cent. The signature covers the text of each number.
 func TestWebhookAttacks(t *testing.T) {
 	t.Parallel()
 	u, other := shop.newUser(t), shop.newUser(t)
@@ -53,7 +53,7 @@ func TestWebhookAttacks(t *testing.T) {
 		t.Run(way, func(t *testing.T) { attack(t, p, fmt.Sprint(other.id), fmt.Sprint(bill)) })
 	}
 	if b := u.balance(t, bill); b != "100" {
-		t.Errorf("balance %s, want what the two good calls of 50 left", b)
+		t.Errorf("balance %s, want 100 from the two valid calls of 50", b)
 	}
 	if n := len(pages(t, other.client, "/bills", 100)); n != 0 {
 		t.Errorf("the other user has %d bills", n)
@@ -139,17 +139,17 @@ func attack(t *testing.T, p provider, other, bill string) {
 		{"10 MB", signed(fresh, u, bill, strings.Repeat("1", 10<<20)), 413, "body_too_large"},
 
 		{"no such user", signed(fresh, "987654321", free, "100"), 404, "user_not_found"},
-		{"somebody else's bill", signed(fresh, other, bill, "100"), 409, "bill_owner_mismatch"},
+		{"another user's bill", signed(fresh, other, bill, "100"), 409, "bill_owner_mismatch"},
 		{"the same id, another amount", signed(known, u, bill, "50.01"), 409, "transaction_conflict"},
 		{"the same id, another bill", signed(known, u, free, "50"), 409, "transaction_conflict"},
 		{"the same id, another user", signed(known, other, bill, "50"), 409, "transaction_conflict"},
 	} {
 		a := p.want(t, c.status, c.code, "POST", "/payment/webhook", []byte(c.body))
 		if t.Failed() {
-			t.Fatalf("that was: %s", c.name)
+			t.Fatalf("failed case: %s", c.name)
 		}
 		if strings.Contains(string(a.body), good) || strings.Contains(string(a.body), p.key) {
-			t.Errorf("%s: the answer shows the right signature or the key: %s", c.name, a)
+			t.Errorf("%s: the response contains the valid signature or the key: %s", c.name, a)
 		}
 		if c.code == "user_not_found" && a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", c.name)
@@ -162,7 +162,7 @@ func attack(t *testing.T, p provider, other, bill string) {
 	must(t, err)
 	for _, reason := range []string{"invalid_amount", "invalid_id", "balance_limit", "user_not_found", "bill_owner_mismatch", "transaction_conflict"} {
 		if !strings.Contains(string(kept), "\t"+reason+"\t") {
-			t.Errorf("billing payments refused shows no %s:\n%s", reason, kept)
+			t.Errorf("billing payments refused does not list %s:\n%s", reason, kept)
 		}
 	}
 	if n := strings.Count(string(kept), "payment "+fresh+"\t"); n != refused-6 {
@@ -187,9 +187,10 @@ func TestWebhookTakesAnyContentType(t *testing.T) {
 	}
 }
 
-// SHA-1 lets whoever knows H(key:tx:user:bill:1) compute the hash of that text,
-// its padding and any tail. The forged text holds bytes that no JSON number
-// does, so it must never get as far as a comparison that it would win.
+// With SHA-1, an attacker who knows H(key:tx:user:bill:1) can compute the hash of that
+// text followed by its padding and any tail. The forged amount contains bytes that no
+// JSON number has, so it must be rejected before the signature, which would match, is
+// compared.
 func TestWebhookLengthExtension(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
@@ -200,7 +201,7 @@ func TestWebhookLengthExtension(t *testing.T) {
 		const tail = "000000"
 		forged, glue := extend(t, sign(p.key, tx, p.user, bill, "1"), len(text), tail)
 		if want := sha1.Sum([]byte(text + glue + tail)); forged != hex.EncodeToString(want[:]) {
-			t.Fatal("the attack itself is wrong, so this test shows nothing")
+			t.Fatal("the attack itself is wrong, so this test proves nothing")
 		}
 		amount := "1" + glue + tail
 		quoted, err := json.Marshal(amount)
@@ -273,8 +274,8 @@ func escapeAll(s string) string {
 	return b.String()
 }
 
-// extend continues a SHA-1 sum (FIPS 180-4) from its state: the new sum, and
-// the padding that stands between the old text and the tail.
+// extend continues a SHA-1 sum (FIPS 180-4) from its state. It returns the new sum, and
+// the padding between the old text and the tail.
 func extend(t *testing.T, sum string, length int, tail string) (forged, glue string) {
 	t.Helper()
 	state, err := hex.DecodeString(sum)

@@ -1,5 +1,6 @@
-// Package streams is how NATS keeps what the services say to each other (libs/contract/wire).
-// Their owners make the streams of it, and tests that play an owner.
+// Package streams holds the NATS stream and consumer configurations for the messages that the
+// services exchange (libs/contract/wire). Stream owners, and tests that stand in for them, create
+// the streams from it.
 package streams
 
 import (
@@ -10,8 +11,9 @@ import (
 	"lavka/libs/contract/wire"
 )
 
-// Users is auth's stream, with so many copies, each on a server of its own.
-func Users(copies int) jetstream.StreamConfig {
+// Users is the configuration of auth's stream, with the given number of replicas, each on its own
+// server.
+func Users(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              wire.StreamUsers,
 		Description:       "The public state of each user: the last message of a subject is the newest.",
@@ -19,13 +21,13 @@ func Users(copies int) jetstream.StreamConfig {
 		Storage:           jetstream.FileStorage,
 		MaxMsgsPerSubject: 1,
 		Discard:           jetstream.DiscardOld,
-		AllowDirect:       true, // NATS turns it on by itself for such a stream
-		Replicas:          copies,
+		AllowDirect:       true, // NATS enables it for such a stream anyway
+		Replicas:          replicas,
 	}
 }
 
-// UsersConsumer is billing's consumer of users. It is durable: it remembers where it
-// was.
+// UsersConsumer is the configuration of billing's consumer of users. It is durable: it keeps its
+// position across restarts.
 func UsersConsumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       wire.ConsumerUsers,
@@ -36,10 +38,10 @@ func UsersConsumer() jetstream.ConsumerConfig {
 	}
 }
 
-// Purchases is billing's stream, with so many copies, each on a server of its own.
-// Memory is enough: every request can be sent again from catalog's row. Nobody gives
-// a Nats-Msg-Id, or a request sent again would be taken for a double.
-func Purchases(copies int) jetstream.StreamConfig {
+// Purchases is the configuration of billing's stream, with the given number of replicas, each on
+// its own server. Memory storage is enough: every request can be republished from catalog's row.
+// Publishers must not set Nats-Msg-Id, or NATS would drop a retried request as a duplicate.
+func Purchases(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        wire.StreamPurchases,
 		Description: "purchase requests, from catalog to billing",
@@ -49,11 +51,11 @@ func Purchases(copies int) jetstream.StreamConfig {
 		MaxAge:      time.Minute,
 		MaxBytes:    256 << 20,
 		Discard:     jetstream.DiscardNew,
-		Replicas:    copies,
+		Replicas:    replicas,
 	}
 }
 
-// PurchasesConsumer is billing's consumer of purchase requests.
+// PurchasesConsumer is the configuration of billing's consumer of purchase requests.
 func PurchasesConsumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       wire.ConsumerPurchases,

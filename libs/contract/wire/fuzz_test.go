@@ -18,21 +18,21 @@ func FuzzDecodePurchaseRequested(f *testing.F) {
 		m, err := wire.DecodePurchaseRequested(data)
 		found, ok := wire.PurchaseID(data)
 		if ok == (found == uuid.Nil) {
-			t.Fatalf("%q: the purchase id %v, found: %v", data, found, ok)
+			t.Fatalf("%q: purchase id %v, found %v", data, found, ok)
 		}
 		if err != nil {
 			return
 		}
 		if ok && (len(m) != 1 || found != m[0].PurchaseID) {
-			t.Fatalf("%q was taken as %+v, and PurchaseID says %v", data, m, found)
+			t.Fatalf("%q was decoded as %+v, but PurchaseID returned %v", data, m, found)
 		}
 		again := rereadGroup(t, m, wire.DecodePurchaseRequested)
 		for i, one := range m {
 			if one.PurchaseID == uuid.Nil || one.UserID <= 0 || one.BillID <= 0 || one.Amount <= 0 || one.ExpiresAt.IsZero() {
-				t.Fatalf("%q was taken as %+v", data, m)
+				t.Fatalf("%q was decoded as %+v", data, m)
 			}
 			if !again[i].ExpiresAt.Equal(one.ExpiresAt) {
-				t.Fatalf("%q expires at %v, and written again at %v", data, one.ExpiresAt, again[i].ExpiresAt)
+				t.Fatalf("%q expires at %v, but after a round trip at %v", data, one.ExpiresAt, again[i].ExpiresAt)
 			}
 			again[i].ExpiresAt = one.ExpiresAt
 		}
@@ -50,7 +50,7 @@ func FuzzDecodePurchaseAnswered(f *testing.F) {
 		for _, one := range m {
 			settled, declined := one.Outcome == wire.Settled && one.TransactionID != nil, one.Outcome == wire.Declined && one.Reason != ""
 			if one.PurchaseID == uuid.Nil || settled == declined {
-				t.Fatalf("%q was taken as %+v", data, m)
+				t.Fatalf("%q was decoded as %+v", data, m)
 			}
 		}
 		same(t, data, m, rereadGroup(t, m, wire.DecodePurchaseAnswered))
@@ -65,18 +65,18 @@ func FuzzDecodeUserChanged(f *testing.F) {
 			return
 		}
 		if m.ID <= 0 || m.Version <= 0 || m.TokenVersion <= 0 {
-			t.Fatalf("%q was taken as %+v", data, m)
+			t.Fatalf("%q was decoded as %+v", data, m)
 		}
 		again := reread(t, m, wire.DecodeUserChanged)
 		if !again.CreatedAt.Equal(m.CreatedAt) || !again.ChangedAt.Equal(m.ChangedAt) {
-			t.Fatalf("%q was made at %v and changed at %v, and written again at %v and %v", data, m.CreatedAt, m.ChangedAt, again.CreatedAt, again.ChangedAt)
+			t.Fatalf("%q was created at %v and changed at %v, but after a round trip at %v and %v", data, m.CreatedAt, m.ChangedAt, again.CreatedAt, again.ChangedAt)
 		}
 		again.CreatedAt, again.ChangedAt = m.CreatedAt, m.ChangedAt
 		same(t, data, m, again)
 	})
 }
 
-// Whoever asks for page after page must come to an end.
+// A client that requests page after page must come to an end.
 func FuzzDecodeRevocations(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -84,32 +84,32 @@ func FuzzDecodeRevocations(f *testing.F) {
 			same(t, data, m, reread(t, m, wire.DecodeRevocationsAsked))
 		}
 		const after = 7
-		told := func(data []byte) (wire.RevocationsTold, error) { return wire.DecodeRevocationsTold(data, after) }
-		m, err := told(data)
+		decode := func(data []byte) (wire.RevocationsTold, error) { return wire.DecodeRevocationsTold(data, after) }
+		m, err := decode(data)
 		if err != nil {
 			return
 		}
 		last := int64(after)
 		for _, one := range m.Versions {
 			if one.UserID <= last || one.TokenVersion <= 0 {
-				t.Fatalf("%q was taken as %+v", data, m)
+				t.Fatalf("%q was decoded as %+v", data, m)
 			}
 			last = one.UserID
 		}
 		if m.More && last == after {
-			t.Fatalf("%q leads nowhere", data)
+			t.Fatalf("%q promises another page but has no users", data)
 		}
-		same(t, data, m, reread(t, m, told))
+		same(t, data, m, reread(t, m, decode))
 	})
 }
 
-// What we write is read, whatever the numbers in it are.
+// Every message that we encode can be decoded, for any numbers in it.
 func FuzzOurOwnMessagesAreRead(f *testing.F) {
 	f.Add(int64(7), int64(9), int64(999), int64(1_767_323_045))
 	f.Add(int64(1), int64(1<<63-1), int64(-1<<63), int64(-1))
 	f.Fuzz(func(t *testing.T, a, b, c, at int64) {
 		positive := func(n int64) int64 { return max(1, n&(1<<63-1)) }
-		moment := time.Unix(at&(1<<37-1), 0).UTC() // up to the year 6325; JSON's times end with 9999
+		moment := time.Unix(at&(1<<37-1), 0).UTC() // up to the year 6325; JSON times end with year 9999
 		request := wire.PurchaseRequested{V: wire.Version, PurchaseID: id, UserID: positive(a), BillID: positive(b), Amount: positive(c), ExpiresAt: moment}
 		for _, group := range [][]wire.PurchaseRequested{{request}, {request, request}} {
 			same(t, nil, group, rereadGroup(t, group, wire.DecodePurchaseRequested))
@@ -126,7 +126,7 @@ func FuzzOurOwnMessagesAreRead(f *testing.F) {
 	})
 }
 
-// seed gives every kind of message to each reader: they must tell them apart.
+// seed adds every kind of message to each fuzz test: a decoder must reject the other kinds.
 func seed(f *testing.F) {
 	f.Helper()
 	files, err := filepath.Glob("testdata/*.json")
@@ -151,30 +151,30 @@ func seed(f *testing.F) {
 	}
 }
 
-// rereadGroup writes messages into one and reads it.
+// rereadGroup encodes messages as a group and decodes it.
 func rereadGroup[M any](t *testing.T, group []M, decode func([]byte) ([]M, error)) []M {
 	t.Helper()
 	data, err := wire.EncodeGroup(group)
 	if err != nil {
-		t.Fatalf("%+v can't be written: %v", group, err)
+		t.Fatalf("encode %+v: %v", group, err)
 	}
 	again, err := decode(data)
 	if err != nil {
-		t.Fatalf("%s can't be read: %v", data, err)
+		t.Fatalf("decode %s: %v", data, err)
 	}
 	return again
 }
 
-// reread writes a message and reads it.
+// reread encodes a message and decodes it.
 func reread[M any](t *testing.T, m M, decode func([]byte) (M, error)) M {
 	t.Helper()
 	data, err := wire.Encode(m)
 	if err != nil {
-		t.Fatalf("%+v can't be written: %v", m, err)
+		t.Fatalf("encode %+v: %v", m, err)
 	}
 	again, err := decode(data)
 	if err != nil {
-		t.Fatalf("%s can't be read: %v", data, err)
+		t.Fatalf("decode %s: %v", data, err)
 	}
 	return again
 }
@@ -182,6 +182,6 @@ func reread[M any](t *testing.T, m M, decode func([]byte) (M, error)) M {
 func same(t *testing.T, data []byte, one, other any) {
 	t.Helper()
 	if !reflect.DeepEqual(one, other) {
-		t.Fatalf("%q means %+v, and written again %+v", data, one, other)
+		t.Fatalf("%q means %+v, but after a round trip %+v", data, one, other)
 	}
 }

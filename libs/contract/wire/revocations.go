@@ -5,51 +5,54 @@ import (
 	"fmt"
 )
 
-// SubjectRevocations is where auth answers a replica that has just started: the
-// stream may be behind the database then, or have been lost.
+// SubjectRevocations is the subject on which auth answers requests for recent
+// revocations. A replica sends one when it starts, because the stream may lag
+// behind auth's database or may have been lost.
 const SubjectRevocations = "users.revocations"
 
-// RevocationsAsked asks auth whose token versions were raised within a token's
-// lifetime. The answer comes in pages.
+// RevocationsAsked asks auth for the users whose token versions were raised
+// within a token's lifetime. The answer comes in pages.
 type RevocationsAsked struct {
 	V     int   `json:"v"`
-	After int64 `json:"after"` // the last user id of the page before; 0 for the first
+	After int64 `json:"after"` // the last user id of the previous page; 0 for the first page
 }
 
-// RevocationsTold is a page of them, in the order of user ids.
+// RevocationsTold is one page of the answer, ordered by user id.
 type RevocationsTold struct {
 	V        int            `json:"v"`
 	Versions []TokenVersion `json:"versions"`
-	More     bool           `json:"more"` // after the last of these
+	More     bool           `json:"more"` // whether another page follows
 }
 
-// TokenVersion is a user's: a token with a lower one is refused.
+// TokenVersion is a user's token version: tokens with a lower version are
+// refused.
 type TokenVersion struct {
 	UserID       int64 `json:"user_id"`
 	TokenVersion int64 `json:"token_version"`
 }
 
-// DecodeRevocationsAsked reads a question.
+// DecodeRevocationsAsked reads a request for revocations.
 func DecodeRevocationsAsked(data []byte) (RevocationsAsked, error) {
 	var m RevocationsAsked
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, fmt.Errorf("read question for revocations: %w", err)
+		return m, fmt.Errorf("read revocations request: %w", err)
 	}
 	if m.V != Version || m.After < 0 {
-		return m, fmt.Errorf("read question for revocations: v %d, after %d: not one", m.V, m.After)
+		return m, fmt.Errorf("read revocations request: v %d, after %d: not a valid request", m.V, m.After)
 	}
 	return m, nil
 }
 
-// DecodeRevocationsTold reads a page that was asked for with that After. A page
-// leads on: whoever asks for the next after it comes to an end.
+// DecodeRevocationsTold reads the page requested with this After. It returns an
+// error unless the page's user ids increase from there and every page but the
+// last has users, so that a client that requests page after page comes to an end.
 func DecodeRevocationsTold(data []byte, after int64) (RevocationsTold, error) {
 	var m RevocationsTold
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fmt.Errorf("read revocations: %w", err)
 	}
 	if m.V != Version || m.Versions == nil || m.More && len(m.Versions) == 0 {
-		return m, fmt.Errorf("read revocations: v %d, %d users, more: %v: not a page", m.V, len(m.Versions), m.More)
+		return m, fmt.Errorf("read revocations: v %d, %d users, more: %v: not a valid page", m.V, len(m.Versions), m.More)
 	}
 	for _, one := range m.Versions {
 		if one.UserID <= after || one.TokenVersion <= 0 {

@@ -1,6 +1,6 @@
-// Package wire is what the services say to each other over NATS: flat,
-// versioned JSON. A reader ignores members that it does not know, so a release
-// may add some; a change of meaning takes a new version.
+// Package wire defines the messages that the services exchange over NATS: flat,
+// versioned JSON. Readers ignore unknown members, so a release may add members;
+// a change of meaning requires a new version.
 package wire
 
 import (
@@ -19,46 +19,48 @@ import (
 const Version = 1
 
 // Subjects and streams. PURCHASES and the consumers belong to billing, USERS
-// belongs to auth. How NATS keeps them is in libs/contract/streams.
+// belongs to auth. Package libs/contract/streams holds their configuration.
 const (
 	StreamPurchases   = "PURCHASES"
 	ConsumerPurchases = "billing"
 	SubjectRequested  = "purchases.requested"
-	SubjectAnswered   = "purchases.answered" // + "." + the asking replica's id
+	SubjectAnswered   = "purchases.answered" // + "." + the requesting replica's id
 
 	StreamUsers    = "USERS"
 	ConsumerUsers  = "billing"
 	SubjectChanged = "users.changed" // + "." + the user's id
 )
 
-// HeaderReply names the subject on which a purchase request is answered.
-// JetStream uses a message's own reply subject for its acknowledgements.
+// HeaderReply names the subject to which the answer to a purchase request is
+// published. JetStream uses the message's own reply subject for acknowledgements.
 const HeaderReply = "Lavka-Reply"
 
-// HeaderReads is in billing's answers and says what it understands. Billing of
-// an older release says nothing: it must be asked for one purchase at a time.
+// HeaderReads is set on billing's answers and states what billing can read.
+// Older releases of billing do not set it: send those one purchase per message.
 const (
 	HeaderReads = "Lavka-Reads"
 	ReadsGroups = "groups"
 )
 
-// MaxGroup is how many purchases one message asks for at most, and how many it
-// answers. One purchase is a JSON object, several are an array of such objects.
+// MaxGroup is the maximum number of purchases in one request message, and of
+// answers in one answer message. One purchase is a JSON object; several are an
+// array of such objects.
 const MaxGroup = 64
 
-// Outcomes and reasons of a purchase. A decline is an answer, not an error.
+// Outcomes of a purchase and reasons for a decline. A decline is an answer, not
+// an error.
 const (
 	Settled  = "settled"
 	Declined = "declined"
 
 	InsufficientFunds = "insufficient_funds"
-	BillNotFound      = "bill_not_found" // none, or not the buyer's
+	BillNotFound      = "bill_not_found" // the bill does not exist, or is not the buyer's
 	BuyerDisabled     = "buyer_disabled"
 	Expired           = "expired"
 )
 
-// PurchaseRequested asks billing to charge a purchase. The purchase id is the
-// charge's id: asking again gives the first answer.
+// PurchaseRequested asks billing to charge a purchase. The purchase id is also
+// the charge's id, so requests are idempotent: a retry gets the first answer.
 type PurchaseRequested struct {
 	V          int       `json:"v"`
 	PurchaseID uuid.UUID `json:"purchase_id"`
@@ -67,7 +69,7 @@ type PurchaseRequested struct {
 	Amount     int64     `json:"amount"` // minor units
 	ExpiresAt  time.Time `json:"expires_at"`
 
-	Traceparent string `json:"traceparent,omitempty"` // W3C; in an array only: one alone has it in its header
+	Traceparent string `json:"traceparent,omitempty"` // W3C; only in an array: a single one carries it in its headers
 }
 
 // PurchaseAnswered is billing's decision.
@@ -75,32 +77,32 @@ type PurchaseAnswered struct {
 	V             int       `json:"v"`
 	PurchaseID    uuid.UUID `json:"purchase_id"`
 	Outcome       string    `json:"outcome"`
-	Reason        string    `json:"reason,omitempty"`         // of a decline
-	Balance       *int64    `json:"balance,omitempty"`        // minor units, after the decision; of settled and insufficient_funds
-	TransactionID *int64    `json:"transaction_id,omitempty"` // of settled
+	Reason        string    `json:"reason,omitempty"`         // if declined
+	Balance       *int64    `json:"balance,omitempty"`        // minor units, after the decision; if settled or insufficient_funds
+	TransactionID *int64    `json:"transaction_id,omitempty"` // if settled
 
-	Traceparent string `json:"traceparent,omitempty"` // W3C; in an array only: one alone has it in its header
+	Traceparent string `json:"traceparent,omitempty"` // W3C; only in an array: a single one carries it in its headers
 }
 
-// UserChanged is the whole public state of a user.
+// UserChanged is the complete public state of a user.
 type UserChanged struct {
 	V            int       `json:"v"`
 	ID           int64     `json:"id"`
 	Login        string    `json:"login"`
 	Role         string    `json:"role"`
 	Status       string    `json:"status"`
-	Version      int64     `json:"version"`       // rises with every change; the newer one wins
+	Version      int64     `json:"version"`       // increases with every change; the highest is the newest
 	TokenVersion int64     `json:"token_version"` // a token with a lower one is refused
 	CreatedAt    time.Time `json:"created_at"`
-	ChangedAt    time.Time `json:"changed_at,omitzero"` // zero from older releases
+	ChangedAt    time.Time `json:"changed_at,omitzero"` // zero if sent by an older release
 }
 
-// Encode writes a message.
+// Encode returns a message as JSON.
 func Encode(m any) ([]byte, error) { return json.Marshal(m) }
 
-// EncodeGroup writes messages of one kind into one: one alone as it is, several
-// as an array. It does not count them: none, or more than MaxGroup, are refused
-// by whoever reads them.
+// EncodeGroup encodes messages of one kind as a single message: one as an
+// object, several as an array. It does not check their number: the decoder
+// rejects none, and more than MaxGroup.
 func EncodeGroup[M any](group []M) ([]byte, error) {
 	if len(group) == 1 {
 		return json.Marshal(group[0])
@@ -109,7 +111,7 @@ func EncodeGroup[M any](group []M) ([]byte, error) {
 }
 
 // DecodePurchaseRequested reads a request, or an array of up to MaxGroup, and
-// refuses what billing can't act on.
+// returns an error for a request that billing can't act on.
 func DecodePurchaseRequested(data []byte) ([]PurchaseRequested, error) {
 	return decodeGroup("purchase request", data, PurchaseRequested.check)
 }
@@ -128,13 +130,13 @@ func (m PurchaseRequested) check() error {
 	return nil
 }
 
-// PurchaseID finds the purchase id of a request that could not be read, and
-// whether there is one.
+// PurchaseID extracts the purchase id from a request that could not be decoded,
+// and reports whether it has one.
 func PurchaseID(data []byte) (uuid.UUID, bool) {
 	var m struct {
 		PurchaseID uuid.UUID `json:"purchase_id"`
 	}
-	// A message with another bad member still has its id filled in.
+	// Unmarshal fills in the id even if another member is invalid.
 	_ = json.Unmarshal(data, &m)
 	return m.PurchaseID, m.PurchaseID != uuid.Nil
 }
@@ -155,11 +157,11 @@ func (m PurchaseAnswered) check() error {
 	case m.Outcome == Declined && knownReason(m.Reason):
 		return nil
 	}
-	return fmt.Errorf("outcome %q with reason %q means nothing", m.Outcome, m.Reason)
+	return fmt.Errorf("outcome %q with reason %q is not valid", m.Outcome, m.Reason)
 }
 
-// decodeGroup reads one message or an array of some. One that fails its check
-// spoils them all: whoever sent them asks again, one at a time.
+// decodeGroup reads one message or an array of messages. If one fails its check,
+// all are rejected: the sender then retries them one at a time.
 func decodeGroup[M any](what string, data []byte, check func(M) error) ([]M, error) {
 	group := make([]M, 1)
 	var into any = &group[0]
@@ -170,7 +172,7 @@ func decodeGroup[M any](what string, data []byte, check func(M) error) ([]M, err
 		return nil, fmt.Errorf("read %s: %w", what, err)
 	}
 	if len(group) < 1 || len(group) > MaxGroup {
-		return nil, fmt.Errorf("read %s: %d in one message, where 1 to %d are allowed", what, len(group), MaxGroup)
+		return nil, fmt.Errorf("read %s: %d in one message, but 1 to %d are allowed", what, len(group), MaxGroup)
 	}
 	for _, m := range group {
 		if err := check(m); err != nil {
@@ -190,7 +192,7 @@ func DecodeUserChanged(data []byte) (UserChanged, error) {
 		return m, fmt.Errorf("read user: v %d, id %d, version %d, token_version %d: not a user's state", m.V, m.ID, m.Version, m.TokenVersion)
 	}
 	if !slices.Contains([]string{"user", "admin"}, m.Role) || !slices.Contains([]string{"inactive", "active", "disabled"}, m.Status) || strings.ContainsRune(m.Login, 0) {
-		return m, fmt.Errorf("read user: role %q, status %q or the login of user %d is not one that there is", m.Role, m.Status, m.ID)
+		return m, fmt.Errorf("read user: role %q, status %q or the login of user %d is not valid", m.Role, m.Status, m.ID)
 	}
 	return m, nil
 }

@@ -23,8 +23,8 @@ var (
 	tx      = int64(42)
 )
 
-// The golden files are what other releases read and write: a test that fails
-// here means that a rolling upgrade would not understand its neighbours.
+// The golden files are what other releases read and write: if this test fails,
+// old and new replicas would not understand each other during a rolling upgrade.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]any{
@@ -52,7 +52,7 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got) != strings.TrimSpace(string(want)) {
-			t.Errorf("%s is now\n%s\nand was\n%s", name, got, want)
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestReadersTakeTheGoldenFilesAndUnknownMembers(t *testing.T) {
 	}
 	older := strings.Replace(string(read("user_changed")), `,"changed_at":"2026-01-02T04:04:05.6789Z"`, "", 1)
 	if m, err := wire.DecodeUserChanged([]byte(older)); err != nil || m.TokenVersion != 2 || !m.ChangedAt.IsZero() {
-		t.Errorf("of an older release: %+v, %v", m, err)
+		t.Errorf("from an older release: %+v, %v", m, err)
 	}
 	if m, err := wire.DecodeRevocationsAsked(read("revocations_asked")); err != nil || m.After != 7 {
 		t.Errorf("%+v, %v", m, err)
@@ -101,24 +101,24 @@ func TestReadersRefuse(t *testing.T) {
 	for _, text := range []string{``, `{}`, `[]`, `{"v":2}`, `{"v":1,"purchase_id":"x"}`,
 		`{"v":1,"purchase_id":"01976b1e-0000-7000-8000-000000000001","outcome":"maybe","user_id":1,"bill_id":1,"amount":0}`} {
 		if _, err := wire.DecodePurchaseRequested([]byte(text)); err == nil {
-			t.Errorf("request %s was taken", text)
+			t.Errorf("request %s was accepted", text)
 		}
 		if _, err := wire.DecodePurchaseAnswered([]byte(text)); err == nil {
-			t.Errorf("answer %s was taken", text)
+			t.Errorf("answer %s was accepted", text)
 		}
 		if _, err := wire.DecodeUserChanged([]byte(text)); err == nil {
-			t.Errorf("user %s was taken", text)
+			t.Errorf("user %s was accepted", text)
 		}
 		if _, err := wire.DecodeRevocationsTold([]byte(text), 0); err == nil {
-			t.Errorf("revocations %s were taken", text)
+			t.Errorf("revocations %s were accepted", text)
 		}
 	}
 	if _, err := wire.DecodeUserChanged([]byte(`{"v":1,"id":7,"login":"ann","role":"user","status":"disabled","version":2}`)); err == nil {
-		t.Error("a user without a token version was taken: whose tokens it takes back can't be known")
+		t.Error("a user without a token version was accepted: it does not say which tokens are revoked")
 	}
 	for _, text := range []string{`{}`, `{"v":2}`, `{"v":1,"after":-1}`, `{"v":1,"after":"x"}`} {
 		if _, err := wire.DecodeRevocationsAsked([]byte(text)); err == nil {
-			t.Errorf("question %s was taken", text)
+			t.Errorf("revocations request %s was accepted", text)
 		}
 	}
 	for _, text := range []string{
@@ -126,12 +126,12 @@ func TestReadersRefuse(t *testing.T) {
 		`{"v":1,"versions":[{"user_id":9,"token_version":2},{"user_id":8,"token_version":2}]}`,
 	} {
 		if _, err := wire.DecodeRevocationsTold([]byte(text), 7); err == nil {
-			t.Errorf("revocations after user 7 %s were taken", text)
+			t.Errorf("revocations after user 7 %s were accepted", text)
 		}
 	}
 }
 
-// One alone is written as every release reads it.
+// A single message is encoded in the form that every release reads.
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	one := wire.PurchaseRequested{V: 1, PurchaseID: id, UserID: 7, BillID: 9, Amount: 999, ExpiresAt: when}
@@ -141,10 +141,10 @@ func TestGroups(t *testing.T) {
 			t.Fatal(err)
 		}
 		if array := data[0] == '['; array != (n > 1) {
-			t.Errorf("%d are written as %.20s…", n, data)
+			t.Errorf("%d messages are encoded as %.20s…", n, data)
 		}
 		if group, err := wire.DecodePurchaseRequested(data); (err == nil) != want || want && len(group) != n {
-			t.Errorf("%d: %d are read, %v", n, len(group), err)
+			t.Errorf("%d messages: %d decoded, error %v", n, len(group), err)
 		}
 	}
 	bad := one
@@ -154,7 +154,7 @@ func TestGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	if group, err := wire.DecodePurchaseRequested(data); err == nil || group != nil {
-		t.Errorf("with a bad one among them: %+v", group)
+		t.Errorf("a group with an invalid message was accepted: %+v", group)
 	}
 }
 

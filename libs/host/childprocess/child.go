@@ -1,5 +1,6 @@
-// Package childprocess starts programs that never outlive this one: on Linux they get a signal when it ends, however it ends.
-// Each has a process group of its own, so that a Ctrl-C in the terminal reaches this program alone, which then stops them in order.
+// Package childprocess starts child processes that do not outlive this program: on Linux the kernel signals them when it ends,
+// for whatever reason. Each child has its own process group, so that Ctrl-C in the terminal reaches only this program, which
+// then stops its children in order.
 package childprocess
 
 import (
@@ -7,11 +8,11 @@ import (
 	"syscall"
 )
 
-// Options say how a program is started, beside what stands in its exec.Cmd.
+// Options control how a program is started, in addition to its exec.Cmd.
 type Options struct {
-	// User, when set, is whom the program runs as. It takes root to set it.
+	// User, if set, is the account that the program runs as. Setting it requires root.
 	User *User
-	// DeathSignal is sent when this program ends without stopping the child (Linux only). Zero means SIGKILL.
+	// DeathSignal is sent to the child when this program ends without stopping it (Linux only). Zero means SIGKILL.
 	DeathSignal syscall.Signal
 }
 
@@ -21,7 +22,7 @@ type User struct {
 	UID, GID uint32
 }
 
-// Start starts cmd as cmd.Start does. It takes over cmd.SysProcAttr.
+// Start starts cmd as cmd.Start does. It overwrites cmd.SysProcAttr.
 func Start(cmd *exec.Cmd, opts Options) error {
 	if opts.DeathSignal == 0 {
 		opts.DeathSignal = syscall.SIGKILL

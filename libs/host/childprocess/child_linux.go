@@ -12,8 +12,8 @@ type order struct {
 	answer chan error
 }
 
-// orders leads to the one OS thread that forks. The kernel sends a child its death signal when the thread that forked it ends,
-// and Go ends threads as it likes; this one is locked to a goroutine that never returns.
+// orders returns the channel to the only OS thread that forks. The kernel sends a child its death signal when the thread that
+// forked it ends, and Go may end a thread at any time; this one is locked to a goroutine that never returns.
 var orders = sync.OnceValue(func() chan<- order {
 	ch := make(chan order)
 	go func() {

@@ -1,4 +1,4 @@
-// Package freeport finds TCP ports on 127.0.0.1 that nobody listens on.
+// Package freeport finds unused TCP ports on 127.0.0.1.
 package freeport
 
 import (
@@ -13,17 +13,17 @@ import (
 	"syscall"
 )
 
-// The range lies below the ports that systems hand to outgoing connections (32768 and up on Linux, 49152 and up elsewhere):
-// one that was free a moment ago is not taken by somebody's client before the server that it is meant for has started.
+// The range lies below the ephemeral ports that operating systems assign to outgoing connections (32768 and up on Linux, 49152
+// and up elsewhere): no client connection can take a free port before the server that it is meant for has started.
 const lowest, highest = 15000, 32000
 
 var (
 	mu    sync.Mutex
-	given = map[int]*os.File{} // with the claims, which must stay open
+	given = map[int]*os.File{} // port to its claim file, which must stay open; nil if there is none
 )
 
-// Take returns a port that was free just now. It never returns the same one twice in the life of the program, nor one that
-// another program has taken from here and may be about to use.
+// Take returns a port that was free just now. It never returns the same port twice while this program runs, nor one that
+// another program has claimed through this package.
 func Take() (int, error) {
 	mu.Lock()
 	defer mu.Unlock()
@@ -43,13 +43,13 @@ func Take() (int, error) {
 			given[port] = claimed
 			return port, nil
 		}
-		claimed.Close() // nil is no file, which is well
+		claimed.Close() // a nil file is fine
 	}
 	return 0, errors.New("no free port found on 127.0.0.1")
 }
 
-// Keep has nobody take a port from here that was chosen otherwise and is about to be used, for as long as this program lives:
-// not even to look whether it is free. One that another program has taken stays that one's.
+// Keep reserves a port that was chosen by other means, so that Take neither returns nor probes it while this program runs.
+// A port that another program has claimed stays claimed.
 func Keep(port int) {
 	mu.Lock()
 	defer mu.Unlock()
@@ -61,8 +61,8 @@ func Keep(port int) {
 	}
 }
 
-// claim locks a file that stands for the port for as long as this program lives. Where there can be no such file, because
-// another user made the folder, the port is taken for free.
+// claim locks a file that represents the port, for as long as this program runs. If the file can't be created, because another
+// user owns the directory, claim treats the port as free and returns a nil file.
 func claim(port int) (file *os.File, free bool) {
 	dir := filepath.Join(os.TempDir(), "lavka-ports")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -4,7 +4,7 @@ import "testing"
 
 func TestWhatIsKeptIsNotTaken(t *testing.T) {
 	t.Parallel()
-	const port = lowest - 1 // of no other test
+	const port = lowest - 1 // used by no other test
 	Keep(port)
 	if f, free := claim(port); free && f != nil {
 		f.Close()

@@ -13,8 +13,8 @@ import (
 	"lavka/libs/host/childprocess"
 )
 
-// account says whom the server runs as: nil for ourselves, and for root, whom PostgreSQL refuses, the data's owner,
-// else the system's postgres, else nobody.
+// account returns the account that the server runs as: nil for the current user. Because PostgreSQL refuses to run as root,
+// for root it returns the owner of the data, or else the system's postgres, or else nobody.
 func account(data string) (*childprocess.User, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -39,10 +39,10 @@ func account(data string) (*childprocess.User, error) {
 		}
 		return &childprocess.User{Name: name, UID: uint32(uid), GID: uint32(gid)}, nil
 	}
-	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as: add one, or start this as another user")
+	return nil, errors.New("PostgreSQL refuses to run as root, and neither user postgres nor user nobody exists: create one, or start this as another user")
 }
 
-// own gives a directory and all in it to the server's user.
+// own makes the server's user the owner of a directory and everything in it.
 func own(dir string, u *childprocess.User) error {
 	if u == nil {
 		return nil
@@ -52,7 +52,7 @@ func own(dir string, u *childprocess.User) error {
 			err = os.Lchown(path, int(u.UID), int(u.GID))
 		}
 		if err != nil {
-			return fmt.Errorf("give %s to %s: %w", path, u.Name, err)
+			return fmt.Errorf("change the owner of %s to %s: %w", path, u.Name, err)
 		}
 		return nil
 	})
@@ -60,12 +60,12 @@ func own(dir string, u *childprocess.User) error {
 
 func startError(err error, u *childprocess.User) error {
 	if u != nil && errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("PostgreSQL does not run as root, and root may not become %s here: start this as another user: %w", u.Name, err)
+		return fmt.Errorf("PostgreSQL refuses to run as root, and root may not switch to %s here: start this as another user: %w", u.Name, err)
 	}
 	return fmt.Errorf("start PostgreSQL: %w", err)
 }
 
-// place is a directory by a name that a child can use.
+// place is a directory, by a path that a child process can use.
 type place struct {
 	path  string
 	files []*os.File

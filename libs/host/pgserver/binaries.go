@@ -12,20 +12,21 @@ import (
 	"strings"
 )
 
-// OldestMajor is the oldest PostgreSQL that Lavka runs on.
+// OldestMajor is the oldest major version of PostgreSQL that Lavka supports.
 const OldestMajor = 15
 
-// ErrNoBinaries means that this machine has no PostgreSQL server programs that will do.
-var ErrNoBinaries = errors.New("no PostgreSQL server programs (postgres, initdb) of version 15 or newer found in PATH, by pg_config or in /usr/lib/postgresql: " +
+// ErrNoBinaries means that this machine has no suitable PostgreSQL server programs.
+var ErrNoBinaries = errors.New("no PostgreSQL server programs (postgres, initdb) of version 15 or newer found in PATH, through pg_config or in /usr/lib/postgresql: " +
 	"install them (on Debian and Ubuntu: apt install postgresql)")
 
-// Binaries is a directory with postgres and initdb of one version.
+// Binaries is a directory that holds postgres and initdb of one version.
 type Binaries struct {
 	Dir   string
 	Major int
 }
 
-// FindBinaries looks in PATH, asks pg_config, and goes through the usual directories from the newest version down.
+// FindBinaries looks in PATH, then where pg_config points, then in the usual directories from the newest version down.
+// It returns ErrNoBinaries if none of them has a supported version.
 func FindBinaries() (Binaries, error) {
 	all := installed()
 	if len(all) == 0 {
@@ -34,7 +35,7 @@ func FindBinaries() (Binaries, error) {
 	return all[0], nil
 }
 
-// binariesFor finds the programs for a data directory that major has made; 0 stands for a new one.
+// binariesFor finds the programs for a data directory created by that major version; 0 means a new directory.
 func binariesFor(major int, data string) (Binaries, error) {
 	if major == 0 {
 		return FindBinaries()
@@ -48,11 +49,11 @@ func binariesFor(major int, data string) (Binaries, error) {
 	if len(all) == 0 {
 		return Binaries{}, ErrNoBinaries
 	}
-	return Binaries{}, fmt.Errorf("%s was made by PostgreSQL %d, and this machine has PostgreSQL %d only: install version %d, or move that directory away to start anew",
+	return Binaries{}, fmt.Errorf("%s was created by PostgreSQL %d, but this machine only has PostgreSQL %d: install version %d, or move that directory away to start with empty data",
 		data, major, all[0].Major, major)
 }
 
-// installed returns what can be used, best first.
+// installed returns the usable installations, best first.
 func installed() []Binaries {
 	var dirs []string
 	if path, err := exec.LookPath("postgres"); err == nil {
@@ -72,7 +73,7 @@ func installed() []Binaries {
 	} {
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
-			continue // only a malformed pattern gets here
+			continue // only a malformed pattern causes an error
 		}
 		for _, dir := range matches {
 			if b, err := inspect(dir); err == nil {
@@ -94,14 +95,14 @@ func installed() []Binaries {
 
 var versionPattern = regexp.MustCompile(`^postgres \(PostgreSQL\) (\d+)`)
 
-// inspect refuses a directory that holds only one of the two programs, as client packages do.
+// inspect returns an error for a directory that holds only one of the two programs, as those of client packages do.
 func inspect(dir string) (Binaries, error) {
 	if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
 		return Binaries{}, fmt.Errorf("look for initdb: %w", err)
 	}
 	out, err := exec.Command(filepath.Join(dir, "postgres"), "--version").Output()
 	if err != nil {
-		return Binaries{}, fmt.Errorf("ask postgres for its version: %w", err)
+		return Binaries{}, fmt.Errorf("run postgres --version: %w", err)
 	}
 	m := versionPattern.FindSubmatch(out)
 	if m == nil {
@@ -114,7 +115,7 @@ func inspect(dir string) (Binaries, error) {
 	return Binaries{Dir: dir, Major: major}, nil
 }
 
-// dataMajor reads which version made a data directory; 0 means there is none yet.
+// dataMajor returns the major version that created a data directory; 0 means that the directory does not exist yet.
 func dataMajor(data string) (int, error) {
 	text, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {

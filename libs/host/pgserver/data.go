@@ -17,7 +17,8 @@ import (
 	"lavka/libs/host/childprocess"
 )
 
-// keepPassword reads the superuser's password, and makes one up where there is none and no data that needs it yet.
+// keepPassword reads the superuser's password from file. If there is none and mayMake is set, because no data depends on it
+// yet, it generates one and saves it.
 func keepPassword(file string, mayMake bool) (string, error) {
 	text, err := os.ReadFile(file)
 	if err == nil && len(text) > 0 {
@@ -27,27 +28,27 @@ func keepPassword(file string, mayMake bool) (string, error) {
 		return "", fmt.Errorf("read the superuser's password: %w", err)
 	}
 	if !mayMake {
-		return "", fmt.Errorf("%s, the password of the data beside it, is gone: bring it back, or move the directory away to start anew", file)
+		return "", fmt.Errorf("%s, which holds the password of the data beside it, is missing: restore it, or move the directory away to start with empty data", file)
 	}
 	password := rand.Text()
 	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("keep the superuser's password: %w", err)
+		return "", fmt.Errorf("save the superuser's password: %w", err)
 	}
 	return password, nil
 }
 
-// initialize makes the data in a directory beside its place and moves it there when it is whole,
-// so that an interrupted one is never taken for data.
+// initialize creates the data in a temporary directory beside its final place and moves it there once it is complete,
+// so that an interrupted run never leaves a partial data directory.
 func initialize(ctx context.Context, bin Binaries, cfg Config, user *childprocess.User, password string) error {
 	work := filepath.Join(cfg.Dir, "new")
 	if err := os.RemoveAll(work); err != nil {
-		return fmt.Errorf("clear an unfinished data directory: %w", err)
+		return fmt.Errorf("remove an unfinished data directory: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Join(work, "data"), 0o700); err != nil {
-		return fmt.Errorf("make the data directory: %w", err)
+		return fmt.Errorf("create the data directory: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(work, "password"), []byte(password), 0o600); err != nil {
-		return fmt.Errorf("hand over the password: %w", err)
+		return fmt.Errorf("write the password for initdb: %w", err)
 	}
 	if err := own(work, user); err != nil {
 		return err
@@ -56,10 +57,10 @@ func initialize(ctx context.Context, bin Binaries, cfg Config, user *childproces
 		return err
 	}
 	if err := os.Rename(filepath.Join(work, "data"), filepath.Join(cfg.Dir, "data")); err != nil {
-		return fmt.Errorf("put the data directory in its place: %w", err)
+		return fmt.Errorf("move the data directory into place: %w", err)
 	}
 	if err := os.RemoveAll(work); err != nil {
-		return fmt.Errorf("clear up after initdb: %w", err)
+		return fmt.Errorf("clean up after initdb: %w", err)
 	}
 	return syncDir(cfg.Dir)
 }
@@ -72,7 +73,7 @@ func initdb(ctx context.Context, bin Binaries, work string, user *childprocess.U
 	defer release()
 	provider := "libc"
 	if bin.Major >= 17 {
-		provider = "builtin" // the same everywhere; before 17 the system's C.UTF-8 is the nearest thing
+		provider = "builtin" // the same everywhere; before 17, the system's C.UTF-8 is the closest match
 	}
 	args := []string{
 		"--pgdata=" + dir.path + "/data", "--pwfile=" + dir.path + "/password", "--username=" + Superuser,
@@ -99,14 +100,15 @@ func initdb(ctx context.Context, bin Binaries, work string, user *childprocess.U
 	return nil
 }
 
-// environment leaves out what would change a server's mind: PGDATA, PGPORT, a locale or a time zone of the person who starts it.
+// environment leaves out what would change the server's behavior: PGDATA, PGPORT, and the locale and time zone of the current user.
 func environment() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "TZ=UTC"}
 }
 
-// claim makes sure that nobody uses the data and that a server of ours will be let at it.
+// claim makes sure that no server uses the data and that the one we start can open it. It waits up to 5 s for a running server
+// to end, and returns an error if one is still running.
 func claim(ctx context.Context, data string, user *childprocess.User) error {
-	// One whose launcher was killed a moment ago may still be on its way out.
+	// A server whose launcher was just killed may still be shutting down.
 	wait, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -131,8 +133,9 @@ func claim(ctx context.Context, data string, user *childprocess.User) error {
 	return dropStalePID(data)
 }
 
-// dropStalePID removes the mark of a crashed server when its process id now belongs to a stranger: PostgreSQL would take him
-// for a live server. With the process gone it copes by itself, and looks for leftover sessions better than we could.
+// dropStalePID removes the postmaster.pid of a crashed server if its process id now belongs to an unrelated process, which
+// PostgreSQL would take for a live server. If there is no such process, PostgreSQL handles the file itself, and checks for
+// leftover sessions better than we could.
 func dropStalePID(data string) error {
 	file := filepath.Join(data, "postmaster.pid")
 	text, err := os.ReadFile(file)
@@ -148,18 +151,18 @@ func dropStalePID(data string) error {
 		return nil
 	}
 	if err := os.Remove(file); err != nil {
-		return fmt.Errorf("remove the mark of a crashed server: %w", err)
+		return fmt.Errorf("remove the postmaster.pid of a crashed server: %w", err)
 	}
 	return nil
 }
 
-const logLimit = 10 << 20
+const logLimit = 10 << 20 // bytes
 
-// openLog starts a new log when the old one has grown past 10 MiB, and keeps that one as postgres.log.1.
+// openLog opens the log for appending. If it has grown past 10 MiB, openLog renames it to file.1 and starts a new one.
 func openLog(file string) (*os.File, error) {
 	if info, err := os.Stat(file); err == nil && info.Size() > logLimit {
 		if err := os.Rename(file, file+".1"); err != nil {
-			return nil, fmt.Errorf("put the old log aside: %w", err)
+			return nil, fmt.Errorf("rotate the log: %w", err)
 		}
 	}
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
@@ -169,7 +172,7 @@ func openLog(file string) (*os.File, error) {
 	return f, nil
 }
 
-// tail is the end of what the server has logged since it was started, for an error's text.
+// tail returns the last 8 lines that the server has logged since offset from, for an error's text.
 func tail(file string, from int64) string {
 	f, err := os.Open(file)
 	if err != nil {

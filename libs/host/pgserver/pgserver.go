@@ -1,5 +1,5 @@
 // Package pgserver runs a PostgreSQL server on 127.0.0.1 from the programs installed on this machine.
-// The server is a child of this program and ends with it, even when this program is killed (on Linux).
+// The server is a child of this program and ends with it, even if this program is killed (on Linux).
 package pgserver
 
 import (
@@ -22,22 +22,22 @@ import (
 	"lavka/libs/host/freeport"
 )
 
-// Superuser is the name of the server's administrator.
+// Superuser is the name of the server's superuser role.
 const Superuser = "postgres"
 
-// Config says where a server lives and how it runs.
+// Config is where a server keeps its data and how it runs.
 type Config struct {
-	// Dir is the server's own directory: data/, postgres.log and the superuser's password (0600). It is made when missing.
+	// Dir is the server's own directory: data/, postgres.log and the superuser's password (mode 0600). It is created if missing.
 	Dir string
-	// Port on 127.0.0.1; 0 takes a free one.
+	// Port is the port on 127.0.0.1; 0 picks a free one.
 	Port int
-	// Settings go over those in postgresql.conf.
+	// Settings override those in postgresql.conf and the defaults of this package.
 	Settings map[string]string
-	// Volatile trades durability for speed: a crash of the machine may spoil the data. For tests.
+	// Volatile trades durability for speed: a crash of the machine may corrupt the data. For tests.
 	Volatile bool
-	// StartTimeout bounds the wait for a server that recovers after a crash; 0 means a minute.
+	// StartTimeout limits how long Start waits for the server to accept connections, including crash recovery; 0 means a minute.
 	StartTimeout time.Duration
-	// StopTimeout bounds a fast shutdown, after which an immediate one follows; 0 means 20 s.
+	// StopTimeout limits a fast shutdown, after which an immediate shutdown follows; 0 means 20 s.
 	StopTimeout time.Duration
 }
 
@@ -51,8 +51,9 @@ type Server struct {
 	err      error // valid once done is closed
 }
 
-// Start makes the data directory when there is none, starts the server and waits until it lets the superuser in.
-// It refuses data of another major version and data that another server has open, and leaves both as they are.
+// Start creates the data directory if there is none, starts the server and waits until the superuser can connect.
+// It returns an error, and leaves the data as it is, if the data belongs to a major version that is not installed or if another
+// server is running on it.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = time.Minute
@@ -62,11 +63,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("find the server's directory: %w", err)
+		return nil, fmt.Errorf("resolve the server's directory: %w", err)
 	}
 	cfg.Dir = dir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the server's directory: %w", err)
+		return nil, fmt.Errorf("create the server's directory: %w", err)
 	}
 	data := filepath.Join(dir, "data")
 	major, err := dataMajor(data)
@@ -95,7 +96,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return launch(ctx, bin, cfg, user, password)
 }
 
-// launch tries again when a port of its own choosing was taken between the choice and the start.
+// launch starts the server. It retries, up to five times in all, if a port that it picked was taken before the server could
+// bind it.
 func launch(ctx context.Context, bin Binaries, cfg Config, user *childprocess.User, password string) (*Server, error) {
 	for attempt := 1; ; attempt++ {
 		port := cfg.Port
@@ -141,7 +143,7 @@ func (s *Server) start(ctx context.Context, bin Binaries, user *childprocess.Use
 	s.cmd.Env = environment()
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.ExtraFiles = data.files
-	// SIGQUIT, not SIGKILL: the server then ends its own processes and frees its shared memory.
+	// SIGQUIT, not SIGKILL, so that the server ends its own processes and frees its shared memory.
 	if err := childprocess.Start(s.cmd, childprocess.Options{User: user, DeathSignal: syscall.SIGQUIT}); err != nil {
 		return startError(err, user)
 	}
@@ -175,7 +177,7 @@ func (s *Server) settings() map[string]string {
 	return all
 }
 
-// awaitReady polls, since the server tells nobody when it opens.
+// awaitReady polls, because the server does not signal when it is ready.
 func (s *Server) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
@@ -186,19 +188,20 @@ func (s *Server) awaitReady(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		// Someone else's server on this port lets us not in, and ours ends since the port is taken: that is the better reason.
+		// If another server owns this port, it rejects our password, and ours exits because the port is taken: its exit is the
+		// better explanation.
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == "28P01" {
 			select {
 			case <-s.done:
 			case <-time.After(2 * time.Second):
-				return fmt.Errorf("the password kept in %s does not fit the data: %w", s.cfg.Dir, err)
+				return fmt.Errorf("the password in %s does not match the data: %w", s.cfg.Dir, err)
 			}
 		}
 		select {
 		case <-s.done:
-			return fmt.Errorf("it ended at once: %w", s.exit())
+			return fmt.Errorf("the server exited: %w", s.exit())
 		case <-ctx.Done():
-			return fmt.Errorf("it was not ready in time: %w", err)
+			return fmt.Errorf("the server was not ready in time: %w", err)
 		case <-tick.C:
 		}
 	}
@@ -214,7 +217,7 @@ func (s *Server) ping(ctx context.Context) error {
 	return conn.Close(ctx)
 }
 
-// URL is the superuser's way into a database, with the password in it.
+// URL is the superuser's connection URL for a database. It contains the password.
 func (s *Server) URL(database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
@@ -235,10 +238,10 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 // LogFile is the path of the server's log.
 func (s *Server) LogFile() string { return filepath.Join(s.cfg.Dir, "postgres.log") }
 
-// Done is closed when the server has ended, for whatever reason.
+// Done returns a channel that is closed when the server has ended, for whatever reason.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Kill ends the server's main process without any shutdown, as a crash would. For tests.
+// Kill ends the server's main process without a shutdown, as a crash would, and waits for its end. For tests.
 func (s *Server) Kill() error {
 	err := s.cmd.Process.Kill()
 	if err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -248,8 +251,8 @@ func (s *Server) Kill() error {
 	return nil
 }
 
-// Stop ends all sessions, writes everything down and ends; past its time limit the server is stopped without writing down
-// and recovers at its next start. Stopping a stopped server is no error.
+// Stop ends all sessions, writes a checkpoint and shuts down. After Config.StopTimeout it stops the server without a checkpoint;
+// the server then recovers at its next start. Stopping a stopped server is not an error.
 func (s *Server) Stop() error { return s.shutDown(syscall.SIGINT, s.cfg.StopTimeout) }
 
 func (s *Server) shutDown(first syscall.Signal, limit time.Duration) error {
@@ -266,10 +269,10 @@ func (s *Server) shutDown(first syscall.Signal, limit time.Duration) error {
 		case <-time.After(step.limit):
 		}
 	}
-	return errors.New("stop PostgreSQL: it does not end, not even when killed")
+	return errors.New("stop PostgreSQL: the process is still running after SIGKILL")
 }
 
-// exit says how the server has ended.
+// exit returns how the server ended.
 func (s *Server) exit() error {
 	if s.err == nil {
 		return errors.New("exit status 0")

@@ -20,7 +20,7 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// TestMain is also the program that TestKilledParent kills.
+// TestMain also serves as the program that TestKilledParent kills.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("PGSERVER_TEST_DIR"); dir != "" {
 		s, err := Start(context.Background(), Config{Dir: dir, Volatile: true})
@@ -81,7 +81,7 @@ func TestRestartFindsData(t *testing.T) {
 		t.Fatalf("stop again: %v", err)
 	}
 	if got := exec1(t, start(t, dir), `SELECT name FROM shelf`); got != "tea" {
-		t.Errorf("after a restart the shelf holds %q", got)
+		t.Errorf("after a restart: read %q, want tea", got)
 	}
 }
 
@@ -95,18 +95,18 @@ func TestPasswordIsNeeded(t *testing.T) {
 	cfg.Password = "wrong"
 	if conn, err := pgx.ConnectConfig(t.Context(), cfg); err == nil {
 		conn.Close(t.Context())
-		t.Error("a wrong password was let in")
+		t.Error("a wrong password was accepted")
 	}
 	info, err := os.Stat(filepath.Join(s.cfg.Dir, "password"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info.Mode().Perm() != 0o600 {
-		t.Errorf("the password file has mode %o", info.Mode().Perm())
+		t.Errorf("the password file has mode %o, want 600", info.Mode().Perm())
 	}
 }
 
-// A checkout below a home directory that only its owner may enter: root's, say.
+// The parent directory can be entered only by its owner, as with a checkout below root's home directory.
 func TestUnreachableParent(t *testing.T) {
 	t.Parallel()
 	parent := filepath.Join(t.TempDir(), "locked")
@@ -126,7 +126,7 @@ func TestUnreachableParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := exec1(t, start(t, dir), `SELECT name FROM shelf`); got != "tea" {
-		t.Errorf("after a crash the shelf holds %q", got)
+		t.Errorf("after a crash: read %q, want tea", got)
 	}
 }
 
@@ -137,7 +137,7 @@ func TestStalePID(t *testing.T) {
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	s = start(t, dir) // the mark names a process that is gone
+	s = start(t, dir) // postmaster.pid names a process that has ended
 	pidFile := filepath.Join(dir, "data", "postmaster.pid")
 	mark, err := os.ReadFile(pidFile)
 	if err != nil {
@@ -146,7 +146,7 @@ func TestStalePID(t *testing.T) {
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// The id now belongs to a stranger of the same user.
+	// The process id now belongs to an unrelated process of the same user.
 	stranger := exec.Command("cat")
 	stranger.SysProcAttr = &syscall.SysProcAttr{}
 	if user, err := account(filepath.Join(dir, "data")); err != nil {
@@ -176,7 +176,7 @@ func TestLiveServerRefused(t *testing.T) {
 	s := start(t, dir)
 	_, err := Start(t.Context(), Config{Dir: dir, Volatile: true})
 	if err == nil || !strings.Contains(err.Error(), "is running on") {
-		t.Errorf("a second server on the same data: %v", err)
+		t.Errorf("start a second server on the same data: %v", err)
 	}
 	exec1(t, s, `SELECT 'still here'`)
 }
@@ -192,7 +192,7 @@ func TestOtherMajorRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Start(t.Context(), Config{Dir: dir})
-	if err == nil || !strings.Contains(err.Error(), "was made by PostgreSQL 9") || strings.Contains(err.Error(), "\n") {
+	if err == nil || !strings.Contains(err.Error(), "was created by PostgreSQL 9") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("data of PostgreSQL 9: %v", err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -200,7 +200,7 @@ func TestOtherMajorRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(entries) != 1 {
-		t.Errorf("the directory was touched: %v", entries)
+		t.Errorf("the directory was modified: %v", entries)
 	}
 }
 
@@ -214,14 +214,14 @@ func TestPortTaken(t *testing.T) {
 	s, err := Start(t.Context(), Config{Dir: t.TempDir(), Port: l.Addr().(*net.TCPAddr).Port, Volatile: true})
 	if err == nil {
 		s.Stop()
-		t.Fatal("started on a taken port")
+		t.Fatal("the server started on a port that is in use")
 	}
 	if !strings.Contains(err.Error(), "Address already in use") {
-		t.Errorf("the log's reason is missing: %v", err)
+		t.Errorf("the error lacks the reason from the server's log: %v", err)
 	}
 }
 
-// A killed launcher must not leave its server behind.
+// If the launcher is killed, its server must end too.
 func TestKilledParent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -249,7 +249,7 @@ func TestKilledParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait() // killed
-	waittest.Eventually(t, "none outlives its parent", func() bool {
+	waittest.Eventually(t, "no server process outlives its parent", func() bool {
 		pids, err := processesIn(filepath.Join(dir, "data"))
 		if err != nil {
 			t.Fatal(err)

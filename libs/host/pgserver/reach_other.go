@@ -10,5 +10,5 @@ func reach(dir string, _ *childprocess.User) (place, func() error, error) {
 	return place{path: dir}, func() error { return nil }, nil
 }
 
-// processesIn leaves it to PostgreSQL to find out.
+// processesIn always returns none: PostgreSQL itself detects a running server.
 func processesIn(string) ([]int, error) { return nil, nil }

@@ -1,5 +1,5 @@
-// Package config holds the settings that every service has, and types whose
-// values keep themselves out of logs.
+// Package config holds the settings that all services share, and types for
+// secrets that do not show their values in logs.
 package config
 
 import (
@@ -18,12 +18,12 @@ import (
 	"github.com/kelseyhightower/envconfig"
 )
 
-// Secret is a value that shows itself only through Reveal. It lies behind a
-// pointer because fmt calls no method where a field is unexported or a verb is
-// wrong, and prints what it finds.
+// Secret is a value that only Reveal shows. It is stored behind a pointer
+// because fmt calls no methods on unexported fields or for wrong verbs, but
+// prints the field's contents.
 type Secret struct{ text *string }
 
-// Hide makes a Secret, of nothing the zero one.
+// Hide returns a Secret for text; for "" it is the zero Secret.
 func Hide(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -37,7 +37,7 @@ func (s *Secret) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Reveal gives the value itself, "" when there is none.
+// Reveal returns the value itself, or "" if there is none.
 func (s Secret) Reveal() string {
 	if s.Empty() {
 		return ""
@@ -45,10 +45,10 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// Empty says that there is nothing to hide.
+// Empty reports whether there is no value.
 func (s Secret) Empty() bool { return s.text == nil }
 
-// String hides the value, and says whether there is one.
+// String returns "[redacted]", or "" if there is no value.
 func (s Secret) String() string {
 	if s.Empty() {
 		return ""
@@ -88,30 +88,32 @@ func (p *Prefixes) Decode(text string) error {
 	return nil
 }
 
-// Sentence makes one line of an error that may be several.
+// Sentence returns an error's text on one line, with "; " in place of line breaks.
 func Sentence(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// Common are the settings of every service.
+// Common holds the settings that all services share.
 type Common struct {
 	HTTPAddr           string        `envconfig:"HTTP_ADDR" default:":8080"`
 	InternalAddr       string        `envconfig:"INTERNAL_ADDR" default:":9090"`
 	DatabaseURL        Secret        `envconfig:"DATABASE_URL"`
-	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the owner's; only for migrate
+	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the schema owner's; only for migrate
 	NATSURL            Secret        `envconfig:"NATS_URL"`
 	TokenIssuer        string        `envconfig:"TOKEN_ISSUER" default:"lavka"`
 	TokenAudience      string        `envconfig:"TOKEN_AUDIENCE" default:"lavka"`
 	TokenLifetime      time.Duration `envconfig:"TOKEN_LIFETIME" default:"10m"`
-	TrustedProxies     Prefixes      `envconfig:"TRUSTED_PROXIES"` // whose X-Forwarded-For is believed
+	TrustedProxies     Prefixes      `envconfig:"TRUSTED_PROXIES"` // whose X-Forwarded-For is trusted
 	LogLevel           string        `envconfig:"LOG_LEVEL" default:"info"`
 	LogFormat          string        `envconfig:"LAVKA_LOG_FORMAT" default:"json"`
-	DrainDelay         time.Duration `envconfig:"DRAIN_DELAY" default:"5s"`       // from "not ready" to the closing of ports
-	ShutdownTimeout    time.Duration `envconfig:"SHUTDOWN_TIMEOUT" default:"25s"` // then, for the requests under way, which get 20 s each
+	DrainDelay         time.Duration `envconfig:"DRAIN_DELAY" default:"5s"`       // from "not ready" until the ports are closed
+	ShutdownTimeout    time.Duration `envconfig:"SHUTDOWN_TIMEOUT" default:"25s"` // then, for requests in flight; each may take 20 s
 	MaxConnections     int           `envconfig:"MAX_CONNECTIONS" default:"8192"` // on HTTP_ADDR
 }
 
-// Load fills a struct with envconfig tags from the environment. A Secret may be
-// given in a file instead, which NAME_FILE names for NAME: that is how container
-// engines and Kubernetes hand secrets out. A line break at its end is not part of it.
+// Load fills a struct with envconfig tags from the environment. A Secret can be
+// read from a file instead: set NAME_FILE to its path in place of NAME. This is how
+// container engines and Kubernetes provide secrets. Line breaks at the end of the
+// file are dropped. An empty file, one of more than 64 KiB, and setting both NAME
+// and NAME_FILE are errors.
 func Load(cfg any) error {
 	err := envconfig.Process("", cfg)
 	var parse *envconfig.ParseError
@@ -153,7 +155,7 @@ func loadFiles(cfg reflect.Value) error {
 	return nil
 }
 
-// maxSecret bounds a file with a secret, in bytes.
+// maxSecret is the maximum size of a secret's file, in bytes.
 const maxSecret = 64 << 10
 
 func readSecret(path string) (Secret, error) {
@@ -176,8 +178,9 @@ func readSecret(path string) (Secret, error) {
 	return secret, nil
 }
 
-// CheckURL is nil for an http or https URL of a server, with a path or without
-// one. It may hold no password, since it is logged.
+// CheckURL returns nil for an http or https URL with a host, with or without a
+// path. Query, fragment and user are errors: the URL is logged, so it must not
+// contain a password. The error names the setting and gives the example.
 func CheckURL(name, value, example string) error {
 	if value == "" {
 		return fmt.Errorf("%s is not set (for example %s)", name, example)
@@ -189,7 +192,7 @@ func CheckURL(name, value, example string) error {
 	return nil
 }
 
-// CheckStreamReplicas is nil for a number of copies that NATS can keep of a stream.
+// CheckStreamReplicas returns nil if NATS supports that many replicas of a stream.
 func CheckStreamReplicas(n int) error {
 	if n < 1 || n > 5 {
 		return fmt.Errorf("NATS_STREAM_REPLICAS %d is not between 1 and 5", n)
@@ -197,7 +200,8 @@ func CheckStreamReplicas(n int) error {
 	return nil
 }
 
-// ValidateServe checks what serve needs.
+// ValidateServe checks the settings that serve needs. Its error lists every
+// setting that is wrong.
 func (c Common) ValidateServe() error {
 	var missing []error
 	need := func(name, value, example string) {

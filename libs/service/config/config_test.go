@@ -54,12 +54,12 @@ func TestSecretsHide(t *testing.T) {
 	}
 	for _, how := range []string{"%v", "%+v", "%#v", "%s", "%q", "slog", "JSON", "String"} {
 		if !strings.Contains(shown[how], "redacted") {
-			t.Errorf("%s does not say that there is something: %s", how, shown[how])
+			t.Errorf("%s does not show that there is a secret: %s", how, shown[how])
 		}
 	}
 	for _, none := range []config.Secret{{}, config.Hide("")} {
 		if none.Reveal() != "" || fmt.Sprint(none) != "" {
-			t.Error("no secret looks like one")
+			t.Error("an empty secret is shown as if it had a value")
 		}
 	}
 }
@@ -75,7 +75,7 @@ func TestPrefixes(t *testing.T) {
 	}
 	for _, bad := range []string{"x", "10.0.0.0/33", "10.0.0.0/8;::1"} {
 		if err := new(config.Prefixes).Decode(bad); err == nil {
-			t.Errorf("%q is a list", bad)
+			t.Errorf("%q was accepted as a list", bad)
 		}
 	}
 }
@@ -97,7 +97,7 @@ func TestCheckURL(t *testing.T) {
 	}
 }
 
-// No t.Parallel: the environment belongs to all.
+// No t.Parallel: the environment is shared.
 func TestLoad(t *testing.T) {
 	for name, value := range map[string]string{
 		"DATABASE_URL": "postgres://x", "NATS_URL": "nats://x", "TOKEN_LIFETIME": "5m", "TRUSTED_PROXIES": "10.0.0.0/8", "HTTP_ADDR": "127.0.0.1:1",
@@ -136,7 +136,7 @@ func TestSecretsFromFiles(t *testing.T) {
 	}
 	t.Setenv("DATABASE_URL_FILE", file("url", "postgres://canary@x/y z\r\n\n"))
 	t.Setenv("NATS_URL", "nats://x")
-	t.Setenv("LOG_LEVEL_FILE", file("level", "debug")) // no secret
+	t.Setenv("LOG_LEVEL_FILE", file("level", "debug")) // not a Secret
 	var c struct{ config.Common }
 	if err := config.Load(&c); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestSecretsFromFiles(t *testing.T) {
 		t.Errorf("%q, %q, %q", c.DatabaseURL.Reveal(), c.NATSURL.Reveal(), c.LogLevel)
 	}
 	if os.Getenv("DATABASE_URL") != "" {
-		t.Error("the secret has gone into the environment")
+		t.Error("the secret was written to the environment")
 	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none"): "no such file",

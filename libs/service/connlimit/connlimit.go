@@ -1,5 +1,5 @@
-// Package connlimit bounds the connections of an HTTP server. Who comes past
-// the bound is told so at once, instead of waiting without an answer.
+// Package connlimit limits the connections of an HTTP server. Clients beyond the
+// limit are refused at once rather than left waiting.
 package connlimit
 
 import (
@@ -13,28 +13,28 @@ import (
 	"lavka/libs/domain/problem"
 )
 
-var errTooMany = problem.New(problem.Unavailable, "too_many_connections", "more connections are open than can be served; nothing was done").Retry(time.Second)
+var errTooMany = problem.New(problem.Unavailable, "too_many_connections", "too many open connections; the request was not processed").Retry(time.Second)
 
-// Listener takes the connections of a bounded server.
+// Listener accepts the connections of a server with a limit.
 type Listener struct {
 	net.Listener
 	open   atomic.Int64
-	room   chan struct{} // one for each connection, and one for the next
+	room   chan struct{} // a slot for each connection, and one for the next
 	closed chan struct{}
 	close  sync.Once
 }
 
 type pastKey struct{}
 
-// Bound lets a server that has not begun to serve answer on at most max
-// connections of l: serve on the Listener that it returns, and ask Admit of
-// each request. An eighth more connections are taken at a time to be told of
-// the bound; the others wait in the system's queue, for no longer than the
-// server waits for a request's header.
+// Bound limits a server that is not serving yet to max connections of l. Serve
+// on the Listener that it returns, and call Admit for each request. Up to max/8
+// more connections are accepted at a time, only to be refused; the others wait in
+// the operating system's queue, for no longer than the server waits for a
+// request's header.
 //
-// It counts in the server's hooks and leaves the connections as they are: a
-// wrapped one has no CloseWrite, and then clients lose the answers that are
-// given before a request has been read to its end.
+// Bound counts connections in the server's hooks and does not wrap them: a wrapped
+// connection has no CloseWrite, and clients would then lose responses that are
+// sent before the whole request has been read.
 func Bound(s *http.Server, l net.Listener, max int) *Listener {
 	bounded := &Listener{Listener: l, room: make(chan struct{}, max+max/8+1), closed: make(chan struct{})}
 	s.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
@@ -52,8 +52,8 @@ func Bound(s *http.Server, l net.Listener, max int) *Listener {
 	return bounded
 }
 
-// Admit is 503 too_many_connections for a request whose connection is past the
-// bound. That connection ends with the answer.
+// Admit returns the problem 503 too_many_connections for a request on a
+// connection beyond the limit, and has the connection closed after the response.
 func Admit(w http.ResponseWriter, r *http.Request) error {
 	if r.Context().Value(pastKey{}) == nil {
 		return nil
@@ -62,10 +62,10 @@ func Admit(w http.ResponseWriter, r *http.Request) error {
 	return errTooMany
 }
 
-// Open is the number of connections that are open.
+// Open returns the number of open connections, including those to be refused.
 func (l *Listener) Open() int { return int(l.open.Load()) }
 
-// Accept takes the next connection when there is room for it.
+// Accept waits until there is room for a connection, then accepts the next one.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case l.room <- struct{}{}:
@@ -79,7 +79,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// Close takes no more connections.
+// Close stops accepting connections.
 func (l *Listener) Close() error {
 	l.close.Do(func() { close(l.closed) })
 	return l.Listener.Close()

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what has to come.
+// patience is how long a test waits for a response.
 const patience = 30 * time.Second
 
 // serve starts a server that answers on at most max connections.
@@ -104,29 +104,29 @@ func TestBound(t *testing.T) {
 		}
 		held = append(held, c)
 	}
-	for range 3 { // as often as he comes
+	for range 3 { // each new connection is refused
 		late := dial(t, l)
 		resp, body := late.ask()
 		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "1" || !strings.Contains(body, `"too_many_connections"`) {
 			t.Errorf("%s %v %s", resp.Status, resp.Header, body)
 		}
 		if _, err := late.in.ReadByte(); err != io.EOF {
-			t.Errorf("the connection stays open: %v", err)
+			t.Errorf("the refused connection stays open: %v", err)
 		}
 		until(t, l, 4)
 	}
 	if _, body := held[0].ask(); body != "served" {
-		t.Errorf("one who was there before: %s", body)
+		t.Errorf("on a connection opened before the limit was reached: %s", body)
 	}
 	held[0].Close()
 	until(t, l, 3)
 	if _, body := dial(t, l).ask(); body != "served" {
-		t.Errorf("when another had gone: %s", body)
+		t.Errorf("after another connection was closed: %s", body)
 	}
 }
 
-// A refusal that comes before the request has been read to its end must not
-// be lost with a reset of the connection.
+// A refusal that is sent before the whole request has been read must not be lost
+// to a connection reset.
 func TestAnEarlyAnswerArrives(t *testing.T) {
 	t.Parallel()
 	l := serve(t, 1)
@@ -144,8 +144,8 @@ func TestAnEarlyAnswerArrives(t *testing.T) {
 	}
 }
 
-// Past the bound and those who are being told so, clients wait outside; and
-// not for ever.
+// Clients beyond the limit and beyond those being refused wait in the operating
+// system's queue, but not forever.
 func TestTheSilentHoldNoMoreThanTheBound(t *testing.T) {
 	t.Parallel()
 	l := serve(t, 8)
@@ -158,10 +158,10 @@ func TestTheSilentHoldNoMoreThanTheBound(t *testing.T) {
 	for _, c := range silent {
 		c.Close()
 	}
-	outside.ask() // whatever he hears, he hears something
+	outside.ask() // served or refused, but answered
 	outside.Close()
 	until(t, l, 0)
 	if _, body := dial(t, l).ask(); body != "served" {
-		t.Errorf("when they had gone: %s", body)
+		t.Errorf("after all connections were closed: %s", body)
 	}
 }

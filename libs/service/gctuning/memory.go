@@ -1,5 +1,5 @@
-// Package gctuning has the garbage collector of a service take a little memory
-// rather than much time, and give back what it no longer needs.
+// Package gctuning tunes the garbage collector: it trades a little memory for CPU
+// time, and returns unused memory to the operating system.
 package gctuning
 
 import (
@@ -12,37 +12,39 @@ import (
 	"time"
 )
 
-// Ballast is how much is set aside, in bytes.
+// Ballast is the size of the ballast that Tune allocates, in bytes.
 const Ballast = 32 << 20
 
 var ballast atomic.Pointer[[]byte]
 
-// Tune has a small heap collected less often. A service holds little and lets go
-// of much: with the heap allowed to grow by as much as is in use (Go's own
-// GOGC=100), it would collect all the time. Something large that is never touched,
-// and so takes no memory, counts as in use; unlike a higher GOGC it adds nothing
-// more when the heap is large, and unlike a GOMEMLIMIT it never has the service
-// collect without end; beside one, which counts it in, it does the same. Where GOGC
-// is set, somebody knows better, and nothing is done.
+// Tune makes a small heap be collected less often. A service keeps little live
+// data but allocates a lot: with Go's default (GOGC=100), the heap may only grow by
+// as much as is live, and collections would be almost continuous. Tune allocates a
+// large ballast that is never touched: it occupies no physical memory but counts as
+// live. Unlike a higher GOGC it adds no further memory when the heap is large, and
+// unlike a GOMEMLIMIT it can't cause endless collections. Together with a
+// GOMEMLIMIT, which counts the ballast too, it works the same. If GOGC is set, the
+// operator has chosen a value and Tune does nothing.
 func Tune() {
 	if os.Getenv("GOGC") == "" {
 		set := make([]byte, Ballast)
 		ballast.Store(&set)
-		runtime.GC() // the next goal reckons with it
+		runtime.GC() // so that the next heap goal includes it
 	}
 }
 
 const (
 	often  = 5 * time.Second
-	excess = 128 << 20 // bytes that are kept free and no load needs
-	rest   = 4 << 20   // bytes: whoever allocates less in that time is at rest
+	excess = 128 << 20 // bytes: more free memory than any load needs
+	rest   = 4 << 20   // bytes: a service that allocates less than this per interval is idle
 )
 
-// GiveBack returns memory to the system until ctx ends: once when the service
-// comes to rest, and whenever far more is kept free than any load needs. Go does
-// so too, but takes minutes where the service is busy. It is not done for less: it
-// costs a collection, and every page that is used again a fault. Under full load,
-// every five seconds, that was a twelfth of all sales.
+// GiveBack returns memory to the operating system until ctx ends: once when the
+// service becomes idle, and whenever far more is kept free than any load needs. Go
+// does this too, but takes minutes while the service is busy. GiveBack does not do
+// it for less, because it costs a collection, and a page fault for every page that
+// is used again: done every five seconds under full load, it cost a twelfth of all
+// sales.
 func GiveBack(ctx context.Context) {
 	tick := time.NewTicker(often)
 	defer tick.Stop()
@@ -59,14 +61,14 @@ func GiveBack(ctx context.Context) {
 	}
 }
 
-// watch decides by what it sees each time.
+// watch decides when to return memory, from one look to the next.
 type watch struct {
 	allocated uint64 // bytes since the start
 	resting   bool
 }
 
-// look says whether to give memory back, when so much has been allocated since the
-// start and so much is kept free, in bytes.
+// look reports whether to return memory, given the bytes allocated since the start
+// and the bytes now free.
 func (w *watch) look(allocated, free uint64) bool {
 	rested := w.resting
 	w.resting = allocated-w.allocated < rest

@@ -19,26 +19,26 @@ func TestTune(t *testing.T) {
 	}
 	for _, c := range []struct {
 		gogc, memlimit string
-		limit          int64 // what Go makes of the memlimit when it starts, in bytes
+		limit          int64 // how Go parses memlimit at startup, in bytes
 		tuned          bool
 	}{{"50", "", math.MaxInt64, false}, {"", "1GiB", 1 << 30, true}, {"", "", math.MaxInt64, true}} {
 		t.Run(fmt.Sprintf("GOGC=%s,GOMEMLIMIT=%s", c.gogc, c.memlimit), func(t *testing.T) {
 			t.Setenv("GOGC", c.gogc)
 			t.Setenv("GOMEMLIMIT", c.memlimit)
-			// What is set for the whole process is set back.
+			// These settings are process-wide, so restore them.
 			percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(c.limit)
 			t.Cleanup(func() {
 				ballast.Store(nil)
 				debug.SetGCPercent(percent)
 				debug.SetMemoryLimit(limit)
 			})
-			runtime.GC() // forgets what went before
+			runtime.GC() // discards garbage from earlier tests
 			if before := goal(); before > Ballast {
-				t.Fatalf("the next collection is at %d bytes before anything was tuned", before)
+				t.Fatalf("before tuning, the next collection is at %d bytes", before)
 			}
 			Tune()
 			if after := goal(); after > 2*Ballast != c.tuned {
-				t.Errorf("the next collection is at %d bytes", after)
+				t.Errorf("after Tune, the next collection is at %d bytes", after)
 			}
 		})
 	}
@@ -48,16 +48,16 @@ func TestGiveBack(t *testing.T) {
 	const busy = 100 << 20
 	var w watch
 	for i, step := range []struct {
-		allocated, free uint64 // since the look before; now
+		allocated, free uint64 // since the previous look; now
 		want            bool
 	}{
 		{busy, 30 << 20, false},
 		{busy, excess + 1, true}, // after an overload
 		{busy, 30 << 20, false},
-		{rest - 1, 30 << 20, true}, // comes to rest
+		{rest - 1, 30 << 20, true}, // becomes idle
 		{0, 30 << 20, false},       // once
 		{busy, 30 << 20, false},
-		{0, 0, true}, // what is free is known after the collection that comes with it
+		{0, 0, true}, // idle again; what is free is only known after the collection
 		{0, excess + 1, true},
 	} {
 		if got := w.look(w.allocated+step.allocated, step.free); got != step.want {
@@ -75,12 +75,12 @@ func TestGiveBackReallyDoes(t *testing.T) {
 	runtime.KeepAlive(garbage)
 	garbage = nil
 	runtime.GC()
-	const forced = "/gc/cycles/forced:gc-cycles" // Go gives back by itself too, without one
+	const forced = "/gc/cycles/forced:gc-cycles" // Go also returns memory itself, but without a forced collection
 	released, before := read("/memory/classes/heap/released:bytes"), read(forced)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { GiveBack(ctx); close(ended) }()
-	waittest.Eventually(t, "half of it is given back", func() bool {
+	waittest.Eventually(t, "half of the memory is returned", func() bool {
 		return read(forced) > before && read("/memory/classes/heap/released:bytes") >= released+taken/2
 	})
 	stop()

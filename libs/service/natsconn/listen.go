@@ -10,28 +10,29 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Listener pulls a consumer's messages for as long as it is run, whatever ends
-// in between: the consumer, its stream, the server.
+// Listener pulls a consumer's messages while it runs. If the consumer, its stream
+// or the server goes away, it opens the consumer again.
 type Listener struct {
 	Name string // for the log
 	Log  *slog.Logger
-	// Open finds or makes the consumer, and its stream where that is ours, within 5 s.
+	// Open finds or creates the consumer, and its stream if the service owns it.
+	// Its context ends after 5 s.
 	Open func(context.Context) (jetstream.Consumer, error)
-	// Handle takes a message. An error ends this consumer: it is opened again.
+	// Handle processes a message. After an error the consumer is opened again.
 	Handle func(context.Context, jetstream.Msg) error
-	// Ahead is how many messages are pulled before they are handled.
+	// Ahead is the maximum number of messages pulled ahead of Handle.
 	Ahead int
-	// Fresh, when set, has the consumer opened anew at each reconnect: for one
-	// that acknowledges nothing, whose last messages may have gone down with
-	// the connection before.
+	// Fresh, if set, makes the listener open the consumer again after each
+	// reconnect of this connection. A consumer without acknowledgements needs it:
+	// its last messages may have been lost with the old connection.
 	Fresh *nats.Conn
 }
 
-// drainTime bounds how long Run takes in what has been pulled, once ctx ended.
+// drainTime is how long Run goes on handling pulled messages after ctx has ended.
 const drainTime = 2 * time.Second
 
-// Run listens until ctx ends; then it handles what it had pulled, hands back
-// what it can't get to within 2 s, and returns.
+// Run listens until ctx ends. It then handles the messages already pulled for up
+// to 2 s, hands the rest back for redelivery, and returns.
 func (l Listener) Run(ctx context.Context) {
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	wait := shortest
@@ -41,7 +42,7 @@ func (l Listener) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.Log.DebugContext(ctx, "a subscription ended; starting it again", "listener", l.Name, "error", err)
+		l.Log.DebugContext(ctx, "a subscription ended; restarting it", "listener", l.Name, "error", err)
 		if time.Since(started) > 10*longest {
 			wait = shortest
 		}
@@ -67,9 +68,9 @@ func (l Listener) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
-	// Drain, unlike Stop, still hands over what has been pulled: left alone, it
-	// would wait for AckWait before another replica got it. While the server is
-	// away it comes to no end.
+	// Drain, unlike Stop, still delivers the messages already pulled: otherwise
+	// another replica would get them only after AckWait. While the server is
+	// unreachable, Drain never finishes, so give ends it after drainTime.
 	taking, give := context.WithCancel(context.WithoutCancel(ctx))
 	defer give()
 	ended := context.AfterFunc(ctx, func() {
@@ -101,17 +102,17 @@ func (l Listener) listen(ctx context.Context) error {
 	}
 }
 
-// handBack has what was pulled and not taken delivered to another replica at
-// once.
+// handBack makes NATS redeliver the messages that were pulled but not handled to
+// another replica at once.
 func handBack(messages jetstream.MessagesContext) {
 	for {
-		// All that is left is here already.
+		// All remaining messages have already arrived.
 		msg, err := messages.Next(jetstream.NextMaxWait(10 * time.Millisecond))
 		if err != nil {
 			return
 		}
 		if err := msg.Nak(); err != nil {
-			return // the connection is gone: only time brings it back
+			return // the connection is gone: NATS redelivers after AckWait
 		}
 	}
 }

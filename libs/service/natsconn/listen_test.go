@@ -14,8 +14,8 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// queue is a stream with messages in it, which come again after an hour when
-// they are not acknowledged.
+// queue returns a consumer of a stream with messages in it, which NATS redelivers
+// only after an hour if they are not acknowledged.
 func queue(t *testing.T, messages int) jetstream.Consumer {
 	t.Helper()
 	_, js := connected(t)
@@ -35,7 +35,7 @@ func queue(t *testing.T, messages int) jetstream.Consumer {
 	return consumer
 }
 
-// listen runs a Listener on a consumer; the function that it returns ends it.
+// listen runs a Listener on a consumer until stop is called.
 func listen(t *testing.T, consumer jetstream.Consumer, handle func(jetstream.Msg)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -59,8 +59,8 @@ func left(t *testing.T, consumer jetstream.Consumer) int {
 	return info.NumAckPending + int(info.NumPending)
 }
 
-// Listeners come and go; what one has pulled when it goes must not wait for
-// AckWait until another gets it.
+// Listeners start and stop; the messages that one has pulled when it stops must
+// reach another without waiting for AckWait.
 func TestNothingIsLeftWithListenersThatEnd(t *testing.T) {
 	t.Parallel()
 	const messages = 3000
@@ -75,12 +75,12 @@ func TestNothingIsLeftWithListenersThatEnd(t *testing.T) {
 	for handled.Load() < messages {
 		from := handled.Load()
 		stop := listen(t, consumer, handle)
-		waittest.Eventually(t, "it has begun", func() bool { return handled.Load() > from+20 || left(t, consumer) == 0 })
+		waittest.Eventually(t, "the listener has begun", func() bool { return handled.Load() > from+20 || left(t, consumer) == 0 })
 		stop()
 	}
-	waittest.Eventually(t, "all are done", func() bool { return left(t, consumer) == 0 })
+	waittest.Eventually(t, "all messages are acknowledged", func() bool { return left(t, consumer) == 0 })
 	if handled.Load() != messages {
-		t.Errorf("%d handled of %d", handled.Load(), messages)
+		t.Errorf("%d messages handled, want %d", handled.Load(), messages)
 	}
 }
 
@@ -94,26 +94,26 @@ func TestASlowListenerHandsBackWhatItHasPulled(t *testing.T) {
 		if handled.Add(1) == 1 {
 			close(begun)
 		}
-		time.Sleep(natsconn.DrainTime / 5) // it would take ten times as long as it has
+		time.Sleep(natsconn.DrainTime / 5) // all of them would take ten times drainTime
 		if err := msg.DoubleAck(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
 	<-begun
-	waittest.Eventually(t, "it has pulled them all", func() bool { info, err := consumer.Info(t.Context()); return err == nil && info.NumPending == 0 })
+	waittest.Eventually(t, "the listener has pulled all messages", func() bool { info, err := consumer.Info(t.Context()); return err == nil && info.NumPending == 0 })
 	stop()
 	stopOther := listen(t, consumer, func(msg jetstream.Msg) {
 		handedBack.Add(1)
 		if about, err := msg.Metadata(); err != nil || about.NumDelivered != 2 {
-			t.Errorf("it is not one that was delivered before: %+v, %v", about, err)
+			t.Errorf("not a second delivery: %+v, %v", about, err)
 		}
 		if err := msg.DoubleAck(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	waittest.Eventually(t, "another has done the rest", func() bool { return left(t, consumer) == 0 })
+	waittest.Eventually(t, "another listener has handled the rest", func() bool { return left(t, consumer) == 0 })
 	stopOther()
 	if back := handedBack.Load(); back == 0 || handled.Load()+back != messages {
-		t.Errorf("%d were handled, %d handed back", handled.Load(), back)
+		t.Errorf("%d messages handled and %d handed back, want %d in all and at least one handed back", handled.Load(), back, messages)
 	}
 }

@@ -30,8 +30,8 @@ func TestLag(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Three are taken, and one of those has come three times: none comes beside it
-	// until then.
+	// Three messages are delivered, and one of them three times: MaxAckPending 1
+	// holds back the others until then.
 	next := func() jetstream.Msg {
 		msg, err := consumer.Next(jetstream.FetchMaxWait(time.Minute))
 		if err != nil {
@@ -51,7 +51,7 @@ func TestLag(t *testing.T) {
 	}
 	next()
 	next()
-	waittest.Eventually(t, "NATS has counted", func() bool {
+	waittest.Eventually(t, "NATS has updated its counts", func() bool {
 		info, err := consumer.Info(t.Context())
 		return err == nil && info.NumPending == 7 && info.NumAckPending == 3
 	})
@@ -67,7 +67,7 @@ func TestLag(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 	got := map[string]float64{}
-	waittest.Eventually(t, "NATS was asked", func() bool {
+	waittest.Eventually(t, "the metrics were read from NATS", func() bool {
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -76,7 +76,7 @@ func TestLag(t *testing.T) {
 			for _, m := range f.Metric {
 				got[f.GetName()] += m.Gauge.GetValue()
 				if c, s := m.Label[0].GetValue(), m.Label[1].GetValue(); c != "c" || s != "S" {
-					t.Errorf("%s of %s", c, s)
+					t.Errorf("labels are consumer %s, stream %s; want c, S", c, s)
 				}
 			}
 		}

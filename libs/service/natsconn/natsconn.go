@@ -1,5 +1,5 @@
-// Package natsconn connects to NATS the way every service here does: for ever,
-// and without a buffer that would send stale messages after an outage.
+// Package natsconn connects to NATS the way every service here does: it retries
+// forever, and has no buffer that would send stale messages after an outage.
 package natsconn
 
 import (
@@ -15,20 +15,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Connect opens a connection that is made again for ever (nats.go's default
-// gives up after 60 tries). It returns at once when the server is away. What
-// is published while disconnected fails at once: every message here can be
-// sent again from its row. So does what a server does not take off the network
-// for two seconds, and then the connection is made again. OnConnect is called at each connect and reconnect,
-// from the connection's own goroutine, and must not block.
+// Connect opens a connection that reconnects forever (nats.go gives up after 60
+// attempts by default). It returns at once even if the server is unreachable; only
+// a URL that can't be parsed is an error. A publish while disconnected fails at
+// once: every message here can be republished from its row. A publish that the
+// server does not read within two seconds fails too, and the connection is
+// re-established. Connect calls onConnect after each connect and reconnect, from
+// the connection's own goroutine; it must not block.
 //
-// The name is the service's. Replies come in under _INBOX.<name>, so that NATS
-// can keep them from other services. A password that NATS refuses is one more
-// reason to try again, since passwords are changed; what it forbids is logged,
-// and a request for it ends when its context does.
+// The name is the service's. Replies arrive under _INBOX.<name>, so that NATS can
+// hide them from other services. If NATS rejects the password, the connection
+// keeps retrying, because passwords get changed. A permissions violation is
+// logged; a request that lacks the permission ends when its context does.
 func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, error) {
-	// The libraries' texts repeat parts of the URL, which may be the password's.
-	unreadable := errors.New("NATS_URL can't be read as a URL (for example nats://user:password@127.0.0.1:4222)")
+	// The libraries' error texts repeat parts of the URL, possibly of the password.
+	unreadable := errors.New("NATS_URL is not a valid URL (for example nats://user:password@127.0.0.1:4222)")
 	if _, err := neturl.Parse(url); err != nil {
 		return nil, unreadable
 	}
@@ -39,9 +40,9 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 		onConnect()
 	}
 	report := func(err error, subject string) {
-		// One line for a password, however often it is tried.
+		// Log a rejected password once, not at every attempt.
 		if !errors.Is(err, nats.ErrAuthorization) || !refused.Swap(true) {
-			log.Warn("NATS reports an error", "subject", subject, "error", err)
+			log.Warn("NATS reported an error", "subject", subject, "error", err)
 		}
 	}
 	nc, err := nats.Connect(url,
@@ -56,8 +57,8 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 		nats.PingInterval(5*time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.Timeout(2*time.Second),
-		nats.FlusherTimeout(2*time.Second), // whoever publishes waits so long, and by default a minute
-		nats.ReconnectOnFlusherError(),     // half a message may be on the way
+		nats.FlusherTimeout(2*time.Second), // limits how long a publish blocks; the default is a minute
+		nats.ReconnectOnFlusherError(),     // a message may have been sent in part
 		nats.ConnectHandler(connected),
 		nats.ReconnectHandler(connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -66,7 +67,7 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			if errors.Is(err, nats.ErrAuthorization) { // at the first try; others go to the next handler
+			if errors.Is(err, nats.ErrAuthorization) { // at the first attempt; later ones reach ErrorHandler
 				report(err, "")
 			}
 		}),
@@ -78,14 +79,14 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 			report(err, subject)
 		}),
 	)
-	if err != nil { // a server that is away is none
+	if err != nil { // not for an unreachable server
 		return nil, unreadable
 	}
 	return nc, nil
 }
 
-// Measure adds the metric nats_connected, 1 while connected. NATS being away is
-// something to know, and no reason to be unready.
+// Measure registers the metric nats_connected, which is 1 while connected. It is
+// not part of readiness: a service stays ready while NATS is unreachable.
 func Measure(registry prometheus.Registerer, nc *nats.Conn) {
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "nats_connected", Help: "1 while connected to NATS.",
@@ -97,19 +98,20 @@ func Measure(registry prometheus.Registerer, nc *nats.Conn) {
 	}))
 }
 
-// DrainLimit is how long a service waits for NATS when it stops.
+// DrainLimit is how long a stopping service waits for its connection to drain.
 const DrainLimit = 5 * time.Second
 
 // Drain ends a connection's subscriptions, lets their handlers finish, sends
-// what is still to be sent, and returns when all is done or the limit is reached.
-// nats.go's own Drain returns before that.
+// pending messages and closes the connection. It waits until that is done, which
+// nats.go's own Drain does not. At the limit it closes the connection and returns
+// an error.
 func Drain(nc *nats.Conn, limit time.Duration) error {
 	closed := make(chan struct{})
 	nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
 	if err := nc.Drain(); err != nil {
 		nc.Close()
 		if errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrConnectionClosed) {
-			return nil // nothing can be on its way
+			return nil // nothing can be in flight
 		}
 		return fmt.Errorf("drain NATS: %w", err)
 	}
@@ -118,12 +120,12 @@ func Drain(nc *nats.Conn, limit time.Duration) error {
 		return nil
 	case <-time.After(limit):
 		nc.Close()
-		return fmt.Errorf("drain NATS: not done in %v", limit)
+		return fmt.Errorf("drain NATS: not finished within %v", limit)
 	}
 }
 
-// Missing reports whether a stream or consumer is not there (any more): its
-// owner makes it again.
+// Missing reports whether an error means that a stream or consumer does not exist,
+// or no longer exists: its owner will create it again.
 func Missing(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
 		errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, nats.ErrNoResponders) ||

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// connected is a connection to a server of the test's own.
+// connected returns a connection to a server of the test's own.
 func connected(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	nc, err := natsconn.Connect(natstest.Start(t).URL, "test", quiet, func() {})
@@ -43,12 +43,12 @@ func TestConnectsForEver(t *testing.T) {
 	var connects atomic.Int64
 	nc, err := natsconn.Connect(server.URL, "test", quiet, func() { connects.Add(1) })
 	if err != nil {
-		t.Fatalf("the server is away: %v", err)
+		t.Fatalf("connect while the server is down: %v", err)
 	}
 	defer nc.Close()
-	// Nothing is kept to be sent later: it would be stale by then.
+	// Messages are not buffered: they would be stale by the time they are sent.
 	if err := nc.Publish("x", nil); err == nil {
-		t.Error("published to nobody")
+		t.Error("a publish succeeded without a connection")
 	}
 	for want := range int64(3) {
 		server.Start()
@@ -60,7 +60,7 @@ func TestConnectsForEver(t *testing.T) {
 		waittest.Eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
 	}
 	if _, err := natsconn.Connect("nats://a b", "test", quiet, func() {}); err == nil {
-		t.Error("a broken URL is no error")
+		t.Error("an invalid URL was accepted")
 	}
 }
 
@@ -147,25 +147,25 @@ func TestMissing(t *testing.T) {
 	t.Parallel()
 	_, js := connected(t)
 	if _, err := js.Stream(t.Context(), "NONE"); !natsconn.Missing(err) {
-		t.Errorf("a stream: %v", err)
+		t.Errorf("a missing stream: %v", err)
 	}
 	if _, err := js.Publish(t.Context(), "none", nil, jetstream.WithRetryAttempts(0)); !natsconn.Missing(err) {
-		t.Errorf("to publish: %v", err)
+		t.Errorf("publish without a stream: %v", err)
 	}
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SOME", Subjects: []string{"some"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := stream.Consumer(t.Context(), "none"); !natsconn.Missing(err) {
-		t.Errorf("a consumer: %v", err)
+		t.Errorf("a missing consumer: %v", err)
 	}
 	if natsconn.Missing(nil) || natsconn.Missing(context.DeadlineExceeded) || natsconn.Missing(nats.ErrConnectionClosed) {
-		t.Error("something else is missing")
+		t.Error("an unrelated error counts as missing")
 	}
 }
 
-// What can't be read is refused without a word of it: any part of it may be the
-// password's.
+// The error for an invalid URL repeats no part of it: any part may belong to the
+// password.
 func TestABrokenURLIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{

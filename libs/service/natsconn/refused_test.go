@@ -19,7 +19,8 @@ import (
 
 const secret = "sesame"
 
-// password lets one user in, with the permissions given.
+// password returns a change to a server's options that allows one user, with that
+// password and those permissions.
 func password(password string, allowed *server.Permissions) func(*server.Options) {
 	return func(o *server.Options) {
 		o.Users = []*server.User{{Username: "shop", Password: password, Permissions: allowed}}
@@ -30,14 +31,14 @@ func as(password, url string) string {
 	return strings.Replace(url, "nats://", "nats://shop:"+password+"@", 1)
 }
 
-// A service that lacks a permission says so and goes on.
+// A service that lacks a permission logs the violation and keeps working.
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, password(secret, &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{"mine"}},
 		Subscribe: &server.SubjectPermission{Allow: []string{"mine", "_INBOX.shop.>"}},
 	}))
-	nc, said := connect(t, as(secret, s.URL))
+	nc, log := connect(t, as(secret, s.URL))
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,7 @@ func TestForbidden(t *testing.T) {
 		t.Errorf("request: %v", err)
 	}
 	for _, what := range []string{`Publish to \"theirs\"`, `Subscription to \"theirs\"`, `Publish to \"$JS.API.STREAM.INFO.THEIRS\"`} {
-		waittest.Eventually(t, what, func() bool { return strings.Count(said.String(), "Permissions Violation for "+what) == 1 })
+		waittest.Eventually(t, what, func() bool { return strings.Count(log.String(), "Permissions Violation for "+what) == 1 })
 	}
 	mine, err := nc.SubscribeSync("mine")
 	if err != nil {
@@ -65,21 +66,21 @@ func TestForbidden(t *testing.T) {
 	}
 	msg, err := mine.NextMsg(30 * time.Second)
 	if err != nil {
-		t.Fatalf("what is allowed: %v", err)
+		t.Fatalf("receive on an allowed subject: %v", err)
 	}
 	if !strings.HasPrefix(msg.Reply, "_INBOX.shop.") {
-		t.Errorf("replies go to %s", msg.Reply)
+		t.Errorf("replies go to %s, want _INBOX.shop.*", msg.Reply)
 	}
 }
 
-// While a password is changed, NATS knows the new one and a service the old
-// one, or the other way round.
+// While a password is being changed, NATS may have the new one and a service the
+// old one, or the other way round.
 func TestRefusedPassword(t *testing.T) {
 	t.Parallel()
 	var opts *server.Options
 	s := natstest.Start(t, password(secret+"old", nil), func(o *server.Options) { opts = o })
-	newcomer, newcomerSaid := connect(t, as(secret+"new", s.URL))
-	keeper, keeperSaid := connect(t, as(secret+"old", s.URL))
+	newcomer, newcomerLog := connect(t, as(secret+"new", s.URL))
+	keeper, keeperLog := connect(t, as(secret+"old", s.URL))
 	waittest.Eventually(t, "the old password", keeper.IsConnected)
 
 	s.Stop()
@@ -87,12 +88,12 @@ func TestRefusedPassword(t *testing.T) {
 	s.Start()
 	waittest.Eventually(t, "the new password", newcomer.IsConnected)
 	tries := keeper.Stats().Reconnects
-	waittest.Eventually(t, "the keeper tries, and again", func() bool { return keeper.Stats().Reconnects >= tries+4 })
-	for who, said := range map[string]*waittest.Text{"newcomer": newcomerSaid, "keeper": keeperSaid} {
-		if n := strings.Count(said.String(), "uthorization "); n != 1 {
-			t.Errorf("%s: %d lines of a refused password", who, n)
+	waittest.Eventually(t, "the keeper keeps retrying", func() bool { return keeper.Stats().Reconnects >= tries+4 })
+	for who, log := range map[string]*waittest.Text{"newcomer": newcomerLog, "keeper": keeperLog} {
+		if n := strings.Count(log.String(), "uthorization "); n != 1 {
+			t.Errorf("%s: %d log lines for a rejected password, want 1", who, n)
 		}
-		if strings.Contains(said.String(), secret) {
+		if strings.Contains(log.String(), secret) {
 			t.Errorf("%s: a password is in the log", who)
 		}
 	}
@@ -105,11 +106,11 @@ func TestRefusedPassword(t *testing.T) {
 
 func connect(t *testing.T, url string) (*nats.Conn, *waittest.Text) {
 	t.Helper()
-	said := &waittest.Text{}
-	nc, err := natsconn.Connect(url, "shop", slog.New(slog.NewTextHandler(said, nil)), func() {})
+	log := &waittest.Text{}
+	nc, err := natsconn.Connect(url, "shop", slog.New(slog.NewTextHandler(log, nil)), func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	return nc, said
+	return nc, log
 }

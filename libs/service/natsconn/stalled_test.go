@@ -14,8 +14,8 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// A server that reads no more, since it is frozen or the network swallows all,
-// must not hold those who publish, as it does for a minute by nats.go's default.
+// A server that stops reading, because it is frozen or the network drops
+// everything, must not block publishers. With nats.go's default it does for a minute.
 func TestAServerThatTakesNothing(t *testing.T) {
 	t.Parallel()
 	url, stall := stalling(t, natstest.Start(t).URL)
@@ -29,34 +29,34 @@ func TestAServerThatTakesNothing(t *testing.T) {
 	resume := stall()
 	body := make([]byte, 64<<10)
 	held := time.Duration(0)
-	for err == nil { // until the system's buffers are full
+	for err == nil { // until the operating system's buffers are full
 		begin := time.Now()
 		err = nc.Publish("test", body)
 		held = time.Since(begin)
 	}
 	if held > 30*time.Second {
-		t.Errorf("publishing was held for %v", held)
+		t.Errorf("a publish blocked for %v, want at most 30s", held)
 	}
-	waittest.Eventually(t, "it has given up", func() bool { return !nc.IsConnected() })
+	waittest.Eventually(t, "the client gives up the connection", func() bool { return !nc.IsConnected() })
 	resume()
-	waittest.Eventually(t, "connected again", func() bool { return connects.Load() > 1 && nc.IsConnected() })
+	waittest.Eventually(t, "reconnected", func() bool { return connects.Load() > 1 && nc.IsConnected() })
 }
 
-// stalling is a URL that leads to a server, on a way on which no more is read
-// from clients from stall on until resume.
+// stalling returns a URL that leads to the server through a relay. From stall until
+// resume, the relay reads nothing from clients.
 func stalling(t *testing.T, serverURL string) (through string, stall func() (resume func())) {
 	t.Helper()
 	u, err := url.Parse(serverURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	gate := make(chan struct{}, 1) // full while it stalls
+	gate := make(chan struct{}, 1) // full while stalled
 	r, err := tcprelay.New(u.Host, func(p *tcprelay.Pair) {
 		server, err := p.Dial()
 		if err != nil {
 			return
 		}
-		go func() { _, _ = io.Copy(p.Client, server); p.Reset() }() // until either has gone
+		go func() { _, _ = io.Copy(p.Client, server); p.Reset() }() // until either side closes
 		for b := make([]byte, 32<<10); ; {
 			gate <- struct{}{}
 			<-gate

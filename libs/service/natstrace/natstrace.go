@@ -1,6 +1,6 @@
-// Package natstrace carries traces over NATS: the W3C Trace Context in a
-// message's headers, and spans by OpenTelemetry's conventions for messaging
-// (semantic conventions 1.37, "Messaging spans").
+// Package natstrace propagates traces over NATS: it writes the W3C Trace Context
+// to message headers and reads it from there, and creates spans that follow the
+// OpenTelemetry semantic conventions 1.37, "Messaging spans".
 package natstrace
 
 import (
@@ -24,17 +24,19 @@ import (
 var tracer = otel.Tracer("lavka/libs/service/natstrace")
 
 // Send starts the span of a message that is about to be sent, and writes its
-// context into the message's headers. The topic names the span and has few
-// values: a subject without what is one message's or one replica's own.
+// context to the message's headers. The topic names the span and must have few
+// distinct values: use the subject without the parts that are specific to one
+// message or replica.
 func Send(ctx context.Context, topic string, msg *nats.Msg) (context.Context, trace.Span) {
 	ctx, span := send(ctx, topic, semconv.MessagingMessageBodySize(len(msg.Data)))
 	inject(ctx, msg)
 	return ctx, span
 }
 
-// SendPart is Send for one of several that share a message, which may not be
-// written yet. The traceparent has to be written with that one; it is "" for one
-// alone, whose context is in the headers, as ProcessPart reads it.
+// SendPart is Send for one of several parts that share a message, whose body need
+// not be encoded yet. The caller must write the returned traceparent into the part.
+// It is "" if there is only one part: its context is in the headers, where
+// ProcessPart finds it.
 func SendPart(ctx context.Context, topic string, msg *nats.Msg, several int) (sending context.Context, traceparent string, span trace.Span) {
 	ctx, span = send(ctx, topic, semconv.MessagingBatchMessageCount(several))
 	if several == 1 {
@@ -53,14 +55,14 @@ func inject(ctx context.Context, msg *nats.Msg) {
 
 func send(ctx context.Context, topic string, size attribute.KeyValue) (context.Context, trace.Span) {
 	ctx, span := tracer.Start(ctx, "send "+topic, trace.WithSpanKind(trace.SpanKindProducer))
-	if span.IsRecording() { // few are
+	if span.IsRecording() { // only a few spans are
 		span.SetAttributes(system, semconv.MessagingOperationName("send"), semconv.MessagingOperationTypeSend, semconv.MessagingDestinationName(topic), size)
 	}
 	return ctx, span
 }
 
-// Processing is a message that is worked on. It ends as a span and as one line in
-// the log, with what [telemetry.Note] was told meanwhile.
+// Processing is the work on one received message. It produces a span and one log
+// line, with the attributes passed to [telemetry.Note] in the meantime.
 type Processing struct {
 	topic string
 	start time.Time
@@ -68,20 +70,20 @@ type Processing struct {
 	span  trace.Span
 
 	mu     sync.Mutex
-	what   string // went wrong
+	what   string // what went wrong
 	err    error
 	failed bool
 }
 
-// Process starts to work on a message that has come, in the trace of whoever sent
-// it. Delivery counts from 1; 0 means that nobody counts.
+// Process starts the work on a received message, in the sender's trace. The
+// delivery counts from 1; 0 means unknown.
 func Process(ctx context.Context, topic string, headers nats.Header, body []byte, delivery uint64) (context.Context, *Processing) {
 	ctx = otel.GetTextMapPropagator().Extract(ctx, carrier(headers))
 	return process(ctx, topic, delivery, semconv.MessagingMessageBodySize(len(body)))
 }
 
-// ProcessPart is Process for one of several that share a message, in the trace
-// that was written with it, or in the message's where none was.
+// ProcessPart is Process for one of several parts that share a message. The work
+// belongs to the part's traceparent or, if that is "", to the message's trace.
 func ProcessPart(ctx context.Context, topic string, headers nats.Header, traceparent string, several int, delivery uint64) (context.Context, *Processing) {
 	if traceparent == "" {
 		ctx = otel.GetTextMapPropagator().Extract(ctx, carrier(headers))
@@ -103,7 +105,8 @@ func process(ctx context.Context, topic string, delivery uint64, size attribute.
 	return ctx, &Processing{topic: topic, start: time.Now(), notes: notes, span: span}
 }
 
-// Fail says what went wrong with the message; err may be nil. The first one counts.
+// Fail records that the work failed and why; err may be nil. Only the first call
+// counts.
 func (p *Processing) Fail(what string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,8 +115,8 @@ func (p *Processing) Fail(what string, err error) {
 	}
 }
 
-// End writes the message's line, at a level or at warn when it has failed, and ends
-// its span.
+// End writes the message's log line, at the given level, or at least at warn if the
+// work failed, and ends the span.
 func (p *Processing) End(ctx context.Context, log *slog.Logger, level slog.Level) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,17 +138,17 @@ func (p *Processing) End(ctx context.Context, log *slog.Logger, level slog.Level
 	log.LogAttrs(ctx, level, "message", attrs...)
 }
 
-// system is none that the conventions list.
+// system is not in the conventions' list of systems.
 var system = semconv.MessagingSystemKey.String("nats")
 
-// carrier finds a header in whatever case it was written, as W3C Trace Context
-// has it (section 3.2.1), though NATS tells them apart.
+// carrier looks up headers regardless of case, as W3C Trace Context requires
+// (section 3.2.1), although NATS header names are case-sensitive.
 type carrier nats.Header
 
 var _ propagation.TextMapCarrier = carrier{}
 
 func (c carrier) Get(key string) string {
-	if values := c[key]; len(values) > 0 { // nearly always
+	if values := c[key]; len(values) > 0 { // the usual case
 		return values[0]
 	}
 	for name, values := range c {

@@ -16,8 +16,8 @@ import (
 	"lavka/libs/service/natstrace"
 )
 
-// ended records every span of the process: what asked OpenTelemetry for a tracer
-// early stays with the first provider that is set.
+// ended records every span of the process. It is set up only once: a tracer that
+// was obtained early stays with the first provider that is set.
 var ended = sync.OnceValue(func() *tracetest.SpanRecorder {
 	recorder := tracetest.NewSpanRecorder()
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)))
@@ -33,7 +33,7 @@ func TestATraceCrosses(t *testing.T) {
 				return s
 			}
 		}
-		t.Fatal("its span did not end")
+		t.Fatal("the span did not end")
 		return nil
 	}
 	msg := &nats.Msg{Subject: "purchases.answered.7f3c", Data: []byte("hello")}
@@ -42,7 +42,7 @@ func TestATraceCrosses(t *testing.T) {
 	if len(msg.Header["traceparent"]) != 1 {
 		t.Fatalf("%v", msg.Header)
 	}
-	for _, name := range []string{"traceparent", "Traceparent", "TRACEPARENT"} { // whoever sends, and in whatever case
+	for _, name := range []string{"traceparent", "Traceparent", "TRACEPARENT"} { // any sender, in any case
 		ctx, processed := natstrace.Process(t.Context(), "purchases.answered", nats.Header{name: msg.Header["traceparent"]}, msg.Data, 1)
 		processed.End(ctx, slog.New(slog.DiscardHandler), slog.LevelInfo)
 		span := spanOf(ctx)
@@ -54,17 +54,17 @@ func TestATraceCrosses(t *testing.T) {
 	sentPart.End()
 	single := &nats.Msg{}
 	if _, none, alone := natstrace.SendPart(t.Context(), "purchases.answered", single, 1); none != "" || single.Header.Get("traceparent") == "" {
-		t.Errorf("one alone: traceparent %q, headers %v, span %v", none, single.Header, alone.SpanContext())
+		t.Errorf("a single part: traceparent %q, headers %v, span %v", none, single.Header, alone.SpanContext())
 	}
-	for parent, traceparent := range map[trace.Span]string{sentPart: own, sent: ""} { // its own, or the message's
+	for parent, traceparent := range map[trace.Span]string{sentPart: own, sent: ""} { // the part's own, or the message's
 		ctx, processed := natstrace.ProcessPart(t.Context(), "purchases.answered", msg.Header, traceparent, 2, 1)
 		processed.End(ctx, slog.New(slog.DiscardHandler), slog.LevelInfo)
 		if span := spanOf(ctx); span.Parent().SpanID() != parent.SpanContext().SpanID() {
-			t.Errorf("with the traceparent %q it belongs to %v", traceparent, span.Parent())
+			t.Errorf("with traceparent %q, the parent span is %v", traceparent, span.Parent())
 		}
 	}
 	ctx, _ := natstrace.Process(t.Context(), "x", nil, nil, 0)
 	if trace.SpanContextFromContext(ctx).TraceID() == sent.SpanContext().TraceID() {
-		t.Error("a trace out of nothing")
+		t.Error("a message without a trace continues an earlier trace")
 	}
 }

@@ -1,5 +1,5 @@
-// Package page gives keyset pages: a cursor holds the sort key of the last row
-// that was shown, so pages stay stable while rows are added.
+// Package page implements keyset pagination: a cursor holds the sort key of the
+// last row shown, so pages stay stable while rows are added.
 package page
 
 import (
@@ -9,14 +9,14 @@ import (
 	"lavka/libs/domain/problem"
 )
 
-// The bounds of ?limit=.
+// Default and maximum of ?limit=.
 const (
 	DefaultLimit = 20
 	MaxLimit     = 100
 )
 
-// Limit gives the page size that a request asks for. Outside 1–100 it is a
-// problem "validation_failed".
+// Limit returns the page size that a request asks for, or DefaultLimit. A value
+// outside 1–100 is the problem "validation_failed".
 func Limit(asked *int) (int, error) {
 	if asked == nil {
 		return DefaultLimit, nil
@@ -27,8 +27,8 @@ func Limit(asked *int) (int, error) {
 	return *asked, nil
 }
 
-// Encode makes an opaque cursor of a sort key. The list's name is part of it,
-// so that one list's cursor is refused by another.
+// Encode returns an opaque cursor for a sort key. It contains the list's name, so
+// that a cursor of one list is rejected by another.
 func Encode(list string, key any) (string, error) {
 	b, err := json.Marshal(envelope[any]{List: list, Key: key})
 	if err != nil {
@@ -37,8 +37,9 @@ func Encode(list string, key any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(b), nil
 }
 
-// Decode reads a cursor of that list into a key. It returns nil when there is
-// no cursor, and a problem "malformed" when it is not one of this list's.
+// Decode returns the sort key in a cursor of the given list. It returns nil if
+// there is no cursor, and the problem "malformed" for a cursor that is not this
+// list's or is longer than 2048 bytes.
 func Decode[K any](list string, cursor *string) (*K, error) {
 	if cursor == nil || *cursor == "" {
 		return nil, nil
@@ -60,8 +61,8 @@ func Decode[K any](list string, cursor *string) (*K, error) {
 	return e.Key, nil
 }
 
-// Cut takes rows that were read with limit+1, and gives the page and the
-// cursor of the next one, nil when this is the last.
+// Cut takes rows that were read with limit+1, and returns the page and the cursor
+// of the next page, which is nil on the last page.
 func Cut[T any](list string, rows []T, limit int, key func(T) any) ([]T, *string, error) {
 	if len(rows) <= limit {
 		return rows, nil, nil
@@ -80,5 +81,5 @@ type envelope[K any] struct {
 }
 
 func bad(cause error) error {
-	return problem.New(problem.Malformed, "malformed", "the cursor is not one that this list gave").Because(cause)
+	return problem.New(problem.Malformed, "malformed", "this cursor was not issued for this list").Because(cause)
 }

@@ -63,7 +63,7 @@ func TestCut(t *testing.T) {
 	}
 	var none *problem.Error
 	if _, _, err := page.Cut("l", []int{1, 2}, 1, func(int) any { return make(chan int) }); err == nil || errors.As(err, &none) {
-		t.Errorf("a key that is no JSON: %v", err)
+		t.Errorf("a key that can't be encoded as JSON: %v", err)
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package polledmetrics has metrics for which somebody else has to be asked: a database,
-// a broker. He is asked in the background, so that no scrape waits for him. While
-// he does not answer, the metrics are absent: an old value would look like a good one.
+// Package polledmetrics provides metrics whose values come from another system, such as
+// a database or a broker. It is polled in the background, so that no scrape waits for
+// it. While it does not respond, the metrics are absent: an old value would look current.
 package polledmetrics
 
 import (
@@ -12,29 +12,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// goodFor is how many intervals an answer is shown for: one that fails is no news.
+// goodFor is the number of intervals for which a result is shown: a poll or two may fail.
 const goodFor = 3
 
-// Metrics are those of the last answer. Register them, and Run the asking.
+// Metrics is a collector that shows the metrics of the last successful poll. Register
+// it, and call Run to poll.
 type Metrics struct {
 	Name  string // for the log
 	Log   *slog.Logger
-	Every time.Duration // between two questions, and for each of them
+	Every time.Duration // the interval between polls, and the timeout of each
 	Descs []*prometheus.Desc
-	Ask   func(context.Context) ([]prometheus.Metric, error)
+	Ask   func(context.Context) ([]prometheus.Metric, error) // polls the other system
 
 	mu   sync.Mutex
 	last []prometheus.Metric
 	at   time.Time
 }
 
-// Run asks until ctx ends.
+// Run polls until ctx ends.
 func (m *Metrics) Run(ctx context.Context) {
 	tick := time.NewTicker(m.Every)
 	defer tick.Stop()
 	for {
 		if err := m.runOnce(ctx); err != nil && ctx.Err() == nil {
-			m.Log.DebugContext(ctx, "metrics can't be had; trying again", "of", m.Name, "error", err)
+			m.Log.DebugContext(ctx, "can't poll metrics; retrying", "of", m.Name, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -57,14 +58,15 @@ func (m *Metrics) runOnce(ctx context.Context) error {
 	return nil
 }
 
-// Describe is for the registry.
+// Describe implements prometheus.Collector.
 func (m *Metrics) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range m.Descs {
 		descs <- d
 	}
 }
 
-// Collect is for the registry.
+// Collect implements prometheus.Collector. After three intervals without a successful
+// poll, it collects nothing.
 func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 	m.mu.Lock()
 	last, at := m.last, m.at

@@ -14,12 +14,12 @@ import (
 	"lavka/libs/service/polledmetrics"
 )
 
-var answered = prometheus.NewDesc("answered", "How often there was an answer.", nil, nil)
+var answered = prometheus.NewDesc("answered", "Number of successful polls.", nil, nil)
 
 func TestAnOldAnswerIsNone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var away, hangs atomic.Bool
+		var down, hangs atomic.Bool
 		n := 0.0
 		m := &polledmetrics.Metrics{
 			Log: slog.New(slog.DiscardHandler), Every: time.Second, Descs: []*prometheus.Desc{answered},
@@ -27,8 +27,8 @@ func TestAnOldAnswerIsNone(t *testing.T) {
 				if hangs.Load() {
 					<-ctx.Done()
 				}
-				if away.Load() {
-					return nil, errors.Join(errors.New("away"), ctx.Err())
+				if down.Load() {
+					return nil, errors.Join(errors.New("down"), ctx.Err())
 				}
 				n++
 				return []prometheus.Metric{prometheus.MustNewConstMetric(answered, prometheus.GaugeValue, n)}, nil
@@ -36,7 +36,7 @@ func TestAnOldAnswerIsNone(t *testing.T) {
 		}
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(m)
-		// shows is what a scrape gives: -1 for nothing.
+		// shows checks the value that a scrape returns: -1 means none.
 		shows := func(want float64) {
 			t.Helper()
 			synctest.Wait()
@@ -49,7 +49,7 @@ func TestAnOldAnswerIsNone(t *testing.T) {
 				got = families[0].Metric[0].Gauge.GetValue()
 			}
 			if got != want {
-				t.Errorf("%v is shown, want %v", got, want)
+				t.Errorf("a scrape returned %v, want %v", got, want)
 			}
 		}
 		shows(-1)
@@ -58,16 +58,16 @@ func TestAnOldAnswerIsNone(t *testing.T) {
 		shows(1)
 		time.Sleep(time.Second)
 		shows(2)
-		away.Store(true)
-		time.Sleep(3 * time.Second) // a failure or two are no news
+		down.Store(true)
+		time.Sleep(3 * time.Second) // a few failures are tolerated
 		shows(2)
 		time.Sleep(time.Second)
 		shows(-1)
-		away.Store(false)
+		down.Store(false)
 		time.Sleep(time.Second)
 		shows(3)
-		// One who does not answer at all is not waited for, by nobody.
-		away.Store(true)
+		// A poll that never responds holds up no scrape.
+		down.Store(true)
 		hangs.Store(true)
 		time.Sleep(5 * time.Second)
 		shows(-1)

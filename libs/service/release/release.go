@@ -1,12 +1,13 @@
-// Package release says which release a program is of.
+// Package release identifies the release that a program was built from.
 package release
 
 import "runtime/debug"
 
-// version is set by the linker where there is no repository, as in an image's build: -X lavka/libs/service/release.version=v1.2.3.
+// version is set by the linker in builds without a repository, such as those of images:
+// -X lavka/libs/service/release.version=v1.2.3.
 var version string
 
-// Version is what the linker was told, else the commit that the program was built of, else "unknown".
+// Version returns the version set by the linker, or else the commit that the program was built from, or else "unknown".
 func Version() string {
 	if version != "" {
 		return version

@@ -3,12 +3,12 @@ package release
 import "testing"
 
 func TestVersion(t *testing.T) {
-	if got := Version(); got == "" { // a test's binary may know its commit, or not
-		t.Error("there is no version")
+	if got := Version(); got == "" { // a test binary may or may not contain its commit
+		t.Error("the version is empty")
 	}
 	version = "v1.2.3"
 	t.Cleanup(func() { version = "" })
 	if got := Version(); got != "v1.2.3" {
-		t.Errorf("what the linker was told is v1.2.3, and the version %s", got)
+		t.Errorf("version is %s, want v1.2.3 as set by the linker", got)
 	}
 }

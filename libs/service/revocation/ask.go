@@ -10,20 +10,20 @@ import (
 	"lavka/libs/contract/wire"
 )
 
-// askLimit bounds the wait for a page.
+// askLimit is the timeout of the request for one page.
 const askLimit = 2 * time.Second
 
-// Ask is the Source of those who have no database of users: it asks auth, over
-// NATS.
+// Ask returns the Source for services without a database of users: it asks auth
+// over NATS, and waits at most 2 s for each page.
 func Ask(nc *nats.Conn) Source {
-	return func(ctx context.Context, tell func(userID, tokenVersion int64)) error {
+	return func(ctx context.Context, report func(userID, tokenVersion int64)) error {
 		for after, more := int64(0), true; more; {
 			page, err := ask(ctx, nc, after)
 			if err != nil {
 				return err
 			}
 			for _, one := range page.Versions {
-				tell(one.UserID, one.TokenVersion)
+				report(one.UserID, one.TokenVersion)
 				after = one.UserID
 			}
 			more = page.More

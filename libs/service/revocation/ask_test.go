@@ -34,10 +34,10 @@ func TestAsk(t *testing.T) {
 	}
 	waittest.Eventually(t, "connected", nc.IsConnected)
 	if _, err := ask(); !errors.Is(err, nats.ErrNoResponders) {
-		t.Errorf("nobody answers: %v", err)
+		t.Errorf("no responder: got %v, want ErrNoResponders", err)
 	}
 
-	// One who answers page by page, for users 1 to 5, until it is broken.
+	// A responder that answers page by page, for users 1 to 5, unless given a broken answer.
 	broken := make(chan string, 1)
 	if _, err := nc.Subscribe(wire.SubjectRevocations, func(msg *nats.Msg) {
 		asked, err := wire.DecodeRevocationsAsked(msg.Data)
@@ -63,7 +63,7 @@ func TestAsk(t *testing.T) {
 	for _, text := range []string{``, `{"v":2,"versions":[]}`, `{"v":1,"versions":[],"more":true}`} {
 		broken <- text
 		if _, err := ask(); err == nil {
-			t.Errorf("%q is an answer", text)
+			t.Errorf("%q was accepted as an answer", text)
 		}
 	}
 }

@@ -18,14 +18,14 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// The news of a disabled user goes down with a dying connection. After the
-// reconnect it must be heard, though nobody else changes.
+// The message about a disabled user is lost with a broken connection. It must be
+// received after the reconnect, even if no other user changes.
 func TestNewsThatWentDownWithTheConnectionIsHeard(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.makeStream()
-	f.say(1, 1, 1)
-	f.say(2, 1, 1)
+	f.publishUser(1, 1, 1)
+	f.publishUser(2, 1, 1)
 	link, url := newLink(t, f.nats.URL)
 	nc, err := natsconn.Connect(url, "victim", slog.New(slog.DiscardHandler), func() {})
 	if err != nil {
@@ -42,29 +42,29 @@ func TestNewsThatWentDownWithTheConnectionIsHeard(t *testing.T) {
 	running.Go(func() { v.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	<-v.Loaded()
-	f.say(1, 2, 2)
-	waittest.Eventually(t, "news on a good link", func() bool { return v.Revoked(1, 1) })
+	f.publishUser(1, 2, 2)
+	waittest.Eventually(t, "the change on a working link", func() bool { return v.Revoked(1, 1) })
 
 	lost := link.swallow([]byte("users.changed.2"))
-	f.say(2, 2, 2)
+	f.publishUser(2, 2, 2)
 	<-lost
 	if v.Revoked(2, 1) {
-		t.Fatal("nothing was lost, so this test shows nothing")
+		t.Fatal("the message was not lost, so this test proves nothing")
 	}
 	link.Reset()
-	waittest.Eventually(t, "the news that was lost", func() bool { return v.Revoked(2, 1) })
+	waittest.Eventually(t, "the change that was lost", func() bool { return v.Revoked(2, 1) })
 }
 
-// link is a way to a server, which can swallow what the server says.
+// link is a relay to a server that can drop what the server sends.
 type link struct {
 	*tcprelay.Relay
 
 	mu     sync.Mutex
-	victim []byte        // swallow from here on when the server says this
-	lost   chan struct{} // closed then
+	victim []byte        // once the server sends this, drop everything from there on
+	lost   chan struct{} // closed when dropping starts
 }
 
-// newLink lays a link, and gives the URL that leads along it.
+// newLink opens a link and returns the URL that leads through it.
 func newLink(t *testing.T, server string) (*link, string) {
 	t.Helper()
 	u, err := url.Parse(server)
@@ -92,7 +92,7 @@ func (l *link) serve(p *tcprelay.Pair) {
 	if err != nil {
 		return
 	}
-	go func() { _, _ = io.Copy(server, p.Client); p.Reset() }() // whichever side goes first ends it
+	go func() { _, _ = io.Copy(server, p.Client); p.Reset() }() // the first side to close ends both
 	swallowing := false
 	for buf := make([]byte, 64<<10); ; {
 		n, err := server.Read(buf)
@@ -114,7 +114,7 @@ func (l *link) serve(p *tcprelay.Pair) {
 	}
 }
 
-// swallow drops what a connection brings, from those bytes on.
+// swallow drops what the server sends on a connection, from those bytes on.
 func (l *link) swallow(victim []byte) (lost <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

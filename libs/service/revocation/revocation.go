@@ -1,6 +1,6 @@
-// Package revocation knows which tokens have been taken back. Every replica of
-// every service hears users' token versions on the USERS stream and keeps them
-// in memory: a token with a lower version is refused, without a database read.
+// Package revocation tracks which tokens have been revoked. Every replica of every
+// service reads users' token versions from the USERS stream and keeps them in
+// memory: a token with a lower version is refused, without a database read.
 package revocation
 
 import (
@@ -20,21 +20,22 @@ import (
 	"lavka/libs/service/telemetry"
 )
 
-// slack covers clocks that differ and messages under way.
+// slack allows for clock differences and messages in flight.
 const slack = 2 * time.Minute
 
-// firstVersion is a new user's: there are no older tokens.
+// firstVersion is a new user's token version: there are no older tokens to revoke.
 const firstVersion = 1
 
-// Window is how long the version of a user matters to tokens that live that long.
+// Window returns how long a user's token version must be remembered, given the
+// lifetime of tokens.
 func Window(tokenLifetime time.Duration) time.Duration { return tokenLifetime + slack }
 
-// Source tells whose token versions were raised within the window, as auth's
-// database knows them. The stream may be behind it: while auth could not
-// publish, or after NATS has lost its store.
-type Source func(ctx context.Context, tell func(userID, tokenVersion int64)) error
+// Source calls report for each user whose token version was raised within the window,
+// according to auth's database. The stream may lag behind the database: if auth
+// could not publish, or after NATS has lost its store.
+type Source func(ctx context.Context, report func(userID, tokenVersion int64)) error
 
-// Versions holds the token versions that were heard within a token's lifetime.
+// Versions holds the token versions received within a token's lifetime.
 type Versions struct {
 	js     jetstream.JetStream
 	source Source
@@ -47,7 +48,7 @@ type Versions struct {
 	readyOnce sync.Once
 
 	mu      sync.RWMutex
-	heard   map[int64]version
+	latest  map[int64]version
 	pruneAt time.Time
 }
 
@@ -56,26 +57,26 @@ type version struct {
 	at    time.Time
 }
 
-// New makes Versions for tokens that live that long; Run starts the listening.
+// New returns Versions for tokens of that lifetime. Run starts listening.
 func New(js jetstream.JetStream, source Source, tokenLifetime time.Duration, log *slog.Logger, now func() time.Time) *Versions {
 	return &Versions{
 		js: js, source: source, log: log, window: Window(tokenLifetime), now: now,
 		delays: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "revocation_delay_seconds", Help: "Time from a change that took tokens back until this replica heard of it.",
+			Name: "revocation_delay_seconds", Help: "Time from a change that revoked tokens until this replica received it.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900},
 		}),
-		ready: make(chan struct{}), heard: map[int64]version{},
+		ready: make(chan struct{}), latest: map[int64]version{},
 	}
 }
 
-// Revoked reports whether a user's token of that version has been taken back.
+// Revoked reports whether a user's token of that version has been revoked.
 func (v *Versions) Revoked(userID, tokenVersion int64) bool {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return tokenVersion < v.heard[userID].token
+	return tokenVersion < v.latest[userID].token
 }
 
-// Ready says whether all is known that was revoked before it listened.
+// Ready reports whether all earlier revocations are known.
 func (v *Versions) Ready() bool {
 	select {
 	case <-v.ready:
@@ -85,26 +86,27 @@ func (v *Versions) Ready() bool {
 	}
 }
 
-// Loaded is closed when all is known that was revoked before it listened.
+// Loaded returns a channel that is closed when all earlier revocations are known.
 func (v *Versions) Loaded() <-chan struct{} { return v.ready }
 
-// Known is the number of users whose version is kept.
+// Known returns the number of users whose token version is kept.
 func (v *Versions) Known() int {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return len(v.heard)
+	return len(v.latest)
 }
 
-// Measure adds metrics of what is known, and of how late it came to be.
+// Measure registers metrics of how many users are known and of how late revocations
+// arrive.
 func (v *Versions) Measure(registry prometheus.Registerer) {
 	registry.MustRegister(v.delays, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "revocation_known_users", Help: "Users whose newest token version is kept.",
+		Name: "revocation_known_users", Help: "Users whose latest token version is kept.",
 	}, func() float64 { return float64(v.Known()) }))
 }
 
-// Run listens until ctx ends. When the consumer, the stream or the server goes
-// away it starts again from the window's beginning: what it knows already does
-// no harm, and what it knows stays in force meanwhile.
+// Run listens until ctx ends. If the consumer, the stream or the server goes away,
+// it starts again from the beginning of the window. Receiving known versions again
+// is harmless, and until then they stay in force.
 func (v *Versions) Run(ctx context.Context) {
 	var next uint64
 	natsconn.Listener{
@@ -122,18 +124,18 @@ func (v *Versions) Run(ctx context.Context) {
 				return fmt.Errorf("message metadata: %w", err)
 			}
 			if meta.Sequence.Consumer != next {
-				return errors.New("a message was lost on the way")
+				return errors.New("a message was lost in transit")
 			}
 			next++
-			v.hear(ctx, msg)
+			v.receive(ctx, msg)
 			return nil
 		},
 	}.Run(ctx)
 }
 
-// open makes a consumer of one's own. That is not nats.go's ordered consumer on
-// purpose: after the stream was deleted and made again, that one would wait for
-// the old sequence numbers.
+// open creates a consumer for this replica alone. It is deliberately not nats.go's
+// ordered consumer: after the stream was deleted and created again, that one would
+// wait for the old sequence numbers.
 func (v *Versions) open(ctx context.Context) (jetstream.Consumer, error) {
 	start := v.now().Add(-v.window)
 	consumer, err := v.js.CreateConsumer(ctx, wire.StreamUsers, jetstream.ConsumerConfig{
@@ -145,66 +147,68 @@ func (v *Versions) open(ctx context.Context) (jetstream.Consumer, error) {
 		Replicas:          1,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make consumer: %w", err)
+		return nil, fmt.Errorf("create consumer: %w", err)
 	}
 	if v.Ready() {
 		return consumer, nil
 	}
-	// In this order: what comes after the source was asked is heard.
-	if err := v.source(ctx, func(userID, tokenVersion int64) { v.learn(userID, tokenVersion) }); err != nil {
-		return nil, fmt.Errorf("ask for what was revoked before: %w", err)
+	// Ask the source only once the consumer exists, so that no change is missed between them.
+	if err := v.source(ctx, func(userID, tokenVersion int64) { v.update(userID, tokenVersion) }); err != nil {
+		return nil, fmt.Errorf("load earlier revocations: %w", err)
 	}
 	v.readyOnce.Do(func() { close(v.ready) })
 	return consumer, nil
 }
 
-// hear has a line and a span for what takes tokens back, and for nothing else: each
-// replica of each service hears of every user.
-func (v *Versions) hear(ctx context.Context, msg jetstream.Msg) {
+// receive handles a message from the stream. It writes a log line and a span only if the
+// message revokes tokens or can't be read: each replica of each service receives every
+// user.
+func (v *Versions) receive(ctx context.Context, msg jetstream.Msg) {
 	user, err := wire.DecodeUserChanged(msg.Data())
-	if err == nil && !v.learn(user.ID, user.TokenVersion) {
+	if err == nil && !v.update(user.ID, user.TokenVersion) {
 		return
 	}
 	ctx, processing := natstrace.Process(ctx, wire.SubjectChanged, msg.Headers(), msg.Data(), 0)
 	defer processing.End(ctx, v.log, slog.LevelInfo)
 	if err != nil {
-		processing.Fail("a user's message can't be read", err)
+		processing.Fail("can't read a user message", err)
 		return
 	}
 	v.measure(user.ChangedAt)
 	telemetry.Note(ctx, slog.Int64("user_id", user.ID), slog.String("outcome", "tokens revoked"))
 }
 
-// measure counts no news of tokens that have expired since: auth says every user
-// again each day.
+// measure ignores changes so old that the tokens have expired since: auth republishes
+// every user each day.
 func (v *Versions) measure(changed time.Time) {
 	if delay := v.now().Sub(changed); delay < v.window {
-		v.delays.Observe(max(0, delay.Seconds())) // below zero by auth's clock
+		v.delays.Observe(max(0, delay.Seconds())) // negative if auth's clock is ahead
 	}
 }
 
-// learn says whether that takes back tokens that were good before.
-func (v *Versions) learn(userID, tokenVersion int64) (revoked bool) {
+// update keeps a user's token version unless a higher one is known, and reports whether
+// that revokes tokens that were valid before.
+func (v *Versions) update(userID, tokenVersion int64) (revoked bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.now().After(v.pruneAt) {
 		v.prune()
 	}
-	known := v.heard[userID].token
+	known := v.latest[userID].token
 	if tokenVersion >= known {
-		v.heard[userID] = version{tokenVersion, v.now()}
+		v.latest[userID] = version{tokenVersion, v.now()}
 	}
 	return tokenVersion > max(known, firstVersion)
 }
 
-// prune forgets versions that were heard longer ago than any token lives. The
-// caller holds the lock.
+// prune forgets versions that were received longer ago than any token lives. The
+// caller must hold the lock.
 func (v *Versions) prune() {
 	v.pruneAt = v.now().Add(v.window / 2)
 	oldest := v.now().Add(-v.window)
-	for id, heard := range v.heard {
-		if heard.at.Before(oldest) {
-			delete(v.heard, id)
+	for id, latest := range v.latest {
+		if latest.at.Before(oldest) {
+			delete(v.latest, id)
 		}
 	}
 }

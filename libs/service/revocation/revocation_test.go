@@ -30,8 +30,8 @@ type fixture struct {
 
 	mu       sync.Mutex
 	now      time.Time
-	database map[int64]int64 // what auth's own knows of token versions
-	broken   bool            // can't be asked
+	database map[int64]int64 // token versions in auth's database
+	broken   bool            // the source fails
 	asked    int
 }
 
@@ -55,17 +55,17 @@ func (f *fixture) clock() time.Time {
 	return f.now
 }
 
-// source is auth's database.
-func (f *fixture) source(_ context.Context, tell func(userID, tokenVersion int64)) error {
+// source stands in for auth's database.
+func (f *fixture) source(_ context.Context, report func(userID, tokenVersion int64)) error {
 	f.mu.Lock()
 	broken, versions := f.broken, maps.Clone(f.database)
 	f.asked++
 	f.mu.Unlock()
 	if broken {
-		return errors.New("auth is away")
+		return errors.New("auth is unreachable")
 	}
 	for id, version := range versions {
-		tell(id, version)
+		report(id, version)
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ func (f *fixture) set(change func()) {
 	change()
 }
 
-// run starts one that listens until the test ends.
+// run starts a replica's Versions, which listen until the test ends.
 func (f *fixture) run(lifetime time.Duration) *revocation.Versions {
 	f.t.Helper()
 	v := revocation.New(f.js, f.source, lifetime, slog.New(slog.DiscardHandler), f.clock)
@@ -89,7 +89,7 @@ func (f *fixture) run(lifetime time.Duration) *revocation.Versions {
 
 func (f *fixture) makeStream() {
 	f.t.Helper()
-	waittest.Eventually(f.t, "the stream is made", func() bool {
+	waittest.Eventually(f.t, "the stream is created", func() bool {
 		ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
 		defer cancel()
 		_, err := f.js.CreateStream(ctx, streams.Users(1))
@@ -97,7 +97,7 @@ func (f *fixture) makeStream() {
 	})
 }
 
-func (f *fixture) say(userID, version, tokenVersion int64) {
+func (f *fixture) publishUser(userID, version, tokenVersion int64) {
 	f.t.Helper()
 	data, err := wire.Encode(wire.UserChanged{V: wire.Version, ID: userID, Login: "anna", Role: "user", Status: "active", Version: version, TokenVersion: tokenVersion})
 	if err != nil {
@@ -118,65 +118,65 @@ func TestFirstReadAndNews(t *testing.T) {
 	f := newFixture(t)
 	f.makeStream()
 	for id := range int64(500) {
-		f.say(id+1, 1, id%3+1)
+		f.publishUser(id+1, 1, id%3+1)
 	}
 	v := f.run(10 * time.Minute)
 	<-v.Loaded()
 	if !v.Ready() {
-		t.Error("loaded, and not ready")
+		t.Error("loaded but not ready")
 	}
-	waittest.Eventually(t, "all that was said before is heard", func() bool { return v.Known() == 500 })
+	waittest.Eventually(t, "all earlier messages are received", func() bool { return v.Known() == 500 })
 	for id := range int64(500) {
 		if own := id%3 + 1; v.Revoked(id+1, own) || !v.Revoked(id+1, own-1) {
-			t.Fatalf("user %d with version %d", id+1, own)
+			t.Fatalf("user %d with token version %d: wrong verdict for it or for the one below", id+1, own)
 		}
 	}
 	if v.Revoked(501, 1) {
-		t.Error("one of whom nothing was heard is revoked")
+		t.Error("an unknown user's token is revoked")
 	}
-	f.say(7, 2, 9)
-	waittest.Eventually(t, "news", func() bool { return v.Revoked(7, 8) })
+	f.publishUser(7, 2, 9)
+	waittest.Eventually(t, "the change", func() bool { return v.Revoked(7, 8) })
 	if v.Revoked(7, 9) {
 		t.Error("the newest token is revoked")
 	}
-	// What was known stays in force, whatever comes late.
+	// Known versions stay in force, whatever arrives late.
 	f.publish(8, []byte("not a user"))
-	f.say(7, 1, 1)
-	f.say(9, 2, 7)
-	waittest.Eventually(t, "the messages after it", func() bool { return v.Revoked(9, 6) })
+	f.publishUser(7, 1, 1)
+	f.publishUser(9, 2, 7)
+	waittest.Eventually(t, "the later message", func() bool { return v.Revoked(9, 6) })
 	if !v.Revoked(7, 8) {
-		t.Error("an older message has brought a token back")
+		t.Error("an older message has made a revoked token valid again")
 	}
 }
 
-// The stream is behind auth's database, as after an outage in which auth could
-// not publish: a replica must not open with what the stream says.
+// The stream lags behind auth's database, as after an outage in which auth could
+// not publish: a replica must not become ready with the stream's data alone.
 func TestWhatTheStreamDoesNotSay(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.makeStream()
-	f.say(1, 1, 1)
+	f.publishUser(1, 1, 1)
 	f.database[1], f.database[2] = 2, 5
 	f.broken = true
 	v := f.run(10 * time.Minute)
-	waittest.Eventually(t, "auth is asked, and asked again", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.asked >= 3 })
+	waittest.Eventually(t, "auth is asked repeatedly", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.asked >= 3 })
 	if v.Ready() {
-		t.Error("ready, though auth has not answered")
+		t.Error("ready before auth has answered")
 	}
 	f.set(func() { f.broken = false })
 	<-v.Loaded()
 	if !v.Revoked(1, 1) || v.Revoked(1, 2) || !v.Revoked(2, 4) {
-		t.Error("ready, and lets in whom auth's database does not")
+		t.Error("ready, but disagrees with auth's database")
 	}
 
-	// Once ready it asks no more: news must be heard while auth is away.
+	// Once ready, it must not ask again: it has to receive changes while auth is down.
 	f.set(func() { f.broken, f.asked = true, 0 })
 	if err := f.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
 		t.Fatal(err)
 	}
 	f.makeStream()
-	f.say(1, 3, 3)
-	waittest.Eventually(t, "news on a new stream", func() bool { return v.Revoked(1, 2) })
+	f.publishUser(1, 3, 3)
+	waittest.Eventually(t, "a change on the new stream", func() bool { return v.Revoked(1, 2) })
 	f.set(func() {
 		if f.asked > 0 {
 			t.Errorf("auth was asked %d more times", f.asked)
@@ -195,8 +195,8 @@ func TestNotReadyWithoutAStream(t *testing.T) {
 	f.nats.Start()
 	f.makeStream()
 	<-v.Loaded()
-	f.say(1, 1, 2)
-	waittest.Eventually(t, "news", func() bool { return v.Revoked(1, 1) })
+	f.publishUser(1, 1, 2)
+	waittest.Eventually(t, "the change", func() bool { return v.Revoked(1, 1) })
 }
 
 func TestStreamMadeAgain(t *testing.T) {
@@ -204,54 +204,54 @@ func TestStreamMadeAgain(t *testing.T) {
 	f := newFixture(t)
 	f.makeStream()
 	for range 20 {
-		f.say(1, 1, 1)
+		f.publishUser(1, 1, 1)
 	}
-	f.say(2, 1, 5)
+	f.publishUser(2, 1, 5)
 	v := f.run(10 * time.Minute)
-	waittest.Eventually(t, "all that was said before is heard", func() bool { return v.Known() == 2 })
+	waittest.Eventually(t, "all earlier messages are received", func() bool { return v.Known() == 2 })
 	if err := f.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
 		t.Fatal(err)
 	}
 	f.makeStream()
-	f.say(1, 2, 2) // with the sequence number 1
-	waittest.Eventually(t, "news on the new stream", func() bool { return v.Revoked(1, 1) })
+	f.publishUser(1, 2, 2) // with the sequence number 1
+	waittest.Eventually(t, "a change on the new stream", func() bool { return v.Revoked(1, 1) })
 	if !v.Revoked(2, 4) {
-		t.Error("what was known is forgotten")
+		t.Error("a known version was forgotten")
 	}
 
 	f.nats.Stop()
 	f.nats.Wipe()
 	if !v.Revoked(1, 1) {
-		t.Error("forgotten without NATS")
+		t.Error("a known version was forgotten while NATS was down")
 	}
 	f.nats.Start()
 	f.makeStream()
-	f.say(1, 3, 3)
-	waittest.Eventually(t, "news after NATS came back empty", func() bool { return v.Revoked(1, 2) })
+	f.publishUser(1, 3, 3)
+	waittest.Eventually(t, "a change after NATS restarted without its store", func() bool { return v.Revoked(1, 2) })
 }
 
 func TestForgetsWhatNoTokenOutlives(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.makeStream()
-	f.say(1, 1, 2)
+	f.publishUser(1, 1, 2)
 	v := f.run(10 * time.Minute)
-	waittest.Eventually(t, "what was said before is heard", func() bool { return v.Revoked(1, 1) })
+	waittest.Eventually(t, "the earlier message is received", func() bool { return v.Revoked(1, 1) })
 	pass := func(d time.Duration) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.now = f.now.Add(d)
 	}
-	pass(11 * time.Minute) // a token of version 1 may still live, by a slower clock
-	f.say(2, 1, 2)
-	waittest.Eventually(t, "news", func() bool { return v.Revoked(2, 1) })
+	pass(11 * time.Minute) // a token of version 1 may still be valid by a slower clock
+	f.publishUser(2, 1, 2)
+	waittest.Eventually(t, "the change", func() bool { return v.Revoked(2, 1) })
 	if !v.Revoked(1, 1) {
 		t.Error("forgotten too early")
 	}
 	pass(7 * time.Minute)
-	f.say(3, 1, 2)
-	waittest.Eventually(t, "news", func() bool { return v.Revoked(3, 1) })
+	f.publishUser(3, 1, 2)
+	waittest.Eventually(t, "the change", func() bool { return v.Revoked(3, 1) })
 	if v.Known() != 2 || v.Revoked(1, 1) || !v.Revoked(2, 1) {
-		t.Errorf("%d users are known", v.Known())
+		t.Errorf("%d users are known, want users 2 and 3", v.Known())
 	}
 }

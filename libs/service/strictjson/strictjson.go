@@ -1,6 +1,6 @@
-// Package strictjson reads JSON the way an API with money in it should: no
-// duplicate keys, no names in another case, no trailing data, no invalid
-// UTF-8 (RFC 8259 and RFC 7493), and no U+0000, which Postgres refuses.
+// Package strictjson decodes JSON as strictly as an API that handles money should:
+// no duplicate keys, no names in another case, no trailing data, no invalid
+// UTF-8 (RFC 8259 and RFC 7493), and no U+0000, which Postgres rejects.
 package strictjson
 
 import (
@@ -15,13 +15,13 @@ import (
 	"lavka/libs/domain/problem"
 )
 
-// MaxDepth bounds how deep a text may nest.
+// MaxDepth is the maximum nesting depth of a JSON text.
 const MaxDepth = 32
 
-// Unmarshal decodes text into v, which points to a struct, and refuses unknown
-// members, and null: that a member is left out says the same, and a null where a
-// number was meant is some client's mistake. What it refuses is a problem
-// "malformed", unless a type's own UnmarshalJSON gave another.
+// Unmarshal decodes text into v, which must point to a struct. It rejects unknown
+// members and null: leaving a member out means the same, and a null in place of a
+// number is a client's mistake. Its errors are the problem "malformed", unless a
+// type's own UnmarshalJSON returned another problem.
 func Unmarshal(text []byte, v any) error {
 	if err := check(text, false); err != nil {
 		return err
@@ -44,8 +44,9 @@ func Unmarshal(text []byte, v any) error {
 	return malformed(p.Detail, member)
 }
 
-// Check accepts one strict JSON text that nests at most MaxDepth deep and holds
-// no U+0000 in any string.
+// Check returns nil for exactly one strict JSON text that nests at most MaxDepth
+// deep and has no U+0000 in any string. Unlike Unmarshal, it allows null. Its
+// errors are the problem "malformed".
 func Check(text []byte) error { return check(text, true) }
 
 func check(text []byte, nulls bool) error {
@@ -66,29 +67,29 @@ func check(text []byte, nulls bool) error {
 		case tok.Kind() == 'n' && !nulls:
 			return malformed("a member must not be null", d.StackPointer())
 		case d.StackDepth() > MaxDepth:
-			return malformed("the JSON nests too deep", "")
+			return malformed("the JSON is nested too deeply", "")
 		}
 		if d.StackDepth() == 0 {
 			break
 		}
 	}
 	if len(bytes.TrimLeft(text[d.InputOffset():], " \t\r\n")) > 0 {
-		return malformed("there is something after the JSON value", "")
+		return malformed("there is data after the JSON value", "")
 	}
 	return nil
 }
 
-// unreadable says what is wrong and where, without the library's own words.
+// unreadable describes what is wrong and where, without the library's own text.
 func unreadable(err error) error {
-	detail := "the body is not the JSON that this route takes"
+	detail := "the body does not match the JSON that this route accepts"
 	at := place(err)
 	var syntax *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	switch {
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		detail = "a member is there twice"
+		detail = "a member appears twice"
 	case errors.Is(err, json.ErrUnknownName):
-		detail = "the body has a member that this route does not know"
+		detail = "the body has an unknown member"
 	case errors.As(err, &syntax):
 		detail = "the body is not valid JSON"
 	case errors.As(err, &semantic) && at == "":
@@ -99,7 +100,7 @@ func unreadable(err error) error {
 	return malformed(detail, at).Because(err)
 }
 
-// form says what a member's JSON must be to fit its type.
+// form describes what JSON a member of that Go type must have.
 func form(t reflect.Type) string {
 	if t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -116,8 +117,8 @@ func form(t reflect.Type) string {
 	return "has the wrong type"
 }
 
-// place is where in the text something is wrong, or "". It can hold a member's
-// name of the client's own, and nothing else that was sent.
+// place returns a pointer to where in the text the error is, or "". Of what the
+// client sent, it can contain member names and nothing else.
 func place(err error) jsontext.Pointer {
 	var syntax *jsontext.SyntacticError
 	var semantic *json.SemanticError
@@ -130,7 +131,7 @@ func place(err error) jsontext.Pointer {
 	return ""
 }
 
-// longest place that is shown, in bytes.
+// longest is the maximum length of a place that is shown, in bytes.
 const longest = 100
 
 func malformed(detail string, at jsontext.Pointer) *problem.Error {

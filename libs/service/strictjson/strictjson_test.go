@@ -56,7 +56,7 @@ func TestUnmarshal(t *testing.T) {
 	}
 }
 
-// Whoever reads a refusal knows what to change, and where.
+// The error tells the client what to change, and where.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -66,13 +66,13 @@ func TestRefusals(t *testing.T) {
 		`[]`:                          "the body must be an object",
 		`7`:                           "the body must be an object",
 		`{"price": null}`:             "a member must not be null (at /price)",
-		`{"id": 1, "id": 2}`:          "a member is there twice (at /id)",
+		`{"id": 1, "id": 2}`:          "a member appears twice (at /id)",
 		`{"id": "1"}`:                 "a member must be an integer within 64 bits (at /id)",
 		`{"id": 1.5}`:                 "a member must be an integer within 64 bits (at /id)",
 		`{"id": 9223372036854775808}`: "a member must be an integer within 64 bits (at /id)",
 		`{"title": 5}`:                "a member must be a string (at /title)",
 		`{"title": "a\u0000b"}`:       "U+0000 is not allowed in a string (at /title)",
-		`{"unknown": 1}`:              "the body has a member that this route does not know (at /unknown)",
+		`{"unknown": 1}`:              "the body has an unknown member (at /unknown)",
 		`{"price": "9"}`:              "an amount must be a JSON number (at /price)",
 		`{"id": 1`:                    "the body is not valid JSON",
 	} {
@@ -87,7 +87,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A null is for [strictjson.Unmarshal] to refuse: others' members may be null.
+// Only [strictjson.Unmarshal] rejects null: Check also reads other parties' JSON, whose members may be null.
 func TestCheckTakesNull(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{`null`, `{"note": null}`} {
@@ -97,7 +97,7 @@ func TestCheckTakesNull(t *testing.T) {
 	}
 }
 
-// What is taken is JSON to everybody else too, and means the same to them.
+// What is accepted is also valid JSON for encoding/json, and means the same to it.
 func FuzzUnmarshal(f *testing.F) {
 	for _, text := range []string{
 		` {"id": 7, "title": "tea", "price": 9.99} `, `{"id": 1, "id": 2}`, `{"ID": 1}`, `{"id": 1} {}`, `{"id": 1e0}`, `{"title": "\u0000"}`, `{"title": "\ud800"}`,
@@ -124,10 +124,10 @@ func FuzzUnmarshal(f *testing.F) {
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&theirs); err != nil {
-			t.Fatalf("%q was taken, and encoding/json says %v", text, err)
+			t.Fatalf("%q was accepted, but encoding/json returned %v", text, err)
 		}
 		if ours.ID != theirs.ID || ours.Title != theirs.Title || (ours.Price == nil) != (theirs.Price == nil) || (ours.Price != nil && *ours.Price != *theirs.Price) {
-			t.Fatalf("%q means %+v, and to encoding/json %+v", text, ours, theirs)
+			t.Fatalf("%q was decoded as %+v, but by encoding/json as %+v", text, ours, theirs)
 		}
 		if strings.ContainsRune(ours.Title, 0) {
 			t.Fatalf("%q holds U+0000", text)
@@ -135,7 +135,7 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
-// depth is how deep a JSON text nests.
+// depth returns how deeply a JSON text is nested.
 func depth(text []byte) (deepest int) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	for open := 0; ; {

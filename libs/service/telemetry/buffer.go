@@ -7,24 +7,24 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Log lines wait so long, and so many bytes of them, before they are written.
+// Log lines are buffered for up to flushEvery, and up to flushSize bytes of them.
 const (
 	flushEvery = 50 * time.Millisecond
 	flushSize  = 64 << 10
 )
 
-// Buffered writes many log lines at a time: one write for each line costs as
-// much as the rest of a short request. Warnings and worse don't wait (see
-// [NewLogger]); a process that is killed loses what it would have said within
-// the last twentieth of a second. Flush writes the rest, and ends it.
+// Buffered returns a writer that writes many log lines at a time: one write per line
+// costs as much as the rest of a short request. Warnings and errors are written at
+// once (see [NewLogger]). A process that is killed loses up to 50 ms of log lines.
+// Flush writes the rest and stops the writer.
 func Buffered(w io.Writer) (buffered io.Writer, flush func() error) {
 	b := &zapcore.BufferedWriteSyncer{
-		// Without its Sync, if it has one: nobody asked for the disk.
+		// Hide w's Sync method, if any: log lines need not be synced to disk.
 		WS:            zapcore.AddSync(struct{ io.Writer }{w}),
 		FlushInterval: flushEvery, Size: flushSize,
 	}
 	return b, b.Stop
 }
 
-// syncer is a writer that keeps things back.
+// syncer is a writer that buffers.
 type syncer interface{ Sync() error }

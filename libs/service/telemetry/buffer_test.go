@@ -45,11 +45,11 @@ func TestManyLinesAreOneWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if lines, writes := out.seen(); lines != 2000 || writes > 200 {
-		t.Errorf("%d lines in %d writes", lines, writes)
+		t.Errorf("%d lines in %d writes, want 2000 lines in at most 200 writes", lines, writes)
 	}
 	for line := range strings.Lines(out.text.String()) {
 		if !strings.HasPrefix(line, `{"time"`) || !strings.HasSuffix(line, "}\n") {
-			t.Fatalf("a line is torn: %q", line)
+			t.Fatalf("a line is not whole: %q", line)
 		}
 	}
 }
@@ -64,10 +64,10 @@ func TestWhatMattersIsWrittenAtOnce(t *testing.T) {
 	}
 	log.With("a", 1).Warn("the disk is full")
 	if lines, _ := out.seen(); lines != 1 {
-		t.Errorf("%d lines after a warning", lines)
+		t.Errorf("%d lines written after a warning, want 1", lines)
 	}
 	log.Info("request")
-	waittest.Eventually(t, "a line that does not matter is written too", func() bool { lines, _ := out.seen(); return lines == 2 })
+	waittest.Eventually(t, "an info line is written too", func() bool { lines, _ := out.seen(); return lines == 2 })
 	if err := flush(); err != nil {
 		t.Error(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// A collector that is away, or takes connections and says nothing, holds nobody up
+// A collector that is down, or accepts connections and never responds, delays nothing
 // and costs a bounded amount of memory.
 func TestCollectorsThatDoNotWork(t *testing.T) {
 	hanging, err := net.Listen("tcp", "127.0.0.1:0")
@@ -55,15 +55,15 @@ func TestCollectorsThatDoNotWork(t *testing.T) {
 				span.End()
 			}
 			if grown := inUse() - before; grown > 64<<20 {
-				t.Errorf("%d spans that nobody takes hold %d MiB", spans, grown>>20)
+				t.Errorf("%d spans that can't be exported hold %d MiB", spans, grown>>20)
 			}
 			began := time.Now()
 			stop()
 			if took := time.Since(began); took > 30*time.Second {
-				t.Errorf("it took %v to stop", took)
+				t.Errorf("stop took %v, want at most 30s", took)
 			}
 			if n := strings.Count(log.String(), "can't be exported"); n > 1 {
-				t.Errorf("it was said %d times:\n%s", n, &log)
+				t.Errorf("the failure was logged %d times, want at most once:\n%s", n, &log)
 			}
 		})
 	}
@@ -76,8 +76,7 @@ func inUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// One trace in a hundred is recorded, unless somebody says otherwise, and a caller
-// who records is followed.
+// One trace in a hundred is recorded, unless OTEL_TRACES_SAMPLER is set.
 func TestHowManyAreRecorded(t *testing.T) {
 	recorded := func() (n int) {
 		stop, err := telemetry.Start(t.Context(), "test", slog.New(slog.DiscardHandler))

@@ -11,14 +11,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// NewLogger makes a logger that writes json, text or color (text for a terminal)
-// at a level ("debug", "info", "warn", "error") and adds trace_id and span_id where
-// there are any. Where the writer is [Buffered], warnings and worse are written at
-// once.
+// NewLogger returns a logger in format "json", "text" or "color" (text for a terminal)
+// that writes records from level ("debug", "info", "warn", "error") up. It adds trace_id
+// and span_id if the context has a trace. If the writer is [Buffered], warnings and
+// errors flush it.
 func NewLogger(w io.Writer, service, format, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("LOG_LEVEL %q is none of debug, info, warn, error", level)
+		return nil, fmt.Errorf("LOG_LEVEL %q is not one of debug, info, warn, error", level)
 	}
 	opts := &slog.HandlerOptions{Level: l}
 	var h slog.Handler
@@ -30,14 +30,14 @@ func NewLogger(w io.Writer, service, format, level string) (*slog.Logger, error)
 	case "color":
 		h = tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: "15:04:05.000", ReplaceAttr: forTerminal})
 	default:
-		return nil, fmt.Errorf("LAVKA_LOG_FORMAT %q is none of json, text, color", format)
+		return nil, fmt.Errorf("LAVKA_LOG_FORMAT %q is not one of json, text, color", format)
 	}
 	buffered, _ := w.(syncer)
 	return slog.New(handler{h, buffered}).With("service", service), nil
 }
 
-// forTerminal leaves out the service, which stands before each line there, paints
-// errors red, and lets nobody else paint: the library passes escapes on.
+// forTerminal removes the service, which the launcher prints before each line, colors
+// errors red, and replaces escape characters in values, which the library would pass on.
 func forTerminal(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "service" {
 		return slog.Attr{}
@@ -58,7 +58,7 @@ var unescaped = strings.NewReplacer("\x1b", "␛")
 // handler adds the trace and the span of a record's context.
 type handler struct {
 	slog.Handler
-	buffered syncer // nil when nothing is kept back
+	buffered syncer // nil if the writer does not buffer
 }
 
 func (h handler) Handle(ctx context.Context, r slog.Record) error {

@@ -10,8 +10,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Notes are what is found out about a request or a message while it is worked on,
-// for the one line that it gets in the log. Several may add to them at a time.
+// Notes collects attributes of a request or message while it is processed, for its
+// one log line. It is safe for concurrent use.
 type Notes struct {
 	mu    sync.Mutex
 	attrs []slog.Attr
@@ -19,23 +19,22 @@ type Notes struct {
 
 type notesKey struct{}
 
-// WithNotes gives a context whose notes are taken by [Note].
+// WithNotes returns a context to which [Note] can add notes, and those notes.
 func WithNotes(ctx context.Context) (context.Context, *Notes) {
 	n := &Notes{}
 	return context.WithValue(ctx, notesKey{}, n), n
 }
 
-// Attrs are the notes that were taken until now, in order; of several with the
-// same key, the last.
+// Attrs returns the notes so far, in the order in which their keys were first used.
+// Of several with the same key, it returns the last.
 func (n *Notes) Attrs() []slog.Attr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.attrs)
 }
 
-// Note says something about the request or message of ctx: in its line in the log,
-// and as an attribute "lavka.<key>" of its span. Never anything secret, nor a
-// login.
+// Note adds attributes to the request or message of ctx: to its log line, and as
+// "lavka.<key>" to its span. Do not pass secrets or logins.
 func Note(ctx context.Context, attrs ...slog.Attr) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		for _, a := range attrs {

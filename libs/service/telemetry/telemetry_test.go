@@ -20,7 +20,7 @@ func TestLinesCarryTheTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	// Also one that is not recorded has an id.
+	// A trace that is not recorded has an id too.
 	ctx, span := otel.Tracer("test").Start(t.Context(), "x")
 	defer span.End()
 	var out bytes.Buffer
@@ -45,7 +45,7 @@ func TestLinesCarryTheTrace(t *testing.T) {
 	}
 }
 
-// Nobody who has a say in a value can make a line of his own of it.
+// A logged value must not be able to forge a line of its own.
 func TestALineIsOneLine(t *testing.T) {
 	t.Parallel()
 	colors := regexp.MustCompile("\x1b\\[[0-9;]*m")

@@ -20,33 +20,33 @@ import (
 	"lavka/libs/service/release"
 )
 
-// DefaultSampleRatio is the share of new traces that is recorded. Recording
-// all of them costs an eighth of a purchase's CPU.
+// DefaultSampleRatio is the share of new traces that are recorded. Recording
+// all of them costs an eighth of a purchase's CPU time.
 const DefaultSampleRatio = 0.01
 
-// stopLimit bounds how long a service that ends waits for a collector.
+// stopLimit is how long a stopping service waits for the collector.
 const stopLimit = 3 * time.Second
 
 // Start installs a tracer provider for a service, so that every request has a
-// trace id that crosses HTTP and NATS. OpenTelemetry's own variables say where
-// traces go and how many there are of them (OTEL_EXPORTER_OTLP_ENDPOINT,
-// OTEL_TRACES_EXPORTER, OTEL_TRACES_SAMPLER and so on; see the OpenTelemetry
-// specification, "Environment Variable Specification"). Without them nothing is
-// exported, one trace in a hundred is recorded, and the W3C Trace Context is read
-// and written.
+// trace id that is propagated over HTTP and NATS. OpenTelemetry's own variables
+// control where traces are exported and how many are recorded
+// (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER, OTEL_TRACES_SAMPLER and so
+// on; see the OpenTelemetry specification, "Environment Variable Specification").
+// Without them nothing is exported, one new trace in a hundred is recorded, a
+// caller's decision to record is followed, and the W3C Trace Context is propagated.
 //
-// What is to be exported waits in a bounded queue, and what finds that full is
-// dropped: a collector that is slow, hangs or is away holds nobody up. The log
-// says at most once a minute that it fails. Stop exports the rest, within three
-// seconds, and fails never: traces are not worth it.
+// Spans wait for export in a bounded queue, and are dropped if it is full: a
+// collector that is slow, hangs or is unreachable delays nothing. Failures are
+// logged at most once a minute. Stop exports the rest within three seconds, and
+// never fails: lost traces are not worth an error.
 func Start(ctx context.Context, service string, log *slog.Logger) (stop func(), err error) {
 	exporter, err := newExporter(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("export traces: %w", err)
+		return nil, fmt.Errorf("set up the export of traces: %w", err)
 	}
 	of, err := resource.New(ctx,
 		resource.WithAttributes(semconv.ServiceName(service), semconv.ServiceVersion(release.Version())),
-		resource.WithFromEnv()) // which may say otherwise
+		resource.WithFromEnv()) // which overrides these
 	if err != nil {
 		return nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
@@ -70,15 +70,15 @@ func Start(ctx context.Context, service string, log *slog.Logger) (stop func(), 
 	}, nil
 }
 
-// Propagator reads and writes the headers that OTEL_PROPAGATORS asks for, and
-// without that the W3C Trace Context.
+// Propagator returns the propagator for the headers listed in OTEL_PROPAGATORS, or,
+// if that is not set, for the W3C Trace Context.
 func Propagator() propagation.TextMapPropagator {
 	return autoprop.NewTextMapPropagator(propagation.TraceContext{})
 }
 
-// newExporter makes the exporter that the environment asks for, and none where it
-// asks for none. The standard's own default, a collector on this machine, would
-// have every service complain that there is none.
+// newExporter returns the exporter that the environment asks for, or nil. The
+// specification's default, a collector on this machine, would make every service
+// log that there is none.
 func newExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	if !Destined() {
 		return nil, nil
@@ -86,7 +86,7 @@ func newExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	return autoexport.NewSpanExporter(ctx)
 }
 
-// Destined says whether the environment names a place for traces.
+// Destined reports whether the environment names a destination for traces.
 func Destined() bool {
 	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
 		if os.Getenv(name) != "" {
@@ -96,8 +96,8 @@ func Destined() bool {
 	return false
 }
 
-// complaints logs what OpenTelemetry has to say, at most once a minute: a
-// collector that is away fails every few seconds.
+// complaints logs OpenTelemetry's errors, at most one a minute: with an unreachable
+// collector there is one every few seconds.
 type complaints struct {
 	log  *slog.Logger
 	mu   sync.Mutex
@@ -109,25 +109,26 @@ func (c *complaints) Handle(err error) {
 	defer c.mu.Unlock()
 	if time.Since(c.last) >= time.Minute {
 		c.last = time.Now()
-		c.log.Warn("traces can't be exported; nothing else suffers", "error", err)
+		c.log.Warn("traces can't be exported; nothing else is affected", "error", err)
 	}
 }
 
-// Traceparent is the W3C traceparent of ctx, to be kept with a row; "" for none.
+// Traceparent returns the W3C traceparent of ctx, for storage with a row or message.
+// It is "" if ctx has no trace.
 func Traceparent(ctx context.Context) string {
 	var c traceparent
 	propagation.TraceContext{}.Inject(ctx, &c)
 	return string(c)
 }
 
-// WithTraceparent has what follows belong to a trace that was kept. One that can't
-// be read is none.
+// WithTraceparent returns a context that continues a stored trace. It ignores a
+// traceparent that is not valid.
 func WithTraceparent(ctx context.Context, kept string) context.Context {
 	c := traceparent(kept)
 	return propagation.TraceContext{}.Extract(ctx, &c)
 }
 
-// traceparent carries that one header.
+// traceparent is a carrier of this one header.
 type traceparent string
 
 const traceparentHeader = "traceparent"

@@ -18,8 +18,8 @@ import (
 	"lavka/libs/service/token"
 )
 
-// fixed gives keys that are the same in every process: what one writes down as
-// a find, another must be able to try again.
+// fixed returns keys that are the same in every process, so that a failing input
+// found by one can be reproduced by another.
 func fixed(f *testing.F) (ed25519.PrivateKey, *ecdsa.PrivateKey) {
 	f.Helper()
 	ec, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{7}, 32))
@@ -39,7 +39,7 @@ func fixedVerifier(f *testing.F, ed ed25519.PrivateKey, ec *ecdsa.PrivateKey) *t
 	return v
 }
 
-// Whatever is sent, only what our keys have signed is taken.
+// Whatever a client sends, only what our keys have signed is accepted.
 func FuzzVerify(f *testing.F) {
 	ed, ec := fixed(f)
 	v := fixedVerifier(f, ed, ec)
@@ -76,18 +76,18 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// A signature can be written in more than one way; what is signed can't.
+		// A signature can be encoded in more than one way; what is signed can't.
 		for _, one := range ours {
 			if signed(text) == signed(one) {
 				return
 			}
 		}
-		t.Fatalf("%q was taken for %+v", text, id)
+		t.Fatalf("%q was accepted as %+v", text, id)
 	})
 }
 
-// Even of what our key has signed, only an access token is taken, and for what
-// it says.
+// Even of what our key has signed, only access tokens are accepted, and only with
+// the claims that they contain.
 func FuzzVerifySigned(f *testing.F) {
 	ed, ec := fixed(f)
 	v := fixedVerifier(f, ed, ec)
@@ -120,20 +120,20 @@ func FuzzVerifySigned(f *testing.F) {
 			Ver            int64
 		}
 		if err := json.Unmarshal([]byte(header), &h); err != nil {
-			t.Fatalf("the header %q was taken: %v", header, err)
+			t.Fatalf("the header %q was accepted: %v", header, err)
 		}
 		if err := json.Unmarshal([]byte(claims), &c); err != nil {
-			t.Fatalf("the claims %q were taken: %v", claims, err)
+			t.Fatalf("the claims %q were accepted: %v", claims, err)
 		}
 		if len(text) > token.MaxLength || h["alg"] != "EdDSA" || h["kid"] != "main" || h["typ"] != token.Type {
-			t.Fatalf("the header %q was taken", header)
+			t.Fatalf("the header %q was accepted", header)
 		}
 		sub, err := strconv.ParseInt(c.Sub, 10, 64)
 		if err != nil || sub <= 0 || c.Iss != "lavka" || !names(c.Aud, "shop") || (c.Role != token.RoleUser && c.Role != token.RoleAdmin) || c.Ver < 1 {
-			t.Fatalf("the claims %q were taken: %+v", claims, c)
+			t.Fatalf("the claims %q were accepted: %+v", claims, c)
 		}
 		if end := time.Unix(int64(c.Exp), 0); !end.After(noon) || end.After(noon.Add(time.Hour+time.Minute)) {
-			t.Fatalf("the claims %q were taken, and end at %v", claims, end)
+			t.Fatalf("the claims %q were accepted, but expire at %v", claims, end)
 		}
 		if id.UserID != sub || id.Role != c.Role || id.Version != c.Ver || id.ExpiresAt.Unix() != int64(c.Exp) {
 			t.Fatalf("the claims %q were read as %+v", claims, id)
@@ -141,7 +141,7 @@ func FuzzVerifySigned(f *testing.F) {
 	})
 }
 
-// signed is the part of a token that its signature is made of.
+// signed returns the part of a token that is signed.
 func signed(text string) string { return text[:max(0, strings.LastIndex(text, "."))] }
 
 // mix puts one token's signature under another's claims.

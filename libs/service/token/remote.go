@@ -13,9 +13,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Remote reads auth's public keys (a JWK set, RFC 7517) over HTTP: at start,
-// every five minutes, and when a token names a key it does not know, but then
-// at most once in ten seconds.
+// Remote reads auth's public keys (a JWK set, RFC 7517) over HTTP: at startup,
+// every five minutes, and when a token names an unknown key, but for that at most
+// once in ten seconds.
 type Remote struct {
 	url   string
 	log   *slog.Logger
@@ -23,18 +23,18 @@ type Remote struct {
 	ready chan struct{}
 }
 
-// NewRemote makes a Remote; Run starts the reading.
+// NewRemote returns a Remote for the JWK set at url. Run starts reading.
 func NewRemote(url string, log *slog.Logger) *Remote {
 	return &Remote{url: url, log: log, ready: make(chan struct{})}
 }
 
-// Run reads the keys until it has them once, and then keeps them fresh until
-// ctx ends.
+// Run retries until it has read the keys once, and then refreshes them until ctx
+// ends.
 func (r *Remote) Run(ctx context.Context) {
 	client := &http.Client{Timeout: 3 * time.Second, CheckRedirect: stay}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		// The library goes on fetching after an attempt that failed, until the
-		// attempt's own context ends.
+		// The library keeps fetching after a failed attempt, until the attempt's
+		// own context ends.
 		attempt, giveUp := context.WithCancel(ctx)
 		keys, err := r.load(attempt, client)
 		if err == nil {
@@ -45,7 +45,7 @@ func (r *Remote) Run(ctx context.Context) {
 			return
 		}
 		giveUp()
-		r.log.DebugContext(ctx, "auth's keys can't be read yet", "url", r.url, "error", err)
+		r.log.DebugContext(ctx, "can't read auth's keys yet; retrying", "url", r.url, "error", err)
 		select {
 		case <-ctx.Done():
 			return
@@ -54,7 +54,7 @@ func (r *Remote) Run(ctx context.Context) {
 	}
 }
 
-// stay follows nobody elsewhere: whoever gives the keys decides who may come in.
+// stay follows no redirects: the server that provides the keys controls who is let in.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc, error) {
@@ -64,7 +64,7 @@ func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc
 		HTTPTimeout:     3 * time.Second,
 		RefreshInterval: 5 * time.Minute,
 		RefreshErrorHandler: func(ctx context.Context, err error) {
-			r.log.WarnContext(ctx, "auth's keys can't be read; going on with the known ones", "url", r.url, "error", err)
+			r.log.WarnContext(ctx, "can't read auth's keys; continuing with the known ones", "url", r.url, "error", err)
 		},
 	})
 	if err != nil {
@@ -73,8 +73,8 @@ func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc
 	set, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
 		HTTPURLs:          map[string]jwkset.Storage{r.url: storage},
 		RefreshUnknownKID: rate.NewLimiter(rate.Every(10*time.Second), 1),
-		// Bounds the refetch itself too. Only one request at a time can wait for
-		// the next: for any other it is over ten seconds away.
+		// This also limits the refetch itself. Only one request at a time can
+		// wait for the next refetch: for all others it is over ten seconds away.
 		RateLimitWaitMax: 3 * time.Second,
 	})
 	if err != nil {
@@ -83,13 +83,13 @@ func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc
 	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: set})
 }
 
-// Ready says whether keys have been read.
+// Ready reports whether keys have been read.
 func (r *Remote) Ready() bool { return r.keys.Load() != nil }
 
-// Loaded is closed when keys have been read.
+// Loaded returns a channel that is closed when keys have been read.
 func (r *Remote) Loaded() <-chan struct{} { return r.ready }
 
-// Keyfunc finds a token's key by its "kid".
+// Keyfunc returns a function that finds a token's key by its "kid".
 func (r *Remote) Keyfunc(ctx context.Context) jwt.Keyfunc {
 	keys := r.keys.Load()
 	if keys == nil {

@@ -19,7 +19,7 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// jwks serves public keys like auth does.
+// jwks serves public keys as auth does.
 type jwks struct {
 	mu     sync.Mutex
 	keys   []map[string]string
@@ -59,20 +59,20 @@ func TestRemote(t *testing.T) {
 	remote := token.NewRemote(server.URL, slog.New(slog.DiscardHandler))
 	v := newVerifier(t, remote, func() time.Time { return noon })
 	if v.Ready() {
-		t.Error("ready before it runs")
+		t.Error("ready before Run")
 	}
 	if _, err := v.Verify(t.Context(), f.good()); err == nil {
-		t.Error("a token is good before keys have been read")
+		t.Error("a token was accepted before keys were read")
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { remote.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	waittest.Eventually(t, "auth, which is still starting, is asked again", func() bool {
+	waittest.Eventually(t, "reading from auth, which is still starting, is retried", func() bool {
 		select {
 		case <-remote.Loaded():
-			t.Fatal("loaded from a server that is broken")
+			t.Fatal("loaded from a broken server")
 		default:
 		}
 		return set.reads.Load() >= 2
@@ -82,13 +82,13 @@ func TestRemote(t *testing.T) {
 	set.mu.Unlock()
 	<-remote.Loaded()
 	if !v.Ready() {
-		t.Error("not ready after it has loaded")
+		t.Error("loaded but not ready")
 	}
 	if _, err := v.Verify(t.Context(), f.good()); err != nil {
 		t.Error(err)
 	}
 
-	// A key that was added is found at once; strangers then cost no more reads.
+	// A new key is found at once; further unknown keys then cause no more reads.
 	set.add("later", later.public)
 	before := set.reads.Load()
 	start := time.Now()
@@ -99,19 +99,19 @@ func TestRemote(t *testing.T) {
 	for i := range 50 {
 		forged := stranger.sign(jwt.SigningMethodEdDSA, stranger.private, map[string]any{"kid": "stranger"}, claims(jwt.MapClaims{"jti": i}))
 		if _, err := v.Verify(t.Context(), forged); err == nil {
-			t.Fatal("a stranger's token is good")
+			t.Fatal("a token signed by an unknown key was accepted")
 		}
 	}
 	took := time.Since(start)
 	if reads, allowed := set.reads.Load()-before, 1+int64(took/(10*time.Second)); reads < 1 || reads > allowed {
-		t.Errorf("%d reads for unknown kids in %v, want %d", reads, took, allowed)
+		t.Errorf("%d reads for unknown kids in %v, want 1 to %d", reads, took, allowed)
 	}
-	if took > 30*time.Second { // each of them by a second, or more
+	if took > 30*time.Second { // each by more than half a second
 		t.Errorf("requests waited for the next read: %v", took)
 	}
 }
 
-// Keys are taken from where they were configured, and from nowhere else.
+// Keys are read from the configured URL and from nowhere else.
 func TestRemoteFollowsNobody(t *testing.T) {
 	t.Parallel()
 	f := newForger(t)
@@ -130,15 +130,15 @@ func TestRemoteFollowsNobody(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() { remote.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	waittest.Eventually(t, "it asks again and again", func() bool {
+	waittest.Eventually(t, "the request is retried", func() bool {
 		select {
 		case <-remote.Loaded():
-			t.Fatal("keys were taken from somewhere else")
+			t.Fatal("keys were loaded from the target of a redirect")
 		default:
 		}
 		return asked.Load() >= 3
 	})
 	if n := elsewhere.reads.Load(); n != 0 {
-		t.Errorf("the other place was asked %d times", n)
+		t.Errorf("the target of the redirect got %d requests, want none", n)
 	}
 }

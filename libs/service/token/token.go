@@ -23,15 +23,15 @@ const (
 	RoleAdmin = "admin"
 )
 
-// MaxLength bounds a token's text, in bytes.
+// MaxLength is the maximum length of a token, in bytes.
 const MaxLength = 4096
 
 // clockSlack is how far auth's clock may be ahead.
 const clockSlack = time.Minute
 
-// remembered bounds how many verified tokens are kept, rememberedFor how long.
-// A minute saves nearly all of the work, and after a key was taken away because
-// somebody had stolen it, it is all that his tokens have left.
+// remembered limits how many verified tokens are kept, and rememberedFor for how
+// long. A minute saves nearly all of the work, and it is the longest that tokens
+// signed with a stolen key stay valid after the key is removed.
 const (
 	remembered    = 100_000
 	rememberedFor = time.Minute
@@ -41,10 +41,10 @@ const (
 type Claims struct {
 	jwt.RegisteredClaims
 	Role    string `json:"role"`
-	Version int64  `json:"ver"` // the user's token version when it was made
+	Version int64  `json:"ver"` // the user's token version when the token was issued
 }
 
-// Identity is who a valid token speaks for.
+// Identity is the user that a valid token was issued to.
 type Identity struct {
 	UserID    int64
 	Role      string
@@ -55,12 +55,12 @@ type Identity struct {
 // Keys finds the public key of a token.
 type Keys interface {
 	Keyfunc(ctx context.Context) jwt.Keyfunc
-	// Ready says whether keys have been read at all.
+	// Ready reports whether keys have been read at all.
 	Ready() bool
 }
 
-// Verifier checks tokens and remembers those it has found valid for a minute, so
-// that a signature is not checked again on each request.
+// Verifier checks tokens. It caches valid tokens for a minute, so that the signature
+// is not checked on every request.
 type Verifier struct {
 	keys     Keys
 	parser   *jwt.Parser
@@ -74,13 +74,13 @@ type verified struct {
 	until time.Time
 }
 
-// NewVerifier makes a Verifier of one issuer's tokens for one audience. It takes
-// none that lives longer than lifetime: revocations are remembered for no longer
-// than that.
+// NewVerifier returns a Verifier of one issuer's tokens for one audience. It rejects
+// a token that expires later than lifetime from now (allowing a minute for clock
+// differences), because revocations are remembered for no longer than that.
 func NewVerifier(keys Keys, issuer, audience string, lifetime time.Duration, now func() time.Time) (*Verifier, error) {
 	known, err := lru.New[[sha256.Size]byte, verified](remembered)
 	if err != nil {
-		return nil, fmt.Errorf("make token cache: %w", err)
+		return nil, fmt.Errorf("create token cache: %w", err)
 	}
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg(), jwt.SigningMethodES256.Alg()}),
@@ -93,11 +93,11 @@ func NewVerifier(keys Keys, issuer, audience string, lifetime time.Duration, now
 	return &Verifier{keys: keys, parser: parser, lifetime: lifetime, now: now, known: known}, nil
 }
 
-// Ready says whether the issuer's keys have been read.
+// Ready reports whether the issuer's keys have been read.
 func (v *Verifier) Ready() bool { return v.keys.Ready() }
 
-// Verify checks a token's signature, type, issuer, audience and expiry, and
-// says whose it is. Its error is for the log, not for the client.
+// Verify checks a token's signature, type, issuer, audience and expiry, and returns
+// its user. Its error is for the log, not for the client.
 func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 	if len(raw) > MaxLength {
 		return Identity{}, errors.New("token is too long")
@@ -107,7 +107,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 		return known.id, nil
 	}
 	var claims Claims
-	// A caller who hangs up must not spend the one refetch for unknown keys.
+	// A client that disconnects must not waste the one refetch for unknown keys.
 	parsed, err := v.parser.ParseWithClaims(raw, &claims, v.keys.Keyfunc(context.WithoutCancel(ctx)))
 	if err != nil {
 		return Identity{}, err
@@ -116,7 +116,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 		return Identity{}, errors.New("kid is missing") // the library would try every key
 	}
 	if claims.ExpiresAt.Sub(v.now()) > v.lifetime+clockSlack {
-		return Identity{}, errors.New("exp is further off than a token may live: is TOKEN_LIFETIME the same everywhere?")
+		return Identity{}, errors.New("exp is later than the token lifetime allows: is TOKEN_LIFETIME the same in all services?")
 	}
 	if parsed.Header["typ"] != Type {
 		return Identity{}, fmt.Errorf("typ is %v, not %s", parsed.Header["typ"], Type)

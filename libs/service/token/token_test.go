@@ -20,7 +20,7 @@ import (
 
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// keys are public keys by kid; it counts how often it is asked.
+// keys holds public keys by kid, and counts lookups.
 type keys struct {
 	known map[string]any
 	asked atomic.Int64
@@ -39,7 +39,7 @@ func (k *keys) Keyfunc(context.Context) jwt.Keyfunc {
 	}
 }
 
-// forger makes tokens with any header and claims.
+// forger signs tokens with arbitrary headers and claims.
 type forger struct {
 	t       *testing.T
 	private ed25519.PrivateKey
@@ -146,7 +146,7 @@ func TestVerify(t *testing.T) {
 		"too long":                     with(jwt.MapClaims{"more": strings.Repeat("x", token.MaxLength)}),
 		"other claims, same signature": parts[0] + "." + strings.Split(with(jwt.MapClaims{"role": "admin"}), ".")[1] + "." + parts[2],
 	} {
-		// Twice: what was refused must not be remembered as good.
+		// Twice: a rejected token must not be cached as valid.
 		for range 2 {
 			if id, err := v.Verify(t.Context(), text); err == nil {
 				t.Errorf("%s: %+v", name, id)
@@ -165,7 +165,7 @@ func TestVerifyRemembersForAMinute(t *testing.T) {
 		t.Helper()
 		_, err := v.Verify(t.Context(), text)
 		if got := k.asked.Load(); got != want {
-			t.Errorf("at %v: %d keys were asked for, want %d", now, got, want)
+			t.Errorf("at %v: %d keys were looked up, want %d", now, got, want)
 		}
 		return err
 	}
@@ -176,9 +176,9 @@ func TestVerifyRemembersForAMinute(t *testing.T) {
 		}
 	}
 	now = noon.Add(time.Minute)
-	delete(k.known, "main") // stolen, and taken away
+	delete(k.known, "main") // stolen, and so removed
 	if err := verify(long, 2); err == nil {
-		t.Error("good a minute after its key was removed")
+		t.Error("accepted a minute after its key was removed")
 	}
 	k.known["main"] = f.public
 	short := f.sign(jwt.SigningMethodEdDSA, f.private, nil, claims(jwt.MapClaims{"exp": noon.Unix() + 61}))
@@ -187,6 +187,6 @@ func TestVerifyRemembersForAMinute(t *testing.T) {
 	}
 	now = noon.Add(61 * time.Second)
 	if err := verify(short, 4); !errors.Is(err, jwt.ErrTokenExpired) {
-		t.Errorf("remembered after its end: %v", err)
+		t.Errorf("a cached token was accepted after it had expired: %v", err)
 	}
 }

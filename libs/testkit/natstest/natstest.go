@@ -1,5 +1,5 @@
-// Package natstest gives a test a NATS server of its own, with JetStream, that
-// can be stopped, started again, and robbed of its store.
+// Package natstest gives each test its own NATS server with JetStream, which the
+// test can stop, restart, and strip of its store.
 package natstest
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Server is one test's own.
+// Server is a NATS server that belongs to one test.
 type Server struct {
 	URL string
 
@@ -20,8 +20,9 @@ type Server struct {
 	ns   *server.Server
 }
 
-// Start runs a server on a free port of 127.0.0.1 until the test ends. Changes
-// go over its options; what they keep of them counts at the next start.
+// Start runs a server on a free port of 127.0.0.1 until the test ends. Each
+// change is called with the server's options. A change may keep the pointer:
+// what is modified later takes effect at the next start.
 func Start(t testing.TB, changes ...func(*server.Options)) *Server {
 	t.Helper()
 	s := &Server{t: t, opts: &server.Options{
@@ -36,12 +37,12 @@ func Start(t testing.TB, changes ...func(*server.Options)) *Server {
 	return s
 }
 
-// Start runs the server, on the same port as before, with what its store holds.
+// Start runs the server on the same port as before, with the data in its store.
 func (s *Server) Start() {
 	s.t.Helper()
 	ns, err := server.NewServer(s.opts)
 	if err != nil {
-		s.t.Fatalf("make NATS server: %v", err)
+		s.t.Fatalf("create NATS server: %v", err)
 	}
 	ns.Start()
 	if !ns.ReadyForConnections(30 * time.Second) {
@@ -51,7 +52,7 @@ func (s *Server) Start() {
 	s.opts.Port = ns.Addr().(*net.TCPAddr).Port
 }
 
-// Stop ends the server; its store stays.
+// Stop shuts the server down and waits for its end. Its store is kept.
 func (s *Server) Stop() {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
@@ -61,6 +62,6 @@ func (s *Server) Stop() {
 func (s *Server) Wipe() {
 	s.t.Helper()
 	if err := os.RemoveAll(s.opts.StoreDir); err != nil {
-		s.t.Fatalf("wipe NATS's store: %v", err)
+		s.t.Fatalf("delete the NATS store: %v", err)
 	}
 }

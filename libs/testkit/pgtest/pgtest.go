@@ -1,5 +1,6 @@
-// Package pgtest gives every test a PostgreSQL database of its own, copied from a template that is prepared once.
-// Each test binary has a server of its own, which ends with it however it ends. A machine without PostgreSQL fails the tests.
+// Package pgtest gives each test its own PostgreSQL database, copied from a template that is prepared once.
+// Each test binary has its own server, which ends when the binary does, for whatever reason. On a machine without PostgreSQL
+// the tests fail.
 package pgtest
 
 import (
@@ -23,20 +24,20 @@ import (
 
 const template = "lavka_template"
 
-// Config says what every test's database looks like.
+// Config is what the tests' server and template database are set up with.
 type Config struct {
-	// Setup fills the template: roles, schemas, migrations. It gets the superuser's URL of the template database;
-	// RoleURL gives those of the roles it has made. It must close its connections. Nil leaves the template empty.
+	// Setup fills the template: roles, schemas, migrations. It gets the superuser's URL of the template database; RoleURL
+	// returns the URLs of the roles that it creates. It must close its connections. Nil leaves the template empty.
 	Setup func(ctx context.Context, adminURL string) error
-	// Settings go over those of the server.
+	// Settings override the server's settings.
 	Settings map[string]string
 }
 
-// server is the one of this test binary; only Main writes it, before any test runs.
+// server is this test binary's server. Only Main writes it, before any test runs.
 var server *pgserver.Server
 
-// Main starts the server, prepares the template, runs the tests and exits with their code: TestMain's whole body.
-// Tests that look for leaked goroutines pass goleak.IgnoreCurrent, since the server has some.
+// Main starts the server, prepares the template, runs the tests and exits with their code: it is the whole body of a TestMain.
+// Tests that look for leaked goroutines must pass goleak.IgnoreCurrent, because the server has goroutines of its own.
 func Main(m *testing.M, cfg Config) {
 	os.Exit(run(m, cfg))
 }
@@ -46,7 +47,7 @@ func run(m *testing.M, cfg Config) (code int) {
 	defer cancel()
 	dir, release, err := workDir()
 	if err != nil {
-		return fail("make a directory for the tests' PostgreSQL", err)
+		return fail("create a directory for the tests' PostgreSQL", err)
 	}
 	defer release()
 	settings := map[string]string{"max_connections": "400", "max_prepared_transactions": "0"}
@@ -83,13 +84,13 @@ func prepare(ctx context.Context, setup func(context.Context, string) error) err
 	return setup(ctx, server.URL(template))
 }
 
-// Database is one test's own.
+// Database is a database that belongs to one test.
 type Database struct {
 	Name string
 	url  *url.URL
 }
 
-// New copies the template. The copy is dropped when the test ends, with the connections that are still open.
+// New copies the template. When the test ends, the copy is dropped and connections to it that are still open are closed.
 func New(t testing.TB) Database {
 	t.Helper()
 	if server == nil {
@@ -109,12 +110,12 @@ func New(t testing.TB) Database {
 	})
 	u, err := url.Parse(server.URL(name))
 	if err != nil {
-		t.Fatalf("read the database's address: %v", err)
+		t.Fatalf("parse the database's URL: %v", err)
 	}
 	return Database{Name: name, url: u}
 }
 
-// copyTemplate copies also who may connect, which CREATE DATABASE leaves out.
+// copyTemplate also copies the database's access privileges (datacl), which CREATE DATABASE does not.
 func copyTemplate(ctx context.Context, adminURL, name string) error {
 	if err := execute(ctx, adminURL, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
 		return err
@@ -122,35 +123,35 @@ func copyTemplate(ctx context.Context, adminURL, name string) error {
 	return execute(ctx, adminURL, "UPDATE pg_database SET datacl = (SELECT datacl FROM pg_database WHERE datname = '"+template+"') WHERE datname = '"+name+"'")
 }
 
-// Server is the test binary's PostgreSQL server, for tests that break it.
+// Server returns the test binary's PostgreSQL server, for tests that break it.
 func Server() *pgserver.Server { return server }
 
-// AdminURL is the superuser's way in.
+// AdminURL returns the superuser's connection URL.
 func (d Database) AdminURL() string { return d.url.String() }
 
-// URL is a role's way in. The role must be known to RoleURL, as those that Setup asked for are.
+// URL returns a role's connection URL. Setup must have called RoleURL for the role.
 func (d Database) URL(role string) string { return as(*d.url, role) }
 
-// as keeps the superuser's password: RoleURL has given the same one to every role.
+// as replaces the user and keeps the password: RoleURL gives every role the superuser's password.
 func as(u url.URL, role string) string {
 	password, _ := u.User.Password()
 	u.User = url.UserPassword(role, password)
 	return u.String()
 }
 
-// RoleURL lets a role log in with a password and returns its way into the database of adminURL.
+// RoleURL sets a role's password to the superuser's and returns the role's connection URL for the database of adminURL.
 func RoleURL(ctx context.Context, adminURL, role string) (string, error) {
 	u, err := url.Parse(adminURL)
 	if err != nil {
-		return "", fmt.Errorf("read the administrator's URL: %w", err)
+		return "", fmt.Errorf("parse the superuser's URL: %w", err)
 	}
 	password, ok := u.User.Password()
 	if !ok {
-		return "", errors.New("the administrator's URL has no password")
+		return "", errors.New("the superuser's URL has no password")
 	}
-	// The password is of our own making: letters and digits.
+	// The password needs no escaping: pgserver generates it from letters and digits.
 	if err := execute(ctx, adminURL, "ALTER ROLE "+pgx.Identifier{role}.Sanitize()+" PASSWORD '"+password+"'"); err != nil {
-		return "", fmt.Errorf("give %s a password: %w", role, err)
+		return "", fmt.Errorf("set the password of %s: %w", role, err)
 	}
 	return as(*u, role), nil
 }
@@ -164,7 +165,8 @@ func execute(ctx context.Context, url, sql string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// workDir makes the server's directory and removes those of test binaries that were killed: the lock on each is gone with its owner.
+// workDir creates and locks a directory for the server. It also removes the directories of test binaries that were killed: a lock
+// ends with its owner.
 func workDir() (dir string, release func(), err error) {
 	const pattern = "lavka-pgtest-*"
 	old, err := filepath.Glob(filepath.Join(os.TempDir(), pattern))
@@ -174,10 +176,10 @@ func workDir() (dir string, release func(), err error) {
 	for _, dir := range old {
 		info, err := os.Stat(dir)
 		if err != nil || time.Since(info.ModTime()) < time.Minute {
-			continue // gone, or so young that its owner may not have locked it yet
+			continue // removed, or so new that its owner may not have locked it yet
 		}
 		if unlock, err := lock(dir); err == nil {
-			os.RemoveAll(dir) // another user's stays; that harms nobody
+			os.RemoveAll(dir) // fails for another user's directory, which does no harm
 			unlock()
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"lavka/libs/service/pg"
 )
 
-// Service is the setup of a service's tests: the roles as an installation makes
-// them (deploy/postgres/roles.sql), <name> and <name>_owner able to log in, and
-// the schema of the same name migrated by its owner.
+// Service returns the Setup for a service's tests. It creates the same roles as
+// an installation (deploy/postgres/roles.sql), lets <name> and <name>_owner log
+// in, and migrates the schema <name> as its owner.
 func Service(name string, migrations fs.FS) func(ctx context.Context, adminURL string) error {
 	return func(ctx context.Context, adminURL string) error {
 		roles, err := findRoles()
@@ -22,7 +22,7 @@ func Service(name string, migrations fs.FS) func(ctx context.Context, adminURL s
 			return fmt.Errorf("find deploy/postgres/roles.sql: %w", err)
 		}
 		if err := execute(ctx, adminURL, string(roles)); err != nil {
-			return fmt.Errorf("make roles: %w", err)
+			return fmt.Errorf("create roles: %w", err)
 		}
 		if _, err := RoleURL(ctx, adminURL, name); err != nil {
 			return err
@@ -35,7 +35,7 @@ func Service(name string, migrations fs.FS) func(ctx context.Context, adminURL s
 	}
 }
 
-// findRoles looks in the folders above: tests run in their package's.
+// findRoles searches upward from the working directory: tests run in the directory of their package.
 func findRoles() ([]byte, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Pair is a client and, once dialled, its connection to the server.
+// Pair is a client's connection and, after Dial, the connection to the server that belongs to it.
 type Pair struct {
 	Number uint64 // counts the clients of a relay from 1
 	Client *net.TCPConn
@@ -19,9 +19,9 @@ type Pair struct {
 	broken bool // or closed
 }
 
-// Dial connects to the server.
+// Dial connects to the server. It gives up after 10 s.
 func (p *Pair) Dial() (*net.TCPConn, error) {
-	// A context would close what is just connected, where a reset is due.
+	// Not DialContext: when cancelled, it closes a new connection, where a reset is needed.
 	c, err := net.DialTimeout("tcp", p.upstream, 10*time.Second)
 	if err != nil {
 		return nil, err
@@ -35,11 +35,11 @@ func (p *Pair) Dial() (*net.TCPConn, error) {
 	return p.server, nil
 }
 
-// Gone is closed when the connections are.
+// Gone returns a channel that is closed when the connections are closed.
 func (p *Pair) Gone() <-chan struct{} { return p.gone }
 
-// Reset breaks both connections at once; what was still to be sent is lost.
-// Broken or closed, it does nothing.
+// Reset breaks both connections at once; data not yet sent is lost. On a pair
+// that is already broken or closed, it does nothing.
 func (p *Pair) Reset() { p.end(reset) }
 
 func (p *Pair) close() { p.end(func(c *net.TCPConn) { c.Close() }) }

@@ -1,5 +1,5 @@
-// Package tcprelay is what faulty wires have in common: an address of their
-// own in front of a server, and two connections for each client.
+// Package tcprelay is the base of the fault-injecting TCP proxies: an address in
+// front of a server, and a pair of connections per client.
 package tcprelay
 
 import (
@@ -14,20 +14,20 @@ import (
 	"lavka/libs/host/freeport"
 )
 
-// Relay takes clients in front of a server.
+// Relay accepts clients in front of a server.
 type Relay struct {
 	addr, upstream string
 	serve          func(*Pair)
 	serving        sync.WaitGroup
 
 	mu       sync.Mutex
-	listener net.Listener // nil while nobody is let in
+	listener net.Listener // nil while shut
 	pairs    map[*Pair]struct{}
 	last     uint64
 }
 
-// New lets clients in, on a free port of 127.0.0.1. Each is served in a
-// goroutine of its own; when serve returns, its connections are closed.
+// New opens a relay on a free port of 127.0.0.1. It calls serve for each client
+// in its own goroutine, and closes the pair's connections when serve returns.
 func New(upstream string, serve func(*Pair)) (*Relay, error) {
 	port, err := freeport.Take()
 	if err != nil {
@@ -40,20 +40,20 @@ func New(upstream string, serve func(*Pair)) (*Relay, error) {
 	return r, r.Open()
 }
 
-// Addr is where clients find the relay.
+// Addr returns the address that clients connect to.
 func (r *Relay) Addr() string { return r.addr }
 
-// Through gives a URL that leads to the relay instead of the server.
+// Through returns the URL with the relay's address in place of the server's.
 func (r *Relay) Through(rawURL string) (string, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" {
-		return "", errors.New("what is to lead through a relay is not a URL with a host") // err would show the password
+		return "", errors.New("can't route through a relay: not a URL with a host") // err would show the password
 	}
 	u.Host = r.addr
 	return u.String(), nil
 }
 
-// Open lets clients in (again).
+// Open accepts clients (again). On an open relay it does nothing.
 func (r *Relay) Open() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -69,7 +69,7 @@ func (r *Relay) Open() error {
 	return nil
 }
 
-// Shut refuses clients from now on. Those that are there stay.
+// Shut refuses new clients. Existing connections are kept.
 func (r *Relay) Shut() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -81,7 +81,8 @@ func (r *Relay) Shut() error {
 	return err
 }
 
-// Reset breaks all connections but these: client and server both see a reset.
+// Reset breaks all connections except those of the given pairs: both client and
+// server see a reset.
 func (r *Relay) Reset(but ...*Pair) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,8 +93,8 @@ func (r *Relay) Reset(but ...*Pair) {
 	}
 }
 
-// Close shuts the relay, breaks all connections and waits until nothing of it
-// runs.
+// Close shuts the relay, breaks all connections and waits until all of its
+// goroutines have ended.
 func (r *Relay) Close() error {
 	err := r.Shut()
 	r.Reset()
@@ -109,7 +110,7 @@ func (r *Relay) accept(l net.Listener) {
 		}
 		p := &Pair{upstream: r.upstream, gone: make(chan struct{}), Client: client.(*net.TCPConn)}
 		r.mu.Lock()
-		if r.listener != l { // shut meanwhile, and those who were there reset
+		if r.listener != l { // shut in the meantime, and its pairs were reset
 			p.Reset()
 		}
 		r.last++

@@ -1,5 +1,5 @@
-// Package waittest has a test wait for what others are about to do, and read
-// what they say meanwhile.
+// Package waittest helps tests wait for asynchronous conditions, and read logs
+// while they are being written.
 package waittest
 
 import (
@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// limit is for machines under load; nothing but a failure takes so long.
+// limit allows for machines under load: only a failure takes this long.
 const limit = time.Minute
 
-// Eventually waits until it is reached, and fails the test with what is awaited
-// when it is not within a minute.
+// Eventually polls every 10 ms until reached returns true. After a minute it
+// fails the test, with what as the reason.
 func Eventually(t testing.TB, what string, reached func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -27,7 +27,8 @@ func Eventually(t testing.TB, what string, reached func() bool) {
 	}
 }
 
-// Text is a log that is read while it is written. The zero value is empty.
+// Text is a log that can be read while it is being written. The zero value is
+// empty and ready to use.
 type Text struct {
 	mu  sync.Mutex
 	all bytes.Buffer

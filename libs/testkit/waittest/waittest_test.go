@@ -17,7 +17,7 @@ func TestEventually(t *testing.T) {
 		asked := 0
 		waittest.Eventually(t, "the third time", func() bool { asked++; return asked == 3 })
 		if asked != 3 {
-			t.Errorf("asked %d times", asked)
+			t.Errorf("checked %d times, want 3", asked)
 		}
 
 		start, failing := time.Now(), &failed{TB: t}
@@ -30,7 +30,7 @@ func TestEventually(t *testing.T) {
 	})
 }
 
-// failed is a test that may fail.
+// failed records how a test fails instead of failing this one.
 type failed struct {
 	testing.TB
 	why string
@@ -53,6 +53,6 @@ func TestText(t *testing.T) {
 	}
 	writing.Wait()
 	if n := len(text.String()); n != 50 {
-		t.Errorf("%d bytes of 50", n)
+		t.Errorf("%d bytes, want 50", n)
 	}
 }

@@ -87,7 +87,7 @@ type Problem struct {
 type Tokens struct {
 	AccessToken string `json:"access_token"`
 
-	// ExpiresIn Seconds.
+	// ExpiresIn The lifetime of access_token, in seconds.
 	ExpiresIn    int             `json:"expires_in"`
 	RefreshToken string          `json:"refresh_token"`
 	TokenType    TokensTokenType `json:"token_type"`
@@ -119,10 +119,10 @@ type Limit = int
 
 // Credentials defines model for Credentials.
 type Credentials struct {
-	// Login 3 to 64 of the letters a-z, digits and . _ - @ +, beginning with a letter or digit; the same in capitals and in small letters.
+	// Login 3 to 64 letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
 	Login string `json:"login"`
 
-	// Password A new one: 8 characters to 256 bytes, and not easy to guess.
+	// Password A new password must have at least 8 characters and at most 256 bytes, and not be easy to guess.
 	Password string `json:"password"`
 }
 
@@ -133,19 +133,19 @@ type RefreshToken struct {
 
 // NewActivationJSONBody defines parameters for NewActivation.
 type NewActivationJSONBody struct {
-	// Login 3 to 64 of the letters a-z, digits and . _ - @ +, beginning with a letter or digit; the same in capitals and in small letters.
+	// Login 3 to 64 letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
 	Login string `json:"login"`
 
-	// Password A new one: 8 characters to 256 bytes, and not easy to guess.
+	// Password A new password must have at least 8 characters and at most 256 bytes, and not be easy to guess.
 	Password string `json:"password"`
 }
 
 // LoginJSONBody defines parameters for Login.
 type LoginJSONBody struct {
-	// Login 3 to 64 of the letters a-z, digits and . _ - @ +, beginning with a letter or digit; the same in capitals and in small letters.
+	// Login 3 to 64 letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
 	Login string `json:"login"`
 
-	// Password A new one: 8 characters to 256 bytes, and not easy to guess.
+	// Password A new password must have at least 8 characters and at most 256 bytes, and not be easy to guess.
 	Password string `json:"password"`
 }
 
@@ -156,7 +156,7 @@ type LogoutJSONBody struct {
 
 // ChangePasswordJSONBody defines parameters for ChangePassword.
 type ChangePasswordJSONBody struct {
-	// NewPassword 8 characters to 256 bytes, and not easy to guess.
+	// NewPassword At least 8 characters and at most 256 bytes, and not easy to guess.
 	NewPassword string `json:"new_password"`
 	OldPassword string `json:"old_password"`
 }
@@ -168,10 +168,10 @@ type RefreshJSONBody struct {
 
 // RegisterJSONBody defines parameters for Register.
 type RegisterJSONBody struct {
-	// Login 3 to 64 of the letters a-z, digits and . _ - @ +, beginning with a letter or digit; the same in capitals and in small letters.
+	// Login 3 to 64 letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
 	Login string `json:"login"`
 
-	// Password A new one: 8 characters to 256 bytes, and not easy to guess.
+	// Password A new password must have at least 8 characters and at most 256 bytes, and not be easy to guess.
 	Password string `json:"password"`
 }
 
@@ -179,13 +179,13 @@ type RegisterJSONBody struct {
 type ListUsersParams struct {
 	Status *UserStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Login Part of a login without regard to case.
+	// Login Text that the login must contain, case-insensitive.
 	Login *string `form:"login,omitempty" json:"login,omitempty"`
 
-	// Limit Items on a page.
+	// Limit The maximum number of items on the page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -217,40 +217,40 @@ type PatchUserJSONRequestBody PatchUserJSONBody
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// GetKeys The public keys of access tokens (RFC 7517).
+	// GetKeys Get the public keys that verify access tokens (RFC 7517).
 	// (GET /.well-known/jwks.json)
 	GetKeys(ctx echo.Context) error
-	// Activate Follow an activation link. Following it again gives the same answer.
+	// Activate Follow an activation link. Following it again gives the same response.
 	// (GET /auth/activate/{token})
 	Activate(ctx echo.Context, token string) error
-	// NewActivation Ask for a new activation link.
+	// NewActivation Request a new activation link.
 	// (POST /auth/activation)
 	NewActivation(ctx echo.Context) error
-	// Login Log in with login and password.
+	// Login Log in with a login and password.
 	// (POST /auth/login)
 	Login(ctx echo.Context) error
 	// Logout End the session that a refresh token belongs to.
 	// (POST /auth/logout)
 	Logout(ctx echo.Context) error
-	// ChangePassword Change one's password. Every session of the user ends.
+	// ChangePassword Change the caller's own password. This ends all of their sessions and revokes their access tokens.
 	// (POST /auth/password)
 	ChangePassword(ctx echo.Context) error
-	// Refresh Change a refresh token for a new pair.
+	// Refresh Exchange a refresh token for a new pair of tokens.
 	// (POST /auth/refresh)
 	Refresh(ctx echo.Context) error
-	// Register Register a user, who is inactive until the link is followed.
+	// Register Register a user. The user is inactive until the activation link is followed.
 	// (POST /auth/register)
 	Register(ctx echo.Context) error
-	// ListUsers All users, newest first.
+	// ListUsers List all users, newest first.
 	// (GET /users)
 	ListUsers(ctx echo.Context, params ListUsersParams) error
-	// GetMe Who am I.
+	// GetMe Get the caller's own user.
 	// (GET /users/me)
 	GetMe(ctx echo.Context) error
-	// GetUser One user.
+	// GetUser Get a user.
 	// (GET /users/{id})
 	GetUser(ctx echo.Context, id int64) error
-	// PatchUser Disable a user, or enable one again.
+	// PatchUser Disable or enable a user. Disabling ends all sessions of the user and revokes their access tokens.
 	// (PATCH /users/{id})
 	PatchUser(ctx echo.Context, id int64) error
 }
@@ -1057,40 +1057,40 @@ func (response PatchUserdefaultApplicationProblemPlusJSONResponse) VisitPatchUse
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// GetKeys The public keys of access tokens (RFC 7517).
+	// GetKeys Get the public keys that verify access tokens (RFC 7517).
 	// (GET /.well-known/jwks.json)
 	GetKeys(ctx context.Context, request GetKeysRequestObject) (GetKeysResponseObject, error)
-	// Activate Follow an activation link. Following it again gives the same answer.
+	// Activate Follow an activation link. Following it again gives the same response.
 	// (GET /auth/activate/{token})
 	Activate(ctx context.Context, request ActivateRequestObject) (ActivateResponseObject, error)
-	// NewActivation Ask for a new activation link.
+	// NewActivation Request a new activation link.
 	// (POST /auth/activation)
 	NewActivation(ctx context.Context, request NewActivationRequestObject) (NewActivationResponseObject, error)
-	// Login Log in with login and password.
+	// Login Log in with a login and password.
 	// (POST /auth/login)
 	Login(ctx context.Context, request LoginRequestObject) (LoginResponseObject, error)
 	// Logout End the session that a refresh token belongs to.
 	// (POST /auth/logout)
 	Logout(ctx context.Context, request LogoutRequestObject) (LogoutResponseObject, error)
-	// ChangePassword Change one's password. Every session of the user ends.
+	// ChangePassword Change the caller's own password. This ends all of their sessions and revokes their access tokens.
 	// (POST /auth/password)
 	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
-	// Refresh Change a refresh token for a new pair.
+	// Refresh Exchange a refresh token for a new pair of tokens.
 	// (POST /auth/refresh)
 	Refresh(ctx context.Context, request RefreshRequestObject) (RefreshResponseObject, error)
-	// Register Register a user, who is inactive until the link is followed.
+	// Register Register a user. The user is inactive until the activation link is followed.
 	// (POST /auth/register)
 	Register(ctx context.Context, request RegisterRequestObject) (RegisterResponseObject, error)
-	// ListUsers All users, newest first.
+	// ListUsers List all users, newest first.
 	// (GET /users)
 	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
-	// GetMe Who am I.
+	// GetMe Get the caller's own user.
 	// (GET /users/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
-	// GetUser One user.
+	// GetUser Get a user.
 	// (GET /users/{id})
 	GetUser(ctx context.Context, request GetUserRequestObject) (GetUserResponseObject, error)
-	// PatchUser Disable a user, or enable one again.
+	// PatchUser Disable or enable a user. Disabling ends all sessions of the user and revokes their access tokens.
 	// (PATCH /users/{id})
 	PatchUser(ctx context.Context, request PatchUserRequestObject) (PatchUserResponseObject, error)
 }

@@ -1,22 +1,34 @@
 package auth
 
-import "time"
+import (
+	"time"
 
-// Link is an activation link to be; the database's clock gives its end.
+	"lavka/libs/domain/problem"
+)
+
+// Link is a new activation link. Its lifetime starts at the database's current time.
 type Link struct {
 	Hash     TokenHash
 	Lifetime time.Duration
 }
 
-// StoredLink is an activation link as it is kept.
+// StoredLink is an activation link as stored.
 type StoredLink struct {
 	ExpiresAt time.Time
 	UsedAt    *time.Time
 }
 
-// DecideActivation says whether following a link is refused, and if not,
-// whether the user becomes active by it. A used link goes on answering, also
-// past its end: link scanners and impatient people follow it twice.
+// The problems with activation links.
+var (
+	ErrActivationNotFound = problem.New(problem.NotFound, "activation_not_found", "this activation link is unknown; request a new one with POST /auth/activation")
+	ErrActivationExpired  = problem.New(problem.Gone, "activation_expired", "this activation link has expired; request a new one with POST /auth/activation")
+	ErrAlreadyActive      = problem.New(problem.Conflict, "already_active", "this user is already active; log in")
+)
+
+// DecideActivation decides what following a link does: it returns the refusal, or
+// else whether the link is used now and activates the user. A link that was used
+// keeps working, even after it expires, because link scanners and impatient users
+// follow links twice.
 func DecideActivation(now time.Time, link StoredLink, user User) (activate bool, refusal error) {
 	switch {
 	case user.Status() == Disabled:

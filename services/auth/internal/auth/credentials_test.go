@@ -31,20 +31,20 @@ func TestCheckCredentials(t *testing.T) {
 		}
 	}
 	for range perPair.burst {
-		// The one that goes over the limit is refused without a look.
+		// The attempt over the limit is refused before the password is checked.
 		if _, _, err := c.Check(t.Context(), "anna", "wrong", "192.0.2.1"); errors.Is(err, ErrTooManyAttempts) {
 			break
 		}
 	}
 	if _, _, err := c.Check(t.Context(), "anna", "violet tram", "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) {
-		t.Errorf("the right password after too many wrong ones: %v", err)
+		t.Errorf("the right password after too many wrong ones: %v, want ErrTooManyAttempts", err)
 	}
 	if _, _, err := c.Check(t.Context(), "anna", "violet tram", "192.0.2.7"); err != nil {
-		t.Errorf("the owner elsewhere: %v", err)
+		t.Errorf("the owner from another address: %v", err)
 	}
 }
 
-// A throttled attempt must cost no hash: that is what throttling is for.
+// A throttled attempt must not cost a hash: that is the purpose of the throttle.
 func TestThrottleComesBeforeTheHash(t *testing.T) {
 	t.Parallel()
 	throttle, _ := newThrottle(t)
@@ -52,12 +52,12 @@ func TestThrottleComesBeforeTheHash(t *testing.T) {
 		continue
 	}
 	hasher := NewHasher(1, 0)
-	hasher.everybody.places <- struct{}{} // whoever hashes is told overloaded
+	hasher.all.places <- struct{}{} // so that hashing returns ErrOverloaded
 	c := NewCredentials(credentialStore{}, hasher, throttle)
 	if _, _, err := c.Check(t.Context(), "anna", "x", "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) {
 		t.Errorf("%v", err)
 	}
-	// Nor does an attempt count that was never looked at.
+	// An attempt whose password was never checked does not count.
 	for range 2 * perPair.burst {
 		if _, _, err := c.Check(t.Context(), "bert", "x", "192.0.2.1"); !errors.Is(err, ErrOverloaded) {
 			t.Fatalf("%v", err)
@@ -65,8 +65,8 @@ func TestThrottleComesBeforeTheHash(t *testing.T) {
 	}
 }
 
-// Guesses at once are no more than guesses one by one, and whoever knows the
-// password is let in as soon as they are decided.
+// Concurrent guesses get no more tries than sequential ones, and the right password
+// is accepted as soon as their outcome is known.
 func TestManyGuessesAtOnce(t *testing.T) {
 	t.Parallel()
 	throttle, clock := newThrottle(t)
@@ -92,11 +92,11 @@ func TestManyGuessesAtOnce(t *testing.T) {
 		return answers
 	}
 	if got := atOnce("violet tram", perPair.burst); got["ok"] != perPair.burst {
-		t.Errorf("a few right ones at once: %v", got)
+		t.Errorf("concurrent logins with the right password: %v", got)
 	}
 	got := atOnce("wrong", 90)
 	if got["invalid_credentials"] != perPair.burst || got["too_many_attempts"] != 90-perPair.burst {
-		t.Errorf("%v: %d are allowed", got, perPair.burst)
+		t.Errorf("concurrent guesses: %v, but only %d may be checked", got, perPair.burst)
 	}
 	_, _, err := c.Check(t.Context(), "anna", "violet tram", "192.0.2.1")
 	wait := problem.From(err).RetryAfter
@@ -109,24 +109,24 @@ func TestManyGuessesAtOnce(t *testing.T) {
 	}
 }
 
-// A newcomer who was turned away because too many wait is not counted: he comes
-// back, as he was told.
+// A newcomer that was refused because too many are waiting is not counted: it was
+// told to retry.
 func TestNewcomersAreCounted(t *testing.T) {
 	t.Parallel()
 	throttle, _ := newThrottle(t)
 	hasher := NewHasher(1, 0)
 	c := NewCredentials(credentialStore{"anna": hashPassword("violet tram")}, hasher, throttle)
 	free := func() error { return nil }
-	hasher.everybody.places <- struct{}{}
+	hasher.all.places <- struct{}{}
 	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1", free); !errors.Is(err, ErrOverloaded) {
 		t.Errorf("%v", err)
 	}
 	if _, err := c.CheckNewcomer(t.Context(), "anna", "violet tram", "192.0.2.1"); !errors.Is(err, ErrOverloaded) {
 		t.Errorf("%v", err)
 	}
-	<-hasher.everybody.places
+	<-hasher.all.places
 	if throttle.newcomers.Len() != 0 {
-		t.Error("they were counted")
+		t.Error("newcomers that were refused were counted")
 	}
 	if _, err := c.HashNewcomer(t.Context(), "bert", "violet tram 77 lamps", "192.0.2.1", free); err != nil {
 		t.Error(err)
@@ -135,13 +135,13 @@ func TestNewcomersAreCounted(t *testing.T) {
 		t.Errorf("%+v %v", user, err)
 	}
 	if joined, _ := throttle.newcomers.Get("192.0.2.1"); !joined.fullAt.Equal(noon.Add(2 * perNewcomers.every)) {
-		t.Errorf("two were not counted: %+v", joined)
+		t.Errorf("two newcomers were not counted: %+v", joined)
 	}
 	if _, err := c.HashNewcomer(t.Context(), "anna", "violet tram 77 lamps", "192.0.2.1", func() error { return ErrLoginTaken }); !errors.Is(err, ErrLoginTaken) {
 		t.Errorf("%v", err)
 	}
 	if joined, _ := throttle.newcomers.Get("192.0.2.1"); !joined.fullAt.Equal(noon.Add(3 * perNewcomers.every)) {
-		t.Errorf("one who asked for a login was not counted: %+v", joined)
+		t.Errorf("a registration for a taken login was not counted: %+v", joined)
 	}
 	for throttle.MayJoin("192.0.2.1") == nil {
 		throttle.Joined("192.0.2.1")
@@ -153,6 +153,6 @@ func TestNewcomersAreCounted(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, _, err := c.Check(t.Context(), "anna", "violet tram", "192.0.2.1"); err != nil {
-		t.Errorf("a login: %v", err)
+		t.Errorf("a login from an address that used up its registrations: %v", err)
 	}
 }

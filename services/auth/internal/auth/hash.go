@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"golang.org/x/crypto/argon2"
+
+	"lavka/libs/domain/problem"
 )
 
-// The cost of a hash: the first choice of OWASP's Password Storage Cheat Sheet
-// for argon2id.
+// The cost of a hash: the first recommendation for argon2id in OWASP's Password
+// Storage Cheat Sheet.
 const (
 	argonMemory  = 19 * 1024 // KiB
 	argonTime    = 2
@@ -23,49 +25,54 @@ const (
 )
 
 const (
-	// patience is how long a caller waits for a turn among more than a few: those
-	// who are turned away know it within a second. A few wait as long as it takes.
+	// patience is how long a caller waits for a turn while more than a few are
+	// waiting, so that a refusal takes less than a second. The last few wait until
+	// it is their turn.
 	patience = 500 * time.Millisecond
-	few      = 4 // for each turn at a time
+	few      = 4 // for each concurrent hash
 )
 
-// Hasher hashes passwords with argon2id (RFC 9106), a few at a time: a storm of
-// logins waits here, for half a second, and then is turned away but for a few,
-// while everything else goes on.
+// ErrOverloaded guarantees that the request changed nothing.
+var ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many passwords are being checked right now; the request was not processed; try again").Retry(time.Second)
+
+// Hasher hashes passwords with argon2id (RFC 9106), a limited number at a time.
+// During a storm of logins, callers wait here for half a second, and then all but
+// a few are refused. Requests that hash nothing are not affected.
 type Hasher struct {
-	everybody *line
+	all       *line
 	newcomers *line
 	dummy     string
 }
 
-// caller is who wants a password hashed.
+// caller is the kind of request that needs a hash.
 type caller int
 
 const (
-	member   caller = iota // has an account, or says so
-	newcomer               // registers, or asks for a new link
+	member   caller = iota // claims to have an account
+	newcomer               // registers, or requests a new link
 )
 
-// NewHasher makes a Hasher of so many hashes at once, and so many callers that
-// wait for their turn. Newcomers first wait in a line of their own, and get half
-// of the turns at most: a storm of registrations, which anybody can start, takes
-// next to nothing from those who log in. Their line is half as long too, so that
-// nobody waits longer in it.
+// NewHasher returns a Hasher that computes atOnce hashes at a time and lets queue
+// callers wait for their turn. Newcomers first wait in a line of their own, and get
+// at most half of the turns: a storm of registrations, which anyone can start,
+// hardly delays logins. Their line is half as long too, so that the wait in it is
+// no longer.
 func NewHasher(atOnce, queue int) *Hasher {
 	share := max(1, atOnce/2)
 	return &Hasher{
-		everybody: newLine(atOnce, queue, patience),
+		all:       newLine(atOnce, queue, patience),
 		newcomers: newLine(share, queue*share/atOnce, patience),
 		dummy:     hashPassword(rand.Text()),
 	}
 }
 
-// Waiting is the number of callers who wait for their turn.
-func (h *Hasher) Waiting() int { return int(h.everybody.waiting.Load() + h.newcomers.waiting.Load()) }
+// Waiting returns the number of callers that wait for their turn.
+func (h *Hasher) Waiting() int { return int(h.all.waiting.Load() + h.newcomers.waiting.Load()) }
 
-// Hash gives the PHC string of a password that passes check, which is run in
-// the same turn since it costs as much. ErrOverloaded means that too many
-// wait, or for too long; the error of ctx, that it ended first.
+// Hash returns the PHC string of a password if check returns nil. It runs check in
+// the same turn, because check costs as much as the hash. It returns ErrOverloaded
+// if too many callers wait, or this one waited too long, and the error of ctx if
+// ctx ends first.
 func (h *Hasher) Hash(ctx context.Context, as caller, password string, check func() error) (string, error) {
 	var hash string
 	err := h.inTurn(ctx, as, func() error {
@@ -78,8 +85,9 @@ func (h *Hasher) Hash(ctx context.Context, as caller, password string, check fun
 	return hash, err
 }
 
-// Verify says whether a password is the one of a PHC string. An empty string
-// is nobody's: that takes the same time and is never true.
+// Verify reports whether a password matches a PHC string. An empty PHC string
+// matches no password and takes the same time. Its errors are those of
+// [Hasher.Hash], and one for a string that can't be parsed.
 func (h *Hasher) Verify(ctx context.Context, as caller, phc, password string) (bool, error) {
 	known := phc != ""
 	if !known {
@@ -100,15 +108,16 @@ func (h *Hasher) inTurn(ctx context.Context, as caller, f func() error) error {
 		}
 		defer h.newcomers.leave()
 	}
-	if err := h.everybody.enter(ctx); err != nil {
+	if err := h.all.enter(ctx); err != nil {
 		return err
 	}
-	defer h.everybody.leave()
+	defer h.all.leave()
 	return f()
 }
 
-// line lets a few in at once. A bounded number waits, first come, first served,
-// and not long while it is many.
+// line admits cap(places) callers at once. At most queue callers wait, first come,
+// first served. One that has waited for patience is refused, unless no more than
+// few are waiting.
 type line struct {
 	places   chan struct{}
 	waiting  atomic.Int64
@@ -154,8 +163,8 @@ func (l *line) leave() { <-l.places }
 
 var b64 = base64.RawStdEncoding
 
-// hashPassword writes the PHC string format, so that the cost can be raised
-// later while older hashes stay good.
+// hashPassword returns the hash in the PHC string format, which includes the cost
+// parameters: the cost can be raised later while older hashes stay valid.
 func hashPassword(password string) string {
 	salt := make([]byte, saltBytes)
 	rand.Read(salt) // never fails

@@ -34,16 +34,16 @@ func TestHashAndVerify(t *testing.T) {
 		}
 	}
 	if _, err := h.Verify(t.Context(), member, "$2a$10$x", "violet tram"); err == nil {
-		t.Error("a hash of another kind is read")
+		t.Error("a hash of an unknown kind is accepted")
 	}
 	weak := errors.New("weak")
 	if _, err := h.Hash(t.Context(), member, "x", func() error { return weak }); !errors.Is(err, weak) {
-		t.Errorf("%v, want what the check says", err)
+		t.Errorf("%v, want the error of the check", err)
 	}
 }
 
-// An unknown login takes as long as a wrong password because it does the same:
-// a hash of the same cost is computed.
+// An unknown login takes as long as a wrong password, because a hash of the same
+// cost is computed.
 func TestNobodysHashIsAsDear(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(1, 1)
@@ -51,30 +51,30 @@ func TestNobodysHashIsAsDear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobodys, err := parsePHC(h.dummy)
+	dummy, err := parsePHC(h.dummy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ours.memory != nobodys.memory || ours.time != nobodys.time || ours.threads != nobodys.threads || len(ours.hash) != len(nobodys.hash) {
-		t.Errorf("%+v costs other than %+v", nobodys, ours)
+	if ours.memory != dummy.memory || ours.time != dummy.time || ours.threads != dummy.threads || len(ours.hash) != len(dummy.hash) {
+		t.Errorf("the cost of %+v differs from that of %+v", dummy, ours)
 	}
-	// It takes its turn like any other.
-	h.everybody.places <- struct{}{}
+	// It waits for its turn like any other.
+	h.all.places <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := h.Verify(ctx, member, "", "violet tram"); !errors.Is(err, context.Canceled) {
-		t.Errorf("nobody's hash was not computed in turn: %v", err)
+		t.Errorf("the dummy hash was not computed in turn: %v", err)
 	}
-	<-h.everybody.places
+	<-h.all.places
 	if same, err := h.Verify(t.Context(), member, "", "violet tram"); same || err != nil {
-		t.Errorf("nobody's password is right: %v %v", same, err)
+		t.Errorf("a password matches the dummy hash: %v %v", same, err)
 	}
 }
 
 func TestHashQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(1, 2)
-	h.everybody.places <- struct{}{} // somebody hashes
+	h.all.places <- struct{}{} // another caller is hashing
 	ctx, leave := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	left := make(chan error, 2)
@@ -86,29 +86,29 @@ func TestHashQueueIsBounded(t *testing.T) {
 	}
 	waittest.Eventually(t, "two wait", func() bool { return h.Waiting() == 2 })
 	if _, err := h.Verify(t.Context(), member, "", "x"); !errors.Is(err, ErrOverloaded) {
-		t.Errorf("the third one waits: %v", err)
+		t.Errorf("the third caller: %v, want ErrOverloaded", err)
 	}
 	leave()
 	waiting.Wait()
 	for range 2 {
 		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("one whose request ended: %v", err)
+			t.Errorf("a caller whose request ended: %v", err)
 		}
 	}
 	if h.Waiting() != 0 {
 		t.Errorf("%d still wait", h.Waiting())
 	}
-	<-h.everybody.places
+	<-h.all.places
 	if _, err := h.Verify(t.Context(), member, "", "x"); err != nil {
 		t.Errorf("after the storm: %v", err)
 	}
 }
 
-// Of many who wait for half a second all but a few are turned away.
+// Of many callers that wait for half a second, all but a few are refused.
 func TestManyDoNotWaitLongForATurn(t *testing.T) {
 	t.Parallel()
 	l := newLine(1, 100, 10*time.Millisecond)
-	l.places <- struct{}{} // somebody hashes, and does not end
+	l.places <- struct{}{} // another caller is hashing and never finishes
 	ctx, leave := context.WithCancel(t.Context())
 	const callers = 20
 	left := make(chan error, callers)
@@ -117,26 +117,26 @@ func TestManyDoNotWaitLongForATurn(t *testing.T) {
 	}
 	for range callers - few {
 		if err := <-left; !errors.Is(err, ErrOverloaded) {
-			t.Errorf("one of many: %v", err)
+			t.Errorf("one of many: %v, want ErrOverloaded", err)
 		}
 	}
-	// The few have waited for longer than their patience by now, and wait on.
+	// By now the few have waited longer than their patience, and are still waiting.
 	if n := l.waiting.Load(); n != few {
 		t.Errorf("%d wait", n)
 	}
 	leave()
 	for range few {
 		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("one of the few, whose request ended: %v", err)
+			t.Errorf("one of the few whose request ended: %v", err)
 		}
 	}
 	if n := l.waiting.Load(); n != 0 {
-		t.Errorf("%d wait when all have gone", n)
+		t.Errorf("%d wait after all have left", n)
 	}
 }
 
-// However many newcomers there are, they have half of the turns and their own
-// line.
+// However many newcomers there are, they get at most half of the turns and wait in
+// a line of their own.
 func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(2, 6)
@@ -158,11 +158,11 @@ func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
 	}
 	waittest.Eventually(t, "one newcomer hashes and three wait", func() bool { return h.Waiting() == 3 && hashing.Load() == 1 })
 	if _, err := h.Verify(t.Context(), newcomer, "", "x"); !errors.Is(err, ErrOverloaded) {
-		t.Errorf("one newcomer too many: %v", err)
+		t.Errorf("one newcomer too many: %v, want ErrOverloaded", err)
 	}
 	for range 3 {
 		if _, err := h.Verify(t.Context(), member, "", "x"); err != nil {
-			t.Errorf("a member, in a storm of newcomers: %v", err)
+			t.Errorf("a member during a storm of newcomers: %v", err)
 		}
 	}
 	if n := hashing.Load(); n != 1 {
@@ -171,8 +171,8 @@ func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
 	leave()
 	close(goOn)
 	newcomers.Wait()
-	if h.Waiting() != 0 || len(h.everybody.places) != 0 || len(h.newcomers.places) != 0 {
-		t.Errorf("%d wait and %d hash when all have gone", h.Waiting(), len(h.everybody.places))
+	if h.Waiting() != 0 || len(h.all.places) != 0 || len(h.newcomers.places) != 0 {
+		t.Errorf("%d wait and %d hash after all have left", h.Waiting(), len(h.all.places))
 	}
 }
 
@@ -184,7 +184,7 @@ func TestParsePHC(t *testing.T) {
 		strings.Replace(good, "p=1", "p=0", 1), strings.Replace(good, "m=19456", "m=99999999", 1), good + "$", good[:strings.LastIndex(good, "$")] + "$AAAA", good[:len(good)-1] + "!",
 	} {
 		if _, err := parsePHC(text); err == nil {
-			t.Errorf("%q is read", text)
+			t.Errorf("%q is accepted", text)
 		}
 	}
 }

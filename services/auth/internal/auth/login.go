@@ -12,23 +12,22 @@ const (
 	maxLogin = 64
 )
 
-// CheckLogin is nil, or says what a login must be. Letters are those of ASCII:
-// then "without regard to case" means the same to everybody, and no two logins
-// look alike.
+// CheckLogin returns a problem if a login is not valid. Only ASCII letters are
+// allowed: case folding is then unambiguous, and no two logins look alike.
 func CheckLogin(login string) error {
 	if len(login) < minLogin || len(login) > maxLogin {
-		return badLogin("must have from 3 to 64 characters")
+		return badLogin("must have 3 to 64 characters")
 	}
 	for i := range len(login) {
 		if letterOrDigit(login[i]) || (i > 0 && strings.IndexByte("._-@+", login[i]) >= 0) {
 			continue
 		}
-		return badLogin("must be made of letters a-z, digits and . _ - @ + and start with a letter or digit")
+		return badLogin("must consist of letters a-z, digits and . _ - @ +, and start with a letter or digit")
 	}
 	return nil
 }
 
-// Fold gives the form in which two logins are the same.
+// Fold returns the form in which logins are compared, which is not case-sensitive.
 func Fold(login string) string { return strings.ToLower(login) }
 
 func letterOrDigit(c byte) bool {

@@ -16,19 +16,20 @@ const (
 	// minScore is zxcvbn's "safely unguessable: moderate protection from an
 	// offline attack", over 10^8 guesses.
 	minScore = 3
-	// judged bounds how much of a password is looked at, in characters, since
-	// the time grows faster than the length. What begins with 32 characters that
-	// are hard to guess is hard to guess.
+	// judged is how many characters of a password are checked for strength: the
+	// time grows faster than linearly with the length. A password is hard to guess
+	// if its first 32 characters are.
 	judged = 32
 )
 
-// letters undoes the substitutions that everybody knows. zxcvbn's own way tries
-// every combination of them: a second for 24 characters that are well chosen.
+// letters undoes common substitutions. zxcvbn's own matcher tries every
+// combination of them, which takes a second for 24 maliciously chosen characters.
 var letters = strings.NewReplacer(
 	"4", "a", "@", "a", "8", "b", "(", "c", "{", "c", "[", "c", "<", "c", "3", "e", "6", "g", "9", "g", "1", "l", "|", "l", "!", "i",
 	"0", "o", "$", "s", "5", "s", "7", "t", "+", "t", "2", "z", "%", "x")
 
-// checkPasswordLength is the cheap part of [checkPasswordStrength].
+// checkPasswordLength returns a problem if a password is too short or too long. It
+// is cheap, so it runs before [checkPasswordStrength].
 func checkPasswordLength(password, field string) error {
 	switch {
 	case utf8.RuneCountInString(password) < minPassword:
@@ -39,8 +40,8 @@ func checkPasswordLength(password, field string) error {
 	return nil
 }
 
-// checkPasswordStrength refuses passwords that are easy to guess, knowing the
-// login. It takes up to 20 ms.
+// checkPasswordStrength returns a problem if a password is easy to guess, also for
+// a guesser who knows the login. It takes up to 20 ms.
 func checkPasswordStrength(login, password, field string) error {
 	chars := []rune(password)
 	if len(chars) > judged {
@@ -50,7 +51,7 @@ func checkPasswordStrength(login, password, field string) error {
 	known := append(parts, Fold(login), "lavka")
 	for _, text := range []string{string(chars), letters.Replace(string(chars))} {
 		if zxcvbn.PasswordStrength(text, known, matching.FilterL33tMatcher).Score < minScore {
-			return badPassword(field, "is easy to guess; take a few unusual words, or let a password manager make one up, and leave out the login, names, dates and keyboard rows")
+			return badPassword(field, "is easy to guess; use a few unusual words or a password manager, and avoid the login, names, dates and keyboard rows")
 		}
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// phc is a hash in the PHC string format:
+// phc is a parsed hash in the PHC string format:
 // $argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>.
 type phc struct {
 	memory, time uint32

@@ -8,21 +8,21 @@ import (
 
 const secretBytes = 32
 
-// Secret is 256 random bits: an activation link's or a refresh token's. There
-// is so much of it that a plain SHA-256 keeps it.
+// Secret is the 256 random bits of an activation link or a refresh token. With that
+// much entropy, a plain SHA-256 is enough to store it safely.
 type Secret struct{ bytes [secretBytes]byte }
 
-// TokenHash is what the database knows of a secret.
+// TokenHash is the SHA-256 of a secret, the only form in which it is stored.
 type TokenHash [sha256.Size]byte
 
-// NewSecret makes a secret.
+// NewSecret returns a random secret.
 func NewSecret() Secret {
 	var s Secret
 	rand.Read(s.bytes[:]) // never fails
 	return s
 }
 
-// ParseSecret reads the text of a secret.
+// ParseSecret parses the text of a secret and reports whether it is valid.
 func ParseSecret(text string) (Secret, bool) {
 	var s Secret
 	if len(text) != base64.RawURLEncoding.EncodedLen(secretBytes) {
@@ -36,10 +36,10 @@ func ParseSecret(text string) (Secret, bool) {
 	return s, true
 }
 
-// Text is the secret as clients get it (base64url, 43 characters).
+// Text returns the secret as clients get it (base64url, 43 characters).
 func (s Secret) Text() string { return base64.RawURLEncoding.EncodeToString(s.bytes[:]) }
 
-// Hash is the secret as it is stored.
+// Hash returns the hash under which the secret is stored.
 func (s Secret) Hash() TokenHash { return sha256.Sum256(s.bytes[:]) }
 
 // String keeps the secret out of logs.

@@ -6,33 +6,35 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"lavka/libs/domain/problem"
 )
 
-// Limits of attempts. They are kept in memory, for each replica by itself: an
-// attacker gains a small factor, and no login writes to a database.
+// Limits on attempts. Each replica counts for itself, in memory: an attacker gains
+// a small factor (the number of replicas), and no login writes to a database.
 var (
-	// A person mistypes a few times; a guesser gets 2,880 tries a day.
+	// Enough for a user who mistypes a few times; a guesser gets 2,880 tries a day.
 	perPair = limit{burst: 5, every: 30 * time.Second}
-	// An office behind one address fails more often, and may still not try
-	// one password on each of many logins.
+	// An office behind one address fails more often. This limit still prevents
+	// trying one password on each of many logins.
 	perAddress = limit{burst: 50, every: 2 * time.Second}
-	// Registrations and new links. Nobody has so many people behind one address
-	// in an hour; without a limit, one could fill the table for ever.
+	// Registrations and new links. No address legitimately needs this many in an
+	// hour; without a limit, a client could keep filling the table.
 	perNewcomers = limit{burst: 5000, every: time.Second}
 )
 
-// throttled bounds how many pairs, and how many addresses, are remembered; the
-// least recently seen are forgotten first. An address that has used up its own
-// limit adds no more pairs, so flooding the memory takes thousands of them.
+// throttled is the maximum number of pairs, and of addresses, kept in memory; the
+// least recently used are evicted first. An address that has used up its own
+// limit adds no more pairs, so evicting the rest takes thousands of addresses.
 const throttled = 100_000
 
-// decided is how long those wait whose tries are all under way: by then it is
-// known whether they have failed.
+// decided is the Retry-After for a pair whose remaining tries are all in flight:
+// by then their outcome is known.
 const decided = time.Second
 
-// Throttle counts failed attempts per login and address, and per address: a
-// stranger elsewhere can't lock the owner out. It also counts newcomers per
-// address.
+// Throttle limits failed attempts per pair of login and address, and per address.
+// It does not limit a login across addresses, so an attacker can't lock the owner
+// out. It also limits registrations per address.
 type Throttle struct {
 	now       func() time.Time
 	mu        sync.Mutex
@@ -43,13 +45,16 @@ type Throttle struct {
 
 type pair struct{ login, address string }
 
-// tries are a pair's.
+// ErrTooManyAttempts refuses an attempt. Its RetryAfter is set to the time to wait.
+var ErrTooManyAttempts = problem.New(problem.TooMany, "too_many_attempts", "too many attempts; retry after the time given in Retry-After")
+
+// tries are the attempts of a pair.
 type tries struct {
 	failed   bucket
-	underWay int
+	inFlight int
 }
 
-// NewThrottle makes a Throttle.
+// NewThrottle returns an empty Throttle.
 func NewThrottle(now func() time.Time) (*Throttle, error) {
 	pairs, err := lru.NewLRU[pair, tries](throttled, nil)
 	if err != nil {
@@ -66,19 +71,18 @@ func NewThrottle(now func() time.Time) (*Throttle, error) {
 	return &Throttle{now: now, pairs: pairs, addrs: addrs, newcomers: newcomers}, nil
 }
 
-// Attempt is one that was let through. It must be ended.
+// Attempt is an attempt that was admitted. The caller must end it.
 type Attempt struct {
 	t   *Throttle
 	key pair
 }
 
-// Begin lets an attempt through, or is ErrTooManyAttempts with the time to
-// wait. Only failures count, but while it is open whether an attempt fails it
-// holds one of its pair's tries: many guesses at once are no more than one by
-// one.
+// Begin admits an attempt, or returns ErrTooManyAttempts with the time to wait.
+// Only failures count, but an attempt in flight reserves one of its pair's tries,
+// so that concurrent guesses get no more tries than sequential ones.
 func (t *Throttle) Begin(login, address string) (Attempt, error) {
 	if CheckLogin(login) != nil {
-		login = "" // nobody's: all of them share one count
+		login = "" // no user can have this login: all invalid logins share one count
 	}
 	key := pair{Fold(login), network(address)}
 	t.mu.Lock()
@@ -90,13 +94,13 @@ func (t *Throttle) Begin(login, address string) (Attempt, error) {
 		return Attempt{}, ErrTooManyAttempts.Retry(wait)
 	}
 	left := both.failed
-	for range both.underWay {
+	for range both.inFlight {
 		left = left.take(perPair, now)
 	}
 	if left.wait(perPair, now) > 0 {
 		return Attempt{}, ErrTooManyAttempts.Retry(decided)
 	}
-	both.underWay++
+	both.inFlight++
 	t.pairs.Add(key, both)
 	return Attempt{t, key}, nil
 }
@@ -106,20 +110,20 @@ type Outcome int
 
 // The outcomes.
 const (
-	Undecided Outcome = iota // nobody has looked: it does not count
-	Failed                   // it counts
-	Succeeded                // the pair's failures are forgotten
+	Undecided Outcome = iota // the password was not checked; the attempt does not count
+	Failed                   // the attempt counts
+	Succeeded                // clears the pair's failures
 )
 
-// End gives back what the attempt held, or counts it. Success leaves the
-// address's failures: someone with a login of his own must not wash away his
-// tries at others.
+// End releases the try that the attempt reserved, or counts it as a failure.
+// Success does not clear the address's failures: otherwise an attacker could log
+// in with an account of their own to reset the count of guesses at others.
 func (a Attempt) End(outcome Outcome) {
 	a.t.mu.Lock()
 	defer a.t.mu.Unlock()
 	now := a.t.now()
 	both, _ := a.t.pairs.Get(a.key)
-	both.underWay = max(0, both.underWay-1) // it may have been forgotten meanwhile
+	both.inFlight = max(0, both.inFlight-1) // the pair may have been evicted in the meantime
 	switch outcome {
 	case Failed:
 		addr, _ := a.t.addrs.Get(a.key.address)
@@ -128,15 +132,14 @@ func (a Attempt) End(outcome Outcome) {
 	case Succeeded:
 		both.failed = bucket{}
 	}
-	if both.underWay == 0 && !both.failed.fullAt.After(now) {
+	if both.inFlight == 0 && !both.failed.fullAt.After(now) {
 		a.t.pairs.Remove(a.key)
 		return
 	}
 	a.t.pairs.Add(a.key, both)
 }
 
-// MayJoin is nil, or ErrTooManyAttempts when too many have registered at an
-// address.
+// MayJoin returns ErrTooManyAttempts if an address has used up its registrations.
 func (t *Throttle) MayJoin(address string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,7 +150,7 @@ func (t *Throttle) MayJoin(address string) error {
 	return nil
 }
 
-// Joined counts a registration at an address.
+// Joined counts a registration from an address.
 func (t *Throttle) Joined(address string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,17 +159,17 @@ func (t *Throttle) Joined(address string) {
 	t.newcomers.Add(key, joined.take(perNewcomers, t.now()))
 }
 
-// limit is a burst, and the time after which one more is allowed.
+// limit allows burst attempts at once, and one more after each interval of every.
 type limit struct {
 	burst int
 	every time.Duration
 }
 
-// bucket is a token bucket, told by the time at which it will be full again
+// bucket is a token bucket, represented by the time at which it is full again
 // (GCRA). The zero bucket is full.
 type bucket struct{ fullAt time.Time }
 
-// wait is the time until there is a token, 0 when there is one.
+// wait returns the time until a token is available, 0 if one is available now.
 func (b bucket) wait(l limit, now time.Time) time.Duration {
 	if b.fullAt.Before(now) {
 		return 0
@@ -174,8 +177,8 @@ func (b bucket) wait(l limit, now time.Time) time.Duration {
 	return max(0, b.fullAt.Sub(now)-time.Duration(l.burst-1)*l.every)
 }
 
-// take takes a token, also one that is not there yet; but the wait for the next
-// never grows past the time in which a whole burst comes back.
+// take takes a token even if none is available yet. The wait for the next one
+// never exceeds the time in which a whole burst is refilled.
 func (b bucket) take(l limit, now time.Time) bucket {
 	fullAt, latest := b.fullAt, now.Add(time.Duration(2*l.burst-1)*l.every)
 	if fullAt.Before(now) {
@@ -187,8 +190,9 @@ func (b bucket) take(l limit, now time.Time) bucket {
 	return bucket{fullAt}
 }
 
-// network is what one client has of addresses: an IPv6 customer gets a /64 and
-// could take another address for each try.
+// network returns the range of addresses that one client controls: an IPv6 address
+// becomes its /64, since a client is assigned a whole /64 and could use another
+// address for each try.
 func network(address string) string {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {

@@ -43,17 +43,17 @@ func TestThrottlePair(t *testing.T) {
 		t.Fatalf("%v after %v, want to wait %v", err, problem.From(err).RetryAfter, perPair.every-time.Second)
 	}
 	if err := th.fail("anna", "192.0.2.2"); err != nil {
-		t.Errorf("the owner, elsewhere, is locked out: %v", err)
+		t.Errorf("the owner is locked out at another address: %v", err)
 	}
 	if err := th.fail("bert", "192.0.2.1"); err != nil {
-		t.Errorf("a neighbour is locked out: %v", err)
+		t.Errorf("another login from the same address is locked out: %v", err)
 	}
 	clock.Time = clock.Add(perPair.every - time.Second)
 	if err := th.fail("anna", "192.0.2.1"); err != nil {
 		t.Errorf("after the wait: %v", err)
 	}
 	if err := th.fail("anna", "192.0.2.1"); err == nil {
-		t.Error("one wait gave two tries")
+		t.Error("one wait allowed two tries")
 	}
 }
 
@@ -69,17 +69,17 @@ func TestThrottleAddress(t *testing.T) {
 		t.Errorf("another address of the same network: %v", err)
 	}
 	if err := th.fail("anna", "2001:db8:1:3::1"); err != nil {
-		t.Errorf("the next network: %v", err)
+		t.Errorf("the neighbouring network: %v", err)
 	}
 	if got := th.pairs.Len(); got != perAddress.burst+1 {
-		t.Errorf("%d pairs are remembered: refused ones are too", got)
+		t.Errorf("%d pairs are remembered: refused attempts must not add any", got)
 	}
 }
 
 func TestThrottleForgets(t *testing.T) {
 	t.Parallel()
 	th, _ := newThrottle(t)
-	for range 3 * perAddress.burst { // success costs nothing, nor does what nobody looked at
+	for range 3 * perAddress.burst { // successful and undecided attempts do not count
 		for _, outcome := range []Outcome{Succeeded, Undecided} {
 			a, err := th.Begin("anna", "192.0.2.1")
 			if err != nil {
@@ -108,8 +108,8 @@ func TestThrottleForgets(t *testing.T) {
 	}
 }
 
-// What is under way holds a try, so that guesses at once are no more than one
-// by one. What it holds comes back.
+// An attempt in flight reserves a try, so that concurrent guesses get no more tries
+// than sequential ones. The reservation is released when the attempt ends.
 func TestThrottleHoldsWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	th, clock := newThrottle(t)
@@ -140,7 +140,7 @@ func TestThrottleHoldsWhatIsUnderWay(t *testing.T) {
 		refused(decided)
 		a.End(Failed)
 		if i == 0 {
-			refused(decided) // one has failed, the others are under way
+			refused(decided) // one has failed, the others are still in flight
 		}
 	}
 	refused(perPair.every)
@@ -154,8 +154,8 @@ func TestThrottleHoldsWhatIsUnderWay(t *testing.T) {
 	}
 }
 
-// More logins than an address may fail at can be under way. It waits for all of
-// them, but not for ever.
+// More attempts can be in flight than an address may fail. If all of them fail, the
+// wait is still bounded.
 func TestThrottleWaitIsBounded(t *testing.T) {
 	t.Parallel()
 	th, clock := newThrottle(t)
@@ -193,10 +193,10 @@ func TestThrottleNewcomers(t *testing.T) {
 		t.Errorf("%v after %v", err, problem.From(err).RetryAfter)
 	}
 	if err := th.MayJoin("192.0.2.2"); err != nil {
-		t.Errorf("a neighbour: %v", err)
+		t.Errorf("another address: %v", err)
 	}
 	if err := th.fail("anna", "192.0.2.1"); err != nil {
-		t.Errorf("a login: %v", err)
+		t.Errorf("a login from an address that used up its registrations: %v", err)
 	}
 	clock.Time = clock.Add(perNewcomers.every)
 	if err := th.MayJoin("192.0.2.1"); err != nil {
@@ -215,7 +215,7 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 	if th.pairs.Len() != throttled || th.addrs.Len() != throttled {
 		t.Errorf("%d pairs and %d addresses are remembered", th.pairs.Len(), th.addrs.Len())
 	}
-	// A login that nobody can have makes no pair of its own.
+	// Invalid logins share one pair.
 	th, _ = newThrottle(t)
 	for i := range 5 {
 		if err := th.fail(fmt.Sprint("?", i), "192.0.2.1"); err != nil {
@@ -225,7 +225,7 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 	if th.pairs.Len() != 1 {
 		t.Errorf("%d pairs", th.pairs.Len())
 	}
-	// What was forgotten while it was under way is counted all the same.
+	// A failure counts even if its pair was evicted while the attempt was in flight.
 	th, _ = newThrottle(t)
 	a, err := th.Begin("anna", "192.0.2.1")
 	if err != nil {
@@ -233,7 +233,7 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 	}
 	th.pairs.Purge()
 	a.End(Failed)
-	if both, ok := th.pairs.Get(a.key); !ok || both.underWay != 0 || !both.failed.fullAt.Equal(noon.Add(perPair.every)) {
+	if both, ok := th.pairs.Get(a.key); !ok || both.inFlight != 0 || !both.failed.fullAt.Equal(noon.Add(perPair.every)) {
 		t.Errorf("%+v", both)
 	}
 }

@@ -1,23 +1,25 @@
-// Package auth is the shop's users: who they are, how they prove it, and which
-// of their sessions are still good. It knows no HTTP, SQL or NATS.
+// Package auth holds the rules for the shop's users: accounts, passwords, roles
+// and sessions. It is independent of HTTP, SQL and NATS.
 package auth
 
 import (
 	"context"
 	"fmt"
 	"time"
+
+	"lavka/libs/domain/problem"
 )
 
-// Role is what a user may do.
+// Role determines what a user may do.
 type Role string
 
-// The roles. An admin may do all that a user may.
+// The roles. An admin may do everything a user may.
 const (
 	RoleUser  Role = "user"
 	RoleAdmin Role = "admin"
 )
 
-// Status is derived from two facts; see [User.Status].
+// Status is derived from ActivatedAt and DisabledAt; see [User.Status].
 type Status string
 
 // The statuses.
@@ -27,25 +29,36 @@ const (
 	Disabled Status = "disabled"
 )
 
-// User is one who can log in, or could.
+// User is a registered account, whatever its status.
 type User struct {
 	ID           int64
 	Login        string
 	Role         Role
 	ActivatedAt  *time.Time // set once, by an activation link
 	DisabledAt   *time.Time // set and cleared by an admin
-	Version      int64      // rises with every change
-	ChangedAt    time.Time  // when it last did
-	TokenVersion int64      // tokens with a lower one are refused
+	Version      int64      // increases with every change
+	ChangedAt    time.Time  // when Version last increased
+	TokenVersion int64      // access tokens with a lower version are revoked
 	CreatedAt    time.Time
 	Trace        string // W3C traceparent of the last change; "" for none
 }
 
-// TokenVersion is a user's: tokens with a lower one are refused.
+// The problems with users.
+var (
+	ErrUserNotFound      = problem.New(problem.NotFound, "user_not_found", "user not found")
+	ErrLoginTaken        = problem.New(problem.Conflict, "login_taken", "this login is taken; logins are not case-sensitive")
+	ErrUserInactive      = problem.New(problem.Forbidden, "user_inactive", "this user is not active yet; follow the activation link, or request a new one with POST /auth/activation")
+	ErrUserDisabled      = problem.New(problem.Forbidden, "user_disabled", "this user is disabled")
+	ErrForbidden         = problem.New(problem.Forbidden, "forbidden", "you are no longer an active admin")
+	ErrCannotDisableSelf = problem.New(problem.Conflict, "cannot_disable_self", "you can't disable yourself; ask another admin")
+)
+
+// TokenVersion is a user's current token version: access tokens of that user
+// with a lower version are revoked.
 type TokenVersion struct{ UserID, Version int64 }
 
-// Status says what a user is: disabled hides everything else, so that enabling
-// gives back what was there before.
+// Status returns the user's status. Disabled takes precedence, so that enabling a
+// user restores the status from before.
 func (u User) Status() Status {
 	switch {
 	case u.DisabledAt != nil:
@@ -56,7 +69,8 @@ func (u User) Status() Status {
 	return Active
 }
 
-// MayLogIn is nil, or a problem "user_disabled" or "user_inactive".
+// MayLogIn returns nil for an active user, otherwise ErrUserDisabled or
+// ErrUserInactive.
 func (u User) MayLogIn() error {
 	switch u.Status() {
 	case Disabled:
@@ -67,8 +81,9 @@ func (u User) MayLogIn() error {
 	return nil
 }
 
-// MayAdminister is nil for an active admin, else a problem "forbidden": a token
-// may speak of what its user was a moment ago.
+// MayAdminister returns nil for an active admin, otherwise ErrForbidden. A valid
+// token does not replace this check: the user may have lost the role, or been
+// disabled, since the token was issued.
 func (u User) MayAdminister() error {
 	if u.Role != RoleAdmin || u.Status() != Active {
 		return ErrForbidden
@@ -76,40 +91,44 @@ func (u User) MayAdminister() error {
 	return nil
 }
 
-// Filter narrows a list of users. Zero values narrow nothing.
+// Filter selects users for a list. Its zero value selects all.
 type Filter struct {
 	Status Status
-	Login  string // part of it, without regard to case
+	Login  string // a part of the login, not case-sensitive
 }
 
-// UserStore is what [Users] needs of the database. Its methods are a
-// transaction each.
+// UserStore is the part of the database that [Users] needs. Each method is one
+// transaction.
 type UserStore interface {
-	// Register adds a user; ErrLoginTaken when the login is in use. Without a
-	// link the user is active at once.
+	// Register adds a user, or returns ErrLoginTaken. Without a link, the user is
+	// active immediately.
 	Register(ctx context.Context, user NewUser, link *Link) (User, error)
+	// LoginTaken reports whether a login is in use. It is not case-sensitive.
 	LoginTaken(ctx context.Context, login string) (bool, error)
-	// Activate makes the user of a link active, as [DecideActivation] says.
+	// Activate follows an activation link as [DecideActivation] decides, or
+	// returns ErrActivationNotFound.
 	Activate(ctx context.Context, token TokenHash) (User, error)
 	AddLink(ctx context.Context, userID int64, link Link) error
-	// User is ErrUserNotFound when there is none.
+	// User returns a user, or ErrUserNotFound.
 	User(ctx context.Context, id int64) (User, error)
-	// Users gives at most limit users below an id, newest first.
+	// Users returns at most limit users, newest first. If below is set, it returns
+	// only users with a lower id.
 	Users(ctx context.Context, filter Filter, below *int64, limit int) ([]User, error)
-	// SetEnabled changes a user and, when it disables, ends all sessions. It
-	// says whether there was anything to change. It is [User.MayAdminister] of
-	// the admin, who stays what he is until it is done.
-	SetEnabled(ctx context.Context, admin, id int64, enabled bool) (User, bool, error)
+	// SetEnabled enables or disables a user on behalf of an admin; disabling also
+	// ends all sessions of the user. It reports whether the user changed. It
+	// returns the error of [User.MayAdminister] for the admin, whose row is locked
+	// until the change is committed.
+	SetEnabled(ctx context.Context, admin, id int64, enabled bool) (user User, changed bool, err error)
 }
 
-// NewUser is a user to be.
+// NewUser is a user to add.
 type NewUser struct {
 	Login        string
 	PasswordHash string
 	Role         Role
 }
 
-// Users registers, activates, shows and disables users.
+// Users registers, activates, lists and disables users.
 type Users struct {
 	store        UserStore
 	credentials  *Credentials
@@ -117,14 +136,14 @@ type Users struct {
 	changed      func()
 }
 
-// NewUsers makes Users. It calls changed after each change, so that it can be
-// published at once.
+// NewUsers returns Users whose activation links are valid for linkLifetime. It
+// calls changed after each change, so that the change can be published at once.
 func NewUsers(store UserStore, credentials *Credentials, linkLifetime time.Duration, changed func()) *Users {
 	return &Users{store: store, credentials: credentials, linkLifetime: linkLifetime, changed: changed}
 }
 
-// Register adds an inactive user and gives the secret of the link that
-// activates it.
+// Register adds an inactive user. It returns the user and the secret of the
+// activation link.
 func (u *Users) Register(ctx context.Context, login, password, address string) (User, string, error) {
 	if err := CheckLogin(login); err != nil {
 		return User{}, "", err
@@ -142,8 +161,9 @@ func (u *Users) Register(ctx context.Context, login, password, address string) (
 	return user, secret.Text(), nil
 }
 
-// free saves the hash, which is the dear part of a registration. Nothing is given
-// away that the answer would not say anyway.
+// free returns ErrLoginTaken if the login is in use. It avoids the hash, the
+// expensive part of a registration. It reveals nothing that the response would
+// not.
 func (u *Users) free(ctx context.Context, login string) error {
 	taken, err := u.store.LoginTaken(ctx, login)
 	if err == nil && taken {
@@ -152,7 +172,8 @@ func (u *Users) free(ctx context.Context, login string) error {
 	return err
 }
 
-// Activate follows a link; following it again gives the same answer.
+// Activate follows an activation link. Following it again returns the same
+// result.
 func (u *Users) Activate(ctx context.Context, text string) (User, error) {
 	secret, ok := ParseSecret(text)
 	if !ok {
@@ -166,7 +187,8 @@ func (u *Users) Activate(ctx context.Context, text string) (User, error) {
 	return user, nil
 }
 
-// NewLink gives the secret of a new link to a user who is not yet active.
+// NewLink adds another activation link for an inactive user and returns its
+// secret.
 func (u *Users) NewLink(ctx context.Context, login, password, address string) (string, error) {
 	user, err := u.credentials.CheckNewcomer(ctx, login, password, address)
 	if err != nil {
@@ -185,17 +207,19 @@ func (u *Users) NewLink(ctx context.Context, login, password, address string) (s
 	return secret.Text(), nil
 }
 
-// Get reads one user.
+// Get returns a user, or ErrUserNotFound.
 func (u *Users) Get(ctx context.Context, id int64) (User, error) { return u.store.User(ctx, id) }
 
-// List reads users below an id, newest first.
+// List returns at most limit users, newest first. If below is set, it returns
+// only users with a lower id.
 func (u *Users) List(ctx context.Context, filter Filter, below *int64, limit int) ([]User, error) {
 	return u.store.Users(ctx, filter, below, limit)
 }
 
-// SetEnabled disables a user, whose tokens and sessions end with it, or takes
-// that back. Nobody can disable himself, and only an active admin disables
-// another: so there is always one left.
+// SetEnabled enables or disables a user on behalf of an admin. Disabling also
+// revokes the user's tokens and ends their sessions. Admins can't disable
+// themselves, and only an active admin can disable another, so at least one
+// active admin always remains.
 func (u *Users) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (User, error) {
 	if admin == id && !enabled {
 		return User{}, ErrCannotDisableSelf

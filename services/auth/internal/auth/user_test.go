@@ -50,7 +50,7 @@ func TestDecideActivation(t *testing.T) {
 		refusal error
 	}{
 		{"in time", good, inactive, true, nil},
-		{"at its end", expired, inactive, false, ErrActivationExpired},
+		{"expiring now", expired, inactive, false, ErrActivationExpired},
 		{"used and expired", used, active, false, nil},
 		{"second link, in time", good, active, true, nil},
 		{"second link, expired", expired, active, false, ErrActivationExpired},
@@ -78,7 +78,7 @@ func TestDecideRefresh(t *testing.T) {
 		{"fresh", StoredToken{ExpiresAt: noon.Add(1)}, active, Rotate},
 		{"expired", StoredToken{ExpiresAt: noon}, active, Refuse},
 		{"just spent", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(0)}, active, GiveAgain},
-		{"spent by somebody whose clock reading came later", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(-time.Millisecond)}, active, GiveAgain},
+		{"spent by a concurrent request that read the clock later", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(-time.Millisecond)}, active, GiveAgain},
 		{"at the end of grace", StoredToken{ExpiresAt: noon.Add(1), SpentAt: spent(Grace)}, active, GiveAgain},
 		{"the longest session", StoredToken{SessionStartedAt: noon.Add(1 - MaxSession), ExpiresAt: noon.Add(1)}, active, Rotate},
 		{"too long a session", StoredToken{SessionStartedAt: noon.Add(-MaxSession), ExpiresAt: noon.Add(1)}, active, Refuse},
@@ -106,7 +106,7 @@ func TestCheckLogin(t *testing.T) {
 	}
 	for _, login := range []string{"", "ab", strings.Repeat("a", 65), ".abc", "_abc", "-abc", "@abc", "+abc", "a b c", "аннa", "anna\n", "a/b", "a%b", "İstanbul", "a'b", "abc\x00"} {
 		if err := CheckLogin(login); fieldOf(err) != "login" {
-			t.Errorf("%q is a login: %v", login, err)
+			t.Errorf("%q is accepted as a login: %v", login, err)
 		}
 	}
 }
@@ -134,12 +134,12 @@ func TestPasswordRules(t *testing.T) {
 		"too long": strings.Repeat("q8fjL2nx", 32) + "z", "seven characters": "щЖ9\u4e16ы\U0001F600ф", "easy beginning": strings.Repeat("a", 32) + "x7!kQ2z",
 	} {
 		if err := check("anna.karenina", password); fieldOf(err) != "password" {
-			t.Errorf("%s: %q is good: %v", name, password, err)
+			t.Errorf("%s: %q is accepted: %v", name, password, err)
 		}
 	}
 }
 
-// zxcvbn by itself takes seconds for the first of these, and minutes for all.
+// zxcvbn alone takes seconds for the first of these, and minutes for all.
 func TestStrengthIsBounded(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
@@ -160,7 +160,7 @@ func FuzzPasswordStrength(f *testing.F) {
 		f.Add("anna", s)
 	}
 	f.Fuzz(func(_ *testing.T, login, password string) {
-		// Whatever it says, it must not panic.
+		// The result does not matter, but it must not panic.
 		_ = checkPasswordStrength(login, password, "password")
 	})
 }
@@ -170,16 +170,16 @@ func TestSecret(t *testing.T) {
 	s := NewSecret()
 	again, ok := ParseSecret(s.Text())
 	if !ok || again != s || again.Hash() != s.Hash() || len(s.Text()) != 43 {
-		t.Errorf("%q is not read back", s.Text())
+		t.Errorf("%q does not survive a round trip", s.Text())
 	}
 	for _, text := range []string{"", "x", s.Text() + "A", s.Text()[1:], strings.Repeat("!", 43), strings.Repeat("A", 42) + "B"} {
 		if _, ok := ParseSecret(text); ok {
-			t.Errorf("%q is a secret", text)
+			t.Errorf("%q is accepted as a secret", text)
 		}
 	}
 }
 
-// fieldOf is the field that a validation problem names.
+// fieldOf returns the only field that a validation problem names, otherwise "".
 func fieldOf(err error) string {
 	var p *problem.Error
 	if !errors.As(err, &p) || p.Code != "validation_failed" || len(p.Fields) != 1 {

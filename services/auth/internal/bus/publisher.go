@@ -1,4 +1,4 @@
-// Package bus tells the other services about users, on NATS.
+// Package bus publishes users to the other services over NATS.
 package bus
 
 import (
@@ -24,33 +24,34 @@ import (
 )
 
 const (
-	// pollEvery bounds how long news waits that another replica has made.
+	// pollEvery limits how long a change made by another replica waits if that
+	// replica does not publish it.
 	pollEvery = 300 * time.Millisecond
-	// checkEvery is how often the stream is looked for, so that it is there for
-	// those who listen even while nobody changes.
+	// checkEvery is how often the stream is checked, so that it exists for its
+	// consumers even while no user changes.
 	checkEvery = 5 * time.Second
-	// soon is twice the interval at which NATS writes to its disk: what it had
-	// acknowledged and lost is said again.
+	// soon is when a published change is republished, in case NATS acknowledged it
+	// and lost it: more than twice the interval at which NATS syncs to disk (2 min).
 	soon = 5 * time.Minute
-	// later is when a user is said again who has not changed.
+	// later is when a user that has not changed since is republished.
 	later = 24 * time.Hour
-	// recent is how far back a reconnect says again what has changed: NATS may
-	// have been away because it lost its last minutes.
+	// recent is how far back changes are republished after a reconnect: NATS may
+	// have lost its last minutes.
 	recent = time.Hour
-	// lease is how long a claimed user is left alone by other replicas. Two who
-	// publish the same do no harm.
+	// lease is how long other replicas skip a claimed user. It is harmless if two
+	// replicas publish the same user.
 	lease = 3 * time.Second
 	batch = 100
-	// atOnce is how many users are published at the same time.
+	// atOnce is how many users are published concurrently.
 	atOnce = 8
-	// repeatsPerSecond bounds how fast all users are published again.
+	// repeatsPerSecond limits how fast users are republished.
 	repeatsPerSecond = 500
-	// tries bounds how often a user is read again because another replica was
-	// faster.
+	// tries is how often a user is read and sent before giving up, when another
+	// replica publishes the same user in between.
 	tries = 10
 )
 
-// Source is what a Publisher needs of the database.
+// Source is the part of the database that a Publisher needs.
 type Source interface {
 	ClaimNews(ctx context.Context, limit int, lease time.Duration) ([]int64, error)
 	ClaimRepeats(ctx context.Context, limit int, lease time.Duration) ([]int64, error)
@@ -63,10 +64,10 @@ type Source interface {
 	Due(ctx context.Context) (int64, error)
 }
 
-// Publisher publishes each user that is due on users.changed.<id>.
+// Publisher publishes every user that is due, on users.changed.<id>.
 type Publisher struct {
 	source  Source
-	copies  int // of the stream
+	copies  int // replicas of the stream
 	log     *slog.Logger
 	js      jetstream.JetStream
 	nc      *nats.Conn
@@ -77,11 +78,12 @@ type Publisher struct {
 	connected chan struct{}
 
 	// Only for Run's goroutine:
-	stream  jetstream.Stream // nil when it has to be looked for
+	stream  jetstream.Stream // nil when it has to be checked
 	trouble string           // the error that was logged last
 }
 
-// NewPublisher makes a Publisher; Run starts it. The stream has as many copies, each on a server of its own.
+// NewPublisher returns a Publisher; Run starts it. The stream is created with the
+// given number of copies, each on a different NATS server.
 func NewPublisher(source Source, copies int, log *slog.Logger) *Publisher {
 	return &Publisher{
 		source: source, copies: copies, log: log, repeats: rate.NewLimiter(repeatsPerSecond, batch),
@@ -89,17 +91,17 @@ func NewPublisher(source Source, copies int, log *slog.Logger) *Publisher {
 	}
 }
 
-// Changed wakes the publisher at once. It never blocks.
+// Changed wakes the publisher immediately. It never blocks.
 func (p *Publisher) Changed() { wake(p.changed) }
 
-// Connected tells the publisher of a new connection. It never blocks.
+// Connected notifies the publisher of a new connection. It never blocks.
 func (p *Publisher) Connected() { wake(p.connected) }
 
-// Due is the number of users that should have been published by now, a few
-// seconds ago.
+// Due returns the number of users that should have been published by now, as
+// counted a few seconds ago.
 func (p *Publisher) Due() int64 { return p.due.Load() }
 
-// Run publishes until ctx ends. What fails stays due.
+// Run publishes until ctx ends. A user that can't be published stays due.
 func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) {
 	p.nc, p.js = nc, js
 	poll, check := time.NewTicker(pollEvery), time.NewTicker(checkEvery)
@@ -111,7 +113,7 @@ func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStre
 			return
 		case <-p.connected:
 			p.stream = nil
-			p.again(ctx)
+			p.republishRecent(ctx)
 		case <-check.C:
 			p.stream = nil
 			p.count(ctx)
@@ -122,26 +124,27 @@ func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStre
 	}
 }
 
-// step publishes what is due. It logs a failure once, however often it is met,
-// and its end when a user has been published.
+// step publishes the users that are due. It logs a failure once, however often it
+// repeats, and the recovery when a user has been published.
 func (p *Publisher) step(ctx context.Context) {
 	published, err := p.runOnce(ctx)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil && err.Error() != p.trouble:
 		p.trouble = err.Error()
-		p.log.WarnContext(ctx, "users can't be published; trying again", "error", err)
+		p.log.WarnContext(ctx, "can't publish users; retrying", "error", err)
 	case err == nil && published > 0 && p.trouble != "":
 		p.trouble = ""
-		p.log.InfoContext(ctx, "users are published again")
+		p.log.InfoContext(ctx, "publishing users has recovered")
 	}
 }
 
-// again has said again what a server that was away may have lost.
-func (p *Publisher) again(ctx context.Context) {
-	if err := p.source.RepublishChanged(ctx, recent); err != nil {
-		p.log.WarnContext(ctx, "users can't be published again; trying again", "error", err)
-		// The poll comes first, so this does not spin.
+// republishRecent makes recently changed users due again, in case NATS has lost
+// them.
+func (p *Publisher) republishRecent(ctx context.Context) {
+	if err := p.source.RepublishChanged(ctx, recent); err != nil && ctx.Err() == nil {
+		p.log.WarnContext(ctx, "can't republish recently changed users; retrying", "error", err)
+		// The delay keeps this from spinning.
 		time.AfterFunc(pollEvery, p.Connected)
 	}
 }
@@ -149,17 +152,17 @@ func (p *Publisher) again(ctx context.Context) {
 func (p *Publisher) count(ctx context.Context) {
 	due, err := p.source.Due(ctx)
 	if err != nil {
-		return // the next claim says so
+		return // the next claim reports it
 	}
 	p.due.Store(due)
 }
 
-// runOnce publishes all news, and then repeats as fast as they may come. It
-// says how many it has published.
+// runOnce publishes all changes, and then republishes users within the rate limit.
+// It returns the number of users published.
 func (p *Publisher) runOnce(ctx context.Context) (int, error) {
 	published := 0
 	if !p.nc.IsConnected() {
-		return 0, nil // it is told when that changes
+		return 0, nil // Connected wakes the publisher
 	}
 	if p.stream == nil {
 		stream, err := p.ensureStream(ctx)
@@ -188,7 +191,7 @@ func (p *Publisher) runOnce(ctx context.Context) (int, error) {
 		if err != nil {
 			return published, err
 		}
-		p.repeats.AllowN(time.Now(), len(repeats)) // as many were there a moment ago
+		p.repeats.AllowN(time.Now(), len(repeats)) // never refused: that many tokens were available above
 		if err := p.publishAll(ctx, repeats, true); err != nil {
 			return published, err
 		}
@@ -200,7 +203,7 @@ func (p *Publisher) runOnce(ctx context.Context) (int, error) {
 }
 
 func (p *Publisher) publishAll(ctx context.Context, ids []int64, again bool) error {
-	var g errgroup.Group // without a context: one that fails must not end the others
+	var g errgroup.Group // without a context: a failure must not cancel the others
 	g.SetLimit(atOnce)
 	stream := p.stream
 	for _, id := range ids {
@@ -218,9 +221,9 @@ func (p *Publisher) publishAll(ctx context.Context, ids []int64, again bool) err
 	return err
 }
 
-// publish says what a user is now. The order is what keeps an older state from
-// covering a newer one: first the subject's last sequence, then the row, then
-// the message, which NATS refuses if anything came between.
+// publish publishes the current state of a user. The order keeps an older state from
+// overwriting a newer one: it reads the subject's last sequence, then the row, and
+// then sends the message, which NATS refuses if another one came in between.
 func (p *Publisher) publish(ctx context.Context, stream jetstream.Stream, id int64, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, lease)
 	defer cancel()
@@ -249,8 +252,8 @@ func (p *Publisher) publish(ctx context.Context, stream jetstream.Stream, id int
 	}
 }
 
-// send publishes a message behind the last of its subject, in the trace of the
-// request that changed the user.
+// send publishes a message, in the trace of the request that changed the user. NATS
+// refuses it unless last is the subject's last sequence.
 func (p *Publisher) send(ctx context.Context, msg *nats.Msg, last uint64, again bool) error {
 	ctx, span := natstrace.Send(ctx, wire.SubjectChanged, msg)
 	defer span.End()
@@ -260,12 +263,12 @@ func (p *Publisher) send(ctx context.Context, msg *nats.Msg, last uint64, again 
 	_, err := p.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(wire.StreamUsers),
 		jetstream.WithExpectLastSequencePerSubject(last), jetstream.WithRetryAttempts(0))
 	if err != nil && !refused(err) {
-		span.SetStatus(codes.Error, "it could not be sent; it will be sent again")
+		span.SetStatus(codes.Error, "the message could not be sent; it will be retried")
 	}
 	return err
 }
 
-// lastSequence is that of a subject's newest message, 0 when it has none.
+// lastSequence returns the sequence of a subject's last message, 0 if there is none.
 func lastSequence(ctx context.Context, stream jetstream.Stream, subject string) (uint64, error) {
 	msg, err := stream.GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -293,6 +296,6 @@ func message(u auth.User) wire.UserChanged {
 func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
-	default: // it is awake already
+	default: // already pending
 	}
 }

@@ -25,15 +25,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// source is the database of these tests: user 1, once due.
+// source stands in for the database: it holds user 1.
 type source struct {
 	mu        sync.Mutex
 	user      auth.User
 	news      []int64
 	marked    []int64 // versions
 	known     string
-	all       int          // times that everybody was to be published again
-	onRead    func(n int)  // runs before the nth reading of the user
+	all       int          // calls of RepublishAll
+	onRead    func(n int)  // runs before the nth read of the user
 	onMark    func() error // runs before a version is marked
 	readCount int
 }
@@ -148,11 +148,11 @@ func TestPublish(t *testing.T) {
 		t.Errorf("marked: %v", s.marked)
 	}
 	if s.all != 1 || s.known == "" {
-		t.Errorf("a new stream: everybody %d times, remembered as %q", s.all, s.known)
+		t.Errorf("a new stream: all users republished %d times, remembered as %q", s.all, s.known)
 	}
 	p.stream = nil
 	if err := p.once(t); err != nil || s.all != 1 {
-		t.Errorf("the same stream: everybody %d times, %v", s.all, err)
+		t.Errorf("the same stream: all users republished %d times, %v", s.all, err)
 	}
 	cfg := p.stream.CachedInfo().Config
 	if cfg.MaxMsgsPerSubject != 1 || cfg.Storage != jetstream.FileStorage || cfg.Discard != jetstream.DiscardOld || cfg.Subjects[0] != "users.changed.*" {
@@ -160,8 +160,8 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// A replica that has read an old row must not cover what another has said
-// meanwhile: NATS refuses it, and it reads again.
+// A replica that has read an old row must not overwrite what another replica has
+// published since: NATS refuses the message, and the replica reads the row again.
 func TestRefusedSequence(t *testing.T) {
 	t.Parallel()
 	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}, news: []int64{1}}
@@ -189,14 +189,15 @@ func TestRefusedSequence(t *testing.T) {
 	}
 }
 
-// What could not be marked stays due; saying it again does no harm.
+// A user that could not be marked as published stays due; publishing them again is
+// harmless.
 func TestMarkFails(t *testing.T) {
 	t.Parallel()
 	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}, news: []int64{1}}
-	away := errors.New("the database is away")
-	s.onMark = func() error { return away }
+	unreachable := errors.New("the database is unreachable")
+	s.onMark = func() error { return unreachable }
 	p := newPublisher(t, s)
-	if err := p.once(t); !errors.Is(err, away) {
+	if err := p.once(t); !errors.Is(err, unreachable) {
 		t.Errorf("%v", err)
 	}
 	s.onMark, s.news = nil, []int64{1}
@@ -205,7 +206,7 @@ func TestMarkFails(t *testing.T) {
 	}
 }
 
-// A failure is said once, and its end only when a user has been published.
+// A failure is logged once, and the recovery only when a user has been published.
 func TestTroubleEndsWithAPublish(t *testing.T) {
 	t.Parallel()
 	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}, news: []int64{1}}
@@ -213,34 +214,34 @@ func TestTroubleEndsWithAPublish(t *testing.T) {
 	p := newPublisherOn(t, s, server)
 	var log bytes.Buffer
 	p.log = slog.New(slog.NewTextHandler(&log, nil))
-	said := func(troubles, ends int) {
+	logged := func(failures, recoveries int) {
 		t.Helper()
-		if strings.Count(log.String(), "can't be published") != troubles || strings.Count(log.String(), "published again") != ends {
-			t.Errorf("want %d troubles and %d ends:\n%s", troubles, ends, log.String())
+		if strings.Count(log.String(), "can't publish users") != failures || strings.Count(log.String(), "has recovered") != recoveries {
+			t.Errorf("want %d failures and %d recoveries:\n%s", failures, recoveries, log.String())
 		}
 	}
-	s.onMark = func() error { return errors.New("the database is away") }
+	s.onMark = func() error { return errors.New("the database is unreachable") }
 	for range 2 {
 		s.news = []int64{1}
 		p.step(t.Context())
-		said(1, 0)
+		logged(1, 0)
 	}
 	s.onMark = nil
 	server.Stop()
 	waittest.Eventually(t, "disconnected", func() bool { return !p.nc.IsConnected() })
 	p.step(t.Context())
-	said(1, 0)
+	logged(1, 0)
 	server.Start()
 	waittest.Eventually(t, "connected", p.nc.IsConnected)
 	p.stream, s.news = nil, nil
 	p.step(t.Context())
-	said(1, 0) // there was nothing to publish
+	logged(1, 0) // there was nothing to publish
 	s.news = []int64{1}
 	p.step(t.Context())
-	said(1, 1)
+	logged(1, 1)
 	s.news = []int64{1}
 	p.step(t.Context())
-	said(1, 1)
+	logged(1, 1)
 }
 
 func TestStreamGone(t *testing.T) {
@@ -255,15 +256,16 @@ func TestStreamGone(t *testing.T) {
 	}
 	s.news = []int64{1}
 	if err := p.once(t); err == nil || len(s.marked) != 0 {
-		t.Errorf("published on a stream that is gone: %v, marked %v", err, s.marked)
+		t.Errorf("publishing to a deleted stream: %v, marked %v", err, s.marked)
 	}
 	s.news = []int64{1}
 	if err := p.once(t); err != nil || len(s.marked) != 1 || s.all != 2 {
-		t.Errorf("%v, marked %v, everybody %d times", err, s.marked, s.all)
+		t.Errorf("%v, marked %v, all users republished %d times", err, s.marked, s.all)
 	}
 }
 
-// It gets the shape that it should have, and as many copies as are asked for: a server by itself refuses more than one.
+// An existing stream gets the configuration and the number of copies that are wanted. A single server refuses more than
+// one copy.
 func TestStreamOfAnotherShape(t *testing.T) {
 	t.Parallel()
 	s := &source{}
@@ -275,11 +277,11 @@ func TestStreamOfAnotherShape(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := p.stream.CachedInfo().Config.MaxMsgsPerSubject; n != 1 {
-		t.Errorf("%d messages a subject", n)
+		t.Errorf("%d messages per subject, want 1", n)
 	}
 	p.stream, p.copies = nil, 3
 	var refused *jetstream.APIError
 	if err := p.once(t); !errors.As(err, &refused) || refused.ErrorCode != 10074 { // JSStreamReplicasNotSupportedErr
-		t.Errorf("three copies were asked for, and NATS says %v", err)
+		t.Errorf("three copies on a single server: %v, want them refused", err)
 	}
 }

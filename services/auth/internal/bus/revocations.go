@@ -13,32 +13,33 @@ import (
 )
 
 const (
-	// revocationsPage is how many users are told at once: 68 bytes each at most,
-	// in a message of 64 KiB.
+	// revocationsPage is the number of users in one response: at most 68 bytes each,
+	// in a message of at most 64 KiB.
 	revocationsPage = 900
-	// answerLimit bounds the work for a page. Who asked waits no longer.
+	// answerLimit is the timeout for a response. The replica that asked waits no longer.
 	answerLimit = 2 * time.Second
 )
 
-// RevocationSource is what Revocations need of the database.
+// RevocationSource is the part of the database that Revocations needs.
 type RevocationSource interface {
 	TokenVersions(ctx context.Context, within time.Duration, after int64, limit int) ([]auth.TokenVersion, error)
 }
 
-// Revocations tell which tokens have been taken back, from the database: what a
-// replica has to know before it lets anybody in.
+// Revocations answers, from the database, which tokens are revoked. A replica needs
+// the answer before it accepts any token.
 type Revocations struct {
 	source RevocationSource
-	window time.Duration // how long a revocation matters
+	window time.Duration // how long a revocation is relevant
 	log    *slog.Logger
 }
 
-// NewRevocations makes Revocations.
+// NewRevocations returns Revocations for the users that changed within window.
 func NewRevocations(source RevocationSource, window time.Duration, log *slog.Logger) *Revocations {
 	return &Revocations{source: source, window: window, log: log}
 }
 
-// Tell tells all of them; it is how auth's own replicas learn of them.
+// Tell calls tell for every user with revoked tokens. auth's own replicas use it
+// instead of NATS.
 func (r *Revocations) Tell(ctx context.Context, tell func(userID, tokenVersion int64)) error {
 	for after := int64(0); ; {
 		page, err := r.source.TokenVersions(ctx, r.window, after, revocationsPage)
@@ -55,8 +56,8 @@ func (r *Revocations) Tell(ctx context.Context, tell func(userID, tokenVersion i
 	}
 }
 
-// Answer answers the other services' replicas until the connection is drained.
-// One who gets no answer asks again.
+// Answer responds to the replicas of other services until the connection is
+// drained. A replica that gets no response retries.
 func (r *Revocations) Answer(nc *nats.Conn) error {
 	_, err := nc.QueueSubscribe(wire.SubjectRevocations, "auth", func(msg *nats.Msg) {
 		ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
@@ -66,11 +67,11 @@ func (r *Revocations) Answer(nc *nats.Conn) error {
 			err = msg.Respond(answer)
 		}
 		if err != nil {
-			r.log.WarnContext(ctx, "a replica that starts could not be told which tokens are revoked; it asks again", "error", err)
+			r.log.WarnContext(ctx, "can't tell a starting replica which tokens are revoked; it will retry", "error", err)
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("listen for replicas that start: %w", err)
+		return fmt.Errorf("subscribe to requests for revocations: %w", err)
 	}
 	return nil
 }

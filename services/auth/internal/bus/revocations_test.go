@@ -18,7 +18,7 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// versions are the users of a database, in the order of their ids.
+// versions stands in for the database: its users, in the order of their ids.
 type versions struct {
 	users []auth.TokenVersion
 	err   error
@@ -26,14 +26,14 @@ type versions struct {
 
 func (v *versions) TokenVersions(_ context.Context, within time.Duration, after int64, limit int) ([]auth.TokenVersion, error) {
 	if within != 12*time.Minute {
-		return nil, errors.New("asked for another time")
+		return nil, errors.New("called with an unexpected window")
 	}
 	users := v.users[slices.IndexFunc(v.users, func(u auth.TokenVersion) bool { return u.UserID > after }):]
 	return users[:min(len(users), limit)], v.err
 }
 
-// Whoever asks over NATS hears the same as auth's own replicas, in messages that
-// NATS takes.
+// A request over NATS returns the same as a call by auth's own replicas, in messages
+// that NATS accepts.
 func TestRevocations(t *testing.T) {
 	t.Parallel()
 	all := map[int64]int64{}
@@ -63,11 +63,12 @@ func TestRevocations(t *testing.T) {
 		t.Errorf("a page of %d bytes: %v", len(page.Data), err)
 	}
 
-	// Better no answer than a wrong one: who gets none is not ready.
-	source.err = errors.New("the database is away")
+	// Without the database there is no response at all: a replica that gets none stays
+	// not ready, which is better than a wrong answer.
+	source.err = errors.New("the database is unreachable")
 	for name, ask := range map[string]revocation.Source{"itself": r.Tell, "over NATS": revocation.Ask(nc)} {
 		if err := ask(t.Context(), func(int64, int64) {}); err == nil {
-			t.Errorf("%s: an answer without a database", name)
+			t.Errorf("%s: no error without the database", name)
 		}
 	}
 }

@@ -12,21 +12,20 @@ import (
 	"lavka/libs/contract/streams"
 )
 
-// ensureStream makes the USERS stream what it should be. When it is another
-// than the one that all users have been published to, it has them published
-// again.
+// ensureStream creates or updates the USERS stream. If it is not the stream to which
+// all users have been published, ensureStream makes them all due again.
 func (p *Publisher) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 	stream, err := p.makeStream(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("make the stream of users: %w", err)
+		return nil, fmt.Errorf("create or update the stream USERS: %w", err)
 	}
 	created := stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
 	known, err := p.source.Stream(ctx)
 	if err != nil || known == created {
 		return stream, err
 	}
-	p.log.InfoContext(ctx, "the stream of users is new; publishing all of them", "created", created)
-	// Those who matter most go first: their tokens may be revoked.
+	p.log.InfoContext(ctx, "the stream USERS is new; republishing all users", "created", created)
+	// Recently changed users go first: their tokens may be revoked.
 	if err := p.source.RepublishChanged(ctx, recent); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,5 @@
-// Package httpapi is auth's HTTP side: it decodes, calls the domain, encodes.
+// Package httpapi implements auth's HTTP contract: it decodes requests, calls the
+// domain and encodes responses.
 package httpapi
 
 import (
@@ -17,11 +18,12 @@ import (
 	"lavka/services/auth/internal/keys"
 )
 
-// limit bounds a request that waits for the database or for its turn to hash,
-// below the 20 s that any request gets (libs/service/httpserver).
+// limit is the timeout of a request, most of which may be spent waiting for the
+// database or for a turn to hash. It is below the 20 s that libs/service/httpserver
+// gives every request.
 const limit = 10 * time.Second
 
-// Handlers answers the contract's operations.
+// Handlers answers the operations of the contract.
 type Handlers struct {
 	users         *auth.Users
 	sessions      *auth.Sessions
@@ -31,24 +33,26 @@ type Handlers struct {
 	logins        *prometheus.CounterVec
 }
 
-// Config is what Handlers need.
+var _ api.StrictServerInterface = (*Handlers)(nil)
+
+// Config holds the dependencies and settings of Handlers.
 type Config struct {
 	Users         *auth.Users
 	Sessions      *auth.Sessions
 	Keys          *keys.Ring
-	PublicURL     string // without a slash at its end
-	TokenLifetime time.Duration
+	PublicURL     string        // the beginning of activation links
+	TokenLifetime time.Duration // of access tokens
 	Registry      prometheus.Registerer
 }
 
-// New makes Handlers.
+// New returns Handlers and registers their metrics.
 func New(cfg Config) *Handlers {
 	logins := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "auth_logins_total",
 		Help: "Logins by outcome: ok, or the code of the refusal.",
 	}, []string{"outcome"})
 	for _, outcome := range []string{"ok", "invalid_credentials", "user_inactive", "user_disabled", "too_many_attempts", "overloaded", "unavailable", "client_gone", "internal"} {
-		logins.WithLabelValues(outcome) // a rate needs a zero to begin from
+		logins.WithLabelValues(outcome) // starts at 0, so that rate() sees the first login
 	}
 	cfg.Registry.MustRegister(logins)
 	return &Handlers{
@@ -57,14 +61,15 @@ func New(cfg Config) *Handlers {
 	}
 }
 
-// Register adds the contract's routes; protected holds the middleware of the
-// operations that need a token.
+// Register adds the contract's routes to e. protected holds the middleware of the
+// operations that require a token.
 func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
 	e.Use(bounded)
 	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{withClient})
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
 }
 
+// bounded sets the timeout of a request.
 func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), limit)
@@ -74,8 +79,9 @@ func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// ended says why a request failed that was cut short: its client has gone, or it
-// ran out of time.
+// ended returns the error of a request that was cut short: client_gone if its client
+// disconnected, overloaded if its timeout expired. It returns any other error
+// unchanged.
 func ended(ctx context.Context, err error) error {
 	err = httpserver.Gone(ctx, err)
 	var p *problem.Error
@@ -87,7 +93,7 @@ func ended(ctx context.Context, err error) error {
 
 type clientKey struct{}
 
-// withClient hands the client's address on to the handlers.
+// withClient passes the client's address to the handlers in the context.
 func withClient(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
 	return func(c echo.Context, request any) (any, error) {
 		ctx := context.WithValue(c.Request().Context(), clientKey{}, c.RealIP())
@@ -101,20 +107,7 @@ func client(ctx context.Context) string {
 	return address
 }
 
-// required refuses members that are missing or empty.
-func required(members ...string) error {
-	var fields []problem.Field
-	for i := 0; i < len(members); i += 2 {
-		if members[i+1] == "" {
-			fields = append(fields, problem.Field{Field: members[i], Message: "is required"})
-		}
-	}
-	if fields == nil {
-		return nil
-	}
-	return problem.InvalidFields(fields...)
-}
-
-func toUser(u auth.User) api.User {
-	return api.User{Id: u.ID, Login: u.Login, Role: api.UserRole(u.Role), Status: api.UserStatus(u.Status()), CreatedAt: u.CreatedAt.UTC()}
+// requireCredentials returns a problem unless the body has a login and a password.
+func requireCredentials(login, password string) error {
+	return problem.Require(problem.Member{Name: "login", Present: login != ""}, problem.Member{Name: "password", Present: password != ""})
 }

@@ -11,9 +11,9 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// Login is POST /auth/login.
+// Login answers POST /auth/login.
 func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.LoginResponseObject, error) {
-	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
+	if err := requireCredentials(r.Body.Login, r.Body.Password); err != nil {
 		return nil, err
 	}
 	pair, err := h.sessions.Login(ctx, r.Body.Login, r.Body.Password, client(ctx))
@@ -25,9 +25,9 @@ func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.Log
 	return api.Login200JSONResponse{TokensJSONResponse: h.tokens(pair)}, nil
 }
 
-// Refresh is POST /auth/refresh.
+// Refresh answers POST /auth/refresh.
 func (h *Handlers) Refresh(ctx context.Context, r api.RefreshRequestObject) (api.RefreshResponseObject, error) {
-	if err := required("refresh_token", r.Body.RefreshToken); err != nil {
+	if err := problem.Require(problem.Member{Name: "refresh_token", Present: r.Body.RefreshToken != ""}); err != nil {
 		return nil, err
 	}
 	pair, err := h.sessions.Refresh(ctx, r.Body.RefreshToken)
@@ -37,9 +37,9 @@ func (h *Handlers) Refresh(ctx context.Context, r api.RefreshRequestObject) (api
 	return api.Refresh200JSONResponse{TokensJSONResponse: h.tokens(pair)}, nil
 }
 
-// Logout is POST /auth/logout.
+// Logout answers POST /auth/logout.
 func (h *Handlers) Logout(ctx context.Context, r api.LogoutRequestObject) (api.LogoutResponseObject, error) {
-	if err := required("refresh_token", r.Body.RefreshToken); err != nil {
+	if err := problem.Require(problem.Member{Name: "refresh_token", Present: r.Body.RefreshToken != ""}); err != nil {
 		return nil, err
 	}
 	if err := h.sessions.Logout(ctx, access.From(ctx).UserID, r.Body.RefreshToken); err != nil {
@@ -48,20 +48,19 @@ func (h *Handlers) Logout(ctx context.Context, r api.LogoutRequestObject) (api.L
 	return api.Logout204Response{}, nil
 }
 
-// ChangePassword is POST /auth/password.
+// ChangePassword answers POST /auth/password.
 func (h *Handlers) ChangePassword(ctx context.Context, r api.ChangePasswordRequestObject) (api.ChangePasswordResponseObject, error) {
-	if err := required("old_password", r.Body.OldPassword, "new_password", r.Body.NewPassword); err != nil {
+	err := problem.Require(
+		problem.Member{Name: "old_password", Present: r.Body.OldPassword != ""},
+		problem.Member{Name: "new_password", Present: r.Body.NewPassword != ""},
+	)
+	if err != nil {
 		return nil, err
 	}
 	if err := h.sessions.ChangePassword(ctx, access.From(ctx).UserID, r.Body.OldPassword, r.Body.NewPassword, client(ctx)); err != nil {
 		return nil, err
 	}
 	return api.ChangePassword204Response{}, nil
-}
-
-// GetKeys is GET /.well-known/jwks.json.
-func (h *Handlers) GetKeys(context.Context, api.GetKeysRequestObject) (api.GetKeysResponseObject, error) {
-	return jwks{Keys: h.keys.Public()}, nil
 }
 
 func (h *Handlers) tokens(p auth.Pair) api.TokensJSONResponse {
@@ -73,7 +72,8 @@ func (h *Handlers) tokens(p auth.Pair) api.TokensJSONResponse {
 	}
 }
 
-// note counts a login, and has its line and span say what became of it.
+// note counts a login by its outcome, and adds the outcome to the log line and the
+// span of the request.
 func (h *Handlers) note(ctx context.Context, err error) {
 	outcome := "ok"
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// Register is POST /auth/register.
+// Register answers POST /auth/register.
 func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (api.RegisterResponseObject, error) {
-	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
+	if err := requireCredentials(r.Body.Login, r.Body.Password); err != nil {
 		return nil, err
 	}
 	user, token, err := h.users.Register(ctx, r.Body.Login, r.Body.Password, client(ctx))
@@ -22,28 +22,7 @@ func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (a
 	return api.Register201JSONResponse{User: toUser(user), ActivationLink: h.link(token)}, nil
 }
 
-// Activate is GET /auth/activate/{token}.
-func (h *Handlers) Activate(ctx context.Context, r api.ActivateRequestObject) (api.ActivateResponseObject, error) {
-	user, err := h.users.Activate(ctx, r.Token)
-	if err != nil {
-		return nil, err
-	}
-	return api.Activate200JSONResponse{User: toUser(user)}, nil
-}
-
-// NewActivation is POST /auth/activation.
-func (h *Handlers) NewActivation(ctx context.Context, r api.NewActivationRequestObject) (api.NewActivationResponseObject, error) {
-	if err := required("login", r.Body.Login, "password", r.Body.Password); err != nil {
-		return nil, err
-	}
-	token, err := h.users.NewLink(ctx, r.Body.Login, r.Body.Password, client(ctx))
-	if err != nil {
-		return nil, err
-	}
-	return api.NewActivation201JSONResponse{ActivationLink: h.link(token)}, nil
-}
-
-// GetMe is GET /users/me.
+// GetMe answers GET /users/me.
 func (h *Handlers) GetMe(ctx context.Context, _ api.GetMeRequestObject) (api.GetMeResponseObject, error) {
 	user, err := h.users.Get(ctx, access.From(ctx).UserID)
 	if err != nil {
@@ -52,7 +31,7 @@ func (h *Handlers) GetMe(ctx context.Context, _ api.GetMeRequestObject) (api.Get
 	return api.GetMe200JSONResponse{UserJSONResponse: api.UserJSONResponse(toUser(user))}, nil
 }
 
-// GetUser is GET /users/{id}.
+// GetUser answers GET /users/{id}.
 func (h *Handlers) GetUser(ctx context.Context, r api.GetUserRequestObject) (api.GetUserResponseObject, error) {
 	user, err := h.users.Get(ctx, r.Id)
 	if err != nil {
@@ -61,10 +40,10 @@ func (h *Handlers) GetUser(ctx context.Context, r api.GetUserRequestObject) (api
 	return api.GetUser200JSONResponse{UserJSONResponse: api.UserJSONResponse(toUser(user))}, nil
 }
 
-// PatchUser is PATCH /users/{id}.
+// PatchUser answers PATCH /users/{id}.
 func (h *Handlers) PatchUser(ctx context.Context, r api.PatchUserRequestObject) (api.PatchUserResponseObject, error) {
-	if r.Body.Enabled == nil {
-		return nil, problem.InvalidFields(problem.Field{Field: "enabled", Message: "is required: true or false"})
+	if err := problem.Require(problem.Member{Name: "enabled", Present: r.Body.Enabled != nil}); err != nil {
+		return nil, err
 	}
 	user, err := h.users.SetEnabled(ctx, access.From(ctx).UserID, r.Id, *r.Body.Enabled)
 	if err != nil {
@@ -79,7 +58,7 @@ type usersKey struct {
 	ID int64 `json:"id"`
 }
 
-// ListUsers is GET /users.
+// ListUsers answers GET /users.
 func (h *Handlers) ListUsers(ctx context.Context, r api.ListUsersRequestObject) (api.ListUsersResponseObject, error) {
 	filter, err := toFilter(r.Params)
 	if err != nil {
@@ -129,6 +108,6 @@ func toFilter(p api.ListUsersParams) (auth.Filter, error) {
 	return f, nil
 }
 
-// link is built from configuration, never from a request's Host: whoever sends
-// the request chooses that.
-func (h *Handlers) link(token string) string { return h.publicURL + "/auth/activate/" + token }
+func toUser(u auth.User) api.User {
+	return api.User{Id: u.ID, Login: u.Login, Role: api.UserRole(u.Role), Status: api.UserStatus(u.Status()), CreatedAt: u.CreatedAt.UTC()}
+}

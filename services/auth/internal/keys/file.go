@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// Read reads the set in a file.
+// Read returns the key set in a file.
 func Read(path string) (Set, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -22,9 +22,9 @@ func Read(path string) (Set, error) {
 	return set, nil
 }
 
-// Add makes a key. It is the signing one of a new file, which only its owner
-// can read; in a file that is there it is only published, so that every service
-// knows it by the time it is promoted.
+// Add creates a key. If the file does not exist, Add creates it, readable only by
+// its owner, and the key signs. In an existing file the key is only published, so
+// that every service knows it by the time it is promoted.
 func Add(path string) (Key, error) {
 	key, err := NewKey()
 	if err != nil {
@@ -40,7 +40,7 @@ func Add(path string) (Key, error) {
 	return key, rewrite(path, append(set, key))
 }
 
-// Promote makes a key the one that signs.
+// Promote makes a key the signing key.
 func Promote(path, id string) error {
 	set, err := Read(path)
 	if err != nil {
@@ -54,8 +54,8 @@ func Promote(path, id string) error {
 	return rewrite(path, append(Set{key}, slices.Delete(set, i, i+1)...))
 }
 
-// Remove takes a key away: tokens that it signed are no longer valid. The
-// signing key can't be removed, and so neither can the last one.
+// Remove removes a key; tokens that it signed are no longer valid. The signing key
+// can't be removed, so the last key can't be removed either.
 func Remove(path, id string) error {
 	set, err := Read(path)
 	if err != nil {
@@ -65,13 +65,13 @@ func Remove(path, id string) error {
 	case i < 0:
 		return fmt.Errorf("%s has no key %s", path, id)
 	case i == 0:
-		return fmt.Errorf("key %s is the one that signs: promote another key first", id)
+		return fmt.Errorf("key %s is the signing key; promote another key first", id)
 	default:
 		return rewrite(path, slices.Delete(set, i, i+1))
 	}
 }
 
-// rewrite keeps the file's permissions: whoever could read it still can.
+// rewrite replaces the set in a file and keeps the file's permissions.
 func rewrite(path string, set Set) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -80,9 +80,9 @@ func rewrite(path string, set Set) error {
 	return write(path, set, info.Mode().Perm(), os.Rename)
 }
 
-// write makes a file of its own and then moves it into place, so that a reader
-// sees the old set or the new one and never a part. With os.Link as the move, a
-// file that has come to be there meanwhile is not overwritten.
+// write writes a temporary file and moves it into place, so that a reader sees
+// either the old set or the new one, never a part of it. With os.Link as move, a
+// file that was created in the meantime is not overwritten.
 func write(path string, set Set, mode fs.FileMode, move func(from, to string) error) (err error) {
 	text, err := set.encode()
 	if err != nil {

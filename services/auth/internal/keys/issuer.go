@@ -12,8 +12,8 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// Issuer makes access tokens: JWTs in the profile of RFC 9068, signed with
-// EdDSA by the first key of a ring.
+// Issuer issues access tokens: JWTs in the profile of RFC 9068, signed with EdDSA
+// by the first key of a ring.
 type Issuer struct {
 	ring             *Ring
 	issuer, audience string
@@ -21,17 +21,17 @@ type Issuer struct {
 	now              func() time.Time
 }
 
-// NewIssuer makes an Issuer.
+// NewIssuer returns an Issuer of tokens that are valid for lifetime.
 func NewIssuer(ring *Ring, issuer, audience string, lifetime time.Duration, now func() time.Time) *Issuer {
 	return &Issuer{ring: ring, issuer: issuer, audience: audience, lifetime: lifetime, now: now}
 }
 
-// AccessToken makes a token that speaks for a user, as it is now.
+// AccessToken returns a token with the user's current role and token version.
 func (i *Issuer) AccessToken(user auth.User) (string, error) {
 	now := i.now()
 	jti, err := uuid.NewRandom()
 	if err != nil {
-		return "", fmt.Errorf("make token id: %w", err)
+		return "", fmt.Errorf("create token id: %w", err)
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, token.Claims{
 		RegisteredClaims: jwt.RegisteredClaims{

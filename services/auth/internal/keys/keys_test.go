@@ -47,14 +47,14 @@ func TestPrivatePartsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(stored.Keys[0].D) != 43 || strings.Contains(string(public), stored.Keys[0].D) || strings.Contains(string(public), `"d"`) {
-		t.Errorf("published: %s", public)
+		t.Errorf("the private key is published: %s", public)
 	}
 	set, err := Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s := set[0].String(); strings.Contains(s, stored.Keys[0].D) {
-		t.Errorf("printed: %s", s)
+		t.Errorf("the private key is printed: %s", s)
 	}
 }
 
@@ -101,13 +101,13 @@ func TestRingFollowsTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if signing() != first {
-		t.Error("it has changed before it was read")
+		t.Error("the signing key changed before the file was reloaded")
 	}
 	ring.poll(t.Context())
 	if signing() != second.ID || len(ring.Public()) != 2 {
-		t.Errorf("%s signs, of %d", signing(), len(ring.Public()))
+		t.Errorf("%s signs, of %d keys", signing(), len(ring.Public()))
 	}
-	// Gone, broken, and back.
+	// The file is missing, then broken, then back.
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +118,8 @@ func TestRingFollowsTheFile(t *testing.T) {
 	}
 	ring.poll(t.Context())
 	ring.poll(t.Context())
-	if n := strings.Count(log.String(), "going on with the known ones"); n != 2 || signing() != second.ID {
-		t.Errorf("said %d times; %s signs\n%s", n, signing(), log.String())
+	if n := strings.Count(log.String(), "keeping the current ones"); n != 2 || signing() != second.ID {
+		t.Errorf("logged %d times; %s signs\n%s", n, signing(), log.String())
 	}
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestRingFollowsTheFile(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(path, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "everybody on this machine") {
+	if _, err := Open(path, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "every user on this machine") {
 		t.Errorf("%v", err)
 	}
 	if _, err := Open(path+".none", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "auth keys new") {
@@ -142,8 +142,8 @@ func TestRingFollowsTheFile(t *testing.T) {
 	}
 }
 
-// A file that could not be read is read as soon as it can be, even if nothing
-// else about it has changed: chmod leaves its time and its size.
+// A file that could not be read is reloaded as soon as it can be read, even if its
+// time and size are unchanged, as after chmod.
 func TestRingTriesAgain(t *testing.T) {
 	t.Parallel()
 	path, _ := newFile(t)
@@ -171,18 +171,18 @@ func TestRingTriesAgain(t *testing.T) {
 	for range 3 {
 		ring.poll(t.Context())
 	}
-	if n := strings.Count(log.String(), "can't be read"); n != 1 || len(ring.Public()) != 1 {
-		t.Errorf("said %d times, %d keys\n%s", n, len(ring.Public()), log.String())
+	if n := strings.Count(log.String(), "can't read"); n != 1 || len(ring.Public()) != 1 {
+		t.Errorf("logged %d times, %d keys\n%s", n, len(ring.Public()), log.String())
 	}
 	write(good)
 	ring.poll(t.Context())
 	if public := ring.Public(); len(public) != 2 || public[1].ID != second.ID {
-		t.Errorf("not read again: %v", public)
+		t.Errorf("not reloaded: %v", public)
 	}
 	write(bytes.Repeat([]byte("x"), len(good)+1))
 	ring.poll(t.Context())
-	if n := strings.Count(log.String(), "can't be read"); n != 2 {
-		t.Errorf("new trouble is said %d times\n%s", n, log.String())
+	if n := strings.Count(log.String(), "can't read"); n != 2 {
+		t.Errorf("a new failure was logged, %d in total, want 2\n%s", n, log.String())
 	}
 }
 
@@ -194,7 +194,7 @@ func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	verify := func(text string) error {
-		// A new one each time: it remembers nothing.
+		// A new verifier each time, whose cache is empty.
 		v, err := token.NewVerifier(ring, "lavka", "shop", time.Hour, time.Now)
 		if err != nil {
 			t.Fatal(err)
@@ -218,14 +218,14 @@ func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
 	}
 	ring.poll(t.Context())
 	if err := verify(text); err != nil {
-		t.Errorf("after the switch: %v", err)
+		t.Errorf("after another key was promoted: %v", err)
 	}
 	if err := Remove(path, first); err != nil {
 		t.Fatal(err)
 	}
 	ring.poll(t.Context())
 	if err := verify(text); err == nil {
-		t.Error("good after its key was removed")
+		t.Error("the token is valid after its key was removed")
 	}
 	late := NewIssuer(ring, "lavka", "shop", time.Minute, func() time.Time { return time.Now().Add(-time.Hour) })
 	text, err = late.AccessToken(auth.User{ID: 7, Role: auth.RoleAdmin, TokenVersion: 3})
@@ -233,7 +233,7 @@ func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := verify(text); err == nil || !strings.Contains(err.Error(), jwt.ErrTokenExpired.Error()) {
-		t.Errorf("expired: %v", err)
+		t.Errorf("an expired token: %v", err)
 	}
 }
 
@@ -245,9 +245,9 @@ func TestAKeyKnowsWhenItWasMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	if age := time.Since(time.Unix(set[0].MadeAt, 0)).Abs(); age > time.Minute {
-		t.Errorf("a new key was made %v ago", age)
+		t.Errorf("a new key says it was created %v ago", age)
 	}
-	// One of an older release does not, and is not made younger by what is added.
+	// A key of an older release has no creation time, and adding a key does not give it one.
 	set[0].MadeAt = 0
 	if err := rewrite(path, set); err != nil {
 		t.Fatal(err)

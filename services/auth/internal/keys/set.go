@@ -1,5 +1,6 @@
-// Package keys keeps the keys that sign access tokens: a private JWK set (RFC
-// 7517) in a file. The first key signs; the public halves of all are published.
+// Package keys manages the keys that sign access tokens: a private JWK set (RFC
+// 7517) in a file. The first key signs; the public halves of all keys are
+// published.
 package keys
 
 import (
@@ -16,14 +17,14 @@ import (
 // Key is one signing key (Ed25519, RFC 8037).
 type Key struct {
 	ID      string
-	MadeAt  int64 // Unix time; 0 when the file does not say
+	MadeAt  int64 // when the key was created, as Unix time; 0 if the file does not say
 	private ed25519.PrivateKey
 }
 
-// Set is one key or more. The first one signs.
+// Set is one or more keys. The first one signs.
 type Set []Key
 
-// PublicKey is a key as it is published. It has no room for a private part.
+// PublicKey is a key as published. It has no field for the private part.
 type PublicKey struct {
 	Type      string `json:"kty"`
 	Curve     string `json:"crv"`
@@ -36,7 +37,7 @@ type PublicKey struct {
 type privateKey struct {
 	PublicKey
 	D string `json:"d"`
-	// In the registry of JWK parameters, from OpenID Federation: a NumericDate.
+	// Registered for JWKs by OpenID Federation; a NumericDate.
 	IssuedAt float64 `json:"iat,omitempty"`
 }
 
@@ -44,16 +45,16 @@ type file struct {
 	Keys []privateKey `json:"keys"`
 }
 
-// NewKey makes a key. Its id is its thumbprint (RFC 7638).
+// NewKey returns a new key. Its id is its thumbprint (RFC 7638).
 func NewKey() (Key, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return Key{}, fmt.Errorf("make key: %w", err)
+		return Key{}, fmt.Errorf("create key: %w", err)
 	}
 	return Key{ID: thumbprint(public), MadeAt: time.Now().Unix(), private: private}, nil
 }
 
-// Public gives the half that anybody may have.
+// Public returns the public half.
 func (k Key) Public() PublicKey {
 	return PublicKey{Type: "OKP", Curve: "Ed25519", ID: k.ID, Algorithm: "EdDSA", Use: "sig", X: b64.EncodeToString(k.public())}
 }
@@ -63,14 +64,14 @@ func (k Key) public() ed25519.PublicKey { return k.private.Public().(ed25519.Pub
 // String keeps the key out of logs.
 func (k Key) String() string { return "key " + k.ID }
 
-// Parse reads a private JWK set. Its error never quotes the text.
+// Parse parses a private JWK set. Its errors never quote the text.
 func Parse(text []byte) (Set, error) {
 	var f file
 	if err := json.Unmarshal(text, &f); err != nil {
 		return nil, errors.New("the file is not a JWK set")
 	}
 	if len(f.Keys) == 0 {
-		return nil, errors.New("the set has no key")
+		return nil, errors.New("the set has no keys")
 	}
 	set := make(Set, 0, len(f.Keys))
 	for i, k := range f.Keys {
@@ -79,7 +80,7 @@ func Parse(text []byte) (Set, error) {
 			return nil, fmt.Errorf("key %d of the set: %w", i+1, err)
 		}
 		if set.find(key.ID) >= 0 {
-			return nil, fmt.Errorf("key %d of the set has the kid of another", i+1)
+			return nil, fmt.Errorf("key %d of the set has the same kid as another key", i+1)
 		}
 		set = append(set, key)
 	}
@@ -88,10 +89,10 @@ func Parse(text []byte) (Set, error) {
 
 func parseKey(k privateKey) (Key, error) {
 	if k.Type != "OKP" || k.Curve != "Ed25519" {
-		return Key{}, errors.New(`it must have "kty": "OKP" and "crv": "Ed25519"`)
+		return Key{}, errors.New(`it does not have "kty": "OKP" and "crv": "Ed25519"`)
 	}
 	if k.ID == "" || len(k.ID) > 128 {
-		return Key{}, errors.New("it has no kid, or one over 128 characters")
+		return Key{}, errors.New("it has no kid, or one longer than 128 characters")
 	}
 	seed, err := b64.DecodeString(k.D)
 	if err != nil || len(seed) != ed25519.SeedSize {

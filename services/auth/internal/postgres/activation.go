@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,14 +21,11 @@ func addLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link) error
 	return err
 }
 
-// Activate follows a link.
+// Activate follows an activation link as [auth.DecideActivation] decides, or returns
+// auth.ErrActivationNotFound.
 func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.User, err error) {
 	err = s.inTx(ctx, "activate", func(tx *pg.Tx) error {
-		var userID int64
-		err := tx.QueryRow(ctx, `SELECT user_id FROM auth.activations WHERE token_hash = $1`, token[:]).Scan(&userID)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return auth.ErrActivationNotFound
-		}
+		userID, err := pg.One(ctx, tx, "find link", auth.ErrActivationNotFound, pgx.RowTo[int64], `SELECT user_id FROM auth.activations WHERE token_hash = $1`, token[:])
 		if err != nil {
 			return err
 		}
@@ -37,14 +33,12 @@ func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.U
 		if err != nil {
 			return err
 		}
-		// Read under the user's lock: two may follow the link at once.
-		var link auth.StoredLink
-		var now time.Time
-		err = tx.QueryRow(ctx, `SELECT expires_at, used_at, now() FROM auth.activations WHERE token_hash = $1`, token[:]).Scan(&link.ExpiresAt, &link.UsedAt, &now)
+		// Read under the user's lock: the link may be followed twice at once.
+		link, err := pg.One(ctx, tx, "read link", auth.ErrActivationNotFound, pgx.RowToStructByPos[linkNow], `SELECT expires_at, used_at, now() FROM auth.activations WHERE token_hash = $1`, token[:])
 		if err != nil {
 			return err
 		}
-		activate, refusal := auth.DecideActivation(now, link, user)
+		activate, refusal := auth.DecideActivation(link.Now, link.StoredLink, user)
 		if refusal != nil || !activate {
 			return refusal
 		}
@@ -52,10 +46,16 @@ func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.U
 			return err
 		}
 		if user.ActivatedAt != nil {
-			return nil // by another link
+			return nil // activated by another link
 		}
-		user, err = scanUser(tx.QueryRow(ctx, `UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, userID, telemetry.Traceparent(ctx)))
-		return err
+		return tx.QueryRow(ctx, `
+			UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, userID, telemetry.Traceparent(ctx)).Scan(userFields(&user)...)
 	})
 	return user, err
+}
+
+// linkNow is an activation link and the time at which it was read.
+type linkNow struct {
+	auth.StoredLink
+	Now time.Time
 }

@@ -9,7 +9,7 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// Whatever two admins do to each other at once, one of them is left.
+// Whatever two admins do to each other at once, one active admin remains.
 func TestTwoAdminsGoForEachOther(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -49,7 +49,7 @@ func TestTwoAdminsGoForEachOther(t *testing.T) {
 	}
 }
 
-// A token may speak of what its user was a moment ago.
+// Only an active admin may disable, whatever role their token carries.
 func TestOnlyAnActiveAdminDisables(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -58,8 +58,8 @@ func TestOnlyAnActiveAdminDisables(t *testing.T) {
 		actor int64
 		state string
 	}{
-		"a user": {user.ID, ``}, "nobody": {99, ``}, "disabled": {boss.ID, `disabled_at = now()`},
-		"inactive": {boss.ID, `activated_at = NULL`}, "no admin any more": {boss.ID, `role = 'user'`},
+		"a user": {user.ID, ``}, "unknown": {99, ``}, "disabled": {boss.ID, `disabled_at = now()`},
+		"inactive": {boss.ID, `activated_at = NULL`}, "no longer an admin": {boss.ID, `role = 'user'`},
 	} {
 		if c.state != "" {
 			f.exec(t, `UPDATE auth.users SET `+c.state+` WHERE id = $1`, boss.ID)
@@ -74,7 +74,7 @@ func TestOnlyAnActiveAdminDisables(t *testing.T) {
 		f.exec(t, `UPDATE auth.users SET role = 'admin', disabled_at = NULL, activated_at = now() WHERE id = $1`, boss.ID)
 	}
 	if _, _, err := f.SetEnabled(t.Context(), boss.ID, 99, false); !errors.Is(err, auth.ErrUserNotFound) {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("an unknown user: %v, want ErrUserNotFound", err)
 	}
 	if u, done, err := f.SetEnabled(t.Context(), boss.ID, user.ID, false); err != nil || !done || u.Status() != auth.Disabled {
 		t.Errorf("%+v %v", u, err)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,13 +10,14 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// ClaimNews gives at most limit users whose newest version has not been
-// published, and keeps other replicas off them for the lease.
+// ClaimNews returns at most limit users whose current version has not been
+// published. Other replicas can't claim them for the duration of lease.
 func (s *Store) ClaimNews(ctx context.Context, limit int, lease time.Duration) ([]int64, error) {
 	return s.claim(ctx, `published_version < version AND`, limit, lease)
 }
 
-// ClaimRepeats gives at most limit users that are to be published once more.
+// ClaimRepeats returns at most limit users that are due, with or without an
+// unpublished version. Other replicas can't claim them for the duration of lease.
 func (s *Store) ClaimRepeats(ctx context.Context, limit int, lease time.Duration) ([]int64, error) {
 	return s.claim(ctx, ``, limit, lease)
 }
@@ -29,8 +29,9 @@ func (s *Store) claim(ctx context.Context, which string, limit int, lease time.D
 		RETURNING id`, limit, lease)
 }
 
-// TokenVersions gives the token versions above the first of users who changed
-// within a time: at most limit of them, after a user id, in the order of ids.
+// TokenVersions returns the token versions of users that changed within a time and
+// have revoked tokens (a version above 1): at most limit users, with ids above
+// after, in the order of ids.
 func (s *Store) TokenVersions(ctx context.Context, within time.Duration, after int64, limit int) ([]auth.TokenVersion, error) {
 	return pg.Rows(ctx, s.pool, "read token versions", pgx.RowToStructByPos[auth.TokenVersion], `
 		SELECT id, token_version FROM auth.users
@@ -38,9 +39,9 @@ func (s *Store) TokenVersions(ctx context.Context, within time.Duration, after i
 		ORDER BY id LIMIT $3`, within, after, limit)
 }
 
-// MarkPublished says that NATS has acknowledged a version, and when it is to be
-// published once more: soon, if that was the first time, else much later. Does
-// nothing when there is a newer version by now.
+// MarkPublished records that NATS has acknowledged a version, and schedules the next
+// publish: after soon if this version was published for the first time, otherwise
+// after later. It does nothing if the user has a newer version.
 func (s *Store) MarkPublished(ctx context.Context, id, version int64, soon, later time.Duration) error {
 	_, err := s.pool.Exec(ctx, `
 		UPDATE auth.users
@@ -49,24 +50,22 @@ func (s *Store) MarkPublished(ctx context.Context, id, version int64, soon, late
 	return pg.Wrap("mark published", err)
 }
 
-// Due counts the users that should have been published by now.
+// Due returns the number of users that should have been published by now.
 func (s *Store) Due(ctx context.Context) (int64, error) {
 	var n int64
-	if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM auth.users WHERE publish_at <= now()`).Scan(&n); err != nil {
-		return 0, pg.Wrap("count users to publish", err)
-	}
-	return n, nil
+	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM auth.users WHERE publish_at <= now()`).Scan(&n)
+	return n, pg.Wrap("count users to publish", err)
 }
 
-// RepublishChanged has the users published again that changed so recently, and
-// before all other repeats: they are the ones whose tokens may be revoked.
+// RepublishChanged makes the users due that changed within a time, ahead of all other
+// repeats: their tokens may be revoked.
 func (s *Store) RepublishChanged(ctx context.Context, within time.Duration) error {
 	_, err := s.pool.Exec(ctx, `UPDATE auth.users SET publish_at = '-infinity' WHERE changed_at > now() - $1::interval AND publish_at > now()`, within)
 	return pg.Wrap("republish changed users", err)
 }
 
-// RepublishAll has every user published again. It goes through the table in
-// parts, so that no lock is held for long.
+// RepublishAll makes every user due. It walks the table in batches, so that no lock
+// is held for long.
 func (s *Store) RepublishAll(ctx context.Context) error {
 	after := int64(0)
 	for {
@@ -87,21 +86,15 @@ func (s *Store) RepublishAll(ctx context.Context) error {
 	}
 }
 
-// Stream gives when the stream was made that all users have been published to,
-// "" when there has been none.
+// Stream returns the creation time of the stream to which all users have been
+// published, "" if there is none.
 func (s *Store) Stream(ctx context.Context) (string, error) {
 	var created string
-	err := s.pool.QueryRow(ctx, `SELECT created_at FROM auth.users_stream`).Scan(&created)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", nil
-	}
-	if err != nil {
-		return "", pg.Wrap("read the known stream", err)
-	}
-	return created, nil
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(created_at), '') FROM auth.users_stream`).Scan(&created)
+	return created, pg.Wrap("read the known stream", err)
 }
 
-// RememberStream keeps when the stream was made.
+// RememberStream stores the creation time of the stream.
 func (s *Store) RememberStream(ctx context.Context, created string) error {
 	_, err := s.pool.Exec(ctx, `INSERT INTO auth.users_stream (created_at) VALUES ($1) ON CONFLICT (one) DO UPDATE SET created_at = excluded.created_at`, created)
 	return pg.Wrap("remember the stream", err)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,17 +10,17 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// StartSession adds a session. The user's row is locked against change: a
-// password change or a disabling at the same time comes before, and is seen, or
-// after, and ends this session with the others.
+// StartSession adds a session. It locks the user's row against changes: a concurrent
+// password change or disabling either commits first and is seen here, or commits
+// later and ends this session with the others.
 func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash string, token auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
 	err = s.inTx(ctx, "start session", func(tx *pg.Tx) error {
-		var hash string
-		err := tx.QueryRow(ctx, `SELECT `+userColumns+`, password_hash FROM auth.users WHERE id = $1 FOR SHARE`, userID).Scan(append(userFields(&user), &hash)...)
+		c, err := pg.One(ctx, tx, "read credential", auth.ErrUserNotFound, scanCredential, `SELECT `+userColumns+`, password_hash FROM auth.users WHERE id = $1 FOR SHARE`, userID)
 		if err != nil {
 			return err
 		}
-		if hash != checkedHash {
+		user = c.user
+		if c.hash != checkedHash {
 			return auth.ErrInvalidCredentials
 		}
 		if err := user.MayLogIn(); err != nil {
@@ -37,35 +36,32 @@ func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash stri
 	return user, err
 }
 
-// Refresh changes a token for another.
+// Refresh replaces a refresh token by another as [auth.DecideRefresh] decides, or
+// returns auth.ErrRefreshInvalid.
 func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
 	var decision auth.RefreshDecision
 	err = s.inTx(ctx, "refresh", func(tx *pg.Tx) error {
-		var session, userID int64
-		var token auth.StoredToken
-		err := tx.QueryRow(ctx, `
-			SELECT s.id, s.user_id, s.created_at, s.ended_at IS NOT NULL
+		session, err := pg.One(ctx, tx, "lock session", auth.ErrRefreshInvalid, pgx.RowToStructByPos[struct{ ID, UserID int64 }], `
+			SELECT s.id, s.user_id
 			FROM auth.refresh_tokens t JOIN auth.sessions s ON s.id = t.session_id
-			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, old[:]).Scan(&session, &userID, &token.SessionStartedAt, &token.SessionEnded)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return auth.ErrRefreshInvalid
-		}
+			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, old[:])
 		if err != nil {
 			return err
 		}
-		// Read under the session's lock: the same token may come twice at once.
-		// The clock is read now, since this may have waited for the lock.
-		var now time.Time
-		err = tx.QueryRow(ctx, `SELECT expires_at, spent_at, clock_timestamp() FROM auth.refresh_tokens WHERE token_hash = $1`, old[:]).
-			Scan(&token.ExpiresAt, &token.SpentAt, &now)
+		// Read under the session's lock: the same token may be used twice at once.
+		// clock_timestamp() rather than now(), since this may have waited for the lock.
+		token, err := pg.One(ctx, tx, "read refresh token", auth.ErrRefreshInvalid, pgx.RowToStructByPos[tokenNow], `
+			SELECT t.expires_at, t.spent_at, s.created_at, s.ended_at IS NOT NULL, clock_timestamp()
+			FROM auth.refresh_tokens t JOIN auth.sessions s ON s.id = t.session_id
+			WHERE t.token_hash = $1`, old[:])
 		if err != nil {
 			return err
 		}
-		user, err = readUser(ctx, tx, userID, "")
+		user, err = readUser(ctx, tx, session.UserID, "")
 		if err != nil {
 			return err
 		}
-		decision = auth.DecideRefresh(now, token, user)
+		decision = auth.DecideRefresh(token.Now, token.StoredToken, user)
 		switch decision {
 		case auth.Rotate:
 			if _, err := tx.Exec(ctx, `UPDATE auth.refresh_tokens SET spent_at = clock_timestamp() WHERE token_hash = $1`, old[:]); err != nil {
@@ -73,24 +69,30 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 			}
 			fallthrough
 		case auth.GiveAgain:
-			if _, err := tx.Exec(ctx, `UPDATE auth.sessions SET expires_at = greatest(expires_at, now() + $2) WHERE id = $1`, session, lifetime); err != nil {
+			if _, err := tx.Exec(ctx, `UPDATE auth.sessions SET expires_at = greatest(expires_at, now() + $2) WHERE id = $1`, session.ID, lifetime); err != nil {
 				return err
 			}
-			return addToken(ctx, tx, session, next, lifetime)
+			return addToken(ctx, tx, session.ID, next, lifetime)
 		case auth.EndSession:
-			_, err := tx.Exec(ctx, `UPDATE auth.sessions SET ended_at = now() WHERE id = $1`, session)
+			_, err := tx.Exec(ctx, `UPDATE auth.sessions SET ended_at = now() WHERE id = $1`, session.ID)
 			return err
 		default:
 			return auth.ErrRefreshInvalid
 		}
 	})
 	if err == nil && decision == auth.EndSession {
-		err = auth.ErrRefreshInvalid // now that its end is committed
+		err = auth.ErrRefreshInvalid // after the end of the session is committed
 	}
 	return user, err
 }
 
-// EndSession ends the session of a user's own token.
+// tokenNow is a refresh token and the time at which it was read.
+type tokenNow struct {
+	auth.StoredToken
+	Now time.Time
+}
+
+// EndSession ends the session of a refresh token, if the session is the user's.
 func (s *Store) EndSession(ctx context.Context, userID int64, token auth.TokenHash) error {
 	return s.inTx(ctx, "end session", func(tx *pg.Tx) error {
 		_, err := tx.Exec(ctx, `
@@ -100,7 +102,8 @@ func (s *Store) EndSession(ctx context.Context, userID int64, token auth.TokenHa
 	})
 }
 
-// ChangePassword sets a new hash and ends all sessions and tokens.
+// ChangePassword sets a new hash, ends the user's sessions and revokes their tokens.
+// It returns auth.ErrInvalidCredentials if the hash is no longer checkedHash.
 func (s *Store) ChangePassword(ctx context.Context, userID int64, checkedHash, newHash string) error {
 	return s.inTx(ctx, "change password", func(tx *pg.Tx) error {
 		tag, err := tx.Exec(ctx, `
@@ -110,15 +113,16 @@ func (s *Store) ChangePassword(ctx context.Context, userID int64, checkedHash, n
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			return auth.ErrInvalidCredentials // somebody else has just changed it
+			return auth.ErrInvalidCredentials // changed by a concurrent request
 		}
 		return endSessions(ctx, tx, userID)
 	})
 }
 
-// Prune deletes what can't be used any more, a bounded part at a time, and says
-// whether there may be more. Links stay a month longer, to be told from those
-// that never were; used ones stay for good.
+// Prune deletes a batch of expired refresh tokens, sessions and links, and reports
+// whether there may be more. Unused links are kept for 30 days after they expire, so
+// that they are reported as expired rather than unknown; used links are never
+// deleted.
 func (s *Store) Prune(ctx context.Context) (more bool, err error) {
 	const batch = 1000
 	for _, sql := range []string{

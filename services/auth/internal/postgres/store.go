@@ -1,6 +1,6 @@
-// Package postgres keeps auth's facts. Each exported method is one
-// transaction, or one statement; RepublishAll and Prune are several, each of
-// which stands by itself.
+// Package postgres stores auth's users and sessions. Each exported method is one
+// transaction or one statement, except RepublishAll and Prune, which run several
+// that are independent of each other.
 package postgres
 
 import (
@@ -12,36 +12,38 @@ import (
 	"lavka/libs/service/pg"
 )
 
-// Schema is the name of auth's schema.
+// Schema is the name of auth's database schema.
 const Schema = "auth"
 
-// Migrations are the schema's versions.
+// Migrations are the migrations of the schema.
 //
 //go:embed migrations/*.sql
 var Migrations embed.FS
 
-// Store is auth's part of the database.
+// Store reads and writes auth's data.
 type Store struct {
 	pool *pgxpool.Pool
 }
 
-// New makes a Store on a pool of the role "auth".
+// New returns a Store on a pool of the database role "auth".
 func New(pool *pgxpool.Pool) *Store { return &Store{pool} }
 
-// Ready fails unless Postgres answers and its schema is new enough.
+// Ready returns an error unless Postgres answers and its schema is at least as new
+// as this release.
 func (s *Store) Ready(ctx context.Context) error {
 	return pg.CheckVersion(ctx, s.pool, Schema, Migrations)
 }
 
 const (
 	raceTries = 3
-	// lockTries is how often a row is waited for, a quarter of a second each
-	// time: for longer than the two seconds after which the server ends a replica
-	// that froze while it held the row.
+	// lockTries is how often a transaction waits for a locked row, 250 ms each time.
+	// The sum is longer than the two seconds after which Postgres ends the
+	// transaction of a replica that froze while holding the lock.
 	lockTries = 12
 )
 
-// inTx runs f in a transaction, again when it lost a race.
+// inTx runs f in a transaction. It retries after a conflict with another
+// transaction, and while a row is locked.
 func (s *Store) inTx(ctx context.Context, what string, f func(*pg.Tx) error) error {
 	for races, waits := 1, 1; ; {
 		err := pg.InTx(ctx, s.pool, f)

@@ -67,7 +67,8 @@ func (f *fixture) add(t *testing.T, login string, role auth.Role) auth.User {
 	return u
 }
 
-// What the service's role may not do, however broken its code.
+// Statements that the service's role must not be able to run, whatever its code
+// does.
 func TestTheServicesRights(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -133,7 +134,7 @@ func TestClaims(t *testing.T) {
 	f := newFixture(t)
 	const users = 30
 	f.exec(t, `INSERT INTO auth.users (login, password_hash, role, activated_at) SELECT 'user' || i, 'x', CASE i WHEN 2 THEN 'admin' ELSE 'user' END, now() FROM generate_series(1, $1) i`, users)
-	// Replicas that claim at once get each user once.
+	// Replicas that claim concurrently get each user once.
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	claimed := map[int64]int{}
@@ -156,7 +157,7 @@ func TestClaims(t *testing.T) {
 			t.Errorf("user %d was claimed %d times", id, n)
 		}
 	}
-	// Only the version that was published counts as published.
+	// Publishing an older version does not mark a newer one as published.
 	if _, _, err := f.SetEnabled(t.Context(), 2, 1, false); err != nil {
 		t.Fatal(err)
 	}
@@ -186,10 +187,10 @@ func TestClaims(t *testing.T) {
 	}
 	count(users)
 	if ids, err := f.ClaimNews(t.Context(), users, time.Minute); err != nil || len(ids) != 0 {
-		t.Errorf("repeats are no news: %v %v", ids, err)
+		t.Errorf("repeats were claimed as new versions: %v %v", ids, err)
 	}
 	if ids, err := f.ClaimRepeats(t.Context(), 1, time.Minute); err != nil || len(ids) != 1 || ids[0] != 1 {
-		t.Errorf("the one that changed does not go first: %v %v", ids, err)
+		t.Errorf("the recently changed user does not come first: %v %v", ids, err)
 	}
 }
 
@@ -211,7 +212,7 @@ func TestTokenVersions(t *testing.T) {
 			after = max(after, one.UserID)
 		}
 	}
-	// Neither those who changed before that, nor those of whom nothing was ever revoked.
+	// Without users that changed earlier, and without users that never had a token revoked.
 	if want := map[int64]int64{1: 2, 2: 3, 4: 2, 5: 3, 7: 2, 8: 3}; !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
@@ -232,7 +233,7 @@ func TestStreamIsRemembered(t *testing.T) {
 	}
 }
 
-// A login that was checked against the old password starts no session after
+// A login that was checked against the old password must not start a session after
 // the password has changed.
 func TestNoSessionForAnOldPassword(t *testing.T) {
 	t.Parallel()
@@ -246,7 +247,7 @@ func TestNoSessionForAnOldPassword(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if err := f.ChangePassword(t.Context(), u.ID, "hash", "third"); !errors.Is(err, auth.ErrInvalidCredentials) {
-		t.Errorf("two changes from the same old password: %v", err)
+		t.Errorf("a second change from the same old password: %v", err)
 	}
 	if u, err := f.StartSession(t.Context(), u.ID, "new hash", token, time.Hour); err != nil || u.TokenVersion != 2 {
 		t.Errorf("%+v %v", u, err)
@@ -259,8 +260,8 @@ func TestNoSessionForAnOldPassword(t *testing.T) {
 	}
 }
 
-// A replica that froze while it held a row is ended by the server after two
-// seconds. Whoever needs the row waits for that.
+// Postgres ends the transaction of a replica that froze while holding a row lock
+// after two seconds. Other transactions wait for that.
 func TestWaitsForAFrozenReplica(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -269,7 +270,7 @@ func TestWaitsForAFrozenReplica(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = frozen.Rollback(context.WithoutCancel(t.Context())) }() // it was ended
+	defer func() { _ = frozen.Rollback(context.WithoutCancel(t.Context())) }() // Postgres has ended it
 	if _, err := frozen.Exec(t.Context(), `SELECT FROM auth.users WHERE id = $1 FOR UPDATE`, u.ID); err != nil {
 		t.Fatal(err)
 	}

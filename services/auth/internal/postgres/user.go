@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -15,18 +14,19 @@ import (
 
 const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context`
 
-// changed goes into every UPDATE that changes what is published of a user. $1 is his
-// id, and $2 the trace that this belongs to.
+// changed is part of every UPDATE of a published column of a user. $1 is the user's
+// id, and $2 the W3C traceparent of the request.
 const changed = `version = version + 1, changed_at = now(), publish_at = now(), trace_context = $2`
 
-// Register adds a user: inactive with a link, active without one.
+// Register adds a user, who is inactive with a link and active without one. It
+// returns auth.ErrLoginTaken if the login is in use.
 func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link) (auth.User, error) {
 	var added auth.User
-	err := s.inTx(ctx, "register", func(tx *pg.Tx) (err error) {
-		added, err = scanUser(tx.QueryRow(ctx, `
+	err := s.inTx(ctx, "register", func(tx *pg.Tx) error {
+		err := tx.QueryRow(ctx, `
 			INSERT INTO auth.users (login, password_hash, role, activated_at, trace_context)
 			VALUES ($1, $2, $3, CASE WHEN $4 THEN now() END, $5)
-			RETURNING `+userColumns, user.Login, user.PasswordHash, user.Role, link == nil, telemetry.Traceparent(ctx)))
+			RETURNING `+userColumns, user.Login, user.PasswordHash, user.Role, link == nil, telemetry.Traceparent(ctx)).Scan(userFields(&added)...)
 		if constraint, ok := pg.UniqueViolation(err); ok && constraint == "users_login" {
 			return auth.ErrLoginTaken
 		}
@@ -38,41 +38,28 @@ func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link
 	return added, err
 }
 
-// LoginTaken says whether a login is in use, in whatever case.
+// LoginTaken reports whether a login is in use. It is not case-sensitive.
 func (s *Store) LoginTaken(ctx context.Context, login string) (bool, error) {
 	var taken bool
 	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM auth.users WHERE lower(login COLLATE "C") = $1)`, auth.Fold(login)).Scan(&taken)
-	if err != nil {
-		return false, pg.Wrap("look for login", err)
-	}
-	return taken, nil
+	return taken, pg.Wrap("look up login", err)
 }
 
-// Credential gives a user and its password hash.
+// Credential returns the user with a login and their password hash, or
+// auth.ErrUserNotFound.
 func (s *Store) Credential(ctx context.Context, login string) (auth.User, string, error) {
-	var u auth.User
-	var hash string
-	err := s.pool.QueryRow(ctx, `SELECT `+userColumns+`, password_hash FROM auth.users WHERE lower(login COLLATE "C") = $1`, auth.Fold(login)).
-		Scan(append(userFields(&u), &hash)...)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return auth.User{}, "", auth.ErrUserNotFound
-	}
-	if err != nil {
-		return auth.User{}, "", pg.Wrap("read credential", err)
-	}
-	return u, hash, nil
+	c, err := pg.One(ctx, s.pool, "read credential", auth.ErrUserNotFound, scanCredential, `
+		SELECT `+userColumns+`, password_hash FROM auth.users WHERE lower(login COLLATE "C") = $1`, auth.Fold(login))
+	return c.user, c.hash, err
 }
 
-// User reads one user.
+// User returns a user, or auth.ErrUserNotFound.
 func (s *Store) User(ctx context.Context, id int64) (auth.User, error) {
-	u, err := readUser(ctx, s.pool, id, "")
-	if err != nil {
-		return auth.User{}, pg.Wrap("read user", err)
-	}
-	return u, nil
+	return readUser(ctx, s.pool, id, "")
 }
 
-// Users gives at most limit users below an id, newest first.
+// Users returns at most limit users, newest first. If below is set, it returns only
+// users with a lower id.
 func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, limit int) ([]auth.User, error) {
 	where := []string{"($1::bigint IS NULL OR id < $1)"}
 	args := []any{below, limit}
@@ -88,19 +75,20 @@ func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, lim
 		where = append(where, `lower(login COLLATE "C") LIKE $3`)
 		args = append(args, "%"+likeEscaper.Replace(auth.Fold(filter.Login))+"%")
 	}
-	return pg.Rows(ctx, s.pool, "list users", collectUser, `
+	return pg.Rows(ctx, s.pool, "list users", scanUser, `
 		SELECT `+userColumns+` FROM auth.users WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT $2`, args...)
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// SetEnabled changes a user on behalf of an admin, and when it disables, ends
-// all sessions and tokens with it.
+// SetEnabled enables or disables a user on behalf of an admin, and reports whether
+// the user changed. Disabling also ends the user's sessions and revokes their
+// tokens.
 func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (user auth.User, done bool, err error) {
 	err = s.inTx(ctx, "set enabled", func(tx *pg.Tx) (err error) {
 		done = false
-		// Both are locked, in order: of two admins who disable each other at once,
-		// one finds himself disabled.
+		// Both rows are locked, in order: if two admins disable each other at once,
+		// the second is disabled by then, and refused.
 		users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin, id)
 		if err != nil {
 			return err
@@ -115,11 +103,11 @@ func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (
 		done = true
 		trace := telemetry.Traceparent(ctx)
 		if enabled {
-			user, err = scanUser(tx.QueryRow(ctx, `UPDATE auth.users SET disabled_at = NULL, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace))
-			return err
+			return tx.QueryRow(ctx, `
+				UPDATE auth.users SET disabled_at = NULL, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace).Scan(userFields(&user)...)
 		}
-		user, err = scanUser(tx.QueryRow(ctx, `
-			UPDATE auth.users SET disabled_at = now(), token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace))
+		err = tx.QueryRow(ctx, `
+			UPDATE auth.users SET disabled_at = now(), token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace).Scan(userFields(&user)...)
 		if err != nil {
 			return err
 		}
@@ -128,12 +116,13 @@ func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (
 	return user, done, err
 }
 
-// SetRole changes a role and ends the tokens that carry the old one.
+// SetRole changes a user's role, revokes their tokens, which carry the old role,
+// and reports whether the role changed.
 func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done bool, err error) {
 	err = s.inTx(ctx, "set role", func(tx *pg.Tx) (err error) {
 		done = false
-		// All admins are locked, in order: two who take the role from each
-		// other at once must not both find another admin left.
+		// All admins are locked, in order: two changes that revoke each other's admin
+		// at once must not both find another admin left.
 		users, err := lockUsers(ctx, tx, `role = 'admin' OR lower(login COLLATE "C") = $1`, auth.Fold(login))
 		if err != nil {
 			return err
@@ -163,14 +152,11 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done
 	return done, err
 }
 
-// lockUsers locks users against change, in the order of their ids, as everybody
-// does who locks more than one.
+// lockUsers locks users against changes and returns them, in the order of their ids.
+// Every transaction that locks several users uses this order, so none of them
+// deadlock.
 func lockUsers(ctx context.Context, tx *pg.Tx, which string, args ...any) ([]auth.User, error) {
-	rows, err := tx.Query(ctx, `SELECT `+userColumns+` FROM auth.users WHERE `+which+` ORDER BY id FOR NO KEY UPDATE`, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, collectUser)
+	return pg.Rows(ctx, tx, "lock users", scanUser, `SELECT `+userColumns+` FROM auth.users WHERE `+which+` ORDER BY id FOR NO KEY UPDATE`, args...)
 }
 
 func find(users []auth.User, id int64) (auth.User, error) {
@@ -181,25 +167,27 @@ func find(users []auth.User, id int64) (auth.User, error) {
 	return users[i], nil
 }
 
-type querier interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+func readUser(ctx context.Context, q pg.Querier, id int64, lock string) (auth.User, error) {
+	return pg.One(ctx, q, "read user", auth.ErrUserNotFound, scanUser, `SELECT `+userColumns+` FROM auth.users WHERE id = $1 `+lock, id)
 }
 
-func readUser(ctx context.Context, q querier, id int64, lock string) (auth.User, error) {
-	u, err := scanUser(q.QueryRow(ctx, `SELECT `+userColumns+` FROM auth.users WHERE id = $1 `+lock, id))
-	if errors.Is(err, pgx.ErrNoRows) {
-		return auth.User{}, auth.ErrUserNotFound
-	}
-	return u, err
-}
-
-func scanUser(row pgx.Row) (auth.User, error) {
+func scanUser(row pgx.CollectableRow) (auth.User, error) {
 	var u auth.User
 	err := row.Scan(userFields(&u)...)
 	return u, err
 }
 
-func collectUser(row pgx.CollectableRow) (auth.User, error) { return scanUser(row) }
+// credential is a user with their password hash.
+type credential struct {
+	user auth.User
+	hash string
+}
+
+func scanCredential(row pgx.CollectableRow) (credential, error) {
+	var c credential
+	err := row.Scan(append(userFields(&c.user), &c.hash)...)
+	return c, err
+}
 
 func userFields(u *auth.User) []any {
 	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace}
