@@ -13,20 +13,20 @@ import (
 	"lavka/libs/contract/wire"
 )
 
-// billing is played by the test, over real NATS.
+// billing is the test's stand-in for billing, over real NATS.
 type billing struct {
 	nc *nats.Conn
 
 	mu       sync.Mutex
-	reads    string                                              // what it says that it understands; "": it is of an older release
-	decide   func(wire.PurchaseRequested) *wire.PurchaseAnswered // nil: no answer
+	reads    string                                              // the formats that it announces; "" as in an older release
+	decide   func(wire.PurchaseRequested) *wire.PurchaseAnswered // returns nil for no answer
 	requests []request
 }
 
 type request struct {
 	wire.PurchaseRequested
 	header  nats.Header
-	several int // in its message
+	several int // requests in the same message
 }
 
 func settled(wire.PurchaseRequested) *wire.PurchaseAnswered {
@@ -41,7 +41,7 @@ func declined(reason string, balance *int64) func(wire.PurchaseRequested) *wire.
 	}
 }
 
-// newBilling makes the stream as billing does, and answers as decide says.
+// newBilling creates the stream as billing does, and answers as decide says.
 func newBilling(t *testing.T, s *shop, decide func(wire.PurchaseRequested) *wire.PurchaseAnswered) *billing {
 	t.Helper()
 	nc, js := s.connect(t)
@@ -60,14 +60,14 @@ func (b *billing) consume(t *testing.T, js jetstream.JetStream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	consuming, err := consumer.Consume(func(msg jetstream.Msg) { b.hear(t, msg) }, jetstream.PullExpiry(5*time.Second))
+	consuming, err := consumer.Consume(func(msg jetstream.Msg) { b.receive(t, msg) }, jetstream.PullExpiry(5*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { consuming.Stop(); <-consuming.Closed() })
 }
 
-func (b *billing) hear(t *testing.T, msg jetstream.Msg) {
+func (b *billing) receive(t *testing.T, msg jetstream.Msg) {
 	group, err := wire.DecodePurchaseRequested(msg.Data())
 	if err != nil {
 		t.Errorf("billing can't read %s: %v", msg.Data(), err)
@@ -93,7 +93,7 @@ func (b *billing) hear(t *testing.T, msg jetstream.Msg) {
 	}
 }
 
-// about has an answer be the one on a purchase.
+// about completes an answer to a purchase.
 func about(id uuid.UUID, a *wire.PurchaseAnswered) wire.PurchaseAnswered {
 	a.V, a.PurchaseID = wire.Version, id
 	return *a
@@ -116,7 +116,7 @@ func (b *billing) answer(t *testing.T, to string, answers ...wire.PurchaseAnswer
 	}
 }
 
-// understands changes its release.
+// understands sets the formats that billing announces, as another release would.
 func (b *billing) understands(reads string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,7 +129,7 @@ func (b *billing) decides(decide func(wire.PurchaseRequested) *wire.PurchaseAnsw
 	b.decide = decide
 }
 
-// heard gives the requests so far.
+// heard returns the requests received so far.
 func (b *billing) heard() []request {
 	b.mu.Lock()
 	defer b.mu.Unlock()

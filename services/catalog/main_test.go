@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations)})
 }
 
-// shop is what the program needs around it: a database, NATS and auth's keys.
+// shop is the environment of the program: a database, NATS and auth's keys.
 type shop struct {
 	db    pgtest.Database
 	nats  *natstest.Server
@@ -64,7 +64,7 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
-// playAuth makes the stream of users, and says that no token has been revoked.
+// playAuth creates the stream of users, and answers that no token is revoked.
 func (s *shop) playAuth(t *testing.T) {
 	t.Helper()
 	nc, js := s.connect(t)
@@ -108,7 +108,7 @@ func (s *shop) number(t *testing.T, sql string, args ...any) int {
 	return n
 }
 
-// token is an access token as auth gives it.
+// token returns an access token like auth's.
 func (s *shop) token(t *testing.T, userID int64, role string) string {
 	t.Helper()
 	claims := token.Claims{Role: role, Version: 1, RegisteredClaims: jwt.RegisteredClaims{
@@ -123,7 +123,7 @@ func (s *shop) token(t *testing.T, userID int64, role string) string {
 	return text
 }
 
-// replica is the running program.
+// replica is a running program.
 type replica struct {
 	*shop
 	url, internal string
@@ -148,10 +148,10 @@ func (s *shop) settings(t *testing.T) Config {
 	return cfg
 }
 
-// std are the streams of the programs that tests run: their errors are shown.
+// std holds the streams of the programs that tests run: their errors are shown.
 var std = program.Streams{In: strings.NewReader(""), Out: io.Discard, Err: os.Stderr}
 
-// start runs one replica until the test ends or it is stopped.
+// start runs a replica until it is stopped or the test ends.
 func (s *shop) start(t *testing.T, change func(*Config)) *replica {
 	t.Helper()
 	cfg := s.settings(t)
@@ -188,7 +188,7 @@ func (s *shop) start(t *testing.T, change func(*Config)) *replica {
 	return r
 }
 
-// answer is an HTTP answer, read.
+// answer is an HTTP response with its body.
 type answer struct {
 	status int
 	header http.Header
@@ -201,7 +201,7 @@ func (a answer) String() string {
 	return fmt.Sprintf("%d %s", a.status, strings.TrimSpace(a.text))
 }
 
-// send sends a request as a user; the headers come in pairs.
+// send sends a request with a bearer token; headers are pairs of name and value.
 func (r *replica) send(t *testing.T, bearer, method, path, body string, headers ...string) answer {
 	t.Helper()
 	a, err := r.trySend(t.Context(), bearer, method, path, body, headers...)
@@ -243,7 +243,7 @@ func (r *replica) trySend(ctx context.Context, bearer, method, path, body string
 	return a, nil
 }
 
-// product puts something on sale and gives its id.
+// product puts a product on sale and returns its id.
 func (r *replica) product(t *testing.T, title, price string) int64 {
 	t.Helper()
 	a := r.send(t, r.token(t, 1, "admin"), "POST", "/products", fmt.Sprintf(`{"title":%q,"description":"","price":%s}`, title, price))

@@ -36,34 +36,34 @@ func TestProducts(t *testing.T) {
 		t.Errorf("nothing changed: %s", a)
 	}
 	if a := r.send(t, admin, "PATCH", location, `{"price":4}`, "If-Match", `"p0-0"`); a.status != 412 || a.code() != "precondition_failed" {
-		t.Errorf("not what was read: %s", a)
+		t.Errorf("another product's tag: %s", a)
 	}
 	changed := r.send(t, admin, "PATCH", location, `{"price":4}`, "If-Match", tag)
 	if changed.status != 200 || !strings.Contains(changed.text, `"price":4,`) || changed.body["title"] != "Чай" || changed.header.Get("ETag") == tag {
 		t.Errorf("changed: %s %v", changed, changed.header)
 	}
 	if a := r.send(t, admin, "PATCH", location, `{"title":"Tea"}`, "If-Match", tag); a.status != 412 {
-		t.Errorf("changed meanwhile: %s", a)
+		t.Errorf("an outdated tag: %s", a)
 	}
 	if a := r.send(t, admin, "DELETE", location, "", "If-Match", tag); a.status != 412 || a.code() != "precondition_failed" {
 		t.Errorf("deleting another version: %+v", a)
 	}
 	if a := r.send(t, admin, "PATCH", location, `{"title":"Tea"}`, "If-Match", "*"); a.status != 200 || a.body["title"] != "Tea" {
-		t.Errorf("whatever it is: %s", a)
+		t.Errorf("any version: %s", a)
 	}
 	if got := r.send(t, ann, "GET", location, "", "If-None-Match", tag); got.status != 200 {
-		t.Errorf("an old copy: %s", got)
+		t.Errorf("an outdated copy: %s", got)
 	}
 	if a := r.send(t, admin, "DELETE", location, ""); a.status != 204 || a.text != "" {
 		t.Errorf("deleted: %s", a)
 	}
 	for _, method := range []string{"GET", "DELETE"} {
 		if a := r.send(t, admin, method, location, ""); a.status != 404 || a.code() != "product_not_found" {
-			t.Errorf("%s of a deleted one: %s", method, a)
+			t.Errorf("%s of a deleted product: %s", method, a)
 		}
 	}
 	if a := r.send(t, admin, "PATCH", location, `{}`, "If-Match", "*"); a.status != 404 {
-		t.Errorf("PATCH of a deleted one: %s", a)
+		t.Errorf("PATCH of a deleted product: %s", a)
 	}
 }
 
@@ -116,17 +116,17 @@ func TestBadProducts(t *testing.T) {
 			}
 		}
 		if got := strings.Join(named, " "); got != fields {
-			t.Errorf("%s: %q are named, want %q", body, got, fields)
+			t.Errorf("%s: the errors name %q, want %q", body, got, fields)
 		}
 	}
 	if a := r.send(t, admin, "PATCH", location, `{"price":4}`, "If-Match", "p1-1"); a.status != 400 || a.code() != "malformed" {
 		t.Errorf("a tag without quotes: %s", a)
 	}
 	if a := r.send(t, admin, "POST", "/products", `{}`); a.status != 422 || len(a.body["errors"].([]any)) != 3 {
-		t.Errorf("nothing: %s", a)
+		t.Errorf("an empty object: %s", a)
 	}
 	if a := r.send(t, admin, "POST", "/products", `{"title":"a","description":"","price":70000000000000.00}`); a.status != 201 {
-		t.Errorf("the dearest: %s", a)
+		t.Errorf("the highest price: %s", a)
 	}
 	for path, status := range map[string]int{"/products/x": 400, "/products/9223372036854775808": 400, "/products/0": 404, "/products/-1": 404, "/products/9223372036854775807": 404} {
 		if a := r.send(t, admin, "GET", path, ""); a.status != status {
@@ -177,7 +177,7 @@ func TestListingProducts(t *testing.T) {
 			t.Errorf("%s: %s, want %s", query, got, want)
 		}
 	}
-	// A forged cursor is refused, or is no harm.
+	// A forged cursor is refused or harmless.
 	for cursor, status := range map[string]int{
 		`{"l":"products by title","k":{"i":1,"t":"\u0000","p":1}}`: 400, `{"l":"products by title","k":{"i":1,"t":1}}`: 400,
 		`{"l":"products by title","k":{}}`: 200, `{"l":"products by title"}`: 400, `{"l":"purchases","k":{"i":1}}`: 400, `[]`: 400,

@@ -8,8 +8,9 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// What is placed together is asked for together, once billing has said that it
-// reads that; as soon as a replica of billing says nothing of it, one by one.
+// Purchases placed together are requested in one message once all of billing's
+// answers announce that it reads groups. After an answer without that
+// announcement, each purchase gets a message of its own again.
 func TestPurchasesShareMessages(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -17,7 +18,7 @@ func TestPurchasesShareMessages(t *testing.T) {
 	r := s.start(t, nil)
 	ann := s.token(t, 2, "user")
 	tea := r.product(t, "tea", "3.50")
-	// buy buys 64 times at once, and says how many purchases were in a message with others.
+	// buy buys 64 times at once, and returns how many purchases shared a message.
 	buy := func() (together int) {
 		before := len(b.heard())
 		var all sync.WaitGroup
@@ -32,7 +33,7 @@ func TestPurchasesShareMessages(t *testing.T) {
 		all.Wait()
 		heard := b.heard()[before:]
 		if len(heard) != 64 {
-			t.Errorf("billing was asked for %d purchases of 64", len(heard))
+			t.Errorf("billing got requests for %d purchases, want 64", len(heard))
 		}
 		for _, m := range heard {
 			if m.several > 1 {
@@ -45,24 +46,24 @@ func TestPurchasesShareMessages(t *testing.T) {
 		return together
 	}
 	if n := buy(); n != 0 {
-		t.Errorf("%d together before billing has said that it reads that", n)
+		t.Errorf("%d shared a message before billing announced groups", n)
 	}
 	b.understands(wire.ReadsGroups)
 	if n := buy(); n != 0 {
-		t.Errorf("%d together while a replica of billing may be of an older release", n)
+		t.Errorf("%d shared a message while a replica of billing may be of an older release", n)
 	}
 
-	// A replica that has never heard of an older one.
+	// A replica that has had no answer from an older release.
 	r = s.start(t, nil)
 	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 201 {
 		t.Fatal(a)
 	}
-	waittest.Eventually(t, "some are asked for together", func() bool { return buy() > 0 })
+	waittest.Eventually(t, "some purchases share a message", func() bool { return buy() > 0 })
 	b.understands("")
 	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 201 {
 		t.Fatal(a)
 	}
 	if n := buy(); n != 0 {
-		t.Errorf("%d together after an answer of an older release", n)
+		t.Errorf("%d shared a message after an answer from an older release", n)
 	}
 }

@@ -21,7 +21,7 @@ func TestALateAnswer(t *testing.T) {
 	if a.status != 202 || a.body["status"] != "pending" || a.header.Get("Location") == "" || a.header.Get("Retry-After") == "" || a.body["settled_at"] != nil {
 		t.Fatalf("%s %v", a, a.header)
 	}
-	// A repeat asks again, and waits like the first.
+	// A repeat asks billing again, and waits like the first request.
 	again := r.send(t, ann, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k")
 	if again.status != 202 || again.body["id"] != a.body["id"] || again.header.Get("Idempotent-Replayed") != "true" {
 		t.Errorf("the repeat: %s %v", again, again.header)
@@ -46,7 +46,7 @@ func TestALateAnswer(t *testing.T) {
 	b.decides(declined(wire.Expired, nil))
 	last := r.send(t, ann, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k")
 	if last.status != 201 || last.body["transaction_id"] != 42.0 {
-		t.Errorf("in the end: %s", last)
+		t.Errorf("after the second answer: %s", last)
 	}
 }
 
@@ -78,23 +78,23 @@ func TestOneKeyFiftyTimesAtOnceOnTwoReplicas(t *testing.T) {
 		}
 	}
 	if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != 1 || first != 1 {
-		t.Errorf("%d purchases, %d answers that are no repeat", n, first)
+		t.Errorf("%d purchases, %d responses not marked as repeats, want one of each", n, first)
 	}
 }
 
-func TestTheSweeperSendsWhatWasNeverSent(t *testing.T) {
+func TestTheSweeperSendsRequestsThatWereNeverSent(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	r := s.start(t, func(cfg *Config) { cfg.PurchaseWait = 200 * time.Millisecond })
 	ann := s.token(t, 2, "user")
 	tea := r.product(t, "tea", "3.50")
-	// Nobody has made the stream yet.
+	// The stream does not exist yet.
 	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 202 {
 		t.Fatal(a)
 	}
-	// Nobody is there at all.
+	// NATS is not running at all.
 	s.nats.Stop()
-	waittest.Eventually(t, "NATS is missed", func() bool { return strings.Contains(r.metrics(t), "\nnats_connected 0") })
+	waittest.Eventually(t, "the loss of NATS is noticed", func() bool { return strings.Contains(r.metrics(t), "\nnats_connected 0") })
 	if a := r.send(t, ann, "POST", "/purchases", order(tea, 7)); a.status != 202 {
 		t.Fatal(a)
 	}
@@ -104,10 +104,10 @@ func TestTheSweeperSendsWhatWasNeverSent(t *testing.T) {
 		return s.number(t, `SELECT count(*) FROM catalog.purchases WHERE status = 'completed'`) == 2
 	})
 	if !strings.Contains(r.metrics(t), "\ncatalog_purchases_resent_total ") {
-		t.Error("no metric tells of it")
+		t.Error("the metric catalog_purchases_resent_total is missing")
 	}
 	if s.number(t, `SELECT min(claimed) FROM catalog.purchases`) < 1 || len(b.heard()) < 2 {
-		t.Errorf("not the sweeper's doing: %d requests", len(b.heard()))
+		t.Errorf("not all were claimed by the sweeper; billing got %d requests", len(b.heard()))
 	}
 }
 
@@ -133,15 +133,16 @@ func TestTooManyPending(t *testing.T) {
 	} {
 		a := buy(c.who, c.key)
 		if c.status == 202 && !c.repeat && a.code() == "overloaded" {
-			// A purchase that was made while the count was taken counts twice until
-			// the next one, a second later: never too few, and a repeat is never refused.
+			// A purchase placed while the count was taken counts twice until the next
+			// count a second later. The count is never too low, and repeats are never
+			// refused.
 			waittest.Eventually(t, "there is room", func() bool { a = buy(c.who, c.key); return a.code() != "overloaded" })
 		}
 		if a.status != c.status || (a.status == 503 && (a.code() != "overloaded" || a.header.Get("Retry-After") == "")) {
 			t.Errorf("key %s: %s, want %d", c.key, a, c.status)
 		}
 	}
-	// Settled ones make room.
+	// Settling makes room.
 	b.decides(settled)
 	for _, m := range b.heard() {
 		b.answer(t, m.header.Get(wire.HeaderReply), about(m.PurchaseID, settled(m.PurchaseRequested)))

@@ -34,22 +34,22 @@ func TestBuying(t *testing.T) {
 		t.Errorf("headers %v", a.header)
 	}
 	if got := r.send(t, ann, "GET", location, ""); got.text != a.text {
-		t.Errorf("GET shows %s, was told %s", got, a)
+		t.Errorf("GET returns %s, POST returned %s", got, a)
 	}
 	if got := r.send(t, bob, "GET", location, ""); got.status != 404 || got.code() != "purchase_not_found" {
-		t.Errorf("somebody else's purchase: %s", got)
+		t.Errorf("another user's purchase: %s", got)
 	}
 	again := r.send(t, ann, "POST", "/purchases", fmt.Sprintf(`{"product_id":%d,"bill_id":7,"expected_price":3.50}`, tea), "Idempotency-Key", "k 1")
 	if again.status != 201 || again.text != a.text || again.header.Get("Idempotent-Replayed") != "true" || again.header.Get("Location") != location {
 		t.Errorf("the repeat: %s %v", again, again.header)
 	}
 	if other := r.send(t, bob, "POST", "/purchases", order(tea, 7), "Idempotency-Key", "k 1"); other.status != 201 || other.body["id"] == a.body["id"] {
-		t.Errorf("somebody else's key: %s", other)
+		t.Errorf("another user's key: %s", other)
 	}
 
 	heard := b.heard()
 	if len(heard) != 2 {
-		t.Fatalf("billing heard %d requests", len(heard))
+		t.Fatalf("billing got %d requests, want 2", len(heard))
 	}
 	m := heard[0]
 	if m.UserID != 2 || m.BillID != 7 || m.Amount != 350 || m.PurchaseID.String() != a.body["id"] || time.Until(m.ExpiresAt) < 14*time.Minute || m.ExpiresAt.Location() != time.UTC {
@@ -113,14 +113,14 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %s", c.name, a)
 		}
 		if c.code == "price_changed" && a.body["price"] != 3.5 {
-			t.Errorf("%s: the price is not told: %s", c.name, a)
+			t.Errorf("%s: the response lacks the price: %s", c.name, a)
 		}
 	}
 	if a := r.send(t, ann, "POST", "/purchases", "", "Content-Type", "text/plain"); a.status != 415 {
 		t.Errorf("text: %s", a)
 	}
 	if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != 1 {
-		t.Errorf("%d purchases, want the one that was bought", n)
+		t.Errorf("%d purchases, want only the first", n)
 	}
 }
 
@@ -206,7 +206,7 @@ func TestPurchasesComeInStablePages(t *testing.T) {
 		r.send(t, ann, "POST", "/purchases", order(tea, 7))
 	}
 	if len(want) != 0 || pages != 3 {
-		t.Errorf("%d were never shown, on %d pages", len(want), pages)
+		t.Errorf("%d purchases were never listed; %d pages, want 3", len(want), pages)
 	}
 	for query, status := range map[string]int{
 		"status=declined": 200, "status=lost": 422, "limit=0": 422, "limit=101": 422, "limit=x": 400, "cursor=x": 400, "cursor=" + cursor: 200, "status=%00": 400,
@@ -223,6 +223,6 @@ func TestPurchasesComeInStablePages(t *testing.T) {
 		t.Errorf("%s", a)
 	}
 	if a := r.send(t, s.token(t, 3, "user"), "GET", "/purchases", ""); a.text != `{"items":[],"next_cursor":null}`+"\n" {
-		t.Errorf("somebody else sees %s", a)
+		t.Errorf("another user sees %s", a)
 	}
 }

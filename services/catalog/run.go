@@ -10,11 +10,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
 	"lavka/libs/service/access"
 	"lavka/libs/service/gctuning"
+	"lavka/libs/service/grouptrace"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/pg"
@@ -27,6 +27,7 @@ import (
 	"lavka/services/catalog/internal/bus"
 	"lavka/services/catalog/internal/catalog"
 	"lavka/services/catalog/internal/httpapi"
+	"lavka/services/catalog/internal/metrics"
 	"lavka/services/catalog/internal/postgres"
 )
 
@@ -43,7 +44,7 @@ const (
 
 // run is the whole program.
 func run(ctx context.Context, cfg Config, args []string, std program.Streams) (err error) {
-	command, _ := program.Command(args)
+	command, rest := program.Command(args, "purchases")
 	if command == "healthcheck" { // needs no log
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
 	}
@@ -61,8 +62,10 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		return serve(ctx, cfg, log)
 	case "migrate":
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
+	case "purchases":
+		return inspectPurchases(ctx, cfg, rest, std.Out)
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck", command)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck, %s", command, purchasesUsage)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -102,11 +105,13 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	metrics := catalog.NewMetrics(registry)
+	events := metrics.New(registry)
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser})
 	purchases := catalog.NewPurchases(catalog.PurchasesConfig{
-		Store: store, Requests: billing, Backlog: backlog, Metrics: metrics, Log: log,
+		Store: store, Requests: billing, Backlog: backlog, Metrics: events, Log: log,
 		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
+		OrderGroups:  events.Groups("orders", grouptrace.New("insert group")),
+		AnswerGroups: events.Groups("answers", grouptrace.New("result group")),
 	})
 	defer purchases.CloseAnswers()
 	defer purchases.CloseOrders()
@@ -115,7 +120,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
-	measure(registry, purchases)
+	registry.MustRegister(metrics.Queues(purchases.OrdersWaiting, purchases.AnswersWaiting)...)
 	store.Measure(registry)
 	versions.Measure(registry)
 	clock := pg.Clock(reads, log)
@@ -136,9 +141,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases), protected)
 
-	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: metrics, Log: log, Every: time.Second}
+	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: events, Log: log, Every: time.Second}
 	sweeper := &catalog.Sweeper{
-		Store: store, Requests: billing, Metrics: metrics, Log: log,
+		Store: store, Requests: billing, Metrics: events, Log: log,
 		Every: 500 * time.Millisecond, Batch: 500, Limiter: rate.NewLimiter(1000, 100),
 	}
 	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run)
@@ -157,15 +162,4 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	drained := natsconn.Drain(nc, natsconn.DrainLimit)
 	purchases.CloseAnswers()
 	return errors.Join(served, drained)
-}
-
-func measure(registry prometheus.Registerer, purchases *catalog.Purchases) {
-	registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "catalog_orders_waiting", Help: "Orders that wait for a group."}, func() float64 {
-			return float64(purchases.OrdersWaiting())
-		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "catalog_answers_waiting", Help: "Answers of billing that wait for a group."}, func() float64 {
-			return float64(purchases.AnswersWaiting())
-		}),
-	)
 }

@@ -29,7 +29,7 @@ func (r *replica) metrics(t *testing.T) string {
 	return string(text)
 }
 
-// Runs before the parallel ones, so that what it finds is its own.
+// It runs before the parallel tests, so that any leak it finds is its own.
 func TestTheProgramLeavesNothingRunning(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	t.Run("", func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestTheProgramLeavesNothingRunning(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-func TestWhatIsUnderWayIsFinished(t *testing.T) {
+func TestRequestsInFlightAreFinished(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	b := newBilling(t, s, silent)
@@ -65,7 +65,7 @@ func TestWhatIsUnderWayIsFinished(t *testing.T) {
 	waittest.Eventually(t, "billing is asked", func() bool { return len(b.heard()) == 1 })
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	waittest.Eventually(t, "it says that it drains", func() bool {
+	waittest.Eventually(t, "it reports that it is draining", func() bool {
 		resp, err := http.Get(r.internal + "/readyz")
 		if err != nil {
 			return false
@@ -76,7 +76,7 @@ func TestWhatIsUnderWayIsFinished(t *testing.T) {
 	m := b.heard()[0]
 	b.answer(t, m.header.Get(wire.HeaderReply), about(m.PurchaseID, settled(m.PurchaseRequested)))
 	if a := <-result; a.status != 201 {
-		t.Errorf("the purchase under way: %s", a)
+		t.Errorf("the purchase in flight: %s", a)
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("stopped with %v", err)
@@ -90,7 +90,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	ann := s.token(t, 2, "user")
 	for _, c := range []struct {
 		method, path    string
-		nobody, forUser int
+		noToken, asUser int
 	}{
 		{"GET", "/products", 401, 200},
 		{"GET", "/products/1", 401, 404},
@@ -104,10 +104,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"GET", "/nothing", 404, 404},
 		{"PUT", "/products/1", 405, 405},
 	} {
-		if a := r.send(t, "", c.method, c.path, ""); a.status != c.nobody || (a.status == 401 && a.header.Get("WWW-Authenticate") == "") {
-			t.Errorf("nobody: %s %s: %s", c.method, c.path, a)
+		if a := r.send(t, "", c.method, c.path, ""); a.status != c.noToken || (a.status == 401 && a.header.Get("WWW-Authenticate") == "") {
+			t.Errorf("no token: %s %s: %s", c.method, c.path, a)
 		}
-		if a := r.send(t, ann, c.method, c.path, ""); a.status != c.forUser {
+		if a := r.send(t, ann, c.method, c.path, ""); a.status != c.asUser {
 			t.Errorf("user: %s %s: %s", c.method, c.path, a)
 		}
 	}
@@ -140,7 +140,7 @@ func TestCommands(t *testing.T) {
 		{"unknown command", []string{"sell"}, func(*Config) {}, "unknown command"},
 		{"too many words", []string{"serve", "now"}, func(*Config) {}, "unknown command"},
 		{"migrate without a URL", []string{"migrate"}, func(c *Config) { c.MigrateDatabaseURL = config.Secret{} }, "MIGRATE_DATABASE_URL"},
-		{"nobody to check", []string{"healthcheck"}, func(*Config) {}, "not ready"},
+		{"no server to check", []string{"healthcheck"}, func(*Config) {}, "not ready"},
 		{"no database", nil, func(c *Config) { c.DatabaseURL = config.Secret{} }, "DATABASE_URL"},
 		{"no NATS", nil, func(c *Config) { c.NATSURL = config.Secret{} }, "NATS_URL"},
 		{"no keys", nil, func(c *Config) { c.JWKSURL = "" }, "JWKS_URL"},
@@ -153,12 +153,12 @@ func TestCommands(t *testing.T) {
 		cfg := good
 		c.change(&cfg)
 		if err := run(ctx, cfg, c.args, std); err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v, want something about %s", c.name, err, c.says)
+			t.Errorf("%s: %v, want an error that mentions %s", c.name, err, c.says)
 		}
 	}
 }
 
-// An operator who forgets to migrate sees a replica that is not ready.
+// If an operator forgets to migrate, the replica is not ready.
 func TestNotReadyOnAnOlderSchema(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

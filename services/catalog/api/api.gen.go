@@ -87,21 +87,21 @@ func (e ListProductsParamsSort) Valid() bool {
 	}
 }
 
-// Money Units of the shop's currency with at most two decimals, exact (100, 9.99).
+// Money An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 type Money = money.Amount
 
 // NewPurchase defines model for NewPurchase.
 type NewPurchase struct {
 	BillId *int64 `json:"bill_id"`
 
-	// ExpectedPrice What the buyer has seen. At another price nothing is bought: 409 price_changed.
+	// ExpectedPrice The price that the buyer saw. If the product has a different price, nothing is bought and the response is 409 price_changed.
 	ExpectedPrice *money.Amount `json:"expected_price,omitempty"`
 	ProductId     *int64        `json:"product_id"`
 }
 
 // Problem defines model for Problem.
 type Problem struct {
-	// Balance What the bill held when the purchase was declined.
+	// Balance The bill's balance when the purchase was declined.
 	Balance *money.Amount `json:"balance,omitempty"`
 	Code    string        `json:"code"`
 	Detail  string        `json:"detail"`
@@ -110,7 +110,7 @@ type Problem struct {
 		Message string `json:"message"`
 	} `json:"errors,omitempty"`
 
-	// Price Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Price *Money `json:"price,omitempty"`
 
 	// PurchaseId The purchase that was declined, or whose outcome is unknown.
@@ -127,7 +127,7 @@ type Product struct {
 	Description string    `json:"description"`
 	Id          int64     `json:"id"`
 
-	// Price Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Price     Money     `json:"price"`
 	Title     string    `json:"title"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -142,7 +142,7 @@ type Purchase struct {
 	// Id UUIDv7.
 	Id openapi_types.UUID `json:"id"`
 
-	// Price Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Price         Money          `json:"price"`
 	ProductId     int64          `json:"product_id"`
 	SettledAt     *time.Time     `json:"settled_at,omitempty"`
@@ -168,14 +168,14 @@ type Limit = int
 
 // ListProductsParams defines parameters for ListProducts.
 type ListProductsParams struct {
-	// Q Part of a title without regard to case.
+	// Q Text that the title must contain, case-insensitive.
 	Q    *string                 `form:"q,omitempty" json:"q,omitempty"`
 	Sort *ListProductsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
-	// Limit Items on a page.
+	// Limit The maximum number of items on the page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor      *Cursor      `form:"cursor,omitempty" json:"cursor,omitempty"`
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
@@ -188,10 +188,10 @@ type CreateProductJSONBody struct {
 	// Description At most 10000 characters.
 	Description *string `json:"description"`
 
-	// Price Above zero, with at most two decimals, exact.
+	// Price An exact amount above zero, with at most two decimals.
 	Price *money.Amount `json:"price"`
 
-	// Title 1 to 200 characters.
+	// Title 1 to 200 characters, and not only spaces.
 	Title *string `json:"title"`
 }
 
@@ -210,10 +210,10 @@ type PatchProductJSONBody struct {
 	// Description At most 10000 characters.
 	Description *string `json:"description,omitempty"`
 
-	// Price Above zero, with at most two decimals, exact.
+	// Price An exact amount above zero, with at most two decimals.
 	Price *money.Amount `json:"price,omitempty"`
 
-	// Title 1 to 200 characters.
+	// Title 1 to 200 characters, and not only spaces.
 	Title *string `json:"title,omitempty"`
 }
 
@@ -226,16 +226,16 @@ type PatchProductParams struct {
 type ListPurchasesParams struct {
 	Status *PurchaseStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Limit Items on a page.
+	// Limit The maximum number of items on the page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // CreatePurchaseParams defines parameters for CreatePurchase.
 type CreatePurchaseParams struct {
-	// IdempotencyKey 1 to 255 printable ASCII characters. A repeat under the same key buys nothing more: it is answered with the purchase as it is now, and the header Idempotent-Replayed: true, on a stored decline too.
+	// IdempotencyKey 1 to 255 printable ASCII characters. A retry with the same key buys nothing more: the response is the purchase in its current state, or its stored decline, with the header Idempotent-Replayed: true.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -250,7 +250,7 @@ type CreatePurchaseJSONRequestBody = NewPurchase
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// ListProducts The products on sale.
+	// ListProducts List the products on sale.
 	// (GET /products)
 	ListProducts(ctx echo.Context, params ListProductsParams) error
 	// CreateProduct Put a product on sale.
@@ -259,19 +259,19 @@ type ServerInterface interface {
 	// DeleteProduct Take a product off sale. Purchases keep its title and price.
 	// (DELETE /products/{id})
 	DeleteProduct(ctx echo.Context, id int64, params DeleteProductParams) error
-	// GetProduct One product.
+	// GetProduct Get a product.
 	// (GET /products/{id})
 	GetProduct(ctx echo.Context, id int64, params GetProductParams) error
 	// PatchProduct Change a product.
 	// (PATCH /products/{id})
 	PatchProduct(ctx echo.Context, id int64, params PatchProductParams) error
-	// ListPurchases One's own purchases, newest first.
+	// ListPurchases List the caller's own purchases, newest first.
 	// (GET /purchases)
 	ListPurchases(ctx echo.Context, params ListPurchasesParams) error
 	// CreatePurchase Buy a product from a bill's balance.
 	// (POST /purchases)
 	CreatePurchase(ctx echo.Context, params CreatePurchaseParams) error
-	// GetPurchase One purchase of one's own.
+	// GetPurchase Get one of the caller's own purchases.
 	// (GET /purchases/{id})
 	GetPurchase(ctx echo.Context, id openapi_types.UUID) error
 }
@@ -1066,7 +1066,7 @@ func (response GetPurchasedefaultApplicationProblemPlusJSONResponse) VisitGetPur
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// ListProducts The products on sale.
+	// ListProducts List the products on sale.
 	// (GET /products)
 	ListProducts(ctx context.Context, request ListProductsRequestObject) (ListProductsResponseObject, error)
 	// CreateProduct Put a product on sale.
@@ -1075,19 +1075,19 @@ type StrictServerInterface interface {
 	// DeleteProduct Take a product off sale. Purchases keep its title and price.
 	// (DELETE /products/{id})
 	DeleteProduct(ctx context.Context, request DeleteProductRequestObject) (DeleteProductResponseObject, error)
-	// GetProduct One product.
+	// GetProduct Get a product.
 	// (GET /products/{id})
 	GetProduct(ctx context.Context, request GetProductRequestObject) (GetProductResponseObject, error)
 	// PatchProduct Change a product.
 	// (PATCH /products/{id})
 	PatchProduct(ctx context.Context, request PatchProductRequestObject) (PatchProductResponseObject, error)
-	// ListPurchases One's own purchases, newest first.
+	// ListPurchases List the caller's own purchases, newest first.
 	// (GET /purchases)
 	ListPurchases(ctx context.Context, request ListPurchasesRequestObject) (ListPurchasesResponseObject, error)
 	// CreatePurchase Buy a product from a bill's balance.
 	// (POST /purchases)
 	CreatePurchase(ctx context.Context, request CreatePurchaseRequestObject) (CreatePurchaseResponseObject, error)
-	// GetPurchase One purchase of one's own.
+	// GetPurchase Get one of the caller's own purchases.
 	// (GET /purchases/{id})
 	GetPurchase(ctx context.Context, request GetPurchaseRequestObject) (GetPurchaseResponseObject, error)
 }

@@ -1,4 +1,4 @@
-// Package api is the HTTP contract of catalog: openapi.yaml is the source, and the
+// Package api holds catalog's HTTP contract. The source is openapi.yaml; the
 // server's types are generated from it.
 package api
 

@@ -38,7 +38,7 @@ func WithPoints() Variant {
 			{publisher, "\t\treturn p.source.MarkPublished(", "\t\t" + reach(AuthPublished) + "\n\t\treturn p.source.MarkPublished("},
 
 			{placing, "\tif err := tx.CommitWith(ctx, batch); err != nil {\n",
-				"\tif err := tx.SendBatch(ctx, batch).Close(); err != nil {\n\t\treturn wrap(\"insert purchases\", err)\n\t}\n\t" + reach(CatalogInserted) + "\n\tif err := tx.Commit(ctx); err != nil {\n"},
+				"\tif err := tx.SendBatch(ctx, batch).Close(); err != nil {\n\t\treturn pg.Wrap(\"insert purchases\", err)\n\t}\n\t" + reach(CatalogInserted) + "\n\tif err := tx.Commit(ctx); err != nil {\n"},
 			{orders, "\ts.Requests.Send(ctx, pending, s.unsent)\n", "\tif len(pending) > 0 {\n\t\t" + reach(CatalogPlaced) + "\n\t}\n\ts.Requests.Send(ctx, pending, s.unsent)\n"},
 			{sweep, "\tfor _, p := range due {\n", "\tif len(due) > 0 {\n\t\t" + reach(CatalogClaimed) + "\n\t}\n\tfor _, p := range due {\n"},
 			{answers, "\tfor _, p := range settled.Written {\n", "\t" + reach(CatalogAnswered) + "\n\tfor _, p := range settled.Written {\n"},

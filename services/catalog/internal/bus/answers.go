@@ -15,18 +15,18 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Bounds of what has arrived and not been looked at.
+// Limits on messages that have been received but not yet processed.
 const (
 	maxWaiting      = 65536
 	maxWaitingBytes = 32 << 20
 )
 
-// Listen hands billing's answers to this replica to take, until the connection
-// is drained. What can't be read or not be taken is dropped: billing is asked
-// again.
+// Listen passes billing's answers for this replica to take, until the connection
+// is drained. Answers that can't be decoded, or for which take returns false, are
+// dropped: the sweeper sends their requests again.
 func (b *Billing) Listen(take func(ctx context.Context, a catalog.Answer, done func()) bool, log *slog.Logger, registry prometheus.Registerer) error {
 	unreadable := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "catalog_answers_unreadable_total", Help: "Answers of billing that could not be understood.",
+		Name: "catalog_answers_unreadable_total", Help: "Answers from billing that could not be decoded.",
 	})
 	registry.MustRegister(unreadable)
 	sub, err := b.nc.Subscribe(b.reply, func(msg *nats.Msg) {
@@ -34,17 +34,17 @@ func (b *Billing) Listen(take func(ctx context.Context, a catalog.Answer, done f
 		if err != nil {
 			unreadable.Inc()
 			ctx, processing := natstrace.Process(context.Background(), wire.SubjectAnswered, msg.Header, msg.Data, 0)
-			processing.Fail("an answer of billing can't be read", err)
+			processing.Fail("can't decode an answer from billing", err)
 			processing.End(ctx, log, slog.LevelDebug)
 			return
 		}
-		b.reads.hear(msg.Header)
+		b.reads.note(msg.Header)
 		for _, m := range answers {
 			ctx, processing := process(msg, m, len(answers))
-			// The request's line tells what billing has said; this one is for who looks closer.
+			// The request's own log line has billing's decision; this line is for debugging.
 			end := func() { processing.End(ctx, log, slog.LevelDebug) }
 			if !take(ctx, answer(m), end) {
-				telemetry.Note(ctx, slog.Bool("dropped", true)) // there was no room: billing is asked again
+				telemetry.Note(ctx, slog.Bool("dropped", true)) // the queue is full: the sweeper sends the request again
 				end()
 			}
 		}
@@ -53,12 +53,13 @@ func (b *Billing) Listen(take func(ctx context.Context, a catalog.Answer, done f
 		return fmt.Errorf("listen for answers: %w", err)
 	}
 	if err := sub.SetPendingLimits(maxWaiting, maxWaitingBytes); err != nil {
-		return fmt.Errorf("bound waiting answers: %w", err)
+		return fmt.Errorf("limit waiting answers: %w", err)
 	}
 	return nil
 }
 
-// process starts to work on one of the answers in a message.
+// process starts the span and log line of one answer in a message; several is the
+// number of answers in that message.
 func process(msg *nats.Msg, m wire.PurchaseAnswered, several int) (context.Context, *natstrace.Processing) {
 	ctx, processing := natstrace.ProcessPart(context.Background(), wire.SubjectAnswered, msg.Header, m.Traceparent, several, 0)
 	outcome := m.Outcome

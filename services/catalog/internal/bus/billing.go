@@ -1,4 +1,5 @@
-// Package bus speaks with billing over NATS, which may lose or repeat anything.
+// Package bus exchanges messages with billing over NATS. Any message may be lost
+// or delivered twice.
 package bus
 
 import (
@@ -12,22 +13,23 @@ import (
 	"lavka/libs/contract/wire"
 )
 
-// Bounds of what is on its way to the stream.
+// Limits on published messages that the stream has not acknowledged.
 const (
 	maxPending = 8192
 	stallWait  = 100 * time.Millisecond
 	ackWait    = 2 * time.Second
 )
 
-// Billing is asked by this replica, and answers it.
+// Billing sends this replica's requests to billing, and receives its answers.
 type Billing struct {
 	nc    *nats.Conn
 	js    jetstream.JetStream
-	reply string // the subject of its answers
+	reply string // the subject on which billing answers this replica
 	reads reads
 }
 
-// NewBilling makes a Billing that answers to a replica.
+// NewBilling returns a Billing for the replica with the given id, which must be
+// unique.
 func NewBilling(nc *nats.Conn, replicaID string) (*Billing, error) {
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(ackWait))
 	if err != nil {
@@ -36,22 +38,24 @@ func NewBilling(nc *nats.Conn, replicaID string) (*Billing, error) {
 	return &Billing{nc: nc, js: js, reply: wire.SubjectAnswered + "." + replicaID}, nil
 }
 
-// Connected says whether NATS is there.
+// Connected reports whether the connection to NATS is up.
 func (b *Billing) Connected() bool { return b.nc.IsConnected() }
 
-// olderFor is how long billing's replicas are taken to be of several releases,
-// from the last sign of an older one on.
+// olderFor is how long billing is assumed to have replicas of an older release
+// after the last answer from one.
 const olderFor = 30 * time.Second
 
-// reads is what billing understands, by its answers so far. While it is being
-// upgraded, any of its replicas may take the next message: an older one keeps
-// groups as unreadable, and their buyers wait for the sweeper.
+// reads tracks which message formats billing can read, judging by its answers so
+// far. During an upgrade, any of its replicas may take the next message: one of
+// an older release stores a group as unreadable, and the buyers in it wait for
+// the sweeper.
 type reads struct {
 	groups atomic.Bool
-	older  atomic.Int64 // Unix time in nanoseconds of the last answer that does not say groups
+	older  atomic.Int64 // Unix time in nanoseconds of the last answer that did not announce groups
 }
 
-func (r *reads) hear(header nats.Header) {
+// note updates r from the header of an answer.
+func (r *reads) note(header nats.Header) {
 	if header.Get(wire.HeaderReads) == wire.ReadsGroups {
 		r.groups.Store(true)
 	} else {
@@ -59,7 +63,7 @@ func (r *reads) hear(header nats.Header) {
 	}
 }
 
-// group is how many purchases a message may ask for.
+// group returns the largest number of purchases that one message may request.
 func (r *reads) group() int {
 	if r.groups.Load() && time.Since(time.Unix(0, r.older.Load())) > olderFor {
 		return wire.MaxGroup

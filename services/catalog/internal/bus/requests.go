@@ -18,10 +18,10 @@ import (
 
 var errNotConnected = errors.New("not connected to NATS")
 
-// Send publishes requests, as many in a message as billing reads, each in the
-// trace of the request that made its purchase. They have no Nats-Msg-Id: within
-// the stream's duplicate window the same purchase could not be sent again. They
-// are not tried again here either; the sweeper does that.
+// Send publishes requests, as many in a message as billing can read, each in the
+// trace of the HTTP request that created its purchase. The messages have no
+// Nats-Msg-Id, because with one a purchase could not be sent again within the
+// stream's duplicate window. Send does not retry; the sweeper does.
 func (b *Billing) Send(ctx context.Context, purchases []catalog.Purchase, unsent func([]catalog.Purchase)) {
 	for group := range slices.Chunk(purchases, b.reads.group()) {
 		ack, err := b.publish(ctx, group)
@@ -29,7 +29,7 @@ func (b *Billing) Send(ctx context.Context, purchases []catalog.Purchase, unsent
 			unsent(group)
 			continue
 		}
-		go func() { // no longer than ackWait
+		go func() { // for at most ackWait
 			select {
 			case <-ack.Ok():
 			case <-ack.Err():
@@ -39,8 +39,9 @@ func (b *Billing) Send(ctx context.Context, purchases []catalog.Purchase, unsent
 	}
 }
 
-// SendAgain publishes one request by itself. What was wrong with the message
-// that it was in before does not matter to it, and any release can read it.
+// SendAgain publishes one request in a message of its own. So it is not affected
+// by a fault in the message that contained it before, and every release of
+// billing can read it.
 func (b *Billing) SendAgain(ctx context.Context, p catalog.Purchase) error {
 	_, err := b.publish(ctx, []catalog.Purchase{p}, slog.Bool("sent_again", true))
 	return err
@@ -63,7 +64,7 @@ func (b *Billing) publish(ctx context.Context, group []catalog.Purchase, notes .
 	}
 	var err error
 	if msg.Data, err = wire.EncodeGroup(requests); err != nil {
-		return nil, fmt.Errorf("write purchase requests: %w", err)
+		return nil, fmt.Errorf("encode purchase requests: %w", err)
 	}
 	ack, err := b.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait), jetstream.WithRetryAttempts(0))
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package catalog is the shop's side of a purchase: which products there are,
-// and what was bought, by whom, at which price. Whether a purchase is paid is
-// billing's decision.
+// Package catalog is the domain of the catalog service: the products on sale,
+// and the purchases, with buyer and price. Billing decides whether a purchase
+// is paid.
 package catalog
 
 import (
@@ -19,10 +19,10 @@ const (
 )
 
 var (
-	// ErrProductNotFound means that a product is not there, or not any more.
-	ErrProductNotFound = problem.New(problem.NotFound, "product_not_found", "there is no such product")
+	// ErrProductNotFound means that a product does not exist or has been deleted.
+	ErrProductNotFound = problem.New(problem.NotFound, "product_not_found", "no product has this id")
 	// ErrPreconditionFailed means that a product has changed since the client read it.
-	ErrPreconditionFailed = problem.New(problem.PreconditionFailed, "precondition_failed", "If-Match does not name the product's present version; read it again")
+	ErrPreconditionFailed = problem.New(problem.PreconditionFailed, "precondition_failed", "If-Match does not match the product's current version; fetch it again")
 )
 
 // Product is something on sale.
@@ -31,25 +31,27 @@ type Product struct {
 	Title       string
 	Description string
 	Price       money.Amount
-	Version     int64 // rises with every change
+	Version     int64 // increases with every change
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
 
-// NewProduct makes a product that can be stored, or gives a problem.
+// NewProduct returns a valid product, or a problem that names the invalid
+// members.
 func NewProduct(title, description string, price money.Amount) (Product, error) {
 	p := Product{Title: title, Description: description, Price: price}
 	return p, p.validate()
 }
 
-// Patch is what of a product is to change; nil leaves a member as it is.
+// Patch holds the members of a product to change; nil leaves a member as it is.
 type Patch struct {
 	Title       *string
 	Description *string
 	Price       *money.Amount
 }
 
-// With gives the product as it is after a patch, and whether that is a change.
+// With returns the product with the patch applied, and reports whether that
+// differs from p.
 func (p Product) With(patch Patch) (Product, bool, error) {
 	changed := p
 	if patch.Title != nil {
@@ -67,7 +69,7 @@ func (p Product) With(patch Patch) (Product, bool, error) {
 func (p Product) validate() error {
 	var fields []problem.Field
 	if n := utf8.RuneCountInString(p.Title); strings.TrimSpace(p.Title) == "" || n > MaxTitle {
-		fields = append(fields, problem.Field{Field: "title", Message: "must have 1 to 200 characters, not only spaces"})
+		fields = append(fields, problem.Field{Field: "title", Message: "must have 1 to 200 characters, and not only spaces"})
 	}
 	if utf8.RuneCountInString(p.Description) > MaxDescription {
 		fields = append(fields, problem.Field{Field: "description", Message: "must have at most 10000 characters"})
@@ -82,15 +84,15 @@ func (p Product) validate() error {
 	return problem.InvalidFields(fields...)
 }
 
-// Fold writes a text without regard to case, for searching and sorting. It is
-// done here and not in SQL, since what Postgres takes for a letter depends on
-// the locale that its database was made with.
+// Fold converts a text to lower case, for case-insensitive search and sorting.
+// The service does this and not SQL, because Postgres's idea of a letter depends
+// on the locale that the database was created with.
 func Fold(text string) string { return strings.ToLower(text) }
 
 // ProductSort is the order of a list of products.
 type ProductSort string
 
-// The orders. Equal products come in the order of their ids.
+// The sort orders. Products with equal keys are ordered by id.
 const (
 	SortNewest          ProductSort = "newest"
 	SortTitle           ProductSort = "title"
@@ -98,21 +100,21 @@ const (
 	SortPriceDescending ProductSort = "-price"
 )
 
-// ProductKey is a product's place in a list: what of it counts depends on the
-// list's order.
+// ProductKey is a product's position in a list. Which of its members count
+// depends on the list's sort order.
 type ProductKey struct {
 	ID    int64
 	Title string // folded
 	Price money.Amount
 }
 
-// Key gives a product's place.
+// Key returns the product's position in a list.
 func (p Product) Key() ProductKey { return ProductKey{p.ID, Fold(p.Title), p.Price} }
 
-// ProductQuery says which products to list.
+// ProductQuery selects the products to list.
 type ProductQuery struct {
-	Title string // a part of it, without regard to case
+	Title string // substring of the title, case-insensitive
 	Sort  ProductSort
-	After *ProductKey // the last one of the page before
+	After *ProductKey // the last product of the previous page
 	Limit int
 }

@@ -21,7 +21,7 @@ func TestProductLimits(t *testing.T) {
 		{"too long a description", "tea", strings.Repeat("a", 10_001), 1, "validation_failed"},
 		{"free", "tea", "", 0, "invalid_amount"},
 		{"negative", "tea", "", -1, "invalid_amount"},
-		{"too dear", "tea", "", money.Max + 1, "invalid_amount"},
+		{"too expensive", "tea", "", money.Max + 1, "invalid_amount"},
 	} {
 		if _, err := NewProduct(c.title, c.description, c.price); code(err) != c.code {
 			t.Errorf("%s: %v, want %q", c.name, err, c.code)

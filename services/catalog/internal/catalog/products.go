@@ -2,22 +2,23 @@ package catalog
 
 import "context"
 
-// ProductStore keeps products. What it does not find is ErrProductNotFound.
+// ProductStore stores products. Its methods return ErrProductNotFound for a
+// product that does not exist or has been deleted.
 type ProductStore interface {
 	CreateProduct(ctx context.Context, p Product) (Product, error)
 	Product(ctx context.Context, id int64) (Product, error)
 	Products(ctx context.Context, q ProductQuery) ([]Product, error)
-	// ChangeProduct stores what change makes of the product, which nobody else
-	// changes meanwhile.
+	// ChangeProduct stores the product that change returns, if change reports
+	// that it differs. Concurrent changes of the product wait.
 	ChangeProduct(ctx context.Context, id int64, change func(Product) (Product, bool, error)) (Product, error)
-	// DeleteProduct takes a product off sale, unless may objects.
+	// DeleteProduct takes a product off sale, unless may returns an error.
 	DeleteProduct(ctx context.Context, id int64, may func(Product) error) error
 }
 
-// Products is the shelf.
+// Products manages the products on sale.
 type Products struct{ store ProductStore }
 
-// NewProducts makes the shelf of a store.
+// NewProducts returns the Products of a store.
 func NewProducts(store ProductStore) *Products { return &Products{store} }
 
 // Create puts a product on sale.
@@ -25,19 +26,20 @@ func (s *Products) Create(ctx context.Context, p Product) (Product, error) {
 	return s.store.CreateProduct(ctx, p)
 }
 
-// Get gives one product.
+// Get returns one product, or ErrProductNotFound.
 func (s *Products) Get(ctx context.Context, id int64) (Product, error) {
 	return s.store.Product(ctx, id)
 }
 
-// List gives at most q.Limit products.
+// List returns at most q.Limit products.
 func (s *Products) List(ctx context.Context, q ProductQuery) ([]Product, error) {
 	q.Title = Fold(q.Title)
 	return s.store.Products(ctx, q)
 }
 
-// Change changes a product when current holds for it, and is otherwise
-// ErrPreconditionFailed. A patch that changes nothing makes no new version.
+// Change applies a patch to a product for which current is true, and otherwise
+// returns ErrPreconditionFailed. A patch that changes nothing makes no new
+// version.
 func (s *Products) Change(ctx context.Context, id int64, patch Patch, current func(Product) bool) (Product, error) {
 	return s.store.ChangeProduct(ctx, id, func(p Product) (Product, bool, error) {
 		if !current(p) {
@@ -47,8 +49,8 @@ func (s *Products) Change(ctx context.Context, id int64, patch Patch, current fu
 	})
 }
 
-// Delete takes a product off sale when current holds for it, and is otherwise
-// ErrPreconditionFailed. Purchases keep its title and price.
+// Delete takes a product off sale if current is true for it, and otherwise
+// returns ErrPreconditionFailed. Purchases keep its title and price.
 func (s *Products) Delete(ctx context.Context, id int64, current func(Product) bool) error {
 	return s.store.DeleteProduct(ctx, id, func(p Product) error {
 		if !current(p) {

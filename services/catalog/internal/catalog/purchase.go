@@ -10,44 +10,47 @@ import (
 	"lavka/libs/domain/problem"
 )
 
-// Status is how far a purchase has come.
+// Status is the state of a purchase.
 type Status string
 
-// A purchase is pending until billing's answer is written into its row, and
-// then never changes again.
+// A purchase is pending until billing's answer is written into its row; after
+// that it never changes again.
 const (
 	Pending   Status = "pending"
 	Completed Status = "completed"
 	Declined  Status = "declined"
 )
 
-// Reason is why billing declined.
+// Reason is why billing declined a purchase.
 type Reason string
 
 // The reasons.
 const (
 	InsufficientFunds Reason = "insufficient_funds"
-	BillNotFound      Reason = "bill_not_found" // none, or not the buyer's
+	BillNotFound      Reason = "bill_not_found" // no such bill, or not the buyer's
 	BuyerDisabled     Reason = "buyer_disabled"
 	Expired           Reason = "expired"
 )
 
 var (
-	// ErrPurchaseNotFound means that there is none, or that it is somebody else's.
-	ErrPurchaseNotFound = problem.New(problem.NotFound, "purchase_not_found", "there is no such purchase")
-	// ErrKeyReused means that the key stands for a purchase with other content.
-	ErrKeyReused = problem.New(problem.Invalid, "idempotency_key_reused", "this Idempotency-Key belongs to another purchase; take a new key for a new purchase")
-	// ErrNothingBought means that the database was away before anything was written.
-	ErrNothingBought = problem.New(problem.Unavailable, "unavailable", "the shop's records can't be reached now; nothing was bought; try again").Retry(time.Second)
-	// ErrOverloaded is for orders without a key that find the queue full, or too
-	// many purchases pending.
-	ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many purchases are waiting; nothing was bought and nothing will be; try again later").Retry(2 * time.Second)
-	// ErrAskAgain is for orders with a key, which may have bought before.
-	ErrAskAgain = problem.New(problem.Unavailable, "outcome_unknown", "it can't be looked up now whether this Idempotency-Key has bought already; ask again with the same key").Retry(2 * time.Second)
+	// ErrPurchaseNotFound means that the purchase does not exist or belongs to
+	// another user.
+	ErrPurchaseNotFound = problem.New(problem.NotFound, "purchase_not_found", "you have no purchase with this id")
+	// ErrKeyReused means that the key was used for a purchase with different content.
+	ErrKeyReused = problem.New(problem.Invalid, "idempotency_key_reused", "this Idempotency-Key was already used for a different purchase; use a new key")
+	// ErrNothingBought means that the database became unreachable before anything
+	// was written.
+	ErrNothingBought = problem.New(problem.Unavailable, "unavailable", "the database is unreachable or busy; nothing was bought; retry").Retry(time.Second)
+	// ErrOverloaded refuses orders without a key when the queue is full, and all
+	// new orders when too many purchases are pending.
+	ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many purchases are pending; nothing was bought, and this request will not be processed later; try again").Retry(2 * time.Second)
+	// ErrAskAgain refuses orders with a key that could not be looked up: an earlier
+	// request with that key may have bought something.
+	ErrAskAgain = problem.New(problem.Unavailable, "outcome_unknown", "we can't check right now whether this Idempotency-Key was already used for a purchase; retry with the same key").Retry(2 * time.Second)
 )
 
-// Purchase is what was bought, by whom, from which bill. Title and price are
-// those of the moment when it was made.
+// Purchase records what was bought, by which user, from which bill. Title and
+// price are the product's at the time of the purchase.
 type Purchase struct {
 	ID            uuid.UUID
 	UserID        int64
@@ -55,41 +58,41 @@ type Purchase struct {
 	Title         string
 	Price         money.Amount
 	BillID        int64
-	ExpectedPrice *money.Amount // what the buyer asked for, if anything
+	ExpectedPrice *money.Amount // the price that the buyer stated; nil for none
 	Key           string        // Idempotency-Key; "" for none
 	Status        Status
-	Reason        Reason        // of a decline
-	Balance       *money.Amount // of the bill; of insufficient funds
-	TransactionID *int64        // of a completed one, in billing
+	Reason        Reason        // why it was declined; otherwise ""
+	Balance       *money.Amount // the bill's, if declined for insufficient funds
+	TransactionID *int64        // billing's, if completed
 	CreatedAt     time.Time
-	ExpiresAt     time.Time // billing declines it from then on
+	ExpiresAt     time.Time // from then on, billing declines it
 	SettledAt     *time.Time
-	Trace         string // W3C traceparent of the request that made it; "" for none
+	Trace         string // W3C traceparent of the request that created it; "" for none
 }
 
-// Refusal is a decline as the buyer is told, the first time and every time
-// after; nil when the purchase was not declined.
+// Refusal returns a decline as the problem that the buyer gets, the first time
+// and on every repeat; nil if the purchase was not declined.
 func (p Purchase) Refusal() error {
 	var e *problem.Error
 	switch {
 	case p.Status != Declined:
 		return nil
 	case p.Reason == InsufficientFunds:
-		e = problem.New(problem.PaymentRequired, "insufficient_funds", "the bill holds less than the price").With("price", p.Price)
+		e = problem.New(problem.PaymentRequired, "insufficient_funds", "the balance is lower than the price").With("price", p.Price)
 		if p.Balance != nil {
 			e = e.With("balance", *p.Balance)
 		}
 	case p.Reason == BillNotFound:
-		e = problem.New(problem.NotFound, "bill_not_found", "you have no such bill")
+		e = problem.New(problem.NotFound, "bill_not_found", "you have no bill with this id")
 	case p.Reason == BuyerDisabled:
-		e = problem.New(problem.Forbidden, "user_disabled", "this user may not buy")
+		e = problem.New(problem.Forbidden, "user_disabled", "this user is disabled and can't buy")
 	default:
-		e = problem.New(problem.Conflict, "purchase_expired", "the purchase was not settled in time and never will be; nothing was charged; try again with a new key")
+		e = problem.New(problem.Conflict, "purchase_expired", "the purchase expired before it was settled; nothing was or will be charged; retry with a new key")
 	}
 	return e.With("purchase_id", p.ID)
 }
 
-// Order is the wish to buy. Its ID becomes the purchase's.
+// Order is a request to buy. Its ID becomes the purchase's.
 type Order struct {
 	ID            uuid.UUID
 	UserID        int64
@@ -100,8 +103,8 @@ type Order struct {
 	Trace         string // W3C traceparent of the request; "" for none
 }
 
-// NewOrder makes an order, or gives a problem. An id is taken when the order
-// is.
+// NewOrder returns a valid order, or a problem. The order gets its ID when it is
+// accepted (see [Purchases.Buy]).
 func NewOrder(userID, productID, billID int64, expectedPrice *money.Amount, key string) (Order, error) {
 	var fields []problem.Field
 	if productID <= 0 {
@@ -121,7 +124,7 @@ func NewOrder(userID, productID, billID int64, expectedPrice *money.Amount, key 
 	return Order{UserID: userID, ProductID: productID, BillID: billID, ExpectedPrice: expectedPrice, Key: key}, nil
 }
 
-// sameAs says whether the order asks for what the purchase is.
+// sameAs reports whether the order has the same content as the purchase.
 func (o Order) sameAs(p Purchase) bool {
 	if (o.ExpectedPrice == nil) != (p.ExpectedPrice == nil) || (o.ExpectedPrice != nil && *o.ExpectedPrice != *p.ExpectedPrice) {
 		return false
@@ -129,9 +132,10 @@ func (o Order) sameAs(p Purchase) bool {
 	return o.ProductID == p.ProductID && o.BillID == p.BillID
 }
 
-// notPlaced is what the buyer hears when the order was not placed. One without a
-// key hears why, which promises that nothing was bought. With a key an order of
-// before may have bought, and that could not be looked up.
+// notPlaced returns the error for an order that was not placed. Without a key
+// that is err, which promises that nothing was bought. With a key it is
+// ErrAskAgain if err is temporary: an earlier order with that key may have bought
+// something, and that could not be looked up.
 func (o Order) notPlaced(err error) error {
 	var p *problem.Error
 	if o.Key != "" && errors.As(err, &p) && p.Kind == problem.Unavailable {
@@ -140,14 +144,14 @@ func (o Order) notPlaced(err error) error {
 	return err
 }
 
-// purchase is what becomes of the order with a product as it is now, or the
-// refusal, which leaves nothing behind. A nil product is one that is not there.
+// purchase returns the purchase that the order makes of the product as it is
+// now, or an error; a refused order leaves no row. A nil product does not exist.
 func (o Order) purchase(product *Product) (Purchase, error) {
 	if product == nil {
 		return Purchase{}, ErrProductNotFound
 	}
 	if o.ExpectedPrice != nil && *o.ExpectedPrice != product.Price {
-		return Purchase{}, problem.New(problem.Conflict, "price_changed", "the product has another price now; nothing was bought").With("price", product.Price)
+		return Purchase{}, problem.New(problem.Conflict, "price_changed", "the price has changed; nothing was bought").With("price", product.Price)
 	}
 	return Purchase{
 		ID: o.ID, UserID: o.UserID, ProductID: o.ProductID, Title: product.Title, Price: product.Price,
@@ -155,24 +159,35 @@ func (o Order) purchase(product *Product) (Purchase, error) {
 	}, nil
 }
 
-// Placement is what became of an order: a purchase, or an error.
+// Placement is the result of an order: a purchase, or an error.
 type Placement struct {
 	Purchase Purchase
-	Replayed bool // the purchase is an earlier order's with the same key
+	Replayed bool // the purchase was made by an earlier order with the same key
 	Err      error
 }
 
-// Unknown is the answer when it can't be said whether a purchase was made.
+// outcome returns the purchase's status, or the code of the error or decline.
+func (p Placement) outcome() string {
+	if p.Err != nil {
+		return problem.From(p.Err).Code
+	}
+	if err := p.Purchase.Refusal(); err != nil {
+		return problem.From(err).Code
+	}
+	return string(p.Purchase.Status)
+}
+
+// Unknown returns the problem for a purchase that may or may not have been made.
 func Unknown(id uuid.UUID) *problem.Error {
 	return problem.New(problem.Unavailable, "outcome_unknown",
-		"it can't be said now whether this was bought; look at /purchases/{purchase_id}, or ask again with the same Idempotency-Key").
+		"the outcome of this purchase is not known yet; check /purchases/{purchase_id}, or retry with the same Idempotency-Key").
 		With("purchase_id", id).Retry(2 * time.Second)
 }
 
-// PurchaseQuery says which of a user's purchases to list, newest first.
+// PurchaseQuery selects which of a user's purchases to list, newest first.
 type PurchaseQuery struct {
 	UserID int64
 	Status Status     // "" for all
-	Before *uuid.UUID // the last one of the page before
+	Before *uuid.UUID // the last purchase of the previous page
 	Limit  int
 }

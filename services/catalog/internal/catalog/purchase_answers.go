@@ -15,50 +15,51 @@ import (
 type Answer struct {
 	PurchaseID    uuid.UUID
 	Status        Status        // Completed or Declined
-	Reason        Reason        // of a decline
-	Balance       *money.Amount // of insufficient funds
-	TransactionID *int64        // of a completed one
+	Reason        Reason        // if declined
+	Balance       *money.Amount // if declined for insufficient funds
+	TransactionID *int64        // if completed
 }
 
-// on is the purchase, which was pending, as the answer leaves it.
+// on returns a pending purchase as settled by the answer.
 func (a Answer) on(p Purchase, at time.Time) Purchase {
 	p.Status, p.Reason, p.Balance, p.TransactionID, p.SettledAt = a.Status, a.Reason, a.Balance, a.TransactionID, &at
 	return p
 }
 
-// Settlement is what became of answers.
+// Settlement is the result of writing answers.
 type Settlement struct {
-	Written []Settled  // were pending until now
-	Before  []Purchase // were not
+	Written []Settled  // purchases that this settled
+	Before  []Purchase // purchases that were settled before
 }
 
-// Settled is a purchase whose row has an answer now. The rest of the row is as
-// it was.
+// Settled identifies a purchase whose answer has just been written. The rest of
+// its row is unchanged.
 type Settled struct {
 	PurchaseID uuid.UUID
 	UserID     int64
 	At         time.Time
 }
 
-// Answered takes an answer and does not wait; done hears when it has been written.
-// It says whether there was room for it; if not, done is never called, and
-// billing can be asked again.
+// Answered enqueues an answer without blocking; done is called once the group
+// that contains it has been settled. Answered reports whether there was room in
+// the queue; if not, done is never called, and the sweeper will send the request
+// again.
 func (s *Purchases) Answered(ctx context.Context, a Answer, done func()) bool {
 	err := s.answers.Add(ctx, a, func(struct{}) { done() })
 	if err != nil {
-		s.Metrics.dropped.Inc()
+		s.Metrics.AnswerDropped()
 	}
 	return err == nil
 }
 
-// settle writes a group of answers and then wakes who waits for them: what a
-// buyer is told, a later look shows.
+// settle writes a group of answers and then wakes the requests that wait for
+// them, so that a later GET shows what the buyer was told.
 func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 	byID := distinct(answers)
 	settled, err := s.Store.Settle(ctx, slices.Collect(maps.Values(byID)))
 	if err != nil {
-		s.Metrics.unwritten.Inc()
-		s.Log.ErrorContext(ctx, "billing's answers can't be written; it will be asked again", "answers", len(answers), "error", err)
+		s.Metrics.AnswersUnwritten()
+		s.Log.ErrorContext(ctx, "can't write billing's answers; the sweeper will send the requests again", "answers", len(answers), "error", err)
 	}
 	for _, p := range settled.Written {
 		s.Backlog.add(p.UserID, -1)
@@ -71,7 +72,8 @@ func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 	return make([]struct{}, len(answers))
 }
 
-// distinct keeps one answer on each purchase; they are all the same.
+// distinct keeps one answer for each purchase. Billing gives the same answer
+// every time.
 func distinct(answers []Answer) map[uuid.UUID]Answer {
 	kept := make(map[uuid.UUID]Answer, len(answers))
 	for _, a := range answers {

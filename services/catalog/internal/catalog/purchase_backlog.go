@@ -7,38 +7,38 @@ import (
 	"time"
 )
 
-// Limits bound how many purchases may be pending.
+// Limits bound the number of pending purchases.
 type Limits struct {
-	Pending        int // in all
+	Pending        int // of all users together
 	PendingPerUser int
 }
 
 // Census is a count of the pending purchases.
 type Census struct {
 	Total  int
-	Users  map[int64]int // those who have many of them
-	Oldest time.Duration // the age of the oldest one
+	Users  map[int64]int // by user, only for users with many
+	Oldest time.Duration // age of the oldest
 }
 
-// Backlog knows about how many purchases are pending: a count of all replicas'
-// purchases that is at most a second or so old, and what this replica has
-// added and settled since.
+// Backlog estimates how many purchases are pending: a count over all replicas
+// that is usually at most about a second old, plus what this replica has placed
+// since, minus what it has settled.
 type Backlog struct {
 	limits Limits
 
 	mu     sync.Mutex
 	census Census
-	total  int           // made here since the census, less those settled
-	users  map[int64]int // the same for each user
+	total  int           // placed here since the census, minus settled
+	users  map[int64]int // the same, by user
 }
 
-// NewBacklog makes a Backlog that knows of nothing pending.
+// NewBacklog returns a Backlog with nothing pending.
 func NewBacklog(limits Limits) *Backlog {
 	return &Backlog{limits: limits, users: map[int64]int{}}
 }
 
-// Room says whether a user may have one more pending purchase, when so many
-// are about to be made, in all and for this user.
+// Room reports whether a user may have one more pending purchase, given how many
+// others are about to be placed: more for all users, moreOfUser for this one.
 func (b *Backlog) Room(userID int64, more, moreOfUser int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,7 +46,7 @@ func (b *Backlog) Room(userID int64, more, moreOfUser int) bool {
 		b.census.Users[userID]+b.users[userID]+moreOfUser < b.limits.PendingPerUser
 }
 
-// add notes purchases that were made (1) or settled (−1) here.
+// add notes purchases that this replica has placed (1) or settled (−1).
 func (b *Backlog) add(userID int64, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -57,8 +57,8 @@ func (b *Backlog) add(userID int64, n int) {
 	}
 }
 
-// count takes a new census. What was added while it was taken may be in it
-// twice until the next one.
+// count takes a new census. Purchases placed while it is taken may be counted
+// twice until the next census.
 func (b *Backlog) count(take func() (Census, error)) (Census, error) {
 	b.mu.Lock()
 	total, users := b.total, make(map[int64]int, len(b.users))
@@ -84,24 +84,29 @@ func (b *Backlog) count(take func() (Census, error)) (Census, error) {
 
 // CensusStore counts pending purchases.
 type CensusStore interface {
-	// Pending counts them, and each user's who has at least so many.
+	// Pending counts all of them, and those of each user with at least atLeast.
 	Pending(ctx context.Context, atLeast int) (Census, error)
+}
+
+// CensusMetrics shows the latest census.
+type CensusMetrics interface {
+	Pending(n int, oldest time.Duration)
 }
 
 // Counter keeps a Backlog up to date.
 type Counter struct {
 	Store   CensusStore
 	Backlog *Backlog
-	Metrics *Metrics
+	Metrics CensusMetrics
 	Log     *slog.Logger
-	Every   time.Duration // between two counts
+	Every   time.Duration // pause between two counts
 }
 
 // Run counts until ctx ends.
 func (c *Counter) Run(ctx context.Context) {
 	for {
 		if err := c.runOnce(ctx); err != nil && ctx.Err() == nil {
-			c.Log.WarnContext(ctx, "pending purchases can't be counted; the last count stays", "error", err)
+			c.Log.WarnContext(ctx, "can't count pending purchases; the last count stays in use", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -112,13 +117,12 @@ func (c *Counter) Run(ctx context.Context) {
 }
 
 func (c *Counter) runOnce(ctx context.Context) error {
-	// Users with fewer than a tenth of their limit are not worth carrying.
+	// Users below a tenth of their limit are not worth fetching.
 	many := max(1, c.Backlog.limits.PendingPerUser/10)
 	census, err := c.Backlog.count(func() (Census, error) { return c.Store.Pending(ctx, many) })
 	if err != nil {
 		return err
 	}
-	c.Metrics.pending.Set(float64(census.Total))
-	c.Metrics.oldest.Set(census.Oldest.Seconds())
+	c.Metrics.Pending(census.Total, census.Oldest)
 	return nil
 }

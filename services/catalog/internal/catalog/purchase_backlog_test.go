@@ -24,7 +24,7 @@ func TestRoom(t *testing.T) {
 	room(1, 1, 1, false)
 	room(2, 1, 0, true)
 	if _, err := b.count(func() (Census, error) {
-		b.add(2, 1) // made while it is counted
+		b.add(2, 1) // placed during the count
 		return Census{Total: 8, Users: map[int64]int{1: 3}}, nil
 	}); err != nil {
 		t.Fatal(err)
@@ -34,8 +34,8 @@ func TestRoom(t *testing.T) {
 	room(2, 1, 0, false)
 	b.add(1, -1)
 	room(1, 0, 0, true)
-	away := errors.New("away")
-	if _, err := b.count(func() (Census, error) { return Census{}, away }); !errors.Is(err, away) {
+	unreachable := errors.New("unreachable")
+	if _, err := b.count(func() (Census, error) { return Census{}, unreachable }); !errors.Is(err, unreachable) {
 		t.Fatal(err)
 	}
 	room(1, 0, 0, true) // as before
@@ -44,6 +44,6 @@ func TestRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b.total != 0 || len(b.users) != 0 {
-		t.Errorf("%d and %v are left after a count that nothing disturbed", b.total, b.users)
+		t.Errorf("%d and %v are left after a count with no concurrent change", b.total, b.users)
 	}
 }

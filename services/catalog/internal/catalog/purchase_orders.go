@@ -9,13 +9,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// Orders are those that one transaction places. They hold every decision about
-// them and touch nothing: a store brings the rows and writes what they say.
+// Orders is a group of orders that one transaction places. It makes every
+// decision about them and does no I/O: a store reads the rows for it and writes
+// its drafts.
 //
-// The order of the steps: Known with the rows of earlier purchases, Decide,
-// insert the Drafts, commit, Placed with those that were inserted. While some
-// are Missing, the same steps once more for what is undecided. After a failure
-// Again and the same steps once more, or Fail.
+// The steps are: Known with the rows of earlier purchases, Decide, insert the
+// Drafts, commit, Placed with the purchases that were inserted. While some are
+// Missing, repeat the steps for the undecided orders. After a failure, call Again
+// and repeat the steps, or call Fail.
 type Orders struct {
 	entries []*entry
 	backlog *Backlog
@@ -23,10 +24,10 @@ type Orders struct {
 
 type entry struct {
 	order  Order
-	draft  *Purchase // to be inserted; stays the same when the transaction is run again
-	first  *entry    // has the same key and goes before this one
-	doubt  bool      // a COMMIT with the draft in it was of unknown outcome
-	known  bool      // result is by a row that was there
+	draft  *Purchase // to insert; stays the same when the transaction is retried
+	first  *entry    // an earlier order of this group with the same key
+	doubt  bool      // the outcome of a COMMIT that included the draft is unknown
+	known  bool      // result comes from an existing row
 	result *Placement
 	final  bool // result was committed
 }
@@ -36,7 +37,7 @@ type userKey struct {
 	key    string
 }
 
-// NewOrders takes orders in the order of their arrival.
+// NewOrders returns a group of orders, given in order of arrival.
 func NewOrders(orders []Order, backlog *Backlog) *Orders {
 	o := &Orders{backlog: backlog}
 	for _, order := range orders {
@@ -45,7 +46,8 @@ func NewOrders(orders []Order, backlog *Backlog) *Orders {
 	return o
 }
 
-// Keys are the users and Idempotency-Keys of what is undecided.
+// Keys returns the users and Idempotency-Keys of the undecided orders that have
+// a key.
 func (o *Orders) Keys() (users []int64, keys []string) {
 	for e := range o.open {
 		if e.order.Key != "" {
@@ -55,8 +57,8 @@ func (o *Orders) Keys() (users []int64, keys []string) {
 	return users, keys
 }
 
-// IDs are the purchase ids of what is undecided: a purchase that was made by
-// an earlier run of this transaction has one of them.
+// IDs returns the purchase ids of the undecided orders: a purchase that an
+// earlier attempt of this transaction committed has one of them.
 func (o *Orders) IDs() []uuid.UUID {
 	var ids []uuid.UUID
 	for e := range o.open {
@@ -65,7 +67,7 @@ func (o *Orders) IDs() []uuid.UUID {
 	return ids
 }
 
-// ProductIDs are the products that Decide needs, each once.
+// ProductIDs returns the ids of the products that Decide needs, each once.
 func (o *Orders) ProductIDs() []int64 {
 	var ids []int64
 	for e := range o.open {
@@ -77,8 +79,8 @@ func (o *Orders) ProductIDs() []int64 {
 	return slices.Compact(ids)
 }
 
-// Known decides the orders whose purchase is there already: one's own from an
-// earlier run, or one with the same key, which must have the same content.
+// Known decides the orders whose purchase already exists: their own from an
+// earlier attempt, or one with the same key, which must have the same content.
 func (o *Orders) Known(rows []Purchase) {
 	byID, byKey := map[uuid.UUID]Purchase{}, map[userKey]Purchase{}
 	for _, p := range rows {
@@ -103,9 +105,9 @@ func repeat(o Order, p Purchase) *Placement {
 	return &Placement{Purchase: p, Replayed: true}
 }
 
-// Decide makes drafts of the undecided orders, or refuses them. An order joins
-// an earlier one of the same key that has a draft. Overload is asked last: a
-// repeat is never refused for it.
+// Decide drafts purchases for the undecided orders, or refuses them. An order
+// joins an earlier one in the group that has a draft with the same key. The
+// backlog is checked last, so that a repeat is never refused for overload.
 func (o *Orders) Decide(products map[int64]Product) {
 	drafts := map[userKey]*entry{}
 	total, ofUser := 0, map[int64]int{}
@@ -146,8 +148,8 @@ func (o *Orders) Decide(products map[int64]Product) {
 	}
 }
 
-// Drafts are the purchases to insert, sorted by user and key, so that two
-// transactions that insert the same ones can't wait for each other.
+// Drafts returns the purchases to insert, sorted by user and key, so that two
+// transactions that insert the same keys can't deadlock.
 func (o *Orders) Drafts() []Purchase {
 	var drafts []Purchase
 	for e := range o.open {
@@ -161,8 +163,8 @@ func (o *Orders) Drafts() []Purchase {
 	return drafts
 }
 
-// Placed takes the purchases that were inserted, once they are committed. What
-// is decided by then stays so, whatever becomes of the others.
+// Placed takes the purchases that were inserted and committed. From then on, the
+// orders decided so far stay as they are, whatever happens to the others.
 func (o *Orders) Placed(inserted []Purchase) {
 	byID := make(map[uuid.UUID]Purchase, len(inserted))
 	for _, p := range inserted {
@@ -176,8 +178,9 @@ func (o *Orders) Placed(inserted []Purchase) {
 	}
 }
 
-// Missing says whether some draft was not inserted: somebody else has used its
-// key, or an earlier run has inserted it. Another run finds that purchase.
+// Missing reports whether a draft was not inserted because another transaction
+// has used its key, or an earlier attempt has inserted it. Another attempt finds
+// that purchase.
 func (o *Orders) Missing() bool {
 	for e := range o.open {
 		if e.draft != nil {
@@ -187,10 +190,10 @@ func (o *Orders) Missing() bool {
 	return false
 }
 
-// Again prepares another run of the transaction. Drafts stay as they are, with
-// their ids: the run before may have been committed after all. Rows that were
-// there are read again: without a COMMIT after it, such a row may be lost with
-// its server still.
+// Again prepares another attempt of the transaction. Drafts keep their content
+// and ids, since the previous attempt may have been committed after all. Rows
+// that were found are read again: until a COMMIT follows the read, such a row can
+// still be lost with its server.
 func (o *Orders) Again() {
 	for _, e := range o.entries {
 		if !e.final && (e.draft != nil || e.first != nil || e.known) {
@@ -199,7 +202,7 @@ func (o *Orders) Again() {
 	}
 }
 
-// Doubt notes that the COMMIT was of unknown outcome.
+// Doubt records that the outcome of the COMMIT is unknown.
 func (o *Orders) Doubt() {
 	for e := range o.open {
 		if e.draft != nil {
@@ -208,13 +211,13 @@ func (o *Orders) Doubt() {
 	}
 }
 
-// Doubtful says whether Doubt was called.
+// Doubtful reports whether Doubt has put any order in doubt.
 func (o *Orders) Doubtful() bool {
 	return slices.ContainsFunc(o.entries, func(e *entry) bool { return e.doubt })
 }
 
-// Fail decides what is undecided. What may have been bought is said to be
-// unknown; the rest gets err, which promises that nothing was.
+// Fail decides the undecided orders. Those that may have been bought get an
+// unknown outcome; the others get err, which promises that nothing was bought.
 func (o *Orders) Fail(err error) {
 	o.Again()
 	for e := range o.open {
@@ -227,22 +230,23 @@ func (o *Orders) Fail(err error) {
 	}
 }
 
-// Split gives each order that a failed transaction leaves undecided a
-// transaction of its own. Their placements are also those of o.
+// Split returns one group for each order that a failed transaction left
+// undecided, so that each is placed by itself. Their placements also appear in
+// o's.
 func (o *Orders) Split() []*Orders {
 	o.Again()
 	var alone []*Orders
 	for e := range o.open {
-		e.first = nil // it will find that one's row
+		e.first = nil // it will find the first order's row
 		alone = append(alone, &Orders{entries: []*entry{e}, backlog: o.backlog})
 	}
 	return alone
 }
 
-// Len is the number of orders.
+// Len returns the number of orders.
 func (o *Orders) Len() int { return len(o.entries) }
 
-// Placements says what became of each order, in the order of their arrival.
+// Placements returns the result of each order, in order of arrival.
 func (o *Orders) Placements() []Placement {
 	placements := make([]Placement, len(o.entries))
 	for i, e := range o.entries {
@@ -263,7 +267,7 @@ func (e *entry) placement() Placement {
 	return *repeat(e.order, e.first.result.Purchase)
 }
 
-// open goes over what is undecided.
+// open iterates over the undecided orders.
 func (o *Orders) open(yield func(*entry) bool) {
 	for _, e := range o.entries {
 		if e.result == nil && !yield(e) {

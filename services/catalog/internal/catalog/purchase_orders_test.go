@@ -57,7 +57,7 @@ func TestRepeats(t *testing.T) {
 	t.Parallel()
 	settled := Purchase{ID: id(90), UserID: 5, ProductID: 1, BillID: 1, Key: "k", Status: Completed}
 	stranger := Purchase{ID: id(91), UserID: 6, ProductID: 1, BillID: 1, Key: "k2"}
-	// The product has gone, and there is no room at all: a repeat does not care.
+	// The product is deleted, and the backlog has no room: neither affects a repeat.
 	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 2), keyed(3, "k2", 1)}, NewBacklog(Limits{}))
 	o.Known([]Purchase{settled, stranger})
 	o.Decide(nil)
@@ -72,7 +72,7 @@ func TestRepeats(t *testing.T) {
 		t.Errorf("other content: %+v", got[1])
 	}
 	if code(got[2].Err) != "product_not_found" {
-		t.Errorf("somebody else's key: %+v", got[2])
+		t.Errorf("another user's key: %+v", got[2])
 	}
 }
 
@@ -84,13 +84,13 @@ func TestTheSameKeyTwiceInAGroup(t *testing.T) {
 	o.Placed(o.Drafts())
 	got := o.Placements()
 	if code(got[0].Err) != "product_not_found" {
-		t.Errorf("a refusal leaves nothing behind: %+v", got[0])
+		t.Errorf("the first is not refused: %+v", got[0])
 	}
 	if got[1].Err != nil || got[1].Replayed || got[1].Purchase.ID != id(2) {
-		t.Errorf("so the next one is bought: %+v", got[1])
+		t.Errorf("the second, after a refusal, is not placed: %+v", got[1])
 	}
 	if got[2].Err != nil || !got[2].Replayed || got[2].Purchase.ID != id(2) {
-		t.Errorf("and joined: %+v", got[2])
+		t.Errorf("the third does not join the second: %+v", got[2])
 	}
 	for i := 3; i < 5; i++ {
 		if code(got[i].Err) != "idempotency_key_reused" {
@@ -108,12 +108,13 @@ func TestAnotherReplicaWasFaster(t *testing.T) {
 	if !o.Missing() {
 		t.Fatal("nothing is missing")
 	}
-	// The next run reads that one, and its COMMIT fails; so does another.
+	// The next attempt reads the other replica's purchase, and its COMMIT fails. The
+	// attempt after that reads it again.
 	other := []Purchase{{ID: id(70), UserID: 5, ProductID: 2, BillID: 1, Key: "k"}}
 	o.Known(other)
 	o.Again()
 	if users, keys := o.Keys(); !slices.Equal(users, []int64{5, 5}) || !slices.Equal(keys, []string{"k", "k"}) {
-		t.Errorf("asked again for %v %v", users, keys)
+		t.Errorf("the keys to look up again are %v %v", users, keys)
 	}
 	if got := o.IDs(); !slices.Equal(got, []uuid.UUID{id(1), id(2)}) {
 		t.Errorf("undecided are %v", got)
@@ -121,18 +122,18 @@ func TestAnotherReplicaWasFaster(t *testing.T) {
 	o.Known(other)
 	got := o.Placements()
 	if code(got[0].Err) != "idempotency_key_reused" {
-		t.Errorf("the other's has other content: %+v", got[0])
+		t.Errorf("the other replica's purchase has other content: %+v", got[0])
 	}
 	if got[1].Err != nil || got[1].Purchase.ID != id(70) || !got[1].Replayed {
-		t.Errorf("the other's has the same content: %+v", got[1])
+		t.Errorf("the other replica's purchase has the same content: %+v", got[1])
 	}
 	if got[2].Err != nil || got[2].Replayed {
 		t.Errorf("the third: %+v", got[2])
 	}
 }
 
-// The COMMIT of a run that has only read what others made says nothing about
-// drafts, which were not in it.
+// A COMMIT of an attempt that has only read other replicas' purchases says nothing
+// about drafts, which were not part of it.
 func TestDoubtIsAboutWhatWasInTheCommit(t *testing.T) {
 	t.Parallel()
 	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "", 1)}, roomy())
@@ -147,10 +148,10 @@ func TestDoubtIsAboutWhatWasInTheCommit(t *testing.T) {
 	o.Fail(problem.New(problem.Unavailable, "unavailable", "away"))
 	got := o.Placements()
 	if p := problem.From(got[0].Err); p.Code != "outcome_unknown" || p.Extra["purchase_id"] != nil {
-		t.Errorf("the one whose key was used is told of %v", p.Extra)
+		t.Errorf("the order whose key was used: %v with %v", p, p.Extra)
 	}
 	if got[1].Err != nil || got[1].Purchase.ID != id(2) {
-		t.Errorf("the one that was committed: %+v", got[1])
+		t.Errorf("the order that was committed: %+v", got[1])
 	}
 }
 
@@ -163,10 +164,10 @@ func TestAgainKeepsDraftsAndFindsItsOwn(t *testing.T) {
 	o.Doubt()
 	o.Again()
 	if got := o.ProductIDs(); len(got) != 0 {
-		t.Errorf("products %v are asked for again", got)
+		t.Errorf("products %v would be read again", got)
 	}
 	o.Known([]Purchase{first[0]}) // the third, without a key, was committed; say the first was not
-	o.Decide(nil)                 // and the product has gone since
+	o.Decide(nil)                 // and the product has been deleted since
 	if got := o.Drafts(); len(got) != 1 || got[0] != first[1] {
 		t.Errorf("drafts %v, want %v as it was", got, first[1])
 	}
@@ -180,12 +181,12 @@ func TestAgainKeepsDraftsAndFindsItsOwn(t *testing.T) {
 
 func TestFail(t *testing.T) {
 	t.Parallel()
-	away := problem.New(problem.Unavailable, "unavailable", "away")
+	away := problem.New(problem.Unavailable, "unavailable", "unreachable")
 	for _, doubt := range []bool{false, true} {
 		o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 1), keyed(3, "", 9), keyed(4, "", 1)}, roomy())
 		o.Known(nil)
 		o.Decide(shelf)
-		want := []string{"outcome_unknown", "outcome_unknown", "product_not_found", "unavailable"} // with a key something may have been bought before
+		want := []string{"outcome_unknown", "outcome_unknown", "product_not_found", "unavailable"} // with a key, an earlier order may have bought something
 		if doubt {
 			o.Doubt()
 			want = []string{"outcome_unknown", "outcome_unknown", "product_not_found", "outcome_unknown"}
@@ -198,7 +199,7 @@ func TestFail(t *testing.T) {
 			}
 		}
 		if doubt && problem.From(got[1].Err).Extra["purchase_id"] != id(1) {
-			t.Errorf("a joined order is told %v", problem.From(got[1].Err).Extra)
+			t.Errorf("the error of a joined order has %v", problem.From(got[1].Err).Extra)
 		}
 		if doubt && !errors.Is(got[3].Err, away) {
 			t.Error("the cause is lost")
@@ -212,8 +213,8 @@ func TestSplitDecidesEachAlone(t *testing.T) {
 	o.Known(nil)
 	o.Decide(shelf)
 	alone := o.Split()
-	if len(alone) != 3 { // the third is refused already
-		t.Fatalf("%d alone", len(alone))
+	if len(alone) != 3 { // the third is already refused
+		t.Fatalf("%d groups of one order, want 3", len(alone))
 	}
 	bad := errors.New("refused by the database")
 	alone[0].Fail(bad)
@@ -241,7 +242,7 @@ func TestRoomCountsTheGroupItself(t *testing.T) {
 	}
 }
 
-func TestPriceChangeInAGroupIsOneOrdersMatter(t *testing.T) {
+func TestAPriceChangeAffectsOneOrderOfAGroup(t *testing.T) {
 	t.Parallel()
 	wrong := keyed(1, "", 1)
 	wrong.ExpectedPrice = new(money.Amount(1))

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// The back-off of what is asked again, without its jitter.
+// Limits of the backoff, without its jitter.
 const (
 	minBackOff = 3 * time.Second
 	maxBackOff = 20 * time.Second
 )
 
-// BackOff is the time until a purchase is sent again, when it has been sent
-// again so many times before: 3, 6, 12, 20, 20, … seconds and up to a quarter
-// more by jitter (0 to 1), so that those of one outage don't stay together. It
-// is never more than 25 s: a fault's end is noticed soon.
+// BackOff returns the time until a purchase is sent again, given how often it
+// has been resent so far: 3, 6, 12, 20, 20, … seconds. A jitter from 0 to 1 adds
+// up to a quarter, so that purchases from one outage spread out. The result is
+// at most 25 s, so that the end of a fault is noticed soon.
 func BackOff(resent int, jitter float64) time.Duration {
 	wait := maxBackOff
 	if resent < 5 {
@@ -28,23 +28,26 @@ func BackOff(resent int, jitter float64) time.Duration {
 	return wait + time.Duration(jitter*float64(wait)/4)
 }
 
-// SweepStore finds what has to be sent again.
+// SweepStore finds the purchases to send again.
 type SweepStore interface {
-	// Due claims pending purchases whose time has come, the longest due first,
-	// by setting the time when each is due next: backOff of how many times it
-	// has been claimed.
+	// Due claims and returns at most limit pending purchases that are due, the
+	// longest overdue first. A claim postpones the time when a purchase is due
+	// next by backOff, which gets the number of earlier claims.
 	Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]Purchase, error)
 }
+
+// SweepMetrics counts what a Sweeper does.
+type SweepMetrics interface{ RequestResent() }
 
 // Sweeper sends pending purchases again until they are settled.
 type Sweeper struct {
 	Store    SweepStore
 	Requests Requests
-	Metrics  *Metrics
+	Metrics  SweepMetrics
 	Log      *slog.Logger
-	Every    time.Duration // between two looks
-	Batch    int           // claimed at once
-	Limiter  *rate.Limiter // how many are sent in a second
+	Every    time.Duration // pause between two sweeps
+	Batch    int           // most purchases claimed at once
+	Limiter  *rate.Limiter // of requests sent
 }
 
 // Run sweeps until ctx ends.
@@ -52,11 +55,11 @@ func (s *Sweeper) Run(ctx context.Context) {
 	for {
 		sent, err := s.runOnce(ctx)
 		if err != nil && ctx.Err() == nil {
-			s.Log.WarnContext(ctx, "pending purchases can't be sent again", "error", err)
+			s.Log.WarnContext(ctx, "can't resend pending purchases", "error", err)
 		}
 		wait := s.Every
 		if err == nil && sent == s.Batch {
-			wait = 0 // there is more
+			wait = 0 // more may be due
 		}
 		select {
 		case <-ctx.Done():
@@ -66,10 +69,10 @@ func (s *Sweeper) Run(ctx context.Context) {
 	}
 }
 
-// runOnce claims what is due and then, after the commit, sends it.
+// runOnce claims the purchases that are due and, after the commit, sends them.
 func (s *Sweeper) runOnce(ctx context.Context) (sent int, err error) {
 	if !s.Requests.Connected() {
-		return 0, nil // a claim would only make it wait longer
+		return 0, nil // a claim would only postpone them
 	}
 	due, err := s.Store.Due(ctx, s.Batch, func(claimed int) time.Duration { return BackOff(claimed, rand.Float64()) })
 	if err != nil {
@@ -79,11 +82,11 @@ func (s *Sweeper) runOnce(ctx context.Context) (sent int, err error) {
 		if err := s.Limiter.Wait(ctx); err != nil {
 			return sent, fmt.Errorf("send again: %w", err)
 		}
-		// Whether it arrives shows in its answer, or else it will be due again.
+		// If it gets lost, no answer comes, and the purchase is due again later.
 		if err := s.Requests.SendAgain(ctx, p); err != nil {
 			return sent, fmt.Errorf("send again: %w", err)
 		}
-		s.Metrics.resent.Inc()
+		s.Metrics.RequestResent()
 		sent++
 	}
 	return sent, nil

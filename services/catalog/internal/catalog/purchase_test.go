@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"testing"
 
 	"lavka/libs/domain/money"
@@ -22,7 +23,7 @@ func TestNewOrder(t *testing.T) {
 		{"nothing", 0, -1, nil, "validation_failed", 2},
 		{"free", 1, 1, new(money.Amount(0)), "invalid_amount", 1},
 		{"less than free", 1, 1, new(money.Amount(-1)), "invalid_amount", 1},
-		{"beyond all", 1, 1, new(money.Max + 1), "invalid_amount", 1},
+		{"above the maximum", 1, 1, new(money.Max + 1), "invalid_amount", 1},
 	} {
 		_, err := NewOrder(7, c.product, c.bill, c.expected, "")
 		if code(err) != c.code {
@@ -45,9 +46,9 @@ func TestWhatBecomesOfAnOrder(t *testing.T) {
 	}{
 		{"bought", Order{ProductID: 1, BillID: 2}, tea, ""},
 		{"at the expected price", Order{ProductID: 1, ExpectedPrice: new(money.Amount(350))}, tea, ""},
-		{"gone", Order{ProductID: 1}, nil, "product_not_found"},
-		{"gone, with a price", Order{ProductID: 1, ExpectedPrice: new(money.Amount(350))}, nil, "product_not_found"},
-		{"dearer", Order{ProductID: 1, ExpectedPrice: new(money.Amount(349))}, tea, "price_changed"},
+		{"deleted", Order{ProductID: 1}, nil, "product_not_found"},
+		{"deleted, with a price", Order{ProductID: 1, ExpectedPrice: new(money.Amount(350))}, nil, "product_not_found"},
+		{"more expensive", Order{ProductID: 1, ExpectedPrice: new(money.Amount(349))}, tea, "price_changed"},
 		{"cheaper", Order{ProductID: 1, ExpectedPrice: new(money.Amount(351))}, tea, "price_changed"},
 	} {
 		p, err := c.order.purchase(c.product)
@@ -58,7 +59,7 @@ func TestWhatBecomesOfAnOrder(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, p)
 		}
 		if c.code == "price_changed" && problem.From(err).Extra["price"] != money.Amount(350) {
-			t.Errorf("%s: the price is not told: %v", c.name, problem.From(err).Extra)
+			t.Errorf("%s: the error lacks the price: %v", c.name, problem.From(err).Extra)
 		}
 	}
 }
@@ -83,7 +84,7 @@ func TestContentOfAKey(t *testing.T) {
 	}
 	base.ExpectedPrice = nil
 	if (Order{ProductID: 1, BillID: 2, ExpectedPrice: five}).sameAs(base) || !(Order{ProductID: 1, BillID: 2}).sameAs(base) {
-		t.Error("an expected price that is not there counts as one")
+		t.Error("no expected price is treated like one")
 	}
 }
 
@@ -115,6 +116,22 @@ func TestRefusals(t *testing.T) {
 		}
 		if c.code == "insufficient_funds" && (p.Extra["balance"] != money.Amount(3) || p.Extra["price"] != money.Amount(5)) {
 			t.Errorf("%v", p.Extra)
+		}
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]Placement{
+		"completed":        {Purchase: Purchase{Status: Completed}},
+		"pending":          {Purchase: Purchase{Status: Pending}},
+		"user_disabled":    {Purchase: Purchase{Status: Declined, Reason: BuyerDisabled}},
+		"purchase_expired": {Purchase: Purchase{Status: Declined, Reason: Expired}},
+		"overloaded":       {Err: ErrOverloaded},
+		"internal":         {Err: errors.New("a fault")},
+	} {
+		if got := p.outcome(); got != want {
+			t.Errorf("%+v: %s, want %s", p, got, want)
 		}
 	}
 }

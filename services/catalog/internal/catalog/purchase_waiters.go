@@ -8,26 +8,28 @@ import (
 	"github.com/google/uuid"
 )
 
-// waiters are the requests of this replica that wait for billing's answers.
+// waiters tracks the HTTP requests of this replica that wait for billing's
+// answers.
 type waiters struct {
 	mu sync.Mutex
 	by map[uuid.UUID]*waiter
 
-	asked atomic.Int64 // how many purchases billing was asked about and has not answered
+	asked atomic.Int64 // purchases sent to billing and not answered yet
 }
 
-// waiter is one purchase's: all requests for it wait together.
+// waiter belongs to one purchase: all requests for it wait together.
 type waiter struct {
 	id       uuid.UUID
-	waiting  int
-	asked    bool // billing was, about purchase
+	waiting  int  // requests
+	asked    bool // whether purchase is set and billing has been asked
 	early    *answered
 	done     chan struct{}
-	purchase Purchase // as it was placed; once done is closed, as it is now
+	purchase Purchase // as placed; as it is now, once done is closed
 }
 
-// answered is an answer that came before it was said how its purchase was placed:
-// while a COMMIT is in doubt, the sweeper may see its row, and ask.
+// answered is an answer that arrived before this replica knew how its purchase
+// was placed: while the outcome of a COMMIT is unknown, a sweeper may already see
+// the row and send the request.
 type answered struct {
 	answer Answer
 	at     time.Time
@@ -35,15 +37,16 @@ type answered struct {
 
 func newWaiters() *waiters { return &waiters{by: map[uuid.UUID]*waiter{}} }
 
-// expect waits for a purchase that is about to be placed.
+// expect adds a request that waits for a purchase about to be placed. Its end
+// must be reported with leave.
 func (w *waiters) expect(id uuid.UUID) *waiter {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.wait(id)
 }
 
-// placed tells who expects it how a purchase was placed, and says whether billing
-// has to be asked.
+// placed records how a purchase was placed, and reports whether billing must be
+// asked.
 func (w *waiters) placed(p Purchase) (ask bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,8 +54,9 @@ func (w *waiters) placed(p Purchase) (ask bool) {
 	return !ok || w.known(expected, p)
 }
 
-// join waits for a purchase that was placed before. The first to do so has to
-// ask billing, where nobody here has.
+// join adds a request that waits for a purchase placed earlier. The first caller
+// to join must ask billing, unless this replica already has. Its end must be
+// reported with leave.
 func (w *waiters) join(p Purchase) (joined *waiter, first bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -63,8 +67,8 @@ func (w *waiters) join(p Purchase) (joined *waiter, first bool) {
 	return joined, w.known(joined, p)
 }
 
-// known takes how a purchase was placed, and says whether billing has still to
-// be heard about it.
+// known records how a purchase was placed, and reports whether billing's answer
+// is still to come.
 func (w *waiters) known(waiting *waiter, p Purchase) bool {
 	if e := waiting.early; e != nil {
 		w.finish(waiting, e.answer.on(p, e.at))
@@ -85,7 +89,7 @@ func (w *waiters) wait(id uuid.UUID) *waiter {
 	return waiting
 }
 
-// leave ends either.
+// leave ends an expect or a join.
 func (w *waiters) leave(joined *waiter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -95,7 +99,7 @@ func (w *waiters) leave(joined *waiter) {
 	}
 }
 
-// wake tells those who wait for a purchase how it is now.
+// wake releases the requests that wait for a purchase, with its current state.
 func (w *waiters) wake(p Purchase) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,7 +108,7 @@ func (w *waiters) wake(p Purchase) {
 	}
 }
 
-// settle tells those who wait for a purchase what an answer has made of it.
+// settle releases the requests that wait for a purchase, as settled by an answer.
 func (w *waiters) settle(a Answer, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// While a COMMIT is in doubt, the sweeper may see its row, and ask.
+// While the outcome of a COMMIT is unknown, a sweeper may see its row and send the
+// request, so that billing's answer arrives early.
 func TestAnAnswerThatComesEarly(t *testing.T) {
 	t.Parallel()
 	p := Purchase{ID: id(1), UserID: 5, Title: "tea", Price: 350, Status: Pending}
@@ -17,7 +18,7 @@ func TestAnAnswerThatComesEarly(t *testing.T) {
 		},
 		"a repeat": func(w *waiters) {
 			if joined, first := w.join(p); first || joined.purchase.Status != Completed {
-				t.Errorf("billing would be asked again; the repeat is told %+v", joined.purchase)
+				t.Errorf("billing would be asked again; the repeat gets %+v", joined.purchase)
 			}
 		},
 	} {
@@ -26,21 +27,21 @@ func TestAnAnswerThatComesEarly(t *testing.T) {
 		w.settle(Answer{PurchaseID: p.ID, Status: Completed, TransactionID: new(int64(77))}, time.Now())
 		select {
 		case <-expected.done:
-			t.Errorf("%s is told before it is known what was placed: %+v", who, expected.purchase)
+			t.Errorf("%s is released before the placement is known: %+v", who, expected.purchase)
 		default:
 		}
 		learns(w)
 		select {
 		case <-expected.done:
 		default:
-			t.Fatalf("%s is not told", who)
+			t.Fatalf("%s is not released", who)
 		}
 		if got := expected.purchase; got.ID != p.ID || got.Title != "tea" || got.Price != 350 || got.Status != Completed || *got.TransactionID != 77 {
-			t.Errorf("%s is told %+v", who, got)
+			t.Errorf("%s gets %+v", who, got)
 		}
 		w.leave(expected)
 		if n := w.asked.Load(); n != 0 || len(w.by) != 0 {
-			t.Errorf("%s leaves %d unanswered and %d waiting behind", who, n, len(w.by))
+			t.Errorf("%s: %d unanswered and %d waiters remain", who, n, len(w.by))
 		}
 	}
 }

@@ -11,33 +11,44 @@ import (
 	"lavka/libs/domain/group"
 )
 
-// PurchaseStore keeps purchases.
+// PurchaseStore stores purchases.
 type PurchaseStore interface {
-	// Place settles orders in one transaction, and run again or one by one
-	// where that fails; every order is decided when it returns.
+	// Place places orders in one transaction. If that fails, it retries, or places
+	// them one by one. Every order is decided when it returns.
 	Place(ctx context.Context, orders *Orders)
-	// Settle writes answers into pending rows, and gives the rows of all of
-	// them, those too that were not pending any more.
+	// Settle writes answers into pending rows. It returns the purchases of all
+	// answers, including those that were settled before.
 	Settle(ctx context.Context, answers []Answer) (Settlement, error)
-	// Purchase is ErrPurchaseNotFound when the user has none of that id.
+	// Purchase returns ErrPurchaseNotFound if the user has no purchase with that id.
 	Purchase(ctx context.Context, userID int64, id uuid.UUID) (Purchase, error)
 	Purchases(ctx context.Context, q PurchaseQuery) ([]Purchase, error)
 }
 
-// Requests are what billing is asked. They may get lost or come twice.
+// Requests sends charge requests to billing. A request may be lost or delivered
+// twice.
 type Requests interface {
-	// Send asks billing to charge pending purchases, and does not wait. Unsent
-	// hears, at once or later, of those that were not taken.
+	// Send asks billing to charge pending purchases. It does not wait for the
+	// outcome: unsent is called, at once or later, with the purchases whose
+	// requests were not accepted.
 	Send(ctx context.Context, purchases []Purchase, unsent func([]Purchase))
-	// SendAgain asks for a purchase that Send has asked for without an answer.
+	// SendAgain repeats the request for a purchase that got no answer after Send.
 	SendAgain(ctx context.Context, p Purchase) error
-	// Connected says whether either has a chance at all.
+	// Connected reports whether a request can be sent at all.
 	Connected() bool
 }
 
-// Sizes and limits of the two groups. An order is taken from the queue within
-// queueLimit or not at all, and is placed within placeLimit: long enough for a
-// store that tries for eight seconds.
+// Metrics counts what Purchases does.
+type Metrics interface {
+	Bought(outcome string) // the result of an order: a purchase status or a problem code
+	OrderRefused()         // the queue of orders was full
+	RequestUnsent()        // a purchase was placed and its request could not be sent
+	AnswerDropped()        // the queue of answers was full
+	AnswersUnwritten()     // a group of answers was not written in full
+}
+
+// Sizes and limits of the two groups. An order that has waited in the queue for
+// longer than queueLimit is not placed. An order is placed within placeLimit,
+// which allows for a store that retries for eight seconds.
 const (
 	groupMax    = 512
 	placeQueue  = 1024
@@ -48,19 +59,22 @@ const (
 	placeLimit  = 12 * time.Second
 )
 
-// PurchasesConfig is what Purchases need.
+// PurchasesConfig holds the dependencies and limits of Purchases.
 type PurchasesConfig struct {
 	Store    PurchaseStore
 	Requests Requests
 	Backlog  *Backlog
-	Metrics  *Metrics
+	Metrics  Metrics
 	Log      *slog.Logger
 	NewID    func() uuid.UUID // UUIDv7
-	Wait     time.Duration    // for billing's answer
-	Queue    int              // orders that wait for a group; 0 means 1024
+	Wait     time.Duration    // longest wait for billing's answer
+	Queue    int              // most orders that wait for a group; 0 means 1024
+
+	OrderGroups, AnswerGroups group.Instruments // measure and trace the two kinds of groups
 }
 
-// Purchases is the till.
+// Purchases places orders, asks billing to charge for them, and waits for its
+// answers.
 type Purchases struct {
 	PurchasesConfig
 	waiters *waiters
@@ -68,40 +82,41 @@ type Purchases struct {
 	answers *group.Group[Answer, struct{}]
 }
 
-// NewPurchases opens the till. CloseOrders and then CloseAnswers close it.
+// NewPurchases starts a Purchases. CloseOrders and then CloseAnswers end it.
 func NewPurchases(cfg PurchasesConfig) *Purchases {
 	if cfg.Queue == 0 {
 		cfg.Queue = placeQueue
 	}
 	s := &Purchases{PurchasesConfig: cfg, waiters: newWaiters()}
-	s.orders = group.New(cfg.Metrics.group("orders", "insert group", group.Config{
-		Max: groupMax, Queue: cfg.Queue, InFlight: inFlight, Hold: s.hold, HoldFor: holdFor,
-	}), s.place)
-	s.answers = group.New(cfg.Metrics.group("answers", "result group", group.Config{Max: groupMax, Queue: answerQueue, InFlight: inFlight}), s.settle)
+	s.orders = group.New(group.Config{
+		Max: groupMax, Queue: cfg.Queue, InFlight: inFlight, Hold: s.hold, HoldFor: holdFor, Instruments: cfg.OrderGroups,
+	}, s.place)
+	s.answers = group.New(group.Config{Max: groupMax, Queue: answerQueue, InFlight: inFlight, Instruments: cfg.AnswerGroups}, s.settle)
 	return s
 }
 
-// Buy makes a purchase and waits for billing's answer, but not for long: the
-// purchase that it gives may be pending still, and is settled later. What it
-// refuses has left nothing behind; a decline is no error (see Refusal).
+// Buy places an order and waits for billing's answer for at most cfg.Wait. The
+// purchase that it returns may still be pending; it is settled later. After an
+// error other than "outcome_unknown", this order has bought nothing. A decline
+// is not an error (see [Purchase.Refusal]).
 func (s *Purchases) Buy(ctx context.Context, order Order) (Placement, error) {
 	placed := s.buy(ctx, order)
-	s.Metrics.bought(placed)
+	s.Metrics.Bought(placed.outcome())
 	return placed, placed.Err
 }
 
 func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 	order.ID = s.NewID()
-	// Before it is placed: billing is asked then, and may answer at once.
+	// Registered before it is placed: billing is asked then, and may answer at once.
 	answer := s.waiters.expect(order.ID)
 	defer s.waiters.leave(answer)
-	// A buyer who leaves does not stop what has begun.
+	// A client that disconnects does not stop an order that has been accepted.
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), placeLimit)
 	defer cancel()
 	placed, err := s.orders.Do(limit, queued{order, time.Now()})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && order.Key != "":
-		return Placement{Err: ErrAskAgain.Because(err)} // it may be another id's
+		return Placement{Err: ErrAskAgain.Because(err)} // the key's purchase may have another id
 	case errors.Is(err, context.DeadlineExceeded):
 		return Placement{Err: Unknown(order.ID).Because(err)}
 	case err != nil:
@@ -112,7 +127,7 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 		placed.Purchase = s.await(ctx, answer, placed.Purchase)
 		return placed
 	}
-	// A repeat waits like the first, whoever has asked.
+	// A repeat waits like the first request, even if another replica asked billing.
 	repeat, first := s.waiters.join(placed.Purchase)
 	defer s.waiters.leave(repeat)
 	if first {
@@ -122,22 +137,25 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 	return placed
 }
 
-// hold has orders wait for more while over twice as many purchases are on their
-// way to billing and back. Without it the three groups of a purchase share what
-// is under way, and each costs as much as a full one. Whoever is alone never waits.
+// hold reports whether a group of orders should wait for more: while more than
+// twice as many purchases are waiting for billing's answer. Without this, the
+// purchases in flight spread over many small groups at each of the three stages
+// (orders, billing, answers), and a small group costs as much as a full one. A
+// purchase on its own never waits.
 func (s *Purchases) hold(orders int) bool { return s.waiters.asked.Load() > 2*int64(orders) }
 
-// Full says, and counts, that an order would find the queue full.
+// Full reports whether the queue of orders is full, and counts a refused order
+// if so.
 func (s *Purchases) Full() bool {
 	full := s.orders.Waiting() >= s.Queue
 	if full {
-		s.Metrics.refused.Inc()
+		s.Metrics.OrderRefused()
 	}
 	return full
 }
 
-// await gives the purchase as it is when billing has answered, or as pending
-// when that takes too long or can't be hoped for.
+// await returns the purchase as settled, or still pending if billing does not
+// answer within s.Wait, the request could not be sent, or ctx ends.
 func (s *Purchases) await(ctx context.Context, answer *waiter, p Purchase) Purchase {
 	timer := time.NewTimer(s.Wait)
 	defer timer.Stop()
@@ -150,35 +168,38 @@ func (s *Purchases) await(ctx context.Context, answer *waiter, p Purchase) Purch
 	return p
 }
 
-// unsent lets those go who wait for answers that will not come: the sweeper asks.
+// unsent releases the requests that wait for answers that will not come; the
+// sweeper retries.
 func (s *Purchases) unsent(purchases []Purchase) {
 	for _, p := range purchases {
-		s.Metrics.unsent.Inc()
+		s.Metrics.RequestUnsent()
 		s.waiters.wake(p)
 	}
 	s.orders.Recheck()
 }
 
-// Get gives one of the user's purchases.
+// Get returns one of the user's purchases, or ErrPurchaseNotFound.
 func (s *Purchases) Get(ctx context.Context, userID int64, id uuid.UUID) (Purchase, error) {
 	return s.Store.Purchase(ctx, userID, id)
 }
 
-// List gives at most q.Limit of the user's purchases, newest first.
+// List returns at most q.Limit of the user's purchases, newest first.
 func (s *Purchases) List(ctx context.Context, q PurchaseQuery) ([]Purchase, error) {
 	return s.Store.Purchases(ctx, q)
 }
 
-// OrdersWaiting is the number of orders that wait for a group.
+// OrdersWaiting returns the number of orders that wait for a group.
 func (s *Purchases) OrdersWaiting() int { return s.orders.Waiting() }
 
-// AnswersWaiting is the number of answers that wait for a group.
+// AnswersWaiting returns the number of answers that wait for a group.
 func (s *Purchases) AnswersWaiting() int { return s.answers.Waiting() }
 
-// CloseOrders takes no more orders and places those it has.
+// CloseOrders stops accepting orders, and returns when the queued ones are
+// placed.
 func (s *Purchases) CloseOrders() { s.orders.Close() }
 
-// CloseAnswers takes no more answers and writes those it has.
+// CloseAnswers stops accepting answers, and returns when the queued ones are
+// written.
 func (s *Purchases) CloseAnswers() { s.answers.Close() }
 
 // queued is an order in the queue.
@@ -187,9 +208,10 @@ type queued struct {
 	since time.Time
 }
 
-// place settles a group of orders and asks billing for them, on the group's
-// context: a COMMIT is never cancelled because a buyer has left. What has waited too long is not
-// placed: its buyer is about to hear that it can't be told.
+// place places a group of orders and asks billing to charge for them. Its ctx is
+// the group's, so that a client that disconnects never cancels a COMMIT. Orders
+// that have waited longer than queueLimit are not placed: their requests are
+// about to time out with an unknown outcome.
 func (s *Purchases) place(ctx context.Context, waiting []queued) []Placement {
 	placements := make([]Placement, len(waiting))
 	var orders []Order

@@ -12,11 +12,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/testkit/waittest"
+	"lavka/services/catalog/internal/metrics"
 )
 
-// memory is a store that lets a group go on when the gate is open.
+// memory is a store in memory that places a group once the gate is open.
 type memory struct {
-	PurchaseStore // what is not below is not called
+	PurchaseStore // its other methods are not called
 	gate          chan struct{}
 	begun         chan int // sizes of groups
 
@@ -65,15 +66,15 @@ func (m *memory) Due(context.Context, int, func(int) time.Duration) (due []Purch
 	return due, nil
 }
 
-// wire is billing's mailbox.
+// wire stands in for the connection to billing.
 type wire struct {
 	refuse error
-	away   bool
+	down   bool
 	sent   chan uuid.UUID
 	failed chan error
 }
 
-func (w *wire) Connected() bool { return !w.away }
+func (w *wire) Connected() bool { return !w.down }
 func (w *wire) Send(ctx context.Context, purchases []Purchase, unsent func([]Purchase)) {
 	for _, p := range purchases {
 		if w.SendAgain(ctx, p) != nil {
@@ -107,7 +108,7 @@ func newTill(t *testing.T, wait time.Duration, queue int) (*Purchases, *memory, 
 		return id(next)
 	}
 	s := NewPurchases(PurchasesConfig{
-		Store: m, Requests: w, Backlog: roomy(), Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+		Store: m, Requests: w, Backlog: roomy(), Metrics: metrics.New(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 		NewID: newID, Wait: wait, Queue: queue,
 	})
 	t.Cleanup(func() { s.CloseOrders(); s.CloseAnswers() })
@@ -137,7 +138,7 @@ func TestAFullQueue(t *testing.T) {
 		<-m.begun
 	}
 	taken = append(taken, buy(t.Context(), s, ""))
-	waittest.Eventually(t, "one order waits", func() bool { return s.OrdersWaiting() == 1 })
+	waittest.Eventually(t, "one order is queued", func() bool { return s.OrdersWaiting() == 1 })
 	if p, err := s.Buy(t.Context(), Order{UserID: 5, ProductID: 1, BillID: 1}); code(err) != "overloaded" || p.Purchase.Title != "" {
 		t.Errorf("without a key: %v", err)
 	}
@@ -150,7 +151,7 @@ func TestAFullQueue(t *testing.T) {
 	}
 	for _, result := range taken {
 		if got := <-result; got.err != nil || got.Purchase.Status != Completed {
-			t.Errorf("one that was taken: %+v", got)
+			t.Errorf("an order that was accepted: %+v", got)
 		}
 	}
 	if n := len(m.rows); n != inFlight+1 {
@@ -158,7 +159,7 @@ func TestAFullQueue(t *testing.T) {
 	}
 }
 
-// Nobody is told "overloaded" about an order that is placed after all.
+// No client gets "overloaded" for an order that is placed after all.
 func TestAnOrderThatWaitedTooLongIsNotPlaced(t *testing.T) {
 	t.Parallel()
 	s, m, _ := newTill(t, time.Hour, 0)
@@ -215,20 +216,20 @@ func TestARepeatOfAPendingPurchaseAsksAgain(t *testing.T) {
 		t.Errorf("the repeat: %+v", again)
 	}
 	if asked := <-w.sent; asked != first.Purchase.ID {
-		t.Errorf("asked for %v", asked)
+		t.Errorf("billing was asked about %v", asked)
 	}
 	if len(s.waiters.by) != 0 {
-		t.Errorf("%d are waited for by nobody", len(s.waiters.by))
+		t.Errorf("%d waiters remain", len(s.waiters.by))
 	}
 }
 
-func TestWhatCanNotBeSentIsAnsweredAtOnce(t *testing.T) {
+func TestAPurchaseThatCanNotBeSentIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	s, m, w := newTill(t, time.Hour, 0)
 	close(m.gate)
 	w.failed <- errors.New("the stream is full")
 	if got := <-buy(t.Context(), s, ""); got.err != nil || got.Purchase.Status != Pending {
-		t.Errorf("not taken: %+v", got)
+		t.Errorf("not accepted: %+v", got)
 	}
 	w.refuse = errors.New("not connected")
 	if got := <-buy(t.Context(), s, ""); got.err != nil || got.Purchase.Status != Pending {
@@ -236,18 +237,18 @@ func TestWhatCanNotBeSentIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-func TestABuyerWhoLeavesHasBoughtAllTheSame(t *testing.T) {
+func TestABuyerWhoDisconnectsHasStillBought(t *testing.T) {
 	t.Parallel()
 	s, m, w := newTill(t, time.Hour, 0)
-	ctx, leave := context.WithCancel(t.Context())
+	ctx, disconnect := context.WithCancel(t.Context())
 	result := buy(ctx, s, "k")
 	<-m.begun
-	leave()
+	disconnect()
 	close(m.gate)
 	if got := <-result; got.err != nil || got.Purchase.Status != Pending {
 		t.Errorf("%+v", got)
 	}
 	if asked := <-w.sent; asked != id(1) {
-		t.Errorf("billing was asked for %v", asked)
+		t.Errorf("billing was asked about %v", asked)
 	}
 }

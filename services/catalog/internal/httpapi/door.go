@@ -11,21 +11,21 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Door refuses orders that come while the queue is full, before anything else is
-// done for them: of twice as many as can be placed, refusing takes most of the
-// time that is left for placing. They are counted, and told of in the log once a
-// second.
+// Door refuses orders while the queue is full, before any other work is done for
+// them: at twice the sustainable load, refusing would otherwise take most of the
+// time that is left for placing. Refused orders are counted by full, and logged at
+// most once a second.
 func Door(next http.Handler, full func() bool, log *slog.Logger) http.Handler {
-	// What came with a key may have bought before.
+	// An order with a key may be a repeat of one that was placed.
 	without, with := httpserver.NewRefusal(catalog.ErrOverloaded), httpserver.NewRefusal(catalog.ErrAskAgain)
-	told := rate.Sometimes{Interval: time.Second}
+	logged := rate.Sometimes{Interval: time.Second}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.URL.Path != "/purchases" || !full() {
 			next.ServeHTTP(w, r)
 			return
 		}
-		told.Do(func() {
-			log.WarnContext(r.Context(), "more is ordered than can be placed; orders are refused (catalog_orders_refused_total counts them)")
+		logged.Do(func() {
+			log.WarnContext(r.Context(), "orders arrive faster than they can be placed; refusing orders (counted in catalog_orders_refused_total)")
 		})
 		if r.Header.Get("Idempotency-Key") != "" {
 			with.ServeHTTP(w, r)

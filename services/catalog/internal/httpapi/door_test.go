@@ -31,13 +31,13 @@ func TestTheDoorRefusesOrdersWhileTheQueueIsFull(t *testing.T) {
 		if status, body := ask("POST", "/purchases", ""); status != 503 || !strings.Contains(body, `"overloaded"`) {
 			t.Errorf("an order: %d %s", status, body)
 		}
-		// It may have bought before.
+		// It may be a repeat of an order that was placed.
 		if status, body := ask("POST", "/purchases", "k"); status != 503 || !strings.Contains(body, `"outcome_unknown"`) {
 			t.Errorf("an order with a key: %d %s", status, body)
 		}
 	}
 	if n := strings.Count(log.String(), "\n"); n != 1 {
-		t.Errorf("%d lines in a moment:\n%s", n, log.String())
+		t.Errorf("%d log lines within a second, want 1:\n%s", n, log.String())
 	}
 	for _, path := range []string{"/purchases", "/products"} {
 		if status, _ := ask("GET", path, ""); status != http.StatusTeapot {
@@ -46,6 +46,6 @@ func TestTheDoorRefusesOrdersWhileTheQueueIsFull(t *testing.T) {
 	}
 	full = false
 	if status, _ := ask("POST", "/purchases", ""); status != http.StatusTeapot {
-		t.Errorf("an order, when there is room: %d", status)
+		t.Errorf("an order while there is room: %d", status)
 	}
 }

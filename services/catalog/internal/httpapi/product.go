@@ -13,7 +13,7 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// maxQuery bounds ?q=, in characters.
+// maxQuery is the maximum length of ?q=, in characters.
 const maxQuery = catalog.MaxTitle
 
 // ListProducts answers GET /products.
@@ -40,19 +40,20 @@ func (h *Handlers) ListProducts(ctx context.Context, r api.ListProductsRequestOb
 	response.Body.NextCursor = next
 	response.Body.Items = make([]api.Product, len(rows))
 	for i, p := range rows {
-		response.Body.Items[i] = product(p)
+		response.Body.Items[i] = toProduct(p)
 	}
 	return response, nil
 }
 
-// productCursor is a product's place in the cursor of a list.
+// productCursor encodes a product's position in a cursor.
 type productCursor struct {
 	ID    int64        `json:"i"`
 	Title string       `json:"t"`
 	Price money.Amount `json:"p"`
 }
 
-// productList names a list for its cursors: another order is another list.
+// productList returns the list's name for its cursors, which are valid for one
+// sort order only.
 func productList(sort catalog.ProductSort) string { return "products by " + string(sort) }
 
 func productQuery(params api.ListProductsParams) (catalog.ProductQuery, error) {
@@ -100,7 +101,11 @@ func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject
 
 // CreateProduct answers POST /products.
 func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequestObject) (api.CreateProductResponseObject, error) {
-	if err := required(member{"title", r.Body.Title != nil}, member{"description", r.Body.Description != nil}, member{"price", r.Body.Price != nil}); err != nil {
+	if err := problem.Require(
+		problem.Member{Name: "title", Present: r.Body.Title != nil},
+		problem.Member{Name: "description", Present: r.Body.Description != nil},
+		problem.Member{Name: "price", Present: r.Body.Price != nil},
+	); err != nil {
 		return nil, err
 	}
 	p, err := catalog.NewProduct(*r.Body.Title, *r.Body.Description, *r.Body.Price)
@@ -111,7 +116,7 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 		return nil, err
 	}
 	return api.CreateProduct201JSONResponse{
-		Body:    product(p),
+		Body:    toProduct(p),
 		Headers: api.CreateProduct201ResponseHeaders{ETag: productTag(p), Location: fmt.Sprintf("/products/%d", p.ID)},
 	}, nil
 }
@@ -143,10 +148,10 @@ func (h *Handlers) DeleteProduct(ctx context.Context, r api.DeleteProductRequest
 }
 
 func tagged(p catalog.Product) api.ProductJSONResponse {
-	return api.ProductJSONResponse{Body: product(p), Headers: api.ProductResponseHeaders{ETag: productTag(p)}}
+	return api.ProductJSONResponse{Body: toProduct(p), Headers: api.ProductResponseHeaders{ETag: productTag(p)}}
 }
 
-func product(p catalog.Product) api.Product {
+func toProduct(p catalog.Product) api.Product {
 	return api.Product{
 		Id: p.ID, Title: p.Title, Description: p.Description, Price: p.Price,
 		CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),

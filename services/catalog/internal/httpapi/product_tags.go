@@ -11,11 +11,11 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// productTag is a product's entity tag (RFC 9110, section 8.8.3).
+// productTag returns a product's entity tag (RFC 9110, section 8.8.3).
 func productTag(p catalog.Product) string { return fmt.Sprintf(`"p%d-%d"`, p.ID, p.Version) }
 
-// pageTag is the entity tag of a page: another one when a product on it, its
-// place, or what comes next has changed.
+// pageTag returns the entity tag of a page. It changes when a product on the page,
+// its position, or the cursor of the next page changes.
 func pageTag(products []catalog.Product, next *string) string {
 	text := make([]byte, 0, 1024)
 	for _, p := range products {
@@ -31,15 +31,16 @@ func pageTag(products []catalog.Product, next *string) string {
 	return `"l` + base64.RawURLEncoding.EncodeToString(hash[:15]) + `"`
 }
 
-// matchesAny says whether If-None-Match names the tag; strong and weak tags
-// are alike there (RFC 9110, section 13.1.2).
+// matchesAny reports whether If-None-Match contains the tag. Strong and weak tags
+// compare equal there (RFC 9110, section 13.1.2).
 func matchesAny(header *string, tag string) bool {
 	return header != nil && listed(*header, func(t string) bool { return strings.TrimPrefix(t, "W/") == tag })
 }
 
-// ifMatch is the condition that If-Match puts on a product: without the header
-// none; a weak tag never matches (RFC 9110, section 13.1.1). What is no list of
-// tags is a problem "malformed": it would look as if the product had changed.
+// ifMatch returns the condition that If-Match sets on a product. Without the
+// header every product matches; a weak tag never does (RFC 9110, section 13.1.1).
+// A header that is not a list of tags is a problem "malformed", because a failed
+// match would suggest that the product has changed.
 func ifMatch(header *string) (func(catalog.Product) bool, error) {
 	if header != nil && !isTags(*header) {
 		return nil, problem.New(problem.Malformed, "malformed", `If-Match must be * or entity tags in quotes, such as "p1-2"`)
@@ -50,8 +51,8 @@ func ifMatch(header *string) (func(catalog.Product) bool, error) {
 	}, nil
 }
 
-// isTags says whether a header has the form of If-Match (RFC 9110, sections 8.8.3 and 13.1.1), strict but
-// for what stands between the quotes.
+// isTags reports whether a header has the syntax of If-Match (RFC 9110, sections
+// 8.8.3 and 13.1.1). It allows any characters between the quotes.
 func isTags(header string) bool {
 	if strings.TrimSpace(header) == "*" {
 		return true
@@ -72,8 +73,8 @@ func isTags(header string) bool {
 	}
 }
 
-// listed looks through a list of tags, or "*" for any. None of ours holds a
-// comma, so one within somebody else's tag does no harm.
+// listed reports whether is holds for a tag in the list, or the list is "*". Our
+// tags contain no comma, so a comma within another tag does no harm.
 func listed(header string, is func(string) bool) bool {
 	if strings.TrimSpace(header) == "*" {
 		return true

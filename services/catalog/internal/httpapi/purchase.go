@@ -17,17 +17,20 @@ import (
 
 const (
 	maxKey = 255
-	// retryAfter is when to look at a pending purchase again, in seconds.
+	// retryAfter is how soon to check a pending purchase again, in seconds.
 	retryAfter = "1"
 )
 
-// CreatePurchase buys: POST /purchases.
+// CreatePurchase answers POST /purchases.
 func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseRequestObject) (api.CreatePurchaseResponseObject, error) {
 	key, err := idempotencyKey(r.Params.IdempotencyKey)
 	if err != nil {
 		return nil, err
 	}
-	if err := required(member{"product_id", r.Body.ProductId != nil}, member{"bill_id", r.Body.BillId != nil}); err != nil {
+	if err := problem.Require(
+		problem.Member{Name: "product_id", Present: r.Body.ProductId != nil},
+		problem.Member{Name: "bill_id", Present: r.Body.BillId != nil},
+	); err != nil {
 		return nil, err
 	}
 	order, err := catalog.NewOrder(access.From(ctx).UserID, *r.Body.ProductId, *r.Body.BillId, r.Body.ExpectedPrice, key)
@@ -44,7 +47,7 @@ func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseReque
 	return bought(placed)
 }
 
-// note has the request's line and span say what became of it.
+// note adds the outcome of an order to the request's log line and span.
 func note(ctx context.Context, placed catalog.Placement) {
 	outcome := string(placed.Purchase.Status)
 	if placed.Purchase.Reason != "" {
@@ -56,7 +59,7 @@ func note(ctx context.Context, placed catalog.Placement) {
 	}
 }
 
-// bought is the answer to a purchase as it is now.
+// bought returns the response for a purchase in its current state.
 func bought(placed catalog.Placement) (api.CreatePurchaseResponseObject, error) {
 	var again *string
 	if placed.Replayed {
@@ -66,12 +69,12 @@ func bought(placed catalog.Placement) (api.CreatePurchaseResponseObject, error) 
 	switch placed.Purchase.Status {
 	case catalog.Completed:
 		return api.CreatePurchase201JSONResponse{
-			Body:    purchase(placed.Purchase),
+			Body:    toPurchase(placed.Purchase),
 			Headers: api.CreatePurchase201ResponseHeaders{Location: location, IdempotentReplayed: again},
 		}, nil
 	case catalog.Pending:
 		return api.CreatePurchase202JSONResponse{
-			Body:    purchase(placed.Purchase),
+			Body:    toPurchase(placed.Purchase),
 			Headers: api.CreatePurchase202ResponseHeaders{Location: location, RetryAfter: retryAfter, IdempotentReplayed: again},
 		}, nil
 	}
@@ -88,7 +91,7 @@ func (h *Handlers) GetPurchase(ctx context.Context, r api.GetPurchaseRequestObje
 	if err != nil {
 		return nil, err
 	}
-	return api.GetPurchase200JSONResponse(purchase(p)), nil
+	return api.GetPurchase200JSONResponse(toPurchase(p)), nil
 }
 
 // ListPurchases answers GET /purchases.
@@ -119,12 +122,12 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 	}
 	items := make([]api.Purchase, len(rows))
 	for i, p := range rows {
-		items[i] = purchase(p)
+		items[i] = toPurchase(p)
 	}
 	return api.ListPurchases200JSONResponse{Items: items, NextCursor: next}, nil
 }
 
-func purchase(p catalog.Purchase) api.Purchase {
+func toPurchase(p catalog.Purchase) api.Purchase {
 	out := api.Purchase{
 		Id: p.ID, ProductId: p.ProductID, Title: p.Title, Price: p.Price, BillId: p.BillID,
 		Status: api.PurchaseStatus(p.Status), TransactionId: p.TransactionID, CreatedAt: p.CreatedAt.UTC(),
@@ -138,8 +141,8 @@ func purchase(p catalog.Purchase) api.Purchase {
 	return out
 }
 
-// idempotencyKey reads the header: 1 to 255 printable ASCII characters. HTTP
-// itself takes the spaces off its ends.
+// idempotencyKey reads the header: 1 to 255 printable ASCII characters. HTTP has
+// already trimmed the spaces at both ends.
 func idempotencyKey(header *string) (string, error) {
 	if header == nil {
 		return "", nil

@@ -19,11 +19,11 @@ import (
 func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{
 		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations),
-		Settings: map[string]string{"synchronous_standby_names": "nobody"}, // for who asks for synchronous_commit
+		Settings: map[string]string{"synchronous_standby_names": "missing"}, // matters only to tests that turn synchronous_commit on
 	})
 }
 
-// shop is a test's database and a replica's store on it.
+// shop is a database for one test, with the store of one replica.
 type shop struct {
 	*postgres.Store
 	db    pgtest.Database
@@ -42,7 +42,7 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
-// openStore is one more replica.
+// openStore returns the store of one more replica.
 func openStore(t *testing.T, url string) *postgres.Store {
 	t.Helper()
 	store := postgres.New(openPool(t, url, pg.Open), openPool(t, url, pg.OpenForGroups), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
@@ -60,7 +60,7 @@ func openPool(t *testing.T, url string, open func(context.Context, string, strin
 	return pool
 }
 
-// exec runs a statement as the schema's owner.
+// exec runs a statement as the owner of the schema.
 func (s *shop) exec(t *testing.T, sql string, args ...any) {
 	t.Helper()
 	if _, err := s.owner.Exec(t.Context(), sql, args...); err != nil {
@@ -68,7 +68,7 @@ func (s *shop) exec(t *testing.T, sql string, args ...any) {
 	}
 }
 
-// admin is the superuser's session.
+// admin opens a session of the superuser.
 func (s *shop) admin(t *testing.T) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.db.AdminURL())
@@ -79,7 +79,7 @@ func (s *shop) admin(t *testing.T) *pgx.Conn {
 	return conn
 }
 
-// number reads one number as the schema's owner.
+// number reads one number as the owner of the schema.
 func (s *shop) number(t *testing.T, sql string, args ...any) int {
 	t.Helper()
 	var n int
@@ -98,7 +98,7 @@ func (s *shop) product(t *testing.T, title string, price money.Amount) catalog.P
 	return p
 }
 
-// place has orders placed in one group.
+// place places orders in one group.
 func place(t *testing.T, store *postgres.Store, orders ...catalog.Order) []catalog.Placement {
 	t.Helper()
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: 1000, PendingPerUser: 1000})
@@ -120,5 +120,5 @@ func order(userID, productID int64, key string) catalog.Order {
 	return catalog.Order{ID: uuid.Must(uuid.NewV7()), UserID: userID, ProductID: productID, BillID: 7, Key: key}
 }
 
-// always is no condition.
+// always allows every change.
 func always(catalog.Product) error { return nil }

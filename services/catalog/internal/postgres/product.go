@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,24 +13,23 @@ const productColumns = "id, title, description, price, version, created_at, upda
 
 // CreateProduct stores a new product.
 func (s *Store) CreateProduct(ctx context.Context, p catalog.Product) (catalog.Product, error) {
-	created, err := queryProduct(ctx, s.pool, `
+	return pg.One(ctx, s.pool, "insert product", pgx.ErrNoRows, scanProduct, `
 		INSERT INTO catalog.products (title, title_folded, description, price)
 		VALUES ($1, $2, $3, $4)
 		RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price)
-	return created, pg.Wrap("insert product", err)
 }
 
-// Product gives a product that is not deleted.
+// Product returns a product, or ErrProductNotFound if it does not exist or is
+// deleted.
 func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) {
-	p, err := queryProduct(ctx, s.pool, `
+	return pg.One(ctx, s.pool, "read product", catalog.ErrProductNotFound, scanProduct, `
 		SELECT `+productColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL`, id)
-	return p, explainProduct("read product", err)
 }
 
-// The page after a key, for each order. $2 is the key's id, $3 its title, $4
-// its price; all are null on the first page.
+// productPages selects and sorts the products after a key, for each sort order.
+// $2 is the key's id, $3 its title, $4 its price; all are null for the first page.
 var productPages = map[catalog.ProductSort]string{
 	catalog.SortNewest:          `($2::bigint IS NULL OR id < $2) ORDER BY id DESC`,
 	catalog.SortTitle:           `($2::bigint IS NULL OR (title_folded, id) > ($3, $2)) ORDER BY title_folded, id`,
@@ -46,7 +44,7 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 	if q.After != nil {
 		id, title, price = &q.After.ID, &q.After.Title, (*int64)(&q.After.Price)
 	}
-	// $3 and $4 are named once more, since not every order compares them.
+	// $3 and $4 appear once more, with their types, since not every sort order uses them.
 	sql := `
 		SELECT ` + productColumns + `
 		FROM catalog.products
@@ -55,13 +53,13 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 			AND ` + productPages[q.Sort] + `
 		LIMIT $5`
 	args := []any{q.Title, id, title, price, q.Limit}
-	if q.Title == "" { // an index holds them in this order
+	if q.Title == "" { // an index has them in this order
 		return pg.Collect(ctx, s.reads, "list products", scanProduct, sql, args...)
 	}
 	return pg.Rows(ctx, s.pool, "list products", scanProduct, sql, args...)
 }
 
-// ChangeProduct locks a product, has it changed, and stores the change.
+// ChangeProduct locks a product, passes it to change, and stores the result.
 func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog.Product) (catalog.Product, bool, error)) (catalog.Product, error) {
 	var p catalog.Product
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
@@ -77,17 +75,18 @@ func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog
 		if !changed {
 			return nil
 		}
-		p, err = queryProduct(ctx, tx, `
+		p, err = pg.One(ctx, tx, "update product", catalog.ErrProductNotFound, scanProduct, `
 			UPDATE catalog.products
 			SET title = $2, title_folded = $3, description = $4, price = $5, version = version + 1, updated_at = now()
 			WHERE id = $1
 			RETURNING `+productColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
-		return explainProduct("update product", err)
+		return err
 	})
 	return p, pg.Wrap("change product", err)
 }
 
-// DeleteProduct locks a product, and marks it as deleted unless may objects.
+// DeleteProduct locks a product, and marks it as deleted unless may returns an
+// error.
 func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Product) error) error {
 	return pg.Wrap("delete product", pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		p, err := lockProduct(ctx, tx, id)
@@ -105,41 +104,18 @@ func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Pr
 	}))
 }
 
-// lockProduct reads a product that nobody else changes until the end of the
+// lockProduct reads a product and locks it against changes until the end of the
 // transaction.
 func lockProduct(ctx context.Context, tx *pg.Tx, id int64) (catalog.Product, error) {
-	p, err := queryProduct(ctx, tx, `
+	return pg.One(ctx, tx, "lock product", catalog.ErrProductNotFound, scanProduct, `
 		SELECT `+productColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL
 		FOR NO KEY UPDATE`, id)
-	return p, explainProduct("lock product", err)
-}
-
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-func queryProduct(ctx context.Context, q querier, sql string, args ...any) (catalog.Product, error) {
-	rows, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return catalog.Product{}, err
-	}
-	return pgx.CollectExactlyOneRow(rows, scanProduct)
 }
 
 func scanProduct(row pgx.CollectableRow) (catalog.Product, error) {
 	var p catalog.Product
 	err := row.Scan(&p.ID, &p.Title, &p.Description, &p.Price, &p.Version, &p.CreatedAt, &p.UpdatedAt)
 	return p, err
-}
-
-func explainProduct(what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, pgx.ErrNoRows):
-		return catalog.ErrProductNotFound
-	}
-	return pg.Wrap(what, err)
 }

@@ -18,7 +18,7 @@ func TestPagesStayStableWhileProductsAreAdded(t *testing.T) {
 			s := newShop(t)
 			want := map[int64]bool{}
 			for i := range 25 {
-				// Equal titles and prices: the id decides.
+				// Many have equal titles and prices, so that the id decides.
 				want[s.product(t, fmt.Sprint("Tea ", i%4), money.Amount(100+i%3)).ID] = true
 			}
 			var seen []catalog.Product
@@ -33,20 +33,20 @@ func TestPagesStayStableWhileProductsAreAdded(t *testing.T) {
 				}
 				seen = append(seen, got...)
 				q.After = new(got[len(got)-1].Key())
-				for i := range 3 { // somewhere among those seen, and those to come
+				for i := range 3 { // some before the current position, some after it
 					s.product(t, fmt.Sprint("tea ", i), money.Amount(99+i))
 				}
 				if len(seen) > 200 {
-					t.Fatal("the pages never end")
+					t.Fatal("there is no last page")
 				}
 				if sort != catalog.SortNewest && len(seen) >= 60 {
-					break // those that are added to come are seen too
+					break // new products keep appearing after the current position
 				}
 			}
 			ids := map[int64]bool{}
 			for _, p := range seen {
 				if ids[p.ID] {
-					t.Errorf("product %d is there twice", p.ID)
+					t.Errorf("product %d is listed twice", p.ID)
 				}
 				ids[p.ID] = true
 			}
@@ -56,11 +56,11 @@ func TestPagesStayStableWhileProductsAreAdded(t *testing.T) {
 			if sort == catalog.SortNewest {
 				for id := range want {
 					if !ids[id] {
-						t.Errorf("product %d was never shown", id)
+						t.Errorf("product %d was never listed", id)
 					}
 				}
 				if len(ids) != len(want) {
-					t.Errorf("%d shown, want the %d that were there at first", len(ids), len(want))
+					t.Errorf("%d products listed, want the %d that existed at the start", len(ids), len(want))
 				}
 			}
 		})
@@ -125,7 +125,7 @@ func TestChangingAProduct(t *testing.T) {
 	if _, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
 		return p, false, catalog.ErrPreconditionFailed
 	}); !errors.Is(err, catalog.ErrPreconditionFailed) {
-		t.Errorf("a refusal: %v", err)
+		t.Errorf("a refused change: %v", err)
 	}
 	if err := s.DeleteProduct(t.Context(), tea.ID, always); err != nil {
 		t.Fatal(err)

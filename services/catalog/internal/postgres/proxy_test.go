@@ -11,29 +11,29 @@ import (
 	"lavka/libs/testkit/tcprelay"
 )
 
-// fate is what becomes of a connection that says COMMIT.
+// fate is what the proxy does to a connection that sends COMMIT.
 type fate int
 
 const (
 	passes    fate = iota
-	cutBefore      // the server never hears it
-	cutAfter       // the server does it, and its answer is lost
-	offAfter       // it is answered, and that was the last thing heard of the server
+	cutBefore      // cuts it; the server never receives the COMMIT
+	cutAfter       // lets the server commit, and cuts the connection before the response
+	offAfter       // passes the response on, and then switches the proxy off
 )
 
-// proxy stands before Postgres and cuts connections at the worst moment.
+// proxy stands in front of Postgres and cuts connections around a COMMIT.
 type proxy struct {
 	*tcprelay.Relay
 	t *testing.T
 
 	mu      sync.Mutex
-	fates   []fate // of the next COMMITs; passes when there are no more
-	before  func() // the next COMMIT, and what comes with it, reaches the server
-	thenOff bool   // takes no connections once a COMMIT was cut
+	fates   []fate // of the next COMMITs; passes for all after them
+	before  func() // called before the next COMMIT, and what is sent with it, reaches the server
+	thenOff bool   // whether to refuse connections once a COMMIT was cut
 	commits int
 }
 
-// newProxy starts a proxy and returns a database URL that leads through it.
+// newProxy starts a proxy and returns the database URL that goes through it.
 func newProxy(t *testing.T, databaseURL string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(databaseURL)
@@ -52,22 +52,22 @@ func newProxy(t *testing.T, databaseURL string) (*proxy, string) {
 	return p, through
 }
 
-// next says what becomes of the next COMMITs.
+// next sets the fates of the next COMMITs.
 func (p *proxy) next(thenOff bool, fates ...fate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fates, p.thenOff, p.commits = fates, thenOff, 0
 }
 
-// meanwhile has something happen before the next COMMIT, and the writes that come
-// with it.
-func (p *proxy) meanwhile(happens func()) {
+// beforeCommit calls f before the next COMMIT, and the writes that are sent with
+// it, reach the server.
+func (p *proxy) beforeCommit(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.before = happens
+	p.before = f
 }
 
-// switchOff takes no connections any more, and breaks all but these.
+// switchOff refuses new connections, and breaks all existing ones except these.
 func (p *proxy) switchOff(but ...*tcprelay.Pair) {
 	p.check(p.Shut())
 	p.Reset(but...)
@@ -126,14 +126,14 @@ func (p *proxy) serve(pair *tcprelay.Pair) {
 			case offAfter:
 				b := <-answers
 				p.switchOff(pair)
-				_, _ = pair.Client.Write(b) // or it is gone too
+				_, _ = pair.Client.Write(b) // fails if the client is gone too
 				return
 			}
 		}
 	}
 }
 
-// read reads until the pair is gone.
+// read passes on what it reads until the pair is closed.
 func read(pair *tcprelay.Pair, from io.Reader, to chan<- []byte) {
 	defer close(to)
 	for {
@@ -150,12 +150,12 @@ func read(pair *tcprelay.Pair, from io.Reader, to chan<- []byte) {
 	}
 }
 
-// commits finds COMMITs in what a client sends: as a query, or as a prepared
-// statement that is bound.
+// commits detects COMMIT in the bytes that a client sends: as a query, or as a
+// prepared statement that is bound.
 type commits struct{ name []byte }
 
 func (c *commits) in(b []byte) bool {
-	if i := bytes.Index(b, []byte("\x00commit\x00")); i >= 0 { // it is prepared
+	if i := bytes.Index(b, []byte("\x00commit\x00")); i >= 0 { // only prepares it
 		c.name = bytes.Clone(b[bytes.LastIndex(b[:i], []byte("stmtcache_")):i])
 		return false
 	}

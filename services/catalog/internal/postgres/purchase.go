@@ -13,7 +13,7 @@ import (
 const purchaseColumns = `id, user_id, product_id, title, price, bill_id, expected_price, coalesce(idempotency_key, ''), status,
 	coalesce(decline_reason, ''), balance, transaction_id, created_at, expires_at, settled_at, trace_context`
 
-// Purchase gives one of a user's purchases.
+// Purchase returns one of a user's purchases, or ErrPurchaseNotFound.
 func (s *Store) Purchase(ctx context.Context, userID int64, id uuid.UUID) (catalog.Purchase, error) {
 	found, err := pg.Collect(ctx, s.reads, "read purchase", scanPurchase, `
 		SELECT `+purchaseColumns+`
@@ -37,7 +37,7 @@ func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catal
 		ORDER BY id DESC
 		LIMIT $4`
 	args := []any{q.UserID, string(q.Status), q.Before, q.Limit}
-	if q.Status == "" { // the index holds them in this order
+	if q.Status == "" { // the index has them in this order
 		return pg.Collect(ctx, s.reads, "list purchases", scanPurchase, sql, args...)
 	}
 	return pg.Rows(ctx, s.pool, "list purchases", scanPurchase, sql, args...)

@@ -8,8 +8,8 @@ import (
 	"lavka/services/catalog/internal/postgres"
 )
 
-// behindProxy is a shop that sells tea, and a replica that reaches its database
-// through a proxy.
+// behindProxy returns a shop that sells tea, and a replica that connects to its
+// database through a proxy.
 func behindProxy(t *testing.T) (s *shop, tea catalog.Product, p *proxy, replica *postgres.Store) {
 	t.Helper()
 	s = newShop(t)
@@ -47,7 +47,7 @@ func TestACommitOfUnknownOutcomeEndsWithOneRow(t *testing.T) {
 				t.Errorf("%d purchases, want 2", n)
 			}
 			if cut.seen() <= len(fates)-1 {
-				t.Errorf("%d COMMITs were seen, %d were to be cut", cut.seen(), len(fates))
+				t.Errorf("the proxy saw %d COMMITs, want at least %d", cut.seen(), len(fates))
 			}
 		})
 	}
@@ -69,22 +69,22 @@ func TestAnUnknownOutcomeIsSaidWhenTheDatabaseStaysAway(t *testing.T) {
 	if problem.From(got[2].Err).Code != "product_not_found" {
 		t.Errorf("order 2: %v", got[2].Err)
 	}
-	// Its row was read, and the COMMIT after it, which waits for the standby, never came about.
+	// Its row was read, but the COMMIT that would have waited for the standby did not happen.
 	if p := problem.From(got[3].Err); p.Code != "outcome_unknown" || p.Extra["purchase_id"] != nil {
 		t.Errorf("a repeat: %+v", got[3])
 	}
 	if _, err := s.Purchase(t.Context(), 1, orders[0].ID); err != nil {
-		t.Errorf("the purchase whose id was told: %v", err)
+		t.Errorf("the purchase whose id the error gave: %v", err)
 	}
 }
 
-// Others have used one key of the group meanwhile, and then the database goes
-// away: what the group has committed is bought all the same.
+// Another transaction has used one key of the group in the meantime, and then the
+// database becomes unreachable: what the group committed is still bought.
 func TestWhatIsCommittedIsBought(t *testing.T) {
 	t.Parallel()
 	s, tea, away, replica := behindProxy(t)
 	away.next(false, offAfter)
-	away.meanwhile(func() { s.mustPlace(t, order(2, tea.ID, "k")) })
+	away.beforeCommit(func() { s.mustPlace(t, order(2, tea.ID, "k")) })
 	got := place(t, replica, order(1, tea.ID, ""), order(2, tea.ID, "k"))
 	if got[0].Err != nil || s.number(t, `SELECT count(*) FROM catalog.purchases WHERE user_id = 1`) != 1 {
 		t.Errorf("the one that was committed: %+v", got[0])
@@ -94,7 +94,7 @@ func TestWhatIsCommittedIsBought(t *testing.T) {
 	}
 }
 
-func TestNothingIsBoughtWhenTheDatabaseIsAway(t *testing.T) {
+func TestNothingIsBoughtWhileTheDatabaseIsUnreachable(t *testing.T) {
 	t.Parallel()
 	_, tea, away, replica := behindProxy(t)
 	away.switchOff()
@@ -102,7 +102,7 @@ func TestNothingIsBoughtWhenTheDatabaseIsAway(t *testing.T) {
 	if p.Code != "unavailable" || p.Kind != problem.Unavailable || p.RetryAfter == 0 {
 		t.Errorf("placing: %v", p)
 	}
-	// The key may have bought before, for all that anybody can tell now.
+	// Whether the key was used for an earlier purchase can't be checked now.
 	p = problem.From(place(t, replica, order(1, tea.ID, "k"))[0].Err)
 	if p.Code != "outcome_unknown" || p.Kind != problem.Unavailable || p.RetryAfter == 0 {
 		t.Errorf("placing with a key: %v", p)
@@ -115,7 +115,7 @@ func TestNothingIsBoughtWhenTheDatabaseIsAway(t *testing.T) {
 	if got := place(t, replica, order(1, tea.ID, "k"))[0]; got.Err != nil || got.Replayed {
 		t.Errorf("afterwards: %+v", got)
 	}
-	// Sessions that a restart has ended are replaced unseen.
+	// Sessions that a restart has ended are replaced without an error.
 	away.switchOff()
 	away.switchOn()
 	if got := place(t, replica, order(1, tea.ID, "k2"))[0]; got.Err != nil || got.Replayed {

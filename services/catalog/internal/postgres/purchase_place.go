@@ -14,22 +14,22 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Limits of placing a group of orders.
+// Limits on placing a group of orders.
 const (
-	placeTries = 3                     // of a transaction that fails, and of one that others outrun
-	placeLimit = 6 * time.Second       // for all tries
-	doubtLimit = 2 * time.Second       // from a COMMIT of unknown outcome on
-	placePause = 50 * time.Millisecond // before the database is asked again
+	placeTries = 3                     // attempts that fail, and attempts that lose keys to other transactions
+	placeLimit = 6 * time.Second       // for all attempts
+	doubtLimit = 2 * time.Second       // after a COMMIT of unknown outcome
+	placePause = 50 * time.Millisecond // before an attempt after a failure
 )
 
-// errMeanwhile means that others have used keys of a group, time and again, between
-// looking for them and inserting.
-var errMeanwhile = errors.New("others were faster each time")
+// errMeanwhile means that in every attempt, other transactions used keys of the
+// group after they were looked up and before the insert.
+var errMeanwhile = errors.New("other transactions used the same keys in every attempt")
 
-// Place settles orders. A lost lock or connection has the group run again, at
-// most three times, or for two seconds when a COMMIT is in doubt; eight seconds
-// in all. When the database refuses some of the data, each order is placed alone:
-// the bad one fails, the others don't.
+// Place places orders. It retries after a temporary failure such as a lost
+// connection or a deadlock: at most three attempts, or for two seconds if the outcome of a
+// COMMIT is unknown; eight seconds in all. If the database rejects some of the
+// data, each order is placed by itself: the bad one fails, the others don't.
 func (s *Store) Place(ctx context.Context, orders *catalog.Orders) {
 	ctx, cancel := context.WithTimeout(ctx, placeLimit+doubtLimit)
 	defer cancel()
@@ -61,7 +61,7 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 			if lost++; lost == placeTries {
 				return errMeanwhile
 			}
-			continue // at once: others wait
+			continue // at once: other orders are waiting
 		}
 		failed++
 		if pg.CommitUnknown(err) && !orders.Doubtful() {
@@ -81,8 +81,9 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 	}
 }
 
-// placeOnce is the transaction, in two round trips. What another replica makes
-// meanwhile under the same keys is for the next run to see.
+// placeOnce runs the transaction, in two round trips. Purchases that another
+// replica creates with the same keys at the same time are found by the next
+// attempt.
 func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again bool) error {
 	tx, err := pg.Begin(ctx, s.groups)
 	if err != nil {
@@ -99,18 +100,18 @@ func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again boo
 	var inserted []catalog.Purchase
 	batch := insertPurchases(drafts, s.terms, &inserted)
 	if err := tx.CommitWith(ctx, batch); err != nil {
-		return wrap("insert purchases", err)
+		return pg.Wrap("insert purchases", err)
 	}
 	orders.Placed(inserted)
 	return nil
 }
 
 // readForOrders reads earlier purchases and products in one round trip, and
-// decides by them, in that order.
+// decides the orders by them, in that sequence.
 func readForOrders(ctx context.Context, tx *pg.Tx, orders *catalog.Orders, again bool) error {
 	batch := &pgx.Batch{}
 	readKnown(batch, orders, again)
-	products := map[int64]catalog.Product{} // what an order needs of them
+	products := map[int64]catalog.Product{} // only the columns that an order needs
 	batch.Queue(`
 		SELECT id, title, price
 		FROM catalog.products
@@ -123,18 +124,18 @@ func readForOrders(ctx context.Context, tx *pg.Tx, orders *catalog.Orders, again
 		return err
 	})
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return wrap("read repeats and products", err)
+		return pg.Wrap("read repeats and products", err)
 	}
 	orders.Decide(products)
 	return nil
 }
 
-// readKnown queues the reading of purchases that were made before under the
-// orders' keys, and under their ids where an earlier run may have made them.
-// They are locked, though nobody contends for them: a row that can be seen may
-// be missing on a synchronous standby still (its COMMIT was interrupted while
-// it waited), and only a transaction that has written something waits for the
-// standby before it is answered.
+// readKnown queues the queries for purchases that were made before with the
+// orders' keys and, if byID, with their ids, which an earlier attempt may have
+// inserted. The rows are locked although nothing competes for them: a visible row
+// may still be missing on a synchronous standby (if its COMMIT was interrupted
+// while waiting for it), and only a transaction that has written something waits
+// for the standby when it commits.
 func readKnown(batch *pgx.Batch, orders *catalog.Orders, byID bool) {
 	take := func(rows pgx.Rows) error {
 		known, err := pgx.CollectRows(rows, scanPurchase)
@@ -160,8 +161,9 @@ func readKnown(batch *pgx.Batch, orders *catalog.Orders, byID bool) {
 	}
 }
 
-// insertPurchases queues the inserting of drafts in their order, except those that
-// are there already.
+// insertPurchases queues the INSERT of drafts, in the given order. Drafts whose id
+// or key already exists are skipped. When the batch has run, inserted holds the
+// others.
 func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog.Purchase) *pgx.Batch {
 	n := len(drafts)
 	byID := make(map[uuid.UUID]catalog.Purchase, n)
@@ -198,11 +200,4 @@ func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog
 		return err
 	})
 	return batch
-}
-
-func wrap(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

@@ -24,7 +24,7 @@ func TestAPlacedPurchaseIsASnapshot(t *testing.T) {
 		t.Errorf("placed %+v", p)
 	}
 	if p.ExpiresAt.Sub(p.CreatedAt) != 15*time.Minute {
-		t.Errorf("expires %v after it was made", p.ExpiresAt.Sub(p.CreatedAt))
+		t.Errorf("expires %v after its creation", p.ExpiresAt.Sub(p.CreatedAt))
 	}
 	if _, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
 		p.Title, p.Price = "coffee", 900
@@ -43,15 +43,15 @@ func TestAPlacedPurchaseIsASnapshot(t *testing.T) {
 		t.Errorf("stored %+v", stored)
 	}
 	if _, err := s.Purchase(t.Context(), 2, p.ID); !errors.Is(err, catalog.ErrPurchaseNotFound) {
-		t.Errorf("somebody else's purchase: %v", err)
+		t.Errorf("another user's purchase: %v", err)
 	}
 	again := place(t, s.Store, catalog.Order{ID: order(1, 1, "").ID, UserID: 1, ProductID: tea.ID, BillID: 7, ExpectedPrice: o.ExpectedPrice, Key: "k"})[0]
 	if again.Err != nil || !again.Replayed || again.Purchase.ID != p.ID {
-		t.Errorf("a repeat after the product has gone: %+v", again)
+		t.Errorf("a repeat after the product was deleted: %+v", again)
 	}
 }
 
-// One order of each bad kind among a hundred: it alone is refused.
+// A hundred orders contain one bad order of each kind: only those are refused.
 func TestABadOrderDoesNotHarmItsGroup(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -103,7 +103,7 @@ func TestABadOrderDoesNotHarmItsGroup(t *testing.T) {
 	if placements[60].Purchase.ID != placements[50].Purchase.ID || placements[70].Purchase.ID != before.ID {
 		t.Error("a repeat got another purchase")
 	}
-	// 100 orders less 6 bad ones and 2 repeats, and the one from before.
+	// 100 orders minus 6 bad ones and 2 repeats, plus the one from before.
 	if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != 93 {
 		t.Errorf("%d purchases, want 93", n)
 	}
@@ -120,7 +120,7 @@ func TestTwoReplicasWithTheSameKeysMakeOnePurchaseOfEach(t *testing.T) {
 	for g := range groups {
 		orders := make([]catalog.Order, keys)
 		for i := range orders {
-			k := (i*7 + g*13) % keys // every group in another order
+			k := (i*7 + g*13) % keys // each group has the keys in a different order
 			orders[i] = order(int64(1+k%3), tea.ID, fmt.Sprint("key", k))
 		}
 		all.Go(func() { results[g] = place(t, replicas[g%2], orders...) })
@@ -138,7 +138,7 @@ func TestTwoReplicasWithTheSameKeysMakeOnePurchaseOfEach(t *testing.T) {
 		}
 	}
 	if n := s.number(t, `SELECT count(*) FROM catalog.purchases`); n != keys || made != keys {
-		t.Errorf("%d purchases, %d said to be new, want %d", n, made, keys)
+		t.Errorf("%d purchases, %d returned as new, want %d", n, made, keys)
 	}
 }
 

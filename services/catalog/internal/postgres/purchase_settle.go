@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,15 +15,15 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// settleLimit bounds the writing of a group of answers.
+// settleLimit is the time limit for writing a group of answers.
 const settleLimit = 5 * time.Second
 
-// Settle writes answers, each for another purchase, in the order of their ids,
-// so that two replicas hardly ever wait for each other: Postgres finds the rows
-// in the order that it is given (should it not, and they deadlock, one is run
-// again). When the database refuses
-// some of the data, each answer is written alone, and the error names those
-// that were not. Answers for purchases that are not there are passed over.
+// Settle writes answers, each for a different purchase. It sorts them by purchase
+// id, so that two replicas hardly ever deadlock: Postgres locks the rows in the
+// order given (if it does not, and they deadlock, one of them is retried). If the
+// database rejects some of the data, each answer is written by itself, and the
+// error names those that were not written. Answers for purchases that do not exist
+// are ignored.
 func (s *Store) Settle(ctx context.Context, answers []catalog.Answer) (catalog.Settlement, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
@@ -38,13 +39,13 @@ func (s *Store) Settle(ctx context.Context, answers []catalog.Answer) (catalog.S
 		return settled, nil
 	}
 	if !pg.BadData(err) || len(answers) == 1 {
-		return catalog.Settlement{}, wrap("write answers", err)
+		return catalog.Settlement{}, pg.Wrap("write answers", err)
 	}
 	var failures []error
 	for i := range answers {
 		one, err := s.Settle(context.WithoutCancel(ctx), answers[i:i+1])
 		if err != nil {
-			failures = append(failures, wrap(answers[i].PurchaseID.String(), err))
+			failures = append(failures, fmt.Errorf("%s: %w", answers[i].PurchaseID, err))
 		}
 		settled.Written = append(settled.Written, one.Written...)
 		settled.Before = append(settled.Before, one.Before...)
@@ -52,8 +53,8 @@ func (s *Store) Settle(ctx context.Context, answers []catalog.Answer) (catalog.S
 	return settled, errors.Join(failures...)
 }
 
-// settleOnce is the transaction. It does not wait for the disk: what a crash
-// takes back is pending again and billing gives the same answer.
+// settleOnce runs the transaction. Its COMMIT does not wait for the disk: if a
+// crash loses it, the purchases are pending again and billing repeats its answers.
 func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settled catalog.Settlement, err error) {
 	n := len(answers)
 	ids, statuses, reasons := make([]uuid.UUID, n), make([]string, n), make([]*string, n)
@@ -71,8 +72,8 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	batch := &pgx.Batch{}
 	batch.Queue(`SET LOCAL synchronous_commit = off`)
-	// Whether it is pending is asked in a way that no index answers: that of the
-	// pending ones is full of those that have just been settled.
+	// The condition is not status = 'pending', so that Postgres does not use the
+	// index of pending purchases, which is full of entries just settled.
 	batch.Queue(`
 		UPDATE catalog.purchases
 		SET status = new_status, decline_reason = new_reason, balance = new_balance, transaction_id = new_transaction, settled_at = now()
@@ -84,21 +85,17 @@ func (s *Store) settleOnce(ctx context.Context, answers []catalog.Answer) (settl
 		return err
 	})
 	if err := tx.CommitWith(ctx, batch); err != nil {
-		return settled, wrap("update purchases", err)
+		return settled, pg.Wrap("update purchases", err)
 	}
 	rest := notIn(ids, settled.Written)
 	if len(rest) == 0 {
 		return settled, nil
 	}
-	rows, err := s.groups.Query(ctx, `
+	settled.Before, err = pg.Rows(ctx, s.groups, "read settled purchases", scanPurchase, `
 		SELECT `+purchaseColumns+`
 		FROM catalog.purchases
 		WHERE id = ANY($1)`, rest)
-	if err != nil {
-		return settled, wrap("read settled purchases", err)
-	}
-	settled.Before, err = pgx.CollectRows(rows, scanPurchase)
-	return settled, wrap("read settled purchases", err)
+	return settled, err
 }
 
 func notIn(ids []uuid.UUID, written []catalog.Settled) []uuid.UUID {

@@ -41,7 +41,7 @@ func TestSettleWritesWhatIsPendingAndReadsTheRest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if w.UserID != 1 || w.At.IsZero() || stored.SettledAt == nil || !stored.SettledAt.Equal(w.At) {
-			t.Errorf("stored %+v, said %+v", stored, w)
+			t.Errorf("stored %+v, returned %+v", stored, w)
 		}
 		if w.PurchaseID == paid.ID && (stored.Status != catalog.Completed || *stored.TransactionID != 42 || stored.Balance != nil) {
 			t.Errorf("paid: %+v", stored)
@@ -92,17 +92,17 @@ func TestDueClaimsOnceAndBacksOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(due) != 1 || due[0].ID != old.ID || len(asked) != 1 || asked[0] != claim {
-			t.Errorf("claim %d: %d due, asked with %v", claim, len(due), asked)
+			t.Errorf("claim %d: %d due, backoff called with %v", claim, len(due), asked)
 		}
 		if n := s.number(t, `SELECT count(*) FROM catalog.purchases WHERE next_send_at > now() + interval '59 minutes'`); n != 1 {
-			t.Errorf("%d were moved by an hour", n)
+			t.Errorf("%d were postponed by an hour, want 1", n)
 		}
 	}
 	if due, err := s.Due(t.Context(), 10, func(int) time.Duration { return time.Hour }); err != nil || len(due) != 0 {
-		t.Errorf("%d due at once again, %v", len(due), err)
+		t.Errorf("%d due again at once, %v", len(due), err)
 	}
 	if n := s.number(t, `SELECT count(*) FROM catalog.purchases WHERE id = $1 AND next_send_at - created_at = interval '3 seconds'`, fresh.ID); n != 1 {
-		t.Error("a new purchase is not due three seconds after it was made")
+		t.Error("a new purchase is not due three seconds after its creation")
 	}
 	census, err := s.Pending(t.Context(), 1)
 	if err != nil || census.Total != 2 || census.Users[1] != 2 || census.Oldest <= 0 {
@@ -113,8 +113,8 @@ func TestDueClaimsOnceAndBacksOff(t *testing.T) {
 	}
 }
 
-// However small the tables are when a group's statements are planned, rows are
-// found by their keys: tables grow.
+// A group's statements find rows by key even if the tables were small when the
+// statements were planned, because tables grow.
 func TestGroupsNeverReadAWholeTable(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -128,8 +128,8 @@ func TestGroupsNeverReadAWholeTable(t *testing.T) {
 		}
 		return indexes, tables
 	}
-	// Postgres counts what a session did once a second.
-	const enough = 10 * 3 // by product, key and id, more often than plans are tried
+	// Postgres updates a session's counters once a second.
+	const enough = 10 * 3 // by product, key and id; more runs than Postgres takes to settle on a plan
 	begin, before := read()
 	waittest.Eventually(t, "indexes were read often enough", func() bool {
 		placed := place(t, s.Store, order(1, tea.ID, "k"), order(2, tea.ID, ""))
@@ -138,7 +138,7 @@ func TestGroupsNeverReadAWholeTable(t *testing.T) {
 		}
 		indexes, tables := read()
 		if tables != before {
-			t.Fatalf("%d tables were read as a whole", tables-before)
+			t.Fatalf("%d sequential scans of whole tables, want none", tables-before)
 		}
 		return indexes-begin >= enough
 	})

@@ -11,7 +11,8 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Due claims pending purchases whose time has come, and commits.
+// Due claims and returns at most limit pending purchases that are due to be sent
+// again. The claim is committed when it returns.
 func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]catalog.Purchase, error) {
 	var due []catalog.Purchase
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
@@ -24,43 +25,40 @@ func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) ti
 		for i, p := range due {
 			ids[i] = p.ID
 		}
-		// A claim could be lost in a crash, but the rows must not be: this COMMIT
-		// waits for a synchronous standby that may not have them yet.
+		// Losing a claim in a crash would do no harm, but the rows themselves must not
+		// be lost: this COMMIT waits for a synchronous standby that may not have them yet.
 		_, err = tx.Exec(ctx, `
 			UPDATE catalog.purchases
 			SET next_send_at = now() + claim.wait, claimed = claimed + 1
 			FROM unnest($1::uuid[], $2::interval[]) AS claim (purchase_id, wait)
 			WHERE id = claim.purchase_id`, ids, waits)
-		return wrap("move next_send_at", err)
+		return pg.Wrap("move next_send_at", err)
 	})
 	if err != nil {
-		return nil, wrap("claim due purchases", err)
+		return nil, pg.Wrap("claim due purchases", err)
 	}
 	return due, nil
 }
 
 func lockDue(ctx context.Context, tx *pg.Tx, limit int, backOff func(int) time.Duration) ([]catalog.Purchase, []time.Duration, error) {
-	rows, err := tx.Query(ctx, `
+	var waits []time.Duration
+	scan := func(row pgx.CollectableRow) (catalog.Purchase, error) {
+		var claimed int
+		p, err := scanPurchase(alsoScan{row, []any{&claimed}})
+		waits = append(waits, backOff(claimed))
+		return p, err
+	}
+	due, err := pg.Rows(ctx, tx, "lock due purchases", scan, `
 		SELECT `+purchaseColumns+`, claimed
 		FROM catalog.purchases
 		WHERE status = 'pending' AND next_send_at <= now()
 		ORDER BY next_send_at
 		LIMIT $1
 		FOR NO KEY UPDATE SKIP LOCKED`, limit)
-	if err != nil {
-		return nil, nil, wrap("lock due purchases", err)
-	}
-	var waits []time.Duration
-	due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (catalog.Purchase, error) {
-		var claimed int
-		p, err := scanPurchase(alsoScan{row, []any{&claimed}})
-		waits = append(waits, backOff(claimed))
-		return p, err
-	})
-	return due, waits, wrap("lock due purchases", err)
+	return due, waits, err
 }
 
-// alsoScan takes further columns after those that are asked for.
+// alsoScan scans more columns after those that its caller asks for.
 type alsoScan struct {
 	pgx.CollectableRow
 	more []any
@@ -68,7 +66,8 @@ type alsoScan struct {
 
 func (r alsoScan) Scan(dest ...any) error { return r.CollectableRow.Scan(append(dest, r.more...)...) }
 
-// Pending counts pending purchases.
+// Pending counts all pending purchases, and those of each user with at least
+// atLeast of them.
 func (s *Store) Pending(ctx context.Context, atLeast int) (catalog.Census, error) {
 	var census catalog.Census
 	var users []int64
@@ -83,7 +82,7 @@ func (s *Store) Pending(ctx context.Context, atLeast int) (catalog.Census, error
 			coalesce(array_agg(user_id) FILTER (WHERE n >= $1), '{}'), coalesce(array_agg(n) FILTER (WHERE n >= $1), '{}')
 		FROM by_user`, atLeast).Scan(&census.Total, &census.Oldest, &users, &counts)
 	if err != nil {
-		return census, wrap("count pending purchases", err)
+		return census, pg.Wrap("count pending purchases", err)
 	}
 	census.Users = make(map[int64]int, len(users))
 	for i, id := range users {

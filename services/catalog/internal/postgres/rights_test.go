@@ -10,7 +10,7 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Each refusal is the role's, not only the program's good manners.
+// The database refuses these to the role; it does not depend on the program.
 func TestTheServiceMayDoNoMoreThanItNeeds(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -42,10 +42,10 @@ func TestTheServiceMayDoNoMoreThanItNeeds(t *testing.T) {
 	} {
 		_, err := conn.Exec(t.Context(), sql)
 		if code := pg.Code(err); code != "42501" {
-			t.Errorf("%s: %v, want a refusal of rights", sql, err)
+			t.Errorf("%s: %v, want a permission error", sql, err)
 		}
 	}
-	// What the rows say of themselves is checked too.
+	// Constraints keep the columns of a row consistent.
 	for sql, constraint := range map[string]string{
 		`UPDATE catalog.purchases SET status = 'completed', settled_at = now()`: "purchases_completed",
 		`UPDATE catalog.purchases SET status = 'declined', settled_at = now()`:  "purchases_declined",

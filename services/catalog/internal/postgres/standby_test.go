@@ -9,9 +9,9 @@ import (
 	"lavka/services/catalog/internal/postgres"
 )
 
-// A session that is ended while its COMMIT waits for the synchronous standby
-// leaves the transaction committed on the primary alone. What is answered or
-// sent because of what can be seen there has to wait for the standby too.
+// If a session is ended while its COMMIT waits for the synchronous standby, the
+// transaction is committed on the primary only. Responses and messages that are
+// based on its rows must wait for the standby too.
 func TestNothingOutrunsAStandby(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -19,12 +19,12 @@ func TestNothingOutrunsAStandby(t *testing.T) {
 	known := order(1, tea.ID, "key")
 	s.mustPlace(t, known)
 	s.exec(t, `UPDATE catalog.purchases SET next_send_at = now()`)
-	// From here on commits wait for the standby that TestMain names and nobody is.
+	// From here on, commits wait for the standby that TestMain names, which does not exist.
 	admin := s.admin(t)
 	if _, err := admin.Exec(t.Context(), "ALTER DATABASE "+s.db.Name+" SET synchronous_commit = on"); err != nil {
 		t.Fatal(err)
 	}
-	// release ends all waits, as an operator's cancel does, and counts them.
+	// release cancels all waiting commits, as an operator would, and returns their number.
 	release := func(t *testing.T) (n int) {
 		err := admin.QueryRow(t.Context(), `
 			SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
@@ -36,10 +36,10 @@ func TestNothingOutrunsAStandby(t *testing.T) {
 	}
 
 	for name, act := range map[string]func(*postgres.Store){
-		"a new order":                  func(store *postgres.Store) { place(t, store, order(1, tea.ID, "")) },
-		"a repeat":                     func(store *postgres.Store) { place(t, store, order(1, tea.ID, "key")) },
-		"the sweeper's claim to send":  func(store *postgres.Store) { _, _ = store.Due(context.Background(), 10, noBackOff) },
-		"an order whose row was there": func(store *postgres.Store) { again(store, known) },
+		"a new order":                 func(store *postgres.Store) { place(t, store, order(1, tea.ID, "")) },
+		"a repeat":                    func(store *postgres.Store) { place(t, store, order(1, tea.ID, "key")) },
+		"the sweeper's claim to send": func(store *postgres.Store) { _, _ = store.Due(context.Background(), 10, noBackOff) },
+		"an order whose row exists":   func(store *postgres.Store) { again(store, known) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			done := make(chan struct{})
@@ -65,7 +65,8 @@ func TestNothingOutrunsAStandby(t *testing.T) {
 
 func noBackOff(int) time.Duration { return 0 }
 
-// again runs the transaction of an order as after a COMMIT of unknown outcome.
+// again places an order whose row exists, as happens after a COMMIT of unknown
+// outcome.
 func again(store *postgres.Store, o catalog.Order) {
 	o.Key = ""
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: 1000, PendingPerUser: 1000})

@@ -1,4 +1,4 @@
-// Package postgres keeps the catalog in PostgreSQL.
+// Package postgres stores products and purchases in PostgreSQL.
 package postgres
 
 import (
@@ -12,7 +12,7 @@ import (
 	"lavka/libs/service/pg"
 )
 
-// Schema is the name of catalog's schema.
+// Schema is the name of catalog's schema in the database.
 const Schema = "catalog"
 
 // Migrations are the schema's versions.
@@ -20,32 +20,34 @@ const Schema = "catalog"
 //go:embed migrations/*.sql
 var Migrations embed.FS
 
-// Store is the catalog's tables.
+// Store reads and writes catalog's tables.
 type Store struct {
-	pool   *pgxpool.Pool // for all but groups
+	pool   *pgxpool.Pool // for everything but groups
 	reads  *pg.Reader    // for short reads
-	groups *pgxpool.Pool // for transactions that settle groups
+	groups *pgxpool.Pool // for transactions that place or settle groups
 	terms  Terms
 }
 
-// Terms are the times of a new purchase, by the database's clock.
+// Terms are the time limits of a new purchase, counted from its creation by the
+// database's clock.
 type Terms struct {
-	Wait   time.Duration // until it is sent again
+	Wait   time.Duration // until the sweeper sends it again
 	Expiry time.Duration // until billing declines it
 }
 
-// New makes a Store on pools of the role "catalog". Close ends it.
+// New returns a Store that uses pools of the role "catalog". Close ends it.
 func New(reads, groups *pgxpool.Pool, terms Terms) *Store {
 	return &Store{pool: reads, reads: pg.NewReader(reads), groups: groups, terms: terms}
 }
 
-// Close waits for the reads that are under way.
+// Close waits for the reads in flight.
 func (s *Store) Close() { s.reads.Close() }
 
-// Measure adds metrics of the short reads.
+// Measure registers metrics of the short reads.
 func (s *Store) Measure(registry prometheus.Registerer) { s.reads.Measure(registry) }
 
-// Ready fails unless Postgres answers and its schema is new enough.
+// Ready returns an error unless Postgres answers and its schema is at least as
+// new as this release requires.
 func (s *Store) Ready(ctx context.Context) error {
 	return pg.CheckVersion(ctx, s.pool, Schema, Migrations)
 }

@@ -4,7 +4,7 @@ GRANT SELECT ON catalog.schema_version TO catalog;
 CREATE TABLE catalog.products (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     title        text NOT NULL CHECK (char_length(title) BETWEEN 1 AND 200),
-    -- The title without regard to case, as the service folds it; compared byte by byte, so that no locale matters.
+    -- The title in lower case, as the service folds it; compared byte by byte, so that the locale does not matter.
     title_folded text COLLATE "C" NOT NULL,
     description  text NOT NULL CHECK (char_length(description) <= 10000),
     price        bigint NOT NULL CHECK (price BETWEEN 1 AND 7000000000000000),

@@ -1,7 +1,7 @@
 -- +goose Up
 
--- No foreign key to products: the service can't delete one, and the key's lock on a product that many buy at once would
--- be taken for every purchase.
+-- No foreign key to products: the service can't delete a product, and the key would take a lock on the product for every
+-- purchase, even while many users buy the same one.
 CREATE TABLE catalog.purchases (
     id              uuid PRIMARY KEY,
     user_id         bigint NOT NULL,
@@ -31,6 +31,6 @@ CREATE INDEX purchases_of_user ON catalog.purchases (user_id, id);
 CREATE INDEX purchases_due ON catalog.purchases (next_send_at) WHERE status = 'pending';
 CREATE INDEX purchases_pending ON catalog.purchases (user_id, created_at) WHERE status = 'pending';
 
--- What was bought stays: no DELETE, and what makes up a purchase can't be changed.
+-- Purchases are permanent: no DELETE, and who bought what at which price can't be changed.
 GRANT SELECT, INSERT ON catalog.purchases TO catalog;
 GRANT UPDATE (status, decline_reason, balance, transaction_id, settled_at, next_send_at, claimed) ON catalog.purchases TO catalog;

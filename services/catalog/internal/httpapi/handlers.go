@@ -1,5 +1,5 @@
-// Package httpapi serves the catalog's contract: it decodes, calls the domain,
-// and encodes.
+// Package httpapi implements catalog's HTTP contract: it decodes requests, calls
+// the domain and encodes responses.
 package httpapi
 
 import (
@@ -7,12 +7,11 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"lavka/libs/domain/problem"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Handlers answers the contract's operations.
+// Handlers answers the operations of the contract.
 type Handlers struct {
 	products  *catalog.Products
 	purchases *catalog.Purchases
@@ -20,44 +19,25 @@ type Handlers struct {
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
-// New makes Handlers.
+// New returns the Handlers of a shop's products and purchases.
 func New(products *catalog.Products, purchases *catalog.Purchases) *Handlers {
 	return &Handlers{products, purchases}
 }
 
-// Register adds the contract's routes; protected holds the middleware of the
-// operations that need a token.
+// Register adds the contract's routes to e. protected holds the middleware of the
+// operations that require a token.
 func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
-	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{markReplays, keepable})
+	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{markReplays, cacheable})
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
 }
 
-// member is one of a body, and whether it is there.
-type member struct {
-	name  string
-	there bool
-}
-
-// required refuses a body that lacks members.
-func required(members ...member) error {
-	var fields []problem.Field
-	for _, m := range members {
-		if !m.there {
-			fields = append(fields, problem.Field{Field: m.name, Message: "is required"})
-		}
-	}
-	if fields == nil {
-		return nil
-	}
-	return problem.InvalidFields(fields...)
-}
-
-// replayed is a refusal that was given before under the same Idempotency-Key.
+// replayed is a refusal that was returned before for the same Idempotency-Key.
 type replayed struct{ error }
 
 func (r replayed) Unwrap() error { return r.error }
 
-// markReplays says so in a header, which a problem has no other place for.
+// markReplays sets the header Idempotent-Replayed on replayed refusals. Successful
+// responses set it themselves.
 func markReplays(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
 	return func(c echo.Context, request any) (any, error) {
 		response, err := next(c, request)
@@ -69,9 +49,9 @@ func markReplays(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
 	}
 }
 
-// keepable lets a client keep the products that he has read, if he asks each
-// time whether they are still the same.
-func keepable(next api.StrictHandlerFunc, operation string) api.StrictHandlerFunc {
+// cacheable lets a client cache products, provided that it revalidates them
+// before each use.
+func cacheable(next api.StrictHandlerFunc, operation string) api.StrictHandlerFunc {
 	if operation != "ListProducts" && operation != "GetProduct" {
 		return next
 	}

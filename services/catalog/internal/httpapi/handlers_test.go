@@ -17,7 +17,7 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	for _, bad := range []string{"", strings.Repeat("k", 256), "tab\there", "ключ", "\x7f", "a\x00b", "\xff"} {
 		if _, err := idempotencyKey(&bad); err == nil {
-			t.Errorf("%q is taken", bad)
+			t.Errorf("%q is accepted", bad)
 		}
 	}
 	if key, err := idempotencyKey(nil); err != nil || key != "" {
@@ -49,7 +49,7 @@ func TestEntityTags(t *testing.T) {
 			t.Errorf("If-Match: %s: %v", c.header, err)
 		}
 	}
-	// No tags at all: a read is as if the header were not there, a change is refused.
+	// Not a list of tags: a read ignores the header, a change is refused.
 	for _, header := range []string{`p1-2`, ``, ` `, `"`, `W/p1-2`, `p1-2, p1-3`, `"p1-1", p1-3`, `"p1-1",`, `"p1-1" "p1-3"`} {
 		if matchesAny(&header, tag) {
 			t.Errorf("If-None-Match: %s matches", header)
@@ -59,10 +59,10 @@ func TestEntityTags(t *testing.T) {
 		}
 	}
 	if matchesAny(nil, tag) {
-		t.Error("If-None-Match that is not there matches")
+		t.Error("a missing If-None-Match matches")
 	}
 	if matches, err := ifMatch(nil); err != nil || !matches(catalog.Product{}) {
-		t.Error("If-Match that is not there is a condition")
+		t.Error("a missing If-Match is a condition")
 	}
 }
 
@@ -77,7 +77,7 @@ func TestPageTagChangesWithThePage(t *testing.T) {
 		pageTag([]catalog.Product{a, b}, nil), pageTag([]catalog.Product{b, a}, nil),
 	} {
 		if seen[tag] {
-			t.Errorf("tag %s stands for two pages", tag)
+			t.Errorf("two pages have the tag %s", tag)
 		}
 		seen[tag] = true
 	}
