@@ -19,7 +19,7 @@ const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the s
   lavka secrets [DIR]                         make the secrets that docker-compose.yml needs, where they are missing
   lavka clean                                 remove the shop's data, and the binaries beside this one
 
-Settings are environment variables; docs/settings.md lists them. LAVKA_DATA says which shop is meant.
+Settings are environment variables; README.md lists them. LAVKA_DATA says which shop is meant.
 `
 
 func main() {
