@@ -14,7 +14,8 @@ import (
 	"testing"
 )
 
-// settingFiles are the Go files that read settings, by who reads them.
+// settingFiles maps the launcher, all services, and each service to the Go file that
+// declares its settings.
 var settingFiles = map[string]string{
 	"launcher": "deploy/local/settings.go",
 	"all":      "libs/service/config/config.go",
@@ -23,10 +24,11 @@ var settingFiles = map[string]string{
 	"billing":  "services/billing/config.go",
 }
 
-// reader is a setting and who reads it.
+// reader is a setting and the program that reads it: a key of settingFiles.
 type reader struct{ name, who string }
 
-// docs/settings.md lists each setting that the source reads, with its default, and no other.
+// docs/settings.md must list every setting that the source reads, with its default,
+// and no others.
 func TestEverySettingIsDocumented(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, "docs/settings.md"))
@@ -55,12 +57,12 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	}
 	for r := range documented {
 		if _, ok := source[r]; !ok && !strings.HasPrefix(r.name, "OTEL_") {
-			t.Errorf("docs/settings.md lists %s for %s, and %s does not read it", r.name, r.who, settingFiles[r.who])
+			t.Errorf("docs/settings.md lists %s for %s, but %s does not read it", r.name, r.who, settingFiles[r.who])
 		}
 	}
 }
 
-// A service has a file of settings that the test above reads.
+// The test above must read the settings of every service.
 func TestEveryServicesSettingsAreRead(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(root, "services/*/config.go"))
@@ -79,8 +81,9 @@ var (
 	codeSpan    = regexp.MustCompile("`([^`]+)`")
 )
 
-// settingsInDocs gives the defaults in the row of each setting. A row of the launcher's has three columns; one of the services' has a second that
-// says which of them read it.
+// settingsInDocs returns the defaults in the row of each setting. A row of the
+// launcher's table has three columns. A row of a table of services has one more, the
+// second, which lists the services.
 func settingsInDocs(text string) map[reader][]string {
 	all := map[reader][]string{}
 	for line := range strings.Lines(text) {
@@ -104,7 +107,7 @@ func settingsInDocs(text string) map[reader][]string {
 	return all
 }
 
-// settingsInSource gives the default of each field with an envconfig tag.
+// settingsInSource returns the default of each field with an envconfig tag, by name.
 func settingsInSource(t *testing.T, file string) map[string]string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, parser.SkipObjectResolution)
