@@ -14,7 +14,7 @@ var (
 	unwritten  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// A link to a part of a document leads to a heading. Whoever follows one from an alert has no time to search.
+// A link to a section must lead to a heading: an operator who follows one from an alert has no time to search.
 func TestLinksLeadToHeadings(t *testing.T) {
 	t.Parallel()
 	found := inDocuments(t, anchorLink, func(file string, m []string) {
@@ -28,15 +28,15 @@ func TestLinksLeadToHeadings(t *testing.T) {
 			return
 		}
 		if !anchors(string(target))[m[2]] {
-			t.Errorf("%s leads to #%s of %s, which has no such heading", file, m[2], to)
+			t.Errorf("%s links to #%s of %s, which has no such heading", file, m[2], to)
 		}
 	})
 	if found < 30 {
-		t.Errorf("only %d links were found: the pattern misses them", found)
+		t.Errorf("found only %d links: the pattern misses some", found)
 	}
 }
 
-// anchors are what headings can be linked by, as GitHub makes them.
+// anchors returns the anchors of a document's headings, as GitHub makes them.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range title.FindAllStringSubmatch(text, -1) {

@@ -1,4 +1,4 @@
-// Package docs holds the documentation against the source.
+// Package docs checks the documentation against the source.
 package docs
 
 import (
@@ -21,7 +21,7 @@ import (
 
 const root = "../.."
 
-// sections are the headings of docs/errors.md, and whose problems each lists.
+// sections maps each heading of docs/errors.md to the folder whose problems it lists.
 var sections = map[string]string{
 	"Every service": "libs",
 	"auth":          "services/auth",
@@ -30,7 +30,7 @@ var sections = map[string]string{
 	"The gateway":   "deploy/local/gateway",
 }
 
-// kinds are the names by which the source speaks of problem.Kind.
+// kinds maps the names of problem.Kind in the source to their values.
 var kinds = map[string]problem.Kind{
 	"Internal": problem.Internal, "Malformed": problem.Malformed, "Unauthenticated": problem.Unauthenticated,
 	"PaymentRequired": problem.PaymentRequired, "Forbidden": problem.Forbidden, "NotFound": problem.NotFound,
@@ -40,13 +40,13 @@ var kinds = map[string]problem.Kind{
 	"BadGateway": problem.BadGateway, "Unavailable": problem.Unavailable,
 }
 
-// answer is what a client can tell one problem from another by.
+// answer is what a client tells problems apart by.
 type answer struct {
 	code   string
 	status int
 }
 
-// What a client can meet must be in the list, and what is listed must exist.
+// Every problem that a client can get must be listed, and every listed one must exist.
 func TestEveryCodeIsDocumented(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, "docs/errors.md"))
@@ -57,7 +57,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 	for section, folder := range sections {
 		source := codesInSource(t, folder)
 		if len(source) == 0 {
-			t.Errorf("no problem is made in %s: was it moved?", folder)
+			t.Errorf("%s creates no problems: was it moved?", folder)
 		}
 		for a, where := range source {
 			if !documented[section][a] {
@@ -66,25 +66,25 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 		}
 		for a := range documented[section] {
 			if _, ok := source[a]; !ok {
-				t.Errorf("docs/errors.md lists `%s` with %d under %q, and nothing in %s makes it", a.code, a.status, section, folder)
+				t.Errorf("docs/errors.md lists `%s` with %d under %q, but nothing in %s creates it", a.code, a.status, section, folder)
 			}
 		}
 	}
 	for section := range documented {
 		if _, ok := sections[section]; !ok {
-			t.Errorf("docs/errors.md lists codes under %q, and this test does not know whose they are", section)
+			t.Errorf("docs/errors.md lists codes under %q, a heading that is missing from sections", section)
 		}
 	}
 }
 
-// Problems must be made where the lists above look for them.
+// Problems may be created only in the folders that sections lists.
 func TestNoOtherFolderMakesProblems(t *testing.T) {
 	t.Parallel()
 	known := slices.Collect(maps.Values(sections))
 	for _, folder := range []string{"services", "deploy"} {
 		for a, where := range codesInSource(t, folder) {
 			if !slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(where, k+"/") }) {
-				t.Errorf("%s makes the problem %s, and docs/errors.md has no section for it", where, a.code)
+				t.Errorf("%s creates the problem %s, but docs/errors.md has no section for it", where, a.code)
 			}
 		}
 	}
@@ -92,7 +92,7 @@ func TestNoOtherFolderMakesProblems(t *testing.T) {
 
 var row = regexp.MustCompile("^\\| `([a-z_]+)` \\| ([0-9]{3}) \\| .+ \\| .+ \\|$")
 
-// codesInDocs reads the rows of each section's table.
+// codesInDocs returns the codes in each section's table.
 func codesInDocs(text string) map[string]map[answer]bool {
 	all := map[string]map[answer]bool{}
 	section := ""
@@ -118,7 +118,7 @@ func codesInDocs(text string) map[string]map[answer]bool {
 }
 
 // codesInSource finds problem.New and problem.Error{…} in the Go files of a
-// folder that are neither tests nor generated, and says where each code is.
+// folder, except tests and generated files. It returns each problem with its place.
 func codesInSource(t *testing.T, folder string) map[answer]string {
 	t.Helper()
 	found := map[answer]string{}
@@ -138,7 +138,7 @@ func codesInSource(t *testing.T, folder string) map[answer]string {
 		inspect(file, func(n ast.Node, kind, code ast.Expr) {
 			a, ok := read(kind, code)
 			if !ok {
-				t.Errorf("%s: the kind and the code of a problem must be written out, so that docs/errors.md can be held against them", where(n))
+				t.Errorf("%s: write the kind and the code of a problem as literals, so that docs/errors.md can be checked against them", where(n))
 				return
 			}
 			found[a] = where(n)
@@ -151,7 +151,7 @@ func codesInSource(t *testing.T, folder string) map[answer]string {
 	return found
 }
 
-// inspect calls f with the kind and the code of every problem that a file makes.
+// inspect calls f with the kind and the code of every problem that a file creates.
 func inspect(file *ast.File, f func(n ast.Node, kind, code ast.Expr)) {
 	own := file.Name.Name == "problem"
 	named := func(e ast.Expr, name string) bool {
@@ -169,7 +169,7 @@ func inspect(file *ast.File, f func(n ast.Node, kind, code ast.Expr)) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncDecl:
-			return !own || n.Name.Name != "New" // which gets both from its caller
+			return !own || n.Name.Name != "New" // its caller passes both
 		case *ast.CallExpr:
 			if named(n.Fun, "New") && len(n.Args) == 3 {
 				f(n, n.Args[0], n.Args[1])
@@ -194,7 +194,8 @@ func member(lit *ast.CompositeLit, name string) ast.Expr {
 	return nil
 }
 
-// read takes problem.Invalid (or Invalid) and a literal.
+// read evaluates a kind, written as problem.Invalid or Invalid, and a literal code.
+// It reports whether it could.
 func read(kind, code ast.Expr) (answer, bool) {
 	if sel, ok := kind.(*ast.SelectorExpr); ok {
 		kind = sel.Sel
@@ -215,7 +216,7 @@ func read(kind, code ast.Expr) (answer, bool) {
 	return answer{text, httpproblem.Status(k)}, err == nil
 }
 
-// The reading itself: what it must find, and what it must complain about.
+// The scan itself: what it must find, and what it must report as unreadable.
 func TestTheScanSeesWhatIsMade(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(token.NewFileSet(), "x.go", `package x
@@ -238,7 +239,7 @@ func TestTheScanSeesWhatIsMade(t *testing.T) {
 		}
 	})
 	if want := []answer{{"one", 410}, {"two", 429}}; !slices.Equal(got, want) || unreadable != 3 {
-		t.Errorf("found %v, and %d that can't be read", got, unreadable)
+		t.Errorf("found %v, and %d unreadable ones", got, unreadable)
 	}
 	docs := codesInDocs("## auth\n| `one` | 410 | when | what |\n| code | status | when | what |\n## x\n`two`\n| `three` | 503 |\n")
 	if len(docs) != 1 || len(docs["auth"]) != 1 || !docs["auth"][answer{"one", 410}] {

@@ -11,17 +11,17 @@ import (
 
 var (
 	link = regexp.MustCompile(`\]\(([^)#: ]+)[^)]*\)`)
-	// A path from the root, in backquotes. One with * or <…> in it is a pattern.
+	// A path from the root, in backquotes. With * or <…> in it, it is a pattern.
 	name = regexp.MustCompile("`((?:libs|services|deploy|tests|tools|docs)/[^` ]*)`")
 )
 
-// A name in the documentation is there to be opened: it must exist.
+// Every file that the documentation names or links to must exist.
 func TestNamesInTheDocumentationExist(t *testing.T) {
 	t.Parallel()
 	found := inDocuments(t, link, func(file string, m []string) { mustExist(t, file, filepath.Join(filepath.Dir(file), m[1])) })
 	found += inDocuments(t, name, func(file string, m []string) { mustExist(t, file, filepath.Join(root, m[1])) })
 	if found < 50 {
-		t.Errorf("only %d names were found: the patterns miss them", found)
+		t.Errorf("found only %d names: the patterns miss some", found)
 	}
 }
 
@@ -34,11 +34,11 @@ func mustExist(t *testing.T, file, path string) {
 		t.Errorf("%s names %s: %v", file, path, err)
 	}
 	if len(matches) == 0 {
-		t.Errorf("%s names %s, which is not there", file, path)
+		t.Errorf("%s names %s, which does not exist", file, path)
 	}
 }
 
-// inDocuments has f see every match of a pattern, and says how many there are.
+// inDocuments calls f with every match of a pattern, and returns their number.
 func inDocuments(t *testing.T, pattern *regexp.Regexp, f func(file string, m []string)) (found int) {
 	t.Helper()
 	for _, file := range documents(t) {
@@ -56,8 +56,11 @@ func inDocuments(t *testing.T, pattern *regexp.Regexp, f func(file string, m []s
 
 func documents(t *testing.T) []string {
 	t.Helper()
-	files := []string{filepath.Join(root, "README.md")}
-	err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, d fs.DirEntry, err error) error {
+	files, err := filepath.Glob(filepath.Join(root, "*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	err = filepath.WalkDir(filepath.Join(root, "docs"), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".md") {
 			files = append(files, path)
 		}

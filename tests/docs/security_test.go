@@ -13,8 +13,8 @@ var (
 	testName = regexp.MustCompile(`^(Test|Fuzz)[A-Z]\w*$`)
 )
 
-// What docs/security.md calls proof must be there: each test in the file that
-// is named before it.
+// Every test that docs/security.md gives as proof must exist, in the file named
+// before it.
 func TestTheTestsOfTheSecurityTableExist(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, "docs/security.md"))
@@ -23,7 +23,7 @@ func TestTheTestsOfTheSecurityTableExist(t *testing.T) {
 	}
 	proofs, stray := namedTests(string(text))
 	for _, name := range stray {
-		t.Errorf("docs/security.md names %s without its file, or a file without a test of it", name)
+		t.Errorf("docs/security.md names %s, which is a test without a file or a file without a test", name)
 	}
 	found := 0
 	for file, names := range proofs {
@@ -40,12 +40,12 @@ func TestTheTestsOfTheSecurityTableExist(t *testing.T) {
 		}
 	}
 	if found < 50 {
-		t.Errorf("only %d tests are named: the patterns miss them", found)
+		t.Errorf("found only %d tests: the patterns miss some", found)
 	}
 }
 
-// namedTests gives the tests of each file, as they are named line by line: a
-// file, and then its tests. What is named without the other is stray.
+// namedTests returns the tests named for each file. A line names a file and then
+// its tests; a file without a test, or a test without a file, is stray.
 func namedTests(text string) (proofs map[string][]string, stray []string) {
 	proofs = map[string][]string{}
 	for line := range strings.Lines(text) {
