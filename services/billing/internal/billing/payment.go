@@ -19,11 +19,11 @@ type Payment struct {
 
 // The refusals of a payment, in the order in which they are checked.
 var (
-	ErrInvalidID           = problem.New(problem.Invalid, "invalid_id", "transaction_id, user_id and bill_id must be above zero")
-	ErrTransactionConflict = problem.New(problem.Conflict, "transaction_conflict", "this transaction_id was credited before with another user, bill or amount")
-	ErrUserNotFound        = problem.New(problem.NotFound, "user_not_found", "the shop does not know this user, or not yet; send the same payment again").Retry(5 * time.Second)
+	ErrInvalidID           = problem.New(problem.Invalid, "invalid_id", "transaction_id, user_id and bill_id must be greater than zero")
+	ErrTransactionConflict = problem.New(problem.Conflict, "transaction_conflict", "this transaction_id was already credited with a different user, bill or amount")
+	ErrUserNotFound        = problem.New(problem.NotFound, "user_not_found", "unknown user (a new user may not have reached billing yet); retry the same payment").Retry(5 * time.Second)
 	ErrOwnerMismatch       = problem.New(problem.Conflict, "bill_owner_mismatch", "the bill belongs to another user")
-	ErrBalanceLimit        = problem.New(problem.Invalid, "balance_limit", "the balance would pass 70000000000000.00")
+	ErrBalanceLimit        = problem.New(problem.Invalid, "balance_limit", "the balance would exceed 70000000000000.00")
 )
 
 // NewPayment checks what a provider asks for: 422 "invalid_id" or

@@ -26,10 +26,10 @@ const (
 )
 
 var (
-	errOverloaded = problem.New(problem.Unavailable, "overloaded", "billing has too much to do; nothing was credited").Retry(time.Second)
-	errBillBusy   = problem.New(problem.Unavailable, "bill_busy", "the bill is held by other work; send the payment again").Retry(2 * time.Second)
-	errNotSettled = problem.New(problem.Internal, "internal", "this payment could not be credited; it is kept for an operator")
-	errUnknown    = problem.New(problem.Unavailable, "outcome_unknown", "the ledger could not be asked; send the same payment again").Retry(2 * time.Second)
+	errOverloaded = problem.New(problem.Unavailable, "overloaded", "billing is overloaded; nothing was credited").Retry(time.Second)
+	errBillBusy   = problem.New(problem.Unavailable, "bill_busy", "the bill is locked by another operation; retry the same payment").Retry(2 * time.Second)
+	errNotSettled = problem.New(problem.Internal, "internal", "this payment could not be credited; it was recorded for an operator to review")
+	errUnknown    = problem.New(problem.Unavailable, "outcome_unknown", "the ledger did not respond, so the outcome is unknown; retry the same payment").Retry(2 * time.Second)
 )
 
 // Settler has payments and purchases settled together, in groups.

@@ -14,8 +14,8 @@ import (
 const maxBills = 1000
 
 var (
-	errBillNotFound = problem.New(problem.NotFound, "bill_not_found", "you have no such bill")
-	errTooManyBills = problem.New(problem.Conflict, "too_many_bills", fmt.Sprintf("a user may open bills up to %d", maxBills))
+	errBillNotFound = problem.New(problem.NotFound, "bill_not_found", "you have no bill with this id")
+	errTooManyBills = problem.New(problem.Conflict, "too_many_bills", fmt.Sprintf("a user can open bills only while they have fewer than %d", maxBills))
 )
 
 // ListBills is GET /bills.

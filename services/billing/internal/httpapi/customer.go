@@ -9,7 +9,7 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-var errUserNotFound = problem.New(problem.NotFound, "user_not_found", "there is no such user")
+var errUserNotFound = problem.New(problem.NotFound, "user_not_found", "no user has this id")
 
 // ListCustomers is GET /customers.
 func (s *server) ListCustomers(ctx context.Context, r api.ListCustomersRequestObject) (api.ListCustomersResponseObject, error) {

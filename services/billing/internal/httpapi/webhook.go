@@ -145,7 +145,7 @@ func readWebhook(body []byte) (webhookCall, error) {
 	} {
 		*id.text = string(id.raw)
 		if *id.into, err = strconv.ParseInt(*id.text, 10, 64); err != nil || id.raw.Kind() != '0' {
-			return call, malformed(id.name + " must be an integer within 64 bits")
+			return call, malformed(id.name + " must be a 64-bit integer")
 		}
 	}
 	call.text.amount = string(raw.Amount)
@@ -165,7 +165,7 @@ func checkNames(body []byte) error {
 	for name := range members {
 		for _, ours := range []string{"signature", "transaction_id", "user_id", "bill_id", "amount"} {
 			if name != ours && strings.EqualFold(name, ours) {
-				return malformed("write the member " + ours + " in lower case")
+				return malformed("the member name " + ours + " must be in lower case")
 			}
 		}
 	}
