@@ -9,23 +9,23 @@ import (
 	"lavka/libs/domain/problem"
 )
 
-func TestOnlyWhatMovesMoneyIsCounted(t *testing.T) {
+func TestOnlyNewTransactionsAreCounted(t *testing.T) {
 	t.Parallel()
 	charge := func(outcome Outcome) *Charge {
-		return &Charge{ChargeRequest: ChargeRequest{Amount: 999}, Outcome: outcome}
+		return &Charge{Request: ChargeRequest{Amount: 999}, Outcome: outcome}
 	}
+	credit, purchase := &Payment{Amount: 2500}, &ChargeRequest{Amount: 999}
 	registry := prometheus.NewRegistry()
 	l := NewMetrics(registry).Ledger(&ledger{settle: each(
-		Result{Credited: true},
-		Result{Credited: true},
-		Result{Credited: true, Repeat: true},
-		Result{Refusal: problem.New(problem.Conflict, "x", "x")},
-		Result{Held: true},
-		Result{Charge: charge(Settled)},
-		Result{Charge: charge(Settled), Repeat: true},
-		Result{Charge: charge(InsufficientFunds)},
+		Credited{credit},
+		Credited{credit},
+		CreditedBefore{},
+		Refused{problem.New(problem.Conflict, "x", "x")},
+		Held{},
+		Decided{charge(Settled)},
+		DecidedBefore{charge(Settled)},
+		Decided{charge(InsufficientFunds)},
 	)})
-	credit, purchase := Item{Payment: &Payment{Amount: 2500}}, Item{Charge: &ChargeRequest{Amount: 999}}
 	l.Settle(t.Context(), []Item{credit, credit, credit, credit, credit, purchase, purchase, purchase})
 	families, err := registry.Gather()
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 
 const billColumns = `id, user_id, balance, created_at`
 
-// Bills lists a user's bills with a lower id than before (all when 0), newest
-// ids first.
+// Bills returns at most limit bills of a user, in descending order of id. It
+// returns only ids lower than before, unless before is 0.
 func (s *Store) Bills(ctx context.Context, userID, before int64, limit int) ([]billing.Bill, error) {
 	return pg.Collect(ctx, s.reads, "list bills", pgx.RowToStructByPos[billing.Bill], `
 		SELECT `+billColumns+` FROM billing.bills
 		WHERE user_id = $1 AND ($2::bigint = 0 OR id < $2) ORDER BY id DESC LIMIT $3`, userID, before, limit)
 }
 
-// BillsOf lists the bills of several users, newest ids first.
+// BillsOf returns the bills of several users, in descending order of id.
 func (s *Store) BillsOf(ctx context.Context, userIDs []int64) ([]billing.Bill, error) {
 	return pg.Rows(ctx, s.pool, "list bills of customers", pgx.RowToStructByPos[billing.Bill], `
 		SELECT `+billColumns+` FROM billing.bills WHERE user_id = ANY ($1) ORDER BY id DESC`, userIDs)

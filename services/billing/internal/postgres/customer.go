@@ -9,7 +9,8 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// SaveCustomer takes in what auth says of a user; what is newer stays.
+// SaveCustomer stores a user unless the same or a newer version is already
+// stored.
 func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
 	_, err := s.pool.Exec(ctx, `
 		INSERT INTO billing.customers (user_id, login, role, status, version) VALUES ($1, $2, $3, $4, $5)
@@ -19,7 +20,8 @@ func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
 	return pg.Fail("save customer", err)
 }
 
-// Customers lists users with a lower id than before (all when 0), newest first.
+// Customers returns at most limit users, in descending order of id. It returns
+// only ids lower than before, unless before is 0.
 func (s *Store) Customers(ctx context.Context, before int64, limit int) ([]billing.Customer, error) {
 	return pg.Rows(ctx, s.pool, "list customers", pgx.RowToStructByPos[billing.Customer], `
 		SELECT user_id, login, role, status, version FROM billing.customers

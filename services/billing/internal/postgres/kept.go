@@ -13,11 +13,11 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// keptBody bounds how much of a rejected message is kept, in bytes.
+// keptBody is how much of a rejected message is stored, in bytes.
 const keptBody = 4 << 10
 
-// RecordRefused keeps a correctly signed payment that was refused, once for
-// each content, and counts.
+// RecordRefused records a correctly signed payment that was refused. Payments
+// with the same content share one record, which counts them.
 func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, reason string) error {
 	_, err := s.ledger.Exec(ctx, `
 		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason)
@@ -30,18 +30,18 @@ func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, reason str
 // RefusedPayment is a correctly signed payment that was refused.
 type RefusedPayment struct {
 	PaymentID, UserID, BillID int64
-	Amount                    string // as it arrived
+	Amount                    string // exactly as received
 	Reason                    string
 	Times                     int64
 	FirstAt, LastAt           time.Time
-	CreditedSince             bool // the provider came again and was heard
+	CreditedSince             bool // the same payment was credited later
 }
 
-// RefusedPayments lists every refused payment, the oldest first.
+// RefusedPayments calls f with every refused payment, oldest first.
 func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) error) error {
 	rows, err := s.pool.Query(ctx, `
 		SELECT payment_id, user_id, bill_id, amount, reason, times, first_at, last_at,
-		       -- Only these had an amount that can be credited as it stands.
+		       -- Only these have an amount that can be compared with a credit.
 		       CASE WHEN reason IN ('user_not_found', 'bill_owner_mismatch', 'balance_limit', 'not_settled') THEN EXISTS (
 		           SELECT FROM billing.transactions t
 		           WHERE t.payment_id = r.payment_id AND t.user_id = r.user_id AND t.bill_id = r.bill_id AND t.amount = r.amount::numeric * 100)
@@ -53,7 +53,7 @@ func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) erro
 	return forEach(rows, "list refused payments", f)
 }
 
-// RejectedMessage is a purchase request that could not be understood or stored.
+// RejectedMessage is a purchase request that could not be parsed or stored.
 type RejectedMessage struct {
 	Key             string
 	PurchaseID      *uuid.UUID
@@ -63,7 +63,7 @@ type RejectedMessage struct {
 	FirstAt, LastAt time.Time
 }
 
-// RejectedMessages lists every rejected message, the oldest first.
+// RejectedMessages calls f with every rejected message, oldest first.
 func (s *Store) RejectedMessages(ctx context.Context, f func(RejectedMessage) error) error {
 	rows, err := s.pool.Query(ctx, `
 		SELECT key, purchase_id, body, reason, times, first_at, last_at FROM billing.rejected_messages ORDER BY id`)
@@ -73,8 +73,9 @@ func (s *Store) RejectedMessages(ctx context.Context, f func(RejectedMessage) er
 	return forEach(rows, "list rejected messages", f)
 }
 
-// RecordRejected keeps a message, once for each purchase id (or body, where
-// there is none), counts, and says when it was first seen.
+// RecordRejected records a rejected message and returns when it was first seen.
+// Messages with the same purchase id, or without one the same body, share one
+// record, which counts them.
 func (s *Store) RecordRejected(ctx context.Context, purchaseID *uuid.UUID, body []byte, reason string) (firstAt time.Time, err error) {
 	sum := sha256.Sum256(body)
 	key := "sha256:" + hex.EncodeToString(sum[:])
