@@ -13,6 +13,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/pg"
+	"lavka/libs/service/program"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/postgres"
 )
@@ -21,7 +22,7 @@ const adminUsage = "use: auth admin create LOGIN (its password in ADMIN_PASSWORD
 
 // runAdmin makes admins in the database. A running replica publishes the
 // change.
-func runAdmin(ctx context.Context, cfg Config, args []string, std streams) error {
+func runAdmin(ctx context.Context, cfg Config, args []string, std program.Streams) error {
 	if len(args) != 2 {
 		return errors.New(adminUsage)
 	}
@@ -41,7 +42,7 @@ func runAdmin(ctx context.Context, cfg Config, args []string, std streams) error
 	case "create":
 		password := cfg.AdminPassword.Reveal()
 		if password == "" {
-			if password, err = readPassword(std.in); err != nil {
+			if password, err = readPassword(std.In); err != nil {
 				return err
 			}
 		}
@@ -49,12 +50,12 @@ func runAdmin(ctx context.Context, cfg Config, args []string, std streams) error
 		if err != nil {
 			return plain(err)
 		}
-		fmt.Fprintf(std.out, "%s is an admin, with id %d\n", user.Login, user.ID)
+		fmt.Fprintf(std.Out, "%s is an admin, with id %d\n", user.Login, user.ID)
 		return nil
 	case "grant":
-		return setRole(ctx, admins, login, auth.RoleAdmin, std.out)
+		return setRole(ctx, admins, login, auth.RoleAdmin, std.Out)
 	case "revoke":
-		return setRole(ctx, admins, login, auth.RoleUser, std.out)
+		return setRole(ctx, admins, login, auth.RoleUser, std.Out)
 	}
 	return errors.New(adminUsage)
 }

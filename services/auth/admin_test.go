@@ -9,6 +9,7 @@ import (
 
 	"lavka/libs/contract/wire"
 	"lavka/libs/service/config"
+	"lavka/libs/service/program"
 	"lavka/libs/testkit/waittest"
 	"lavka/services/auth/internal/auth"
 )
@@ -18,7 +19,7 @@ func (w *world) command(stdin string, args ...string) (string, error) {
 	cfg := w.config()
 	cfg.AdminPassword = config.Secret{}
 	var out bytes.Buffer
-	err := run(w.t.Context(), cfg, args, streams{strings.NewReader(stdin), &out, io.Discard})
+	err := run(w.t.Context(), cfg, args, program.Streams{In: strings.NewReader(stdin), Out: &out, Err: io.Discard})
 	return out.String(), err
 }
 
@@ -103,7 +104,7 @@ func TestFirstAdmin(t *testing.T) {
 	} {
 		cfg := w.config()
 		change(&cfg)
-		err := run(t.Context(), cfg, nil, streams{strings.NewReader(""), io.Discard, io.Discard})
+		err := run(t.Context(), cfg, nil, program.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}

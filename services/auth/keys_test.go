@@ -10,13 +10,14 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"lavka/libs/service/program"
 	"lavka/libs/testkit/waittest"
 )
 
 func keysCommand(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	err := run(t.Context(), Config{}, append([]string{"keys"}, args...), streams{strings.NewReader(""), &out, io.Discard})
+	err := run(t.Context(), Config{}, append([]string{"keys"}, args...), program.Streams{In: strings.NewReader(""), Out: &out, Err: io.Discard})
 	return strings.TrimSpace(out.String()), err
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"lavka/libs/host/freeport"
 	"lavka/libs/service/config"
+	"lavka/libs/service/program"
 	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/pgtest"
 	"lavka/libs/testkit/waittest"
@@ -116,7 +117,9 @@ func (w *world) launch(change ...func(*Config)) *replica {
 	r := &replica{t: w.t, url: "http://" + cfg.HTTPAddr, internal: "http://" + cfg.InternalAddr, log: &waittest.Text{}}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, cfg, nil, streams{strings.NewReader(""), io.Discard, r.log}) }()
+	go func() {
+		done <- run(ctx, cfg, nil, program.Streams{In: strings.NewReader(""), Out: io.Discard, Err: r.log})
+	}()
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-done

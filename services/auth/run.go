@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,9 +18,11 @@ import (
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/pg"
+	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
 	"lavka/libs/service/telemetry"
 	"lavka/libs/service/token"
+	"lavka/libs/service/workers"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/bus"
@@ -41,24 +41,16 @@ const (
 	hashQueue = 32
 )
 
-type streams struct {
-	in       io.Reader
-	out, err io.Writer
-}
-
-// run is the whole program: serve, or the subcommand in args.
-func run(ctx context.Context, cfg Config, args []string, std streams) (err error) {
-	command := "serve"
-	if len(args) > 0 {
-		command, args = args[0], args[1:]
-	}
-	switch command {
-	case "keys":
-		return runKeys(args, std.out)
+// run is the whole program.
+func run(ctx context.Context, cfg Config, args []string, std program.Streams) (err error) {
+	command, args := program.Command(args, "admin", "keys")
+	switch command { // these need no log
 	case "healthcheck":
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
+	case "keys":
+		return runKeys(args, std.Out)
 	}
-	logs, flush := telemetry.Buffered(std.err)
+	logs, flush := telemetry.Buffered(std.Err)
 	defer func() { err = errors.Join(err, flush()) }()
 	log, err := telemetry.NewLogger(logs, service, cfg.LogFormat, cfg.LogLevel)
 	if err != nil {
@@ -75,7 +67,7 @@ func run(ctx context.Context, cfg Config, args []string, std streams) (err error
 	case "admin":
 		return runAdmin(ctx, cfg, args, std)
 	}
-	return fmt.Errorf("unknown command %q; there are: serve (default), migrate, healthcheck, admin, keys", command)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck, admin, keys", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -113,7 +105,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	versions := revocation.New(js, revocations.Tell, cfg.TokenLifetime, log, time.Now)
-	verifier, err := token.NewVerifier(ring, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
+	tokens, err := token.NewVerifier(ring, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
 	if err != nil {
 		return err
 	}
@@ -137,34 +129,24 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	pg.Measure(registry, map[string]*pgxpool.Pool{"all": pool})
 	natsconn.Measure(registry, nc)
 
-	contract, err := httpserver.LoadContract(api.Contract)
+	e, protected, err := httpserver.NewAPI(httpserver.API{
+		Service: service, Contract: api.Contract, Guard: access.NewGuard(tokens, versions),
+		TrustedProxies: cfg.TrustedProxies, Registry: registry, Log: log,
+	})
 	if err != nil {
-		return err
-	}
-	protected, err := access.NewGuard(verifier, versions).Protect(contract)
-	if err != nil {
-		return err
-	}
-	e := httpserver.New(log, cfg.TrustedProxies, registry)
-	if err := httpserver.ServeContract(e, service, contract); err != nil {
 		return err
 	}
 	httpapi.Register(e, handlers, protected)
 
-	// Workers outlive ctx by the time that requests take to finish, and publish
-	// what those change. What is left over stays due in its row.
-	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWork()
-	var workers sync.WaitGroup
-	for _, run := range []func(context.Context){
-		versions.Run, ring.Run, clock.Run,
+	// The publisher also publishes what the last requests change. What it does not
+	// get to stays due in its row.
+	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run,
 		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
 		func(ctx context.Context) { prune(ctx, store, log) },
-	} {
-		workers.Go(func() { run(working) })
-	}
+	)
+	defer background.Stop()
 
-	// An admin who can't be made ends the serving, and the other way round.
+	// If the first admin can't be created, serving ends, and the other way round.
 	front, serving := errgroup.WithContext(ctx)
 	front.Go(func() error { return admins.Run(serving) })
 	front.Go(func() error {
@@ -175,8 +157,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		}, e)
 	})
 	served := front.Wait()
-	stopWork()
-	workers.Wait()
+	background.Stop()
 	return errors.Join(served, natsconn.Drain(nc, natsconn.DrainLimit))
 }
 

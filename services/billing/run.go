@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,9 +19,11 @@ import (
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/pg"
+	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
 	"lavka/libs/service/telemetry"
 	"lavka/libs/service/token"
+	"lavka/libs/service/workers"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/bus"
@@ -34,37 +33,38 @@ import (
 
 const service = "billing"
 
-// How many sessions a replica uses. Groups have theirs apart, so that no storm
-// of reads keeps money waiting.
+// The number of Postgres sessions of a replica. Groups have a pool of their own,
+// so that a storm of reads can't delay money.
 const (
 	groups        = 1
-	groupSessions = groups + 1 // and one to keep what was refused
+	groupSessions = groups + 1 // and one that records refused payments
 	readSessions  = 8
 )
 
 // run is the whole program.
-func run(ctx context.Context, cfg Config, args []string, out io.Writer) (err error) {
-	logs, flush := telemetry.Buffered(os.Stderr)
+func run(ctx context.Context, cfg Config, args []string, std program.Streams) (err error) {
+	command, _ := program.Command(args)
+	if command == "healthcheck" { // needs no log
+		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
+	}
+	logs, flush := telemetry.Buffered(std.Err)
 	defer func() { err = errors.Join(err, flush()) }()
 	log, err := telemetry.NewLogger(logs, service, cfg.LogFormat, cfg.LogLevel)
 	if err != nil {
 		return err
 	}
-	switch command := strings.Join(args, " "); command {
-	case "", "serve":
+	switch command {
+	case "serve":
 		if err := cfg.ValidateServe(); err != nil {
 			return err
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
-	case "healthcheck":
-		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
 	case "verify", "payments refused", "messages rejected":
-		return report(ctx, cfg, log, command, out)
-	default:
-		return fmt.Errorf("unknown command %q; there are: serve (default), migrate, healthcheck, verify, payments refused, messages rejected", command)
+		return report(ctx, cfg, log, command, std.Out)
 	}
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck, verify, payments refused, messages rejected", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -107,7 +107,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 
 	metrics := billing.NewMetrics(registry)
-	settler := billing.NewSettler(metrics.Ledger(store), metrics.Group(group.Config{Name: "settle group", Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups}))
+	settler := billing.NewSettler(metrics.Ledger(store), metrics.Group(group.Config{Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups}))
 	purchases := bus.NewPurchases(nc, js, settler, store, cfg.StreamReplicas, log, registry)
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
@@ -126,16 +126,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	contract, err := httpserver.LoadContract(api.Contract)
+	e, protected, err := httpserver.NewAPI(httpserver.API{
+		Service: service, Contract: api.Contract, Guard: access.NewGuard(tokens, versions),
+		TrustedProxies: cfg.TrustedProxies, Registry: registry, Log: log,
+	})
 	if err != nil {
-		return err
-	}
-	protected, err := access.NewGuard(tokens, versions).Protect(contract)
-	if err != nil {
-		return err
-	}
-	e := httpserver.New(log, cfg.TrustedProxies, registry)
-	if err := httpserver.ServeContract(e, service, contract); err != nil {
 		return err
 	}
 	webhook := httpapi.NewWebhook(cfg.paymentKeys(), settler, registry)
@@ -143,15 +138,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 
-	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWork()
-	var workers sync.WaitGroup
-	for _, run := range []func(context.Context){
+	background := workers.Start(ctx,
 		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run,
 		func(ctx context.Context) { ensureOnReconnect(ctx, reconnected, purchases, log) },
-	} {
-		workers.Go(func() { run(working) })
-	}
+	)
+	defer background.Stop()
 
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 	served := httpserver.Serve(ctx, httpserver.Config{
@@ -159,17 +150,16 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		MaxConnections: cfg.MaxConnections, Ready: store.Ready, Registry: registry, Log: log,
 	}, e)
 
-	// No more webhooks: take no more requests, settle what was taken, send the
-	// answers, and only then let go of NATS and Postgres.
-	stopWork()
-	workers.Wait()
+	// No more webhooks arrive: stop taking messages, settle what was taken, send the
+	// answers, and only then close NATS and Postgres.
+	background.Stop()
 	settler.Close()
 	purchases.Close()
 	return errors.Join(served, natsconn.Drain(nc, natsconn.DrainLimit))
 }
 
-// ensureOnReconnect makes billing's stream again when NATS comes back without
-// it, at once rather than when its absence is noticed.
+// ensureOnReconnect creates billing's stream again when NATS returns without it,
+// rather than waiting until a consumer finds it missing.
 func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchases *bus.Purchases, log *slog.Logger) {
 	for {
 		select {
@@ -178,7 +168,7 @@ func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchas
 		case <-reconnected:
 			limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 			if err := purchases.Ensure(limited); err != nil {
-				log.WarnContext(ctx, "the stream could not be made after a reconnect; the listener tries again", "error", err)
+				log.WarnContext(ctx, "the stream could not be created after a reconnect; the consumer retries", "error", err)
 			}
 			cancel()
 		}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"lavka/libs/contract/wire"
 	"lavka/libs/host/freeport"
 	"lavka/libs/service/config"
+	"lavka/libs/service/program"
 	"lavka/libs/service/token"
 	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/pgtest"
@@ -146,6 +148,9 @@ func (s *shop) settings(t *testing.T) Config {
 	return cfg
 }
 
+// std are the streams of the programs that tests run: their errors are shown.
+var std = program.Streams{In: strings.NewReader(""), Out: io.Discard, Err: os.Stderr}
+
 // start runs one replica until the test ends or it is stopped.
 func (s *shop) start(t *testing.T, change func(*Config)) *replica {
 	t.Helper()
@@ -155,7 +160,7 @@ func (s *shop) start(t *testing.T, change func(*Config)) *replica {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, cfg, nil) }()
+	go func() { ended <- run(ctx, cfg, nil, std) }()
 	r := &replica{shop: s, url: "http://" + cfg.HTTPAddr, internal: "http://" + cfg.InternalAddr}
 	var err error
 	stopped := false
@@ -178,7 +183,7 @@ func (s *shop) start(t *testing.T, change func(*Config)) *replica {
 			t.Fatalf("the program ended at once: %v", err)
 		default:
 		}
-		return run(t.Context(), cfg, []string{"healthcheck"}) == nil
+		return run(t.Context(), cfg, []string{"healthcheck"}, std) == nil
 	})
 	return r
 }

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,9 +18,11 @@ import (
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/pg"
+	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
 	"lavka/libs/service/telemetry"
 	"lavka/libs/service/token"
+	"lavka/libs/service/workers"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/bus"
 	"lavka/services/catalog/internal/catalog"
@@ -33,36 +32,37 @@ import (
 
 const service = "catalog"
 
-// How many sessions a replica uses. Groups have theirs apart, so that no storm
-// of reads keeps purchases waiting. There are two kinds with one session each,
-// but a session that is lost may take 15 s to be closed, and a try gives up
-// after 6 at the most: without spare ones an outage would go on after its end.
+// The number of Postgres sessions of a replica. Groups have a pool of their own,
+// so that a storm of reads can't delay purchases. Two kinds of groups use one
+// session each. The rest are spare: a lost session may take 15 s to close and an
+// attempt gives up after 6 s, so without spares an outage would outlast its cause.
 const (
 	readSessions  = 12
 	groupSessions = 8
 )
 
 // run is the whole program.
-func run(ctx context.Context, cfg Config, args []string) (err error) {
-	logs, flush := telemetry.Buffered(os.Stderr)
+func run(ctx context.Context, cfg Config, args []string, std program.Streams) (err error) {
+	command, _ := program.Command(args)
+	if command == "healthcheck" { // needs no log
+		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
+	}
+	logs, flush := telemetry.Buffered(std.Err)
 	defer func() { err = errors.Join(err, flush()) }()
 	log, err := telemetry.NewLogger(logs, service, cfg.LogFormat, cfg.LogLevel)
 	if err != nil {
 		return err
 	}
-	switch command := strings.Join(args, " "); command {
-	case "", "serve":
+	switch command {
+	case "serve":
 		if err := cfg.ValidateServe(); err != nil {
 			return err
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
-	case "healthcheck":
-		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
-	default:
-		return fmt.Errorf("unknown command %q; there are: serve (default), migrate, healthcheck", command)
 	}
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -127,16 +127,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	contract, err := httpserver.LoadContract(api.Contract)
+	e, protected, err := httpserver.NewAPI(httpserver.API{
+		Service: service, Contract: api.Contract, Guard: access.NewGuard(tokens, versions),
+		TrustedProxies: cfg.TrustedProxies, Registry: registry, Log: log,
+	})
 	if err != nil {
-		return err
-	}
-	protected, err := access.NewGuard(tokens, versions).Protect(contract)
-	if err != nil {
-		return err
-	}
-	e := httpserver.New(log, cfg.TrustedProxies, registry)
-	if err := httpserver.ServeContract(e, service, contract); err != nil {
 		return err
 	}
 	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases), protected)
@@ -146,23 +141,19 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Store: store, Requests: billing, Metrics: metrics, Log: log,
 		Every: 500 * time.Millisecond, Batch: 500, Limiter: rate.NewLimiter(1000, 100),
 	}
-	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWork()
-	var workers sync.WaitGroup
-	for _, run := range []func(context.Context){keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run} {
-		workers.Go(func() { run(working) })
-	}
-	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
+	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run)
+	defer background.Stop()
 
+	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 	served := httpserver.Serve(ctx, httpserver.Config{
 		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
 		MaxConnections: cfg.MaxConnections, Ready: store.Ready, Registry: registry, Log: log,
 	}, httpapi.Door(e, purchases.Full, log))
 
-	// Nobody asks any more: what was ordered is placed, what was answered is written.
+	// No more requests arrive: place the queued orders, stop the workers, write the
+	// answers that have arrived, and only then close Postgres.
 	purchases.CloseOrders()
-	stopWork()
-	workers.Wait()
+	background.Stop()
 	drained := natsconn.Drain(nc, natsconn.DrainLimit)
 	purchases.CloseAnswers()
 	return errors.Join(served, drained)

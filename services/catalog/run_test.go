@@ -128,7 +128,7 @@ func TestCommands(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	good := s.settings(t)
-	if err := run(ctx, good, []string{"migrate"}); err != nil {
+	if err := run(ctx, good, []string{"migrate"}, std); err != nil {
 		t.Errorf("migrate again: %v", err)
 	}
 	for _, c := range []struct {
@@ -152,7 +152,7 @@ func TestCommands(t *testing.T) {
 	} {
 		cfg := good
 		c.change(&cfg)
-		if err := run(ctx, cfg, c.args); err == nil || !strings.Contains(err.Error(), c.says) {
+		if err := run(ctx, cfg, c.args, std); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want something about %s", c.name, err, c.says)
 		}
 	}

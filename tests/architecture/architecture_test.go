@@ -1,22 +1,27 @@
-// Package architecture holds the rules of who may import whom.
+// Package architecture tests which packages may import which: TestImports checks
+// the imports of each file, TestDependencies what they add up to.
 package architecture
 
 import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"lavka/deploy/postgres"
 )
 
 const root = "../.."
 
-// rule forbids the packages whose folder matches one of in to import a path
-// that begins with one of not.
+// rule forbids packages, given by patterns of their folders, to import paths with
+// certain prefixes.
 type rule struct {
-	in      []string // patterns of path.Match over the folder, seen from the root
+	in      []string // patterns of path.Match, relative to the root
 	not     []string
 	because string
 }
@@ -30,31 +35,31 @@ var (
 
 var rules = []rule{
 	{[]string{"services/auth/internal/auth", "services/catalog/internal/catalog", "services/billing/internal/billing"}, []string{echo, pgx, nats, otel, "database/sql", "net/http"},
-		"the domain decides; how requests, rows and messages look is its adapters' business"},
+		"the domain decides; its adapters know what requests, rows and messages look like"},
 	{[]string{"services/*/internal/httpapi"}, []string{pgx, nats, "database/sql"},
-		"httpapi decodes, asks the domain and encodes; it reaches Postgres and NATS only through the domain's interfaces"},
+		"httpapi decodes, calls the domain and encodes; it reaches Postgres and NATS only through the domain's interfaces"},
 	{[]string{"services/*/internal/postgres", "services/*/internal/postgres/*"}, []string{echo, nats, "net/http"},
-		"nothing remote happens inside a transaction, and the store knows no client"},
+		"a transaction makes no remote calls, and the store does not know about clients"},
 	{[]string{"services/*/internal/bus"}, []string{echo, pgx, "database/sql"},
-		"the bus hands messages to the domain, which knows where facts are kept"},
+		"the bus passes messages to the domain, which stores them through its own interfaces"},
 	{[]string{"libs/*", "libs/*/*"}, []string{"lavka/services", "lavka/deploy", "lavka/tests"},
-		"libs know no service, so that each can be used by all"},
+		"libs know no service, so that every service can use them"},
 	{[]string{"services/auth", "services/auth/*", "services/auth/*/*", "services/auth/*/*/*"}, []string{"lavka/services/catalog", "lavka/services/billing", "lavka/deploy", "lavka/tests"},
-		"a service knows the others by their messages only (lavka/libs/contract/wire)"},
+		"a service knows the others only by their messages (lavka/libs/contract/wire)"},
 	{[]string{"services/catalog", "services/catalog/*", "services/catalog/*/*", "services/catalog/*/*/*"}, []string{"lavka/services/auth", "lavka/services/billing", "lavka/deploy", "lavka/tests"},
-		"a service knows the others by their messages only (lavka/libs/contract/wire)"},
+		"a service knows the others only by their messages (lavka/libs/contract/wire)"},
 	{[]string{"services/billing", "services/billing/*", "services/billing/*/*", "services/billing/*/*/*"}, []string{"lavka/services/auth", "lavka/services/catalog", "lavka/deploy", "lavka/tests"},
-		"a service knows the others by their messages only (lavka/libs/contract/wire)"},
+		"a service knows the others only by their messages (lavka/libs/contract/wire)"},
 	{[]string{"tests", "tests/*"}, []string{"lavka/services"},
-		"these tests see what a client and an operator see: binaries, ports and commands"},
+		"these tests see what clients and operators see: binaries, ports and commands"},
 	{[]string{"deploy/*", "deploy/*/*"}, []string{"lavka/services", "lavka/tests"},
-		"the launcher runs the services' binaries; it is no part of them"},
+		"the launcher runs the services' binaries; it does not contain them"},
 	{[]string{"services/*", "services/*/*", "services/*/*/*"},
 		[]string{"os/exec", "plugin", "unsafe", "regexp", "html/template", "text/template", "encoding/gob", "encoding/xml", "net/smtp", "net/http/pprof"},
-		"nothing that a request says becomes a command, a pattern, a page or an object, and no profile is shown to anybody"},
+		"no part of a request becomes a command, a pattern, a page or an object, and profiles are not exposed"},
 }
 
-// ours are tests' own helpers, which may use what their package must not.
+// ours reports whether a file is test code, which may import more than its package.
 func ours(file string) bool {
 	return strings.HasSuffix(file, "_test.go") || strings.Contains(file, "test/")
 }
@@ -67,11 +72,11 @@ func TestImports(t *testing.T) {
 				continue
 			}
 			for file, imports := range files {
-				// The wall between services, libs and tests stands for test files too.
+				// The boundaries between services, libs and tests hold for test files too.
 				for _, path := range imports {
 					for _, forbidden := range r.not {
 						if strings.HasPrefix(path, forbidden) && (strings.HasPrefix(forbidden, "lavka/") || !ours(file)) {
-							t.Errorf("%s imports %s, and must not: %s", file, path, r.because)
+							t.Errorf("%s must not import %s: %s", file, path, r.because)
 						}
 					}
 				}
@@ -80,8 +85,8 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// Every rule must be about something: a folder that was renamed would leave
-// its rule behind, true for ever.
+// Every rule must match a folder: after a rename, a rule that matches nothing
+// would always pass.
 func TestEveryRuleHasItsFolders(t *testing.T) {
 	t.Parallel()
 	folders := goFiles(t)
@@ -91,15 +96,54 @@ func TestEveryRuleHasItsFolders(t *testing.T) {
 			found = found || matches(r.in, folder)
 		}
 		if !found {
-			t.Errorf("no folder matches %v any more", r.in)
+			t.Errorf("no folder matches %v; was it renamed?", r.in)
 		}
 	}
-	for _, service := range []string{"auth", "catalog", "billing"} {
-		for _, part := range []string{service, "postgres", "httpapi", "bus"} {
-			if folder := "services/" + service + "/internal/" + part; folders[folder] == nil {
-				t.Errorf("%s is not there: each service is laid out the same", folder)
+}
+
+// A stranger who knows one service knows the others.
+func TestServicesAreLaidOutAlike(t *testing.T) {
+	t.Parallel()
+	folders := goFiles(t)
+	for _, service := range postgres.Services() {
+		for file, imports := range map[string]string{
+			"main.go":                       "lavka/libs/service/program",
+			"run.go":                        "lavka/libs/service/workers",
+			"config.go":                     "lavka/libs/service/config",
+			"api/api.gen.go":                "",
+			"internal/" + service:           "",
+			"internal/httpapi/handlers.go":  "lavka/services/" + service + "/api",
+			"internal/postgres/store.go":    "lavka/libs/service/pg",
+			"internal/bus":                  "",
+			"internal/postgres/migrations/": "",
+		} {
+			path := filepath.Join("services", service, file)
+			if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+				t.Errorf("%s is missing: all services have the same layout", path)
+			}
+			if imports != "" && !slices.Contains(folders[filepath.Dir(path)][path], imports) {
+				t.Errorf("%s does not import %s, as its counterparts do", path, imports)
 			}
 		}
+	}
+}
+
+// There is one list of services: the folders in services/. Go programs use
+// postgres.Services, which must equal it.
+func TestTheListOfServicesIsComplete(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(filepath.Join(root, "services"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var folders []string
+	for _, e := range entries {
+		folders = append(folders, e.Name())
+	}
+	listed := postgres.Services()
+	slices.Sort(listed)
+	if !slices.Equal(folders, listed) {
+		t.Errorf("services/ holds %v, deploy/postgres lists %v", folders, listed)
 	}
 }
 
@@ -119,7 +163,7 @@ func matches(patterns []string, folder string) bool {
 	return false
 }
 
-// goFiles gives the imports of every Go file, by folder and file.
+// goFiles returns the imports of every Go file, by folder and file.
 func goFiles(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	all := map[string]map[string][]string{}

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lavka/deploy/postgres"
 	"lavka/libs/host/freeport"
 )
 
@@ -24,8 +25,8 @@ type project struct {
 	url  string // of the gateway
 }
 
-// services are those that have replicas.
-var services = []string{"auth", "catalog", "billing"}
+// services are those that have replicas: all of them.
+var services = postgres.Services()
 
 // maxImage is what an image may have, in bytes.
 const maxImage = 30 << 20

@@ -18,7 +18,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
-	"lavka/libs/domain/problem"
+	"lavka/libs/service/httpproblem"
 )
 
 // Checker knows the contracts of all services.
@@ -128,7 +128,7 @@ func (c *Checker) Check(r *http.Request, sent []byte, resp *http.Response, got [
 	if err != nil {
 		return fmt.Errorf("%s %s: the answer %d is not in the contract: %w", r.Method, r.URL.Path, resp.StatusCode, err)
 	}
-	if resp.StatusCode >= 400 && resp.Header.Get("Content-Type") != problem.ContentType {
+	if resp.StatusCode >= 400 && resp.Header.Get("Content-Type") != httpproblem.ContentType {
 		return fmt.Errorf("%s %s: the answer %d is no problem: %s", r.Method, r.URL.Path, resp.StatusCode, got)
 	}
 	return nil
@@ -150,7 +150,7 @@ func checkUnknown(r *http.Request, resp *http.Response) error {
 	if strings.HasSuffix(r.URL.Path, "/openapi.json") && resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	if resp.StatusCode < 400 || resp.Header.Get("Content-Type") != problem.ContentType {
+	if resp.StatusCode < 400 || resp.Header.Get("Content-Type") != httpproblem.ContentType {
 		return fmt.Errorf("%s %s is in no contract and was answered %d (%s)", r.Method, r.URL.Path, resp.StatusCode, resp.Header.Get("Content-Type"))
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/httpproblem"
 )
 
 const root = "../.."
@@ -211,7 +212,7 @@ func read(kind, code ast.Expr) (answer, bool) {
 		return answer{}, false
 	}
 	text, err := strconv.Unquote(lit.Value)
-	return answer{text, k.Status()}, err == nil
+	return answer{text, httpproblem.Status(k)}, err == nil
 }
 
 // The reading itself: what it must find, and what it must complain about.

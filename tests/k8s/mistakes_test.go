@@ -15,6 +15,22 @@ import (
 
 const root = "../.."
 
+// The rules are about every service there is.
+func TestTheListOfServicesIsComplete(t *testing.T) {
+	entries, err := os.ReadDir(filepath.Join(root, "services"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var folders []string
+	for _, e := range entries {
+		folders = append(folders, e.Name())
+	}
+	listed := slices.Sorted(slices.Values(services))
+	if !slices.Equal(folders, listed) {
+		t.Errorf("services/ holds %v, the rules list %v", folders, listed)
+	}
+}
+
 func rendered(t *testing.T, overlay string) *objects {
 	t.Helper()
 	o, err := render(root, overlay)

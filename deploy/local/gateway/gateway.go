@@ -21,6 +21,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/httpproblem"
 	"lavka/libs/service/telemetry"
 )
 
@@ -111,16 +112,16 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 		}
 		r = traced(r)
 		if err := connlimit.Admit(w, r); err != nil {
-			problem.Write(w, r, err)
+			httpproblem.Write(w, r, err)
 			return
 		}
 		service, ok := Match(routes, r.URL.Path, r.URL.EscapedPath())
 		switch {
 		case !ok:
-			problem.Write(w, r, errNotFound)
+			httpproblem.Write(w, r, errNotFound)
 			return
 		case r.ContentLength > MaxBody:
-			problem.Write(w, r, errTooLarge)
+			httpproblem.Write(w, r, errTooLarge)
 			return
 		}
 		body := &body{ReadCloser: http.MaxBytesReader(w, r.Body, MaxBody)}
@@ -209,7 +210,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger)
 		}
 		log.Log(r.Context(), level, "no answer from a service", "upstream", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "error", err)
 	}
-	problem.Write(w, r, answer)
+	httpproblem.Write(w, r, answer)
 }
 
 // body remembers why it could not be read, which tells a bad client from a bad service.

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"lavka/deploy/postgres"
 )
 
 // closedAddr is an address where nobody listens.
@@ -88,7 +90,7 @@ func served(t *testing.T, g *Gateway) string {
 func allOf(t *testing.T) map[string][]Replica {
 	t.Helper()
 	all := map[string][]Replica{}
-	for _, name := range []string{"auth", "catalog", "billing"} {
+	for _, name := range postgres.Services() {
 		all[name] = []Replica{up(t, echo(name))}
 	}
 	return all

@@ -1,7 +1,7 @@
-// Package group lets many callers share one transaction: what arrives while a
-// group is being settled goes into the next one (group commit). Nothing waits
-// for a timer, so an idle caller pays for no company; where a group may be held
-// (see Config), it is for what is under way already.
+// Package group lets many callers share one transaction (group commit): items
+// that arrive while a group is being settled go into the next group. Nothing
+// waits on a timer, so a lone caller is not delayed; a group is held back (see
+// Config.Hold) only for work that is already in flight.
 package group
 
 import (
@@ -10,67 +10,79 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/trace"
 )
 
-// ErrFull means that the queue is full: the item was not taken and nothing
-// will be done about it.
+// ErrFull means that the queue is full: the item was not taken and will not be
+// settled.
 var ErrFull = errors.New("group: queue is full")
 
 // ErrClosed means that the group takes no more items.
 var ErrClosed = errors.New("group: closed")
 
-// Config bounds a Group, and says how it is seen.
+// Config bounds a Group.
 type Config struct {
-	Name     string // of its spans, such as "settle group"
-	Max      int    // items in one group; above zero
-	Queue    int    // items that wait for a group; with zero, one is taken only while a worker is idle
-	InFlight int    // groups that are settled at the same time; above zero, or none ever is
+	Max      int // items in one group; above zero
+	Queue    int // items that wait for a group; with zero, an item is taken only while a worker is idle
+	InFlight int // groups that are settled at the same time; above zero, or no group is ever settled
 
-	// Hold, where set, says that a group of so many items had better wait for more.
-	// It is asked again with each item that comes and by Recheck, and no group
-	// waits for longer than HoldFor: with zero, none waits.
+	// Hold, if set, reports whether a group of this many items should wait for
+	// more. It is called again for each item that arrives and by Recheck. No
+	// group waits longer than HoldFor: with zero, none waits.
 	Hold    func(items int) bool
 	HoldFor time.Duration
 
-	Sizes prometheus.Observer // of groups, in items; may be nil
-	Waits prometheus.Observer // of items for their group, in seconds; may be nil
+	Instruments
+}
+
+// Instruments make groups visible to an operator. Each may be nil.
+type Instruments struct {
+	Sizes  Observer // of groups, in items
+	Waits  Observer // time that an item waits for its group, in seconds
+	Tracer Tracer
+}
+
+// Observer takes measurements. A Prometheus histogram is one.
+type Observer interface{ Observe(float64) }
+
+// Tracer records the traces of groups. libs/service/grouptrace makes one that
+// uses OpenTelemetry.
+type Tracer interface {
+	// Recorded reports whether the trace of ctx is recorded.
+	Recorded(ctx context.Context) bool
+	// Start starts the span of a group of size items. Callers are the contexts
+	// of those items whose trace is recorded; there is at least one. It returns
+	// the context of the group, and a function that ends the span.
+	Start(callers []context.Context, size int) (context.Context, func())
 }
 
 // Settle settles a group of items in order of arrival and returns one result
-// for each, in the same order. Its ctx is the group's: it outlives whoever asked,
-// and holds the group's span.
+// for each, in the same order. Its ctx is the group's: it outlives the callers'
+// contexts, and carries the group's span.
 type Settle[T, R any] func(ctx context.Context, items []T) []R
 
-// Group collects items and has them settled together.
+// Group collects items and settles them together.
 type Group[T, R any] struct {
 	cfg    Config
 	settle Settle[T, R]
 	queue  chan entry[T, R]
 	done   sync.WaitGroup
 
-	holding atomic.Int32  // workers that wait for more
-	enough  chan struct{} // tells one of them that it need not
+	holding atomic.Int32  // workers that hold a group back
+	enough  chan struct{} // tells one of them to check again
 
 	mu     sync.RWMutex // held for reading while an entry goes into the queue
 	closed bool
 }
 
 type entry[T, R any] struct {
-	item  T
-	done  func(R)
-	since time.Time
-	rider trace.Span // of who asked, where it is recorded
+	item   T
+	done   func(R)
+	since  time.Time
+	caller context.Context // only if its trace is recorded, else nil
 }
 
-var tracer = otel.Tracer("lavka/libs/domain/group")
-
-// New starts a Group; Close ends it. It does not check cfg, whose limits are
-// constants of whoever calls.
+// New starts a Group; Close ends it. It does not validate cfg: callers pass
+// constants.
 func New[T, R any](cfg Config, settle Settle[T, R]) *Group[T, R] {
 	g := &Group[T, R]{cfg: cfg, settle: settle, queue: make(chan entry[T, R], cfg.Queue), enough: make(chan struct{}, 1)}
 	for range cfg.InFlight {
@@ -79,10 +91,11 @@ func New[T, R any](cfg Config, settle Settle[T, R]) *Group[T, R] {
 	return g
 }
 
-// Add puts an item in the queue; done is called once with its result, from the
-// group's own goroutine, and must not block. It never waits: a full queue is
-// ErrFull, a closed group ErrClosed, and then done is never called. Of ctx only
-// its span counts: the group's and it refer to each other.
+// Add puts an item in the queue and does not wait. The group calls done once
+// with the item's result, from its own goroutine; done must not block. Add
+// returns ErrFull if the queue is full and ErrClosed if the group is closed;
+// then done is never called. The end of ctx changes nothing: the group uses it
+// only to link its span to the caller's.
 func (g *Group[T, R]) Add(ctx context.Context, item T, done func(R)) error {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -90,7 +103,7 @@ func (g *Group[T, R]) Add(ctx context.Context, item T, done func(R)) error {
 		return ErrClosed
 	}
 	select {
-	case g.queue <- entry[T, R]{item, done, time.Now(), recorded(ctx)}:
+	case g.queue <- entry[T, R]{item, done, time.Now(), g.recorded(ctx)}:
 		g.Recheck()
 		return nil
 	default:
@@ -98,7 +111,7 @@ func (g *Group[T, R]) Add(ctx context.Context, item T, done func(R)) error {
 	}
 }
 
-// Do adds an item and waits for its result. When ctx ends first, the item is
+// Do adds an item and waits for its result. If ctx ends first, the item is
 // settled all the same and its result is lost: the outcome is unknown.
 func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	result := make(chan R, 1)
@@ -114,7 +127,7 @@ func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	}
 }
 
-// Recheck asks Hold again, where a group waits for it.
+// Recheck calls Hold again if a group is held back.
 func (g *Group[T, R]) Recheck() {
 	if g.holding.Load() == 0 || g.hold() {
 		return
@@ -125,18 +138,18 @@ func (g *Group[T, R]) Recheck() {
 	}
 }
 
-// hold is asked when a worker has taken the first item of its group. A full one
-// goes: what it waits for would not come along.
+// hold reports whether the group whose first item a worker has taken should
+// wait. A full group never waits: more items would not fit in.
 func (g *Group[T, R]) hold() bool {
 	n := len(g.queue) + 1
 	return n < g.cfg.Max && g.cfg.Hold(n)
 }
 
-// Waiting is the number of items in the queue.
+// Waiting returns the number of items in the queue.
 func (g *Group[T, R]) Waiting() int { return len(g.queue) }
 
-// Close takes no more items, settles those it has, and returns when all of
-// their results have been handed over.
+// Close takes no more items, settles those in the queue, and returns when all
+// of their results have been delivered.
 func (g *Group[T, R]) Close() {
 	g.mu.Lock()
 	if !g.closed {
@@ -158,22 +171,22 @@ func (g *Group[T, R]) work() {
 		for i, e := range entries {
 			items[i] = e.item
 		}
-		ctx, span := g.begin(entries)
+		ctx, end := g.trace(entries)
 		results := g.settle(ctx, items)
-		span.End()
+		end()
 		for i, r := range results {
 			entries[i].done(r)
 		}
 	}
 }
 
-// await returns when Hold says no more that its group should wait, or after HoldFor.
+// await returns when Hold reports false, or after HoldFor.
 func (g *Group[T, R]) await() {
 	g.holding.Add(1)
 	defer g.holding.Add(-1)
 	timer := time.NewTimer(g.cfg.HoldFor)
 	defer timer.Stop()
-	for g.hold() { // what was told before may be out of date
+	for g.hold() { // an earlier signal may be out of date
 		select {
 		case <-g.enough:
 		case <-timer.C:
@@ -193,42 +206,28 @@ func (g *Group[T, R]) observe(entries []entry[T, R]) {
 	}
 }
 
-func recorded(ctx context.Context) trace.Span {
-	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		return span
+func (g *Group[T, R]) recorded(ctx context.Context) context.Context {
+	if g.cfg.Tracer != nil && g.cfg.Tracer.Recorded(ctx) {
+		return ctx
 	}
 	return nil
 }
 
-// begin starts the span of a group. It is in the trace of the first item that is
-// recorded, and linked to and from the others. Where none is, there is none.
-func (g *Group[T, R]) begin(entries []entry[T, R]) (context.Context, trace.Span) {
-	ctx := context.Background()
-	var first trace.Span
-	var links []trace.Link
+// trace starts the group's span if the trace of any caller is recorded.
+func (g *Group[T, R]) trace(entries []entry[T, R]) (context.Context, func()) {
+	var callers []context.Context
 	for _, e := range entries {
-		switch {
-		case e.rider == nil:
-		case first == nil:
-			first = e.rider
-		default:
-			links = append(links, trace.Link{SpanContext: e.rider.SpanContext()})
+		if e.caller != nil {
+			callers = append(callers, e.caller)
 		}
 	}
-	if first == nil {
-		return ctx, trace.SpanFromContext(ctx)
+	if callers == nil {
+		return context.Background(), func() {}
 	}
-	ctx, span := tracer.Start(trace.ContextWithSpan(ctx, first), g.cfg.Name,
-		trace.WithLinks(links...), trace.WithAttributes(attribute.Int("lavka.group.size", len(entries))))
-	for _, e := range entries {
-		if e.rider != nil && e.rider != first {
-			e.rider.AddLink(trace.Link{SpanContext: span.SpanContext()})
-		}
-	}
-	return ctx, span
+	return g.cfg.Tracer.Start(callers, len(entries))
 }
 
-// fill takes what is waiting already, and waits for nothing.
+// fill adds the items that are already in the queue, and waits for none.
 func (g *Group[T, R]) fill(entries []entry[T, R]) []entry[T, R] {
 	for len(entries) < g.cfg.Max {
 		select {

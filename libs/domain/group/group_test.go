@@ -8,10 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
 	"lavka/libs/domain/group"
@@ -137,72 +133,6 @@ func TestACallerThatLeavesLosesOnlyItsResult(t *testing.T) {
 		t.Errorf("settled %d", got)
 	}
 	g.Close()
-}
-
-// ended records every span of the process: what asked OpenTelemetry for a tracer
-// early stays with the first provider that is set.
-var ended = sync.OnceValue(func() *tracetest.SpanRecorder {
-	recorder := tracetest.NewSpanRecorder()
-	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)))
-	return recorder
-})
-
-// The group's span is in the trace of the first who rides in it, and every other
-// rider and it have a link to each other. Whoever is not recorded has no part.
-func TestAGroupAndItsRidersReferToEachOther(t *testing.T) {
-	recorder, tracer := ended(), otel.Tracer("test")
-	started, release := make(chan struct{}, 2), make(chan struct{})
-	var inside []trace.SpanContext
-	g := group.New(group.Config{Name: "settle group", Max: 10, Queue: 10, InFlight: 1}, func(ctx context.Context, items []int) []int {
-		inside = append(inside, trace.SpanContextFromContext(ctx))
-		started <- struct{}{}
-		<-release
-		return items
-	})
-	add := func(ctx context.Context, i int) {
-		if err := g.Add(ctx, i, func(int) {}); err != nil {
-			t.Error(err)
-		}
-	}
-	add(t.Context(), 0) // alone, and not recorded
-	<-started
-	ctx1, first := tracer.Start(t.Context(), "first")
-	ctx2, second := tracer.Start(t.Context(), "second")
-	add(t.Context(), 1)
-	add(ctx1, 2)
-	add(ctx2, 3)
-	release <- struct{}{}
-	<-started
-	release <- struct{}{}
-	g.Close()
-	first.End()
-	second.End()
-
-	if len(inside) != 2 || inside[0].IsValid() {
-		t.Fatalf("%v: the first group has nobody who is recorded", inside)
-	}
-	spans := map[string]sdktrace.ReadOnlySpan{}
-	for _, s := range recorder.Ended() {
-		if id := s.SpanContext().TraceID(); id == first.SpanContext().TraceID() || id == second.SpanContext().TraceID() {
-			spans[s.Name()] = s
-		}
-	}
-	settle := spans["settle group"]
-	if len(spans) != 3 || settle == nil {
-		t.Fatalf("%v", spans)
-	}
-	if !settle.SpanContext().Equal(inside[1]) || settle.Parent().SpanID() != first.SpanContext().SpanID() || settle.SpanContext().TraceID() != first.SpanContext().TraceID() {
-		t.Errorf("the group is not a step of the first: %+v", settle)
-	}
-	if l := settle.Links(); len(l) != 1 || !l[0].SpanContext.Equal(second.SpanContext()) {
-		t.Errorf("the group's links: %+v", l)
-	}
-	if l := spans["second"].Links(); len(l) != 1 || !l[0].SpanContext.Equal(settle.SpanContext()) {
-		t.Errorf("the second's links: %+v", l)
-	}
-	if l := spans["first"].Links(); len(l) != 0 {
-		t.Errorf("the first's links: %+v", l)
-	}
 }
 
 func TestAGroupIsHeldUntilItIsLargeEnough(t *testing.T) {

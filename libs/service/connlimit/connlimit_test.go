@@ -12,8 +12,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"lavka/libs/domain/problem"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/httpproblem"
 	"lavka/libs/testkit/waittest"
 )
 
@@ -31,7 +31,7 @@ func serve(t *testing.T, max int) *connlimit.Listener {
 	}
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := connlimit.Admit(w, r); err != nil {
-			problem.Write(w, r, err)
+			httpproblem.Write(w, r, err)
 			return
 		}
 		fmt.Fprint(w, "served")

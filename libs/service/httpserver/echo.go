@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/httpproblem"
 )
 
 // New makes an echo whose routes answer in problems and read strict JSON.
@@ -28,7 +29,7 @@ func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registere
 	e.IPExtractor = clientAddress(trusted)
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
 		if !c.Response().Committed {
-			problem.Write(c.Response(), c.Request(), translate(err, c))
+			httpproblem.Write(c.Response(), c.Request(), translate(err, c))
 		}
 	}
 	e.Use(sealed, traced(trusted), measured(registry), logged(log), recovered(log), admitted, limited, optionsOfHead, plainParameters, joined, bounded(MaxBody))

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/httpproblem"
 	"lavka/libs/service/httpserver"
 )
 
@@ -121,7 +122,7 @@ func TestAnswers(t *testing.T) {
 		if w.Code != c.status || code != c.code {
 			t.Errorf("%s: %d %q, want %d %q: %s", name, w.Code, code, c.status, c.code, w.Body)
 		}
-		if code != "" && w.Header().Get("Content-Type") != problem.ContentType {
+		if code != "" && w.Header().Get("Content-Type") != httpproblem.ContentType {
 			t.Errorf("%s: %v", name, w.Header())
 		}
 		if strings.Contains(w.Body.String(), "hunter2") {

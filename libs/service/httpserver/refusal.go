@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/httpproblem"
 )
 
 // Refusal answers every request with the same problem, in a fraction of the time
@@ -23,9 +24,9 @@ type Refusal struct {
 // NewRefusal makes the answer once.
 func NewRefusal(p *problem.Error) *Refusal {
 	const mark = "TRACE"
-	head, after, _ := strings.Cut(string(p.Body(mark)), mark)
-	f := &Refusal{p.Kind.Status(), maps.Clone(seals), head, after}
-	p.Header(f.header)
+	head, after, _ := strings.Cut(string(httpproblem.Body(p, mark)), mark)
+	f := &Refusal{httpproblem.Status(p.Kind), maps.Clone(seals), head, after}
+	httpproblem.SetHeader(f.header, p)
 	return f
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/httpproblem"
 	"lavka/libs/service/release"
 )
 
@@ -145,7 +146,7 @@ func internal(cfg Config, draining *atomic.Bool) http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if draining.Load() {
-			problem.Write(w, r, problem.New(problem.Unavailable, "draining", "this replica is stopping"))
+			httpproblem.Write(w, r, problem.New(problem.Unavailable, "draining", "this replica is stopping"))
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
@@ -154,7 +155,7 @@ func internal(cfg Config, draining *atomic.Bool) http.Handler {
 			if !unready.Swap(true) {
 				cfg.Log.WarnContext(ctx, "not ready", "error", err)
 			}
-			problem.Write(w, r, problem.New(problem.Unavailable, "not_ready", "the database is away or older than this release"))
+			httpproblem.Write(w, r, problem.New(problem.Unavailable, "not_ready", "the database is away or older than this release"))
 			return
 		}
 		if unready.Swap(false) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lavka/libs/host/freeport"
+	"lavka/libs/service/access"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/testkit/waittest"
 )
@@ -273,18 +274,20 @@ func TestTakenPort(t *testing.T) {
 
 func TestContract(t *testing.T) {
 	t.Parallel()
-	e, _, _ := service(t)
-	contract, err := httpserver.LoadContract([]byte("openapi: 3.1.0\ninfo: {title: x, version: '1'}\npaths: {}\n"))
-	if err != nil {
-		t.Fatal(err)
+	api := func(contract string) httpserver.API {
+		return httpserver.API{
+			Service: "test", Contract: []byte(contract), Guard: access.NewGuard(nil, nil),
+			Registry: httpserver.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		}
 	}
-	if err := httpserver.ServeContract(e, "test", contract); err != nil {
+	e, _, err := httpserver.NewAPI(api("openapi: 3.1.0\ninfo: {title: x, version: '1'}\npaths: {}\n"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	if w, _ := do(e, "GET", "/test/openapi.json", "", nil); w.Code != 200 || !json.Valid(w.Body.Bytes()) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if _, err := httpserver.LoadContract([]byte("{")); err == nil {
-		t.Error("a broken contract is read")
+	if _, _, err := httpserver.NewAPI(api("{")); err == nil {
+		t.Error("a contract that is not valid YAML is accepted")
 	}
 }

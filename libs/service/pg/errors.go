@@ -13,9 +13,9 @@ type commitError struct{ err error }
 func (e *commitError) Error() string { return fmt.Sprintf("commit: %v", e.err) }
 func (e *commitError) Unwrap() error { return e.err }
 
-// CommitUnknown reports whether a COMMIT was sent and its answer never came,
-// so that the transaction may or may not have been done. A COMMIT that the
-// server refused is known not to have been.
+// CommitUnknown reports whether a COMMIT was sent and no answer arrived: the
+// transaction may or may not have been committed. A COMMIT that the server
+// refused is known not to have been.
 func CommitUnknown(err error) bool {
 	var c *commitError
 	var refused *pgconn.PgError
@@ -25,7 +25,7 @@ func CommitUnknown(err error) bool {
 	return !errors.As(err, &refused) || strings.HasPrefix(refused.Code, "57") || strings.HasPrefix(refused.Code, "08")
 }
 
-// Code is the SQLSTATE of an error, "" when the server did not give one.
+// Code returns the SQLSTATE of an error, or "" if the server gave none.
 func Code(err error) string {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {
@@ -45,8 +45,8 @@ const (
 	crashShutdown        = "57P02"
 )
 
-// Again reports whether the same transaction may well succeed when it is run
-// again at once: it lost a race, or a connection.
+// Again reports whether the transaction is worth an immediate retry: it lost a
+// race, or its connection.
 func Again(err error) bool {
 	switch Code(err) {
 	case serializationFailure, deadlockDetected, uniqueViolation, idleInTransaction, adminShutdown, crashShutdown:
@@ -55,18 +55,19 @@ func Again(err error) bool {
 	return CommitUnknown(err)
 }
 
-// BadData reports whether the server refused some of the data (classes 22 and
-// 23): run again as it is, it would be refused again.
+// BadData reports whether the server refused the data (classes 22 and 23): a
+// retry with the same data would be refused too.
 func BadData(err error) bool {
 	code := Code(err)
 	return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")
 }
 
-// LockTimeout reports whether somebody else held a row for too long.
+// LockTimeout reports whether another transaction held a lock for longer than
+// lock_timeout.
 func LockTimeout(err error) bool { return Code(err) == lockNotAvailable }
 
-// UniqueViolation reports whether a row with that key is there already, and
-// which constraint says so.
+// UniqueViolation reports whether a row with the same key exists, and which
+// constraint it violates.
 func UniqueViolation(err error) (constraint string, ok bool) {
 	var e *pgconn.PgError
 	if errors.As(err, &e) && e.Code == uniqueViolation {

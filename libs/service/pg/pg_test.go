@@ -152,7 +152,7 @@ func TestNoWayIn(t *testing.T) {
 		}
 		defer pool.Close()
 		_, err = pool.Exec(t.Context(), `SELECT 1`)
-		if pg.Code(err) != reason || !errors.Is(pg.Fail("look", err), pg.ErrUnavailable) {
+		if pg.Code(err) != reason || !errors.Is(pg.Wrap("look", err), pg.ErrUnavailable) {
 			t.Errorf("%s: %v", reason, err)
 		}
 	}

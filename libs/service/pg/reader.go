@@ -14,22 +14,23 @@ import (
 
 	"lavka/libs/domain/group"
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/grouptrace"
 )
 
-// Bounds of reads that share a round trip.
+// Limits of reads that share a round trip.
 const (
-	readMax    = 64   // in one
-	readQueue  = 4096 // that wait for one
-	readGroups = 2    // under way at the same time
+	readMax    = 64   // reads in one round trip
+	readQueue  = 4096 // reads that wait for one
+	readGroups = 2    // round trips in flight
 	readLimit  = 6 * time.Second
 )
 
-var errManyReads = problem.New(problem.Unavailable, "overloaded", "too much is being read; try again").Retry(time.Second)
+var errManyReads = problem.New(problem.Unavailable, "overloaded", "too many reads are queued; try again").Retry(time.Second)
 
-// Reader runs short reads in groups: those that arrive while others are under
-// way go to the server together, since a round trip costs more than what such a
-// read does, and those that ask for the same are one. It is for what an index
-// finds at once: a slow one would hold up its company.
+// Reader runs short reads in groups. Reads that arrive while others are in
+// flight share the next round trip, which costs more than a short read itself;
+// identical reads run once. Use it only for reads that an index answers at once:
+// a slow read delays all others of its group.
 type Reader struct {
 	pool  *pgxpool.Pool
 	group *group.Group[*read, error]
@@ -37,25 +38,28 @@ type Reader struct {
 	waits prometheus.Histogram
 }
 
-// NewReader makes a Reader; Close ends it. It uses two sessions of the pool.
+// NewReader returns a Reader that uses two sessions of the pool. Close ends it.
 func NewReader(pool *pgxpool.Pool) *Reader {
 	r := &Reader{
 		pool: pool,
 		sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "pg_read_group_size", Help: "Reads that went to the server together.", Buckets: prometheus.ExponentialBuckets(1, 2, 7),
+			Name: "pg_read_group_size", Help: "Reads that shared a round trip.", Buckets: prometheus.ExponentialBuckets(1, 2, 7),
 		}),
 		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "pg_read_group_wait_seconds", Help: "Time that a read waits for its group.", Buckets: prometheus.ExponentialBuckets(.001, 2, 13),
 		}),
 	}
-	r.group = group.New(group.Config{Name: "read group", Max: readMax, Queue: readQueue, InFlight: readGroups, Sizes: r.sizes, Waits: r.waits}, r.run)
+	r.group = group.New(group.Config{
+		Max: readMax, Queue: readQueue, InFlight: readGroups,
+		Instruments: group.Instruments{Sizes: r.sizes, Waits: r.waits, Tracer: grouptrace.New("read group")},
+	}, r.run)
 	return r
 }
 
-// Measure adds metrics of its groups.
+// Measure registers the metrics of the groups.
 func (r *Reader) Measure(registry prometheus.Registerer) { registry.MustRegister(r.sizes, r.waits) }
 
-// Close ends the reads that were begun, and takes no more.
+// Close takes no more reads and waits for those that have begun.
 func (r *Reader) Close() { r.group.Close() }
 
 // read is one statement.
@@ -66,13 +70,13 @@ type read struct {
 	take func(pgx.Rows) (any, error)
 	done bool
 	rows any   // of take
-	err  error // of take; the server has none
+	err  error // of take, not of the server
 }
 
-// Collect gives the rows of a read, each scanned as scan says. Its errors are
-// those of [Fail], and 503 "overloaded" when too many wait. The args must be
-// comparable. The rows may be others' too, who asked for the same what: nobody
-// may change them.
+// Collect runs a read and returns its rows, each scanned by scan. Its errors are
+// those of [Wrap], and 503 "overloaded" if too many reads are queued. The args
+// must be comparable. Callers of identical reads share the rows: do not modify
+// them.
 func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
 	one := &read{what: what, sql: sql, args: args, take: func(found pgx.Rows) (any, error) { return pgx.CollectRows(found, scan) }}
 	err, unasked := r.group.Do(ctx, one)
@@ -80,27 +84,12 @@ func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToF
 		return nil, errManyReads.Because(unasked)
 	}
 	if unasked != nil {
-		return nil, Fail(what, unasked) // one is not ours any more
+		return nil, Wrap(what, unasked) // the group may still write to one
 	}
 	if err != nil {
-		return nil, Fail(what, err)
+		return nil, Wrap(what, err)
 	}
 	return one.rows.([]T), nil
-}
-
-// Rows gives the rows of a statement that goes alone, in a pool's session or within
-// a transaction, each scanned as scan says. Its errors are those of [Fail].
-func Rows[T any](ctx context.Context, q querier, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
-	found, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, Fail(what, err)
-	}
-	rows, err := pgx.CollectRows(found, scan)
-	return rows, Fail(what, err)
-}
-
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
 func (r *Reader) run(ctx context.Context, reads []*read) []error {
@@ -111,7 +100,7 @@ func (r *Reader) run(ctx context.Context, reads []*read) []error {
 	errs := make([]error, len(reads))
 	for i, one := range reads {
 		failed := err
-		if !one.done && refused && len(reads) > 1 { // perhaps only for the company that it was in
+		if !one.done && refused && len(reads) > 1 { // perhaps because of another read of the group
 			failed = r.together(ctx, reads[i:i+1])
 		}
 		if errs[i] = one.err; !one.done {
@@ -124,7 +113,7 @@ func (r *Reader) run(ctx context.Context, reads []*read) []error {
 func (r *Reader) together(ctx context.Context, reads []*read) error {
 	batch := &pgx.Batch{}
 	var asked []*read
-	same := make([]*read, len(reads)) // the first that asks for the same
+	same := make([]*read, len(reads)) // the first identical read
 	for i, one := range reads {
 		if n := slices.IndexFunc(asked, one.sameAs); n >= 0 {
 			same[i] = asked[n]

@@ -13,14 +13,14 @@ import (
 const begin = `begin isolation level read committed`
 
 // Tx is a READ COMMITTED transaction. Its BEGIN travels with its first batch, and
-// its COMMIT can travel with the last: fewer round trips, in each of which
-// everybody in a group waits. It belongs to one goroutine.
+// its COMMIT can travel with the last. That saves round trips, for each of which
+// all items of a group would wait. Only one goroutine may use a Tx.
 type Tx struct {
-	conn  *pgxpool.Conn // nil once it has ended
+	conn  *pgxpool.Conn // nil once the transaction has ended
 	begun bool
 }
 
-// Begin starts a transaction. Commit or Rollback ends it; what comes after that
+// Begin starts a transaction. Commit or Rollback ends it; a Rollback after that
 // does nothing.
 func Begin(ctx context.Context, pool *pgxpool.Pool) (*Tx, error) {
 	conn, err := pool.Acquire(ctx)
@@ -30,7 +30,7 @@ func Begin(ctx context.Context, pool *pgxpool.Pool) (*Tx, error) {
 	return &Tx{conn: conn}, nil
 }
 
-// SendBatch runs a batch, whose results come by the callbacks of its statements.
+// SendBatch runs a batch. The callbacks of its statements receive the results.
 func (t *Tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return t.conn.SendBatch(ctx, t.withBegin(b))
 }
@@ -46,12 +46,12 @@ func (t *Tx) withBegin(b *pgx.Batch) *pgx.Batch {
 	return whole
 }
 
-// CommitWith runs a last batch and ends the transaction as Commit does, in one
-// round trip. What the batch is refused for is an error for which [CommitUnknown]
-// is false; that its answer did not come leaves all of it open.
+// CommitWith runs a last batch and commits, in one round trip. If the server
+// refuses a statement of the batch, [CommitUnknown] is false for the error and
+// nothing was committed. If no answer arrives, CommitUnknown is true.
 func (t *Tx) CommitWith(ctx context.Context, b *pgx.Batch) error {
 	whole := t.withBegin(b)
-	reached := false // all before it were done
+	reached := false // all statements before the COMMIT succeeded
 	whole.Queue(`commit`).Fn = func(results pgx.BatchResults) error {
 		reached = true
 		tag, err := results.Exec()
@@ -82,7 +82,7 @@ func (t *Tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 	return t.conn.Exec(ctx, sql, args...)
 }
 
-// Query runs a statement that gives rows.
+// Query runs a statement that returns rows.
 func (t *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if err := t.begin(ctx); err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (t *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 	return t.conn.Query(ctx, sql, args...)
 }
 
-// QueryRow runs a statement that gives one row.
+// QueryRow runs a statement that returns one row.
 func (t *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if err := t.begin(ctx); err != nil {
 		return noRow{err}
@@ -113,15 +113,15 @@ func (t *Tx) begin(ctx context.Context) error {
 	return nil
 }
 
-// Commit ends the transaction and keeps what it has done. An error for which
-// [CommitUnknown] is true leaves open whether it did.
+// Commit commits the transaction. If [CommitUnknown] is true for the error, the
+// transaction may or may not have been committed.
 func (t *Tx) Commit(ctx context.Context) error {
 	defer t.release()
 	if !t.begun {
 		return nil
 	}
 	tag, err := t.conn.Exec(ctx, `commit`)
-	if err == nil && tag.String() != "COMMIT" { // a statement had failed, and somebody passed over it
+	if err == nil && tag.String() != "COMMIT" { // a statement failed and its error was ignored
 		return fmt.Errorf("commit: %w", pgx.ErrTxCommitRollback)
 	}
 	if err != nil {
@@ -130,15 +130,15 @@ func (t *Tx) Commit(ctx context.Context) error {
 	return nil
 }
 
-// Rollback ends the transaction, unless Commit has, and undoes it. A session that
-// can't be asked for that is closed, which comes to the same.
+// Rollback rolls the transaction back, unless it has ended. If the session does
+// not answer, it is closed, which rolls back too.
 func (t *Tx) Rollback(ctx context.Context) {
 	if t.conn == nil {
 		return
 	}
 	defer t.release()
 	if t.begun && !t.conn.Conn().IsClosed() {
-		// The pool closes a session that is still within a transaction.
+		// On failure the pool closes the session, since it is still in a transaction.
 		_, _ = t.conn.Exec(ctx, `rollback`)
 	}
 }

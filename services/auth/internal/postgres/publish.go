@@ -46,14 +46,14 @@ func (s *Store) MarkPublished(ctx context.Context, id, version int64, soon, late
 		UPDATE auth.users
 		SET publish_at = now() + CASE WHEN published_version < version THEN $3::interval ELSE $4::interval END, published_version = version
 		WHERE id = $1 AND version = $2`, id, version, soon, later)
-	return pg.Fail("mark published", err)
+	return pg.Wrap("mark published", err)
 }
 
 // Due counts the users that should have been published by now.
 func (s *Store) Due(ctx context.Context) (int64, error) {
 	var n int64
 	if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM auth.users WHERE publish_at <= now()`).Scan(&n); err != nil {
-		return 0, pg.Fail("count users to publish", err)
+		return 0, pg.Wrap("count users to publish", err)
 	}
 	return n, nil
 }
@@ -62,7 +62,7 @@ func (s *Store) Due(ctx context.Context) (int64, error) {
 // before all other repeats: they are the ones whose tokens may be revoked.
 func (s *Store) RepublishChanged(ctx context.Context, within time.Duration) error {
 	_, err := s.pool.Exec(ctx, `UPDATE auth.users SET publish_at = '-infinity' WHERE changed_at > now() - $1::interval AND publish_at > now()`, within)
-	return pg.Fail("republish changed users", err)
+	return pg.Wrap("republish changed users", err)
 }
 
 // RepublishAll has every user published again. It goes through the table in
@@ -96,7 +96,7 @@ func (s *Store) Stream(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", pg.Fail("read the known stream", err)
+		return "", pg.Wrap("read the known stream", err)
 	}
 	return created, nil
 }
@@ -104,5 +104,5 @@ func (s *Store) Stream(ctx context.Context) (string, error) {
 // RememberStream keeps when the stream was made.
 func (s *Store) RememberStream(ctx context.Context, created string) error {
 	_, err := s.pool.Exec(ctx, `INSERT INTO auth.users_stream (created_at) VALUES ($1) ON CONFLICT (one) DO UPDATE SET created_at = excluded.created_at`, created)
-	return pg.Fail("remember the stream", err)
+	return pg.Wrap("remember the stream", err)
 }

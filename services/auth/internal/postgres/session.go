@@ -128,7 +128,7 @@ func (s *Store) Prune(ctx context.Context) (more bool, err error) {
 	} {
 		tag, err := s.pool.Exec(ctx, sql, batch)
 		if err != nil {
-			return false, pg.Fail("prune", err)
+			return false, pg.Wrap("prune", err)
 		}
 		more = more || tag.RowsAffected() == batch
 	}

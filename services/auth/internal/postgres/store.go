@@ -54,7 +54,7 @@ func (s *Store) inTx(ctx context.Context, what string, f func(*pg.Tx) error) err
 		case pg.Again(err) && !pg.CommitUnknown(err) && !taken && races < raceTries:
 			races++
 		default:
-			return pg.Fail(what, err)
+			return pg.Wrap(what, err)
 		}
 	}
 }

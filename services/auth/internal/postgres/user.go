@@ -43,7 +43,7 @@ func (s *Store) LoginTaken(ctx context.Context, login string) (bool, error) {
 	var taken bool
 	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM auth.users WHERE lower(login COLLATE "C") = $1)`, auth.Fold(login)).Scan(&taken)
 	if err != nil {
-		return false, pg.Fail("look for login", err)
+		return false, pg.Wrap("look for login", err)
 	}
 	return taken, nil
 }
@@ -58,7 +58,7 @@ func (s *Store) Credential(ctx context.Context, login string) (auth.User, string
 		return auth.User{}, "", auth.ErrUserNotFound
 	}
 	if err != nil {
-		return auth.User{}, "", pg.Fail("read credential", err)
+		return auth.User{}, "", pg.Wrap("read credential", err)
 	}
 	return u, hash, nil
 }
@@ -67,7 +67,7 @@ func (s *Store) Credential(ctx context.Context, login string) (auth.User, string
 func (s *Store) User(ctx context.Context, id int64) (auth.User, error) {
 	u, err := readUser(ctx, s.pool, id, "")
 	if err != nil {
-		return auth.User{}, pg.Fail("read user", err)
+		return auth.User{}, pg.Wrap("read user", err)
 	}
 	return u, nil
 }

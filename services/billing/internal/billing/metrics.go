@@ -7,6 +7,7 @@ import (
 
 	"lavka/libs/domain/group"
 	"lavka/libs/domain/money"
+	"lavka/libs/service/grouptrace"
 )
 
 // Metrics are billing's metrics: the sizes and waits of groups, and the money they move.
@@ -42,7 +43,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 
 // Group returns cfg with its groups measured.
 func (m *Metrics) Group(cfg group.Config) group.Config {
-	cfg.Sizes, cfg.Waits = m.sizes, m.waits
+	cfg.Sizes, cfg.Waits, cfg.Tracer = m.sizes, m.waits, grouptrace.New("settle group")
 	return cfg
 }
 

@@ -37,7 +37,7 @@ func (s *Store) OpenBill(ctx context.Context, userID int64, max int) (*billing.B
 	var owned int
 	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM billing.bills WHERE user_id = $1`, userID).Scan(&owned)
 	if err != nil {
-		return nil, pg.Fail("count bills", err)
+		return nil, pg.Wrap("count bills", err)
 	}
 	if owned >= max {
 		return nil, nil

@@ -17,7 +17,7 @@ func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
 		ON CONFLICT (user_id) DO UPDATE
 		SET login = EXCLUDED.login, role = EXCLUDED.role, status = EXCLUDED.status, version = EXCLUDED.version
 		WHERE customers.version < EXCLUDED.version`, c.UserID, c.Login, c.Role, c.Status, c.Version)
-	return pg.Fail("save customer", err)
+	return pg.Wrap("save customer", err)
 }
 
 // Customers returns at most limit users, in descending order of id. It returns

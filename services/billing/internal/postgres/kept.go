@@ -24,7 +24,7 @@ func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, reason str
 		VALUES (sha256(convert_to($1::bigint || ':' || $2::bigint || ':' || $3::bigint || ':' || $4::text, 'UTF8')), $1, $2, $3, $4, $5)
 		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = now(), reason = EXCLUDED.reason`,
 		p.ID, p.UserID, p.BillID, p.AmountText, reason)
-	return pg.Fail("insert refused payment", err)
+	return pg.Wrap("insert refused payment", err)
 }
 
 // RefusedPayment is a correctly signed payment that was refused.
@@ -48,7 +48,7 @@ func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) erro
 		       ELSE false END
 		FROM billing.refused_payments r ORDER BY id`)
 	if err != nil {
-		return pg.Fail("list refused payments", err)
+		return pg.Wrap("list refused payments", err)
 	}
 	return forEach(rows, "list refused payments", f)
 }
@@ -68,7 +68,7 @@ func (s *Store) RejectedMessages(ctx context.Context, f func(RejectedMessage) er
 	rows, err := s.pool.Query(ctx, `
 		SELECT key, purchase_id, body, reason, times, first_at, last_at FROM billing.rejected_messages ORDER BY id`)
 	if err != nil {
-		return pg.Fail("list rejected messages", err)
+		return pg.Wrap("list rejected messages", err)
 	}
 	return forEach(rows, "list rejected messages", f)
 }
@@ -86,7 +86,7 @@ func (s *Store) RecordRejected(ctx context.Context, purchaseID *uuid.UUID, body 
 		INSERT INTO billing.rejected_messages (key, purchase_id, body, reason) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (key) DO UPDATE SET times = rejected_messages.times + 1, last_at = now(), reason = EXCLUDED.reason
 		RETURNING first_at`, key, purchaseID, body[:min(len(body), keptBody)], reason).Scan(&firstAt)
-	return firstAt, pg.Fail("insert rejected message", err)
+	return firstAt, pg.Wrap("insert rejected message", err)
 }
 
 func forEach[T any](rows pgx.Rows, what string, f func(T) error) error {
@@ -94,11 +94,11 @@ func forEach[T any](rows pgx.Rows, what string, f func(T) error) error {
 	for rows.Next() {
 		row, err := pgx.RowToStructByPos[T](rows)
 		if err != nil {
-			return pg.Fail(what, err)
+			return pg.Wrap(what, err)
 		}
 		if err := f(row); err != nil {
 			return err
 		}
 	}
-	return pg.Fail(what, rows.Err())
+	return pg.Wrap(what, rows.Err())
 }

@@ -26,7 +26,7 @@ func (s *Store) RecordVerification(ctx context.Context, v Verified, difference e
 		sql, args = `INSERT INTO billing.verifications (took, difference) VALUES ($1, $2)`, []any{took, difference.Error()}
 	}
 	_, err := s.pool.Exec(ctx, sql, args...)
-	return pg.Fail("insert verification", err)
+	return pg.Wrap("insert verification", err)
 }
 
 // Verification is a recorded run of Verify.

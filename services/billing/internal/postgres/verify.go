@@ -77,14 +77,14 @@ func (s *Store) Verify(ctx context.Context) (Verified, error) {
 	var v Verified
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
-		return v, pg.Fail("begin", err)
+		return v, pg.Wrap("begin", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	_, err = tx.Exec(ctx, `
 		SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
 		SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off`)
 	if err != nil {
-		return v, pg.Fail("set limits", err)
+		return v, pg.Wrap("set limits", err)
 	}
 	for _, check := range checks {
 		var bill int64
@@ -101,7 +101,7 @@ func (s *Store) Verify(ctx context.Context) (Verified, error) {
 		SELECT (SELECT count(*) FROM billing.bills), (SELECT count(*) FROM billing.transactions), (SELECT count(*) FROM billing.charges)`).
 		Scan(&v.Bills, &v.Transactions, &v.Charges)
 	if err != nil {
-		return v, pg.Fail("count", err)
+		return v, pg.Wrap("count", err)
 	}
 	return v, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"lavka/libs/domain/group"
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/grouptrace"
 )
 
 // Metrics are what an operator watches.
@@ -52,8 +53,8 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 }
 
 // group has a kind of groups measured.
-func (m *Metrics) group(kind string, cfg group.Config) group.Config {
-	cfg.Sizes, cfg.Waits = m.groups.WithLabelValues(kind), m.waits.WithLabelValues(kind)
+func (m *Metrics) group(kind, span string, cfg group.Config) group.Config {
+	cfg.Sizes, cfg.Waits, cfg.Tracer = m.groups.WithLabelValues(kind), m.waits.WithLabelValues(kind), grouptrace.New(span)
 	return cfg
 }
 

@@ -74,10 +74,10 @@ func NewPurchases(cfg PurchasesConfig) *Purchases {
 		cfg.Queue = placeQueue
 	}
 	s := &Purchases{PurchasesConfig: cfg, waiters: newWaiters()}
-	s.orders = group.New(cfg.Metrics.group("orders", group.Config{
-		Name: "insert group", Max: groupMax, Queue: cfg.Queue, InFlight: inFlight, Hold: s.hold, HoldFor: holdFor,
+	s.orders = group.New(cfg.Metrics.group("orders", "insert group", group.Config{
+		Max: groupMax, Queue: cfg.Queue, InFlight: inFlight, Hold: s.hold, HoldFor: holdFor,
 	}), s.place)
-	s.answers = group.New(cfg.Metrics.group("answers", group.Config{Name: "result group", Max: groupMax, Queue: answerQueue, InFlight: inFlight}), s.settle)
+	s.answers = group.New(cfg.Metrics.group("answers", "result group", group.Config{Max: groupMax, Queue: answerQueue, InFlight: inFlight}), s.settle)
 	return s
 }
 

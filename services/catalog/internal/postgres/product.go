@@ -18,7 +18,7 @@ func (s *Store) CreateProduct(ctx context.Context, p catalog.Product) (catalog.P
 		INSERT INTO catalog.products (title, title_folded, description, price)
 		VALUES ($1, $2, $3, $4)
 		RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price)
-	return created, pg.Fail("insert product", err)
+	return created, pg.Wrap("insert product", err)
 }
 
 // Product gives a product that is not deleted.
@@ -84,12 +84,12 @@ func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog
 			RETURNING `+productColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
 		return explainProduct("update product", err)
 	})
-	return p, pg.Fail("change product", err)
+	return p, pg.Wrap("change product", err)
 }
 
 // DeleteProduct locks a product, and marks it as deleted unless may objects.
 func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Product) error) error {
-	return pg.Fail("delete product", pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
+	return pg.Wrap("delete product", pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		p, err := lockProduct(ctx, tx, id)
 		if err != nil {
 			return err
@@ -141,5 +141,5 @@ func explainProduct(what string, err error) error {
 	case errors.Is(err, pgx.ErrNoRows):
 		return catalog.ErrProductNotFound
 	}
-	return pg.Fail(what, err)
+	return pg.Wrap(what, err)
 }

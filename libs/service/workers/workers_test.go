@@ -1,0 +1,37 @@
+package workers_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"lavka/libs/service/workers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestWorkersOutliveTheContextAndEndWithStop(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	var ended atomic.Int32
+	running := make(chan error, 2)
+	run := func(ctx context.Context) {
+		running <- ctx.Err()
+		<-ctx.Done()
+		ended.Add(1)
+	}
+	cancel()
+	w := workers.Start(ctx, run, run)
+	for range 2 {
+		if err := <-running; err != nil {
+			t.Errorf("the work was ended with its context: %v", err)
+		}
+	}
+	w.Stop()
+	if n := ended.Load(); n != 2 {
+		t.Errorf("Stop returned when %d of 2 workers had ended", n)
+	}
+	w.Stop()
+}
