@@ -4,11 +4,19 @@
 package billing
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
+)
+
+// The errors of reads that find nothing.
+var (
+	ErrBillNotFound     = problem.New(problem.NotFound, "bill_not_found", "you have no bill with this id")
+	ErrCustomerNotFound = problem.New(problem.NotFound, "user_not_found", "no user has this id")
 )
 
 // Bill is a prepaid account of a user.
@@ -17,6 +25,22 @@ type Bill struct {
 	UserID    int64
 	Balance   money.Amount
 	CreatedAt time.Time
+}
+
+// MaxBills is the number of bills at which a user can open no more. Payments may
+// still create bills beyond it.
+const MaxBills = 1000
+
+// ErrTooManyBills means that a user has MaxBills bills or more.
+var ErrTooManyBills = problem.New(problem.Conflict, "too_many_bills", fmt.Sprintf("a user can open bills only while they have fewer than %d", MaxBills))
+
+// CheckNewBill returns ErrTooManyBills if a user who owns this many bills can't
+// open another.
+func CheckNewBill(owned int) error {
+	if owned >= MaxBills {
+		return ErrTooManyBills
+	}
+	return nil
 }
 
 // The types of a transaction.

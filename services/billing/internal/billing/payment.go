@@ -21,7 +21,7 @@ type Payment struct {
 var (
 	ErrInvalidID           = problem.New(problem.Invalid, "invalid_id", "transaction_id, user_id and bill_id must be greater than zero")
 	ErrTransactionConflict = problem.New(problem.Conflict, "transaction_conflict", "this transaction_id was already credited with a different user, bill or amount")
-	ErrUserNotFound        = problem.New(problem.NotFound, "user_not_found", "unknown user (a new user may not have reached billing yet); retry the same payment").Retry(5 * time.Second)
+	ErrUnknownUser         = problem.New(problem.NotFound, "user_not_found", "unknown user (a new user may not have reached billing yet); retry the same payment").Retry(5 * time.Second)
 	ErrOwnerMismatch       = problem.New(problem.Conflict, "bill_owner_mismatch", "the bill belongs to another user")
 	ErrBalanceLimit        = problem.New(problem.Invalid, "balance_limit", "the balance would exceed 70000000000000.00")
 )
@@ -52,7 +52,7 @@ func decidePayment(p Payment, known *Payment, owner *Customer, bill *Bill) (repe
 	case known != nil:
 		return false, ErrTransactionConflict
 	case owner == nil:
-		return false, ErrUserNotFound
+		return false, ErrUnknownUser
 	case bill.UserID != p.UserID:
 		return false, ErrOwnerMismatch
 	case bill.Balance > money.Max-p.Amount:

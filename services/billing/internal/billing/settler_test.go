@@ -86,7 +86,7 @@ func TestPay(t *testing.T) {
 // from being recorded.
 func TestARefusalIsRecordedAfterTheProviderDisconnects(t *testing.T) {
 	t.Parallel()
-	l := &ledger{settle: each(Refused{ErrUserNotFound})}
+	l := &ledger{settle: each(Refused{ErrUnknownUser})}
 	s := NewSettler(l, group.Config{Max: 1, Queue: 1, InFlight: 1})
 	defer s.Close()
 	ctx, hangUp := context.WithCancel(t.Context())

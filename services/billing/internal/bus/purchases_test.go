@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -106,8 +107,11 @@ func (d *desk) user(id int64, status string, version int64) {
 	d.must(err)
 	waittest.Eventually(d.t, "the user is stored", func() bool {
 		c, err := d.store.Customer(d.t.Context(), id)
+		if errors.Is(err, billing.ErrCustomerNotFound) {
+			return false
+		}
 		d.must(err)
-		return c != nil && c.Version >= version
+		return c.Version >= version
 	})
 }
 

@@ -53,9 +53,11 @@ func newDesk(t *testing.T) desk {
 	t.Cleanup(settler.Close)
 	registry := prometheus.NewRegistry()
 	e := httpserver.New(log, nil, registry)
-	if err := Register(e, store, NewWebhook([]string{key, newKey}, settler, registry), nil); err != nil {
+	h, err := New(store, NewWebhook([]string{key, newKey}, settler, registry))
+	if err != nil {
 		t.Fatal(err)
 	}
+	Register(e, h, nil)
 	return desk{e, store}
 }
 

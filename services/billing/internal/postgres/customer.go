@@ -28,8 +28,8 @@ func (s *Store) Customers(ctx context.Context, before int64, limit int) ([]billi
 		WHERE $1::bigint = 0 OR user_id < $1 ORDER BY user_id DESC LIMIT $2`, before, limit)
 }
 
-// Customer reads one user; nil when there is none.
-func (s *Store) Customer(ctx context.Context, userID int64) (*billing.Customer, error) {
-	return one(pg.Rows(ctx, s.pool, "read customer", pgx.RowToStructByPos[billing.Customer], `
-		SELECT user_id, login, role, status, version FROM billing.customers WHERE user_id = $1`, userID))
+// Customer returns a user, or billing.ErrCustomerNotFound.
+func (s *Store) Customer(ctx context.Context, userID int64) (billing.Customer, error) {
+	return pg.One(ctx, s.pool, "read customer", billing.ErrCustomerNotFound, pgx.RowToStructByPos[billing.Customer], `
+		SELECT user_id, login, role, status, version FROM billing.customers WHERE user_id = $1`, userID)
 }

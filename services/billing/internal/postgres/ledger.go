@@ -213,15 +213,11 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 // findHeld sets state.Held: it distinguishes the bills that were skipped from
 // those that do not exist.
 func findHeld(ctx context.Context, tx *pg.Tx, a asked, state *billing.State) error {
-	rows, err := tx.Query(ctx, `SELECT id FROM billing.bills WHERE id = ANY ($1)`, a.bills)
+	existing, err := pg.Rows(ctx, tx, "find held bills", pgx.RowTo[int64], `SELECT id FROM billing.bills WHERE id = ANY ($1)`, a.bills)
 	if err != nil {
-		return fmt.Errorf("find held bills: %w", err)
+		return err
 	}
-	there, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return fmt.Errorf("find held bills: %w", err)
-	}
-	for _, id := range there {
+	for _, id := range existing {
 		if state.Bills[id] == nil {
 			state.Held[id] = true
 		}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -36,10 +37,13 @@ type Verification struct {
 	OK   bool
 }
 
-// LastVerification returns the last recorded run, or nil if there is none.
-func (s *Store) LastVerification(ctx context.Context) (*Verification, error) {
-	return one(pg.Rows(ctx, s.pool, "read verification", pgx.RowToStructByPos[Verification], `
-		SELECT at, took, difference IS NULL FROM billing.verifications ORDER BY id DESC LIMIT 1`))
+// ErrNeverVerified means that no verification is recorded.
+var ErrNeverVerified = errors.New("the ledger was never verified")
+
+// LastVerification returns the last recorded run, or ErrNeverVerified.
+func (s *Store) LastVerification(ctx context.Context) (Verification, error) {
+	return pg.One(ctx, s.pool, "read verification", ErrNeverVerified, pgx.RowToStructByPos[Verification], `
+		SELECT at, took, difference IS NULL FROM billing.verifications ORDER BY id DESC LIMIT 1`)
 }
 
 var (
@@ -58,11 +62,11 @@ func (s *Store) Verifications(log *slog.Logger) *polledmetrics.Metrics {
 		Name: "the last verification", Log: log, Every: 15 * time.Second, Descs: []*prometheus.Desc{verifiedAt, verifiedOK, verifiedTook},
 		Ask: func(ctx context.Context) ([]prometheus.Metric, error) {
 			v, err := s.LastVerification(ctx)
+			if errors.Is(err, ErrNeverVerified) {
+				return []prometheus.Metric{gauge(verifiedAt, 0)}, nil
+			}
 			if err != nil {
 				return nil, err
-			}
-			if v == nil {
-				return []prometheus.Metric{gauge(verifiedAt, 0)}, nil
 			}
 			ok := 0.0
 			if v.OK {

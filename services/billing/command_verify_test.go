@@ -34,7 +34,7 @@ func TestVerifyRecordsItsResult(t *testing.T) {
 	}{
 		"it adds up":                {"SELECT", addsUp, false, 1, "", ""},
 		"it does not add up":        {"UPDATE billing.bills SET balance = 5", "", true, 1, "", "the ledger does not add up: bill 7: its balance is 5 and its transactions sum to 0"},
-		"the database is read-only": {"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$", addsUp, false, 0, "could not be kept", ""},
+		"the database is read-only": {"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$", addsUp, false, 0, "could not be recorded", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +55,10 @@ func TestVerifyRecordsItsResult(t *testing.T) {
 			}
 			defer pool.Close()
 			var out, log bytes.Buffer
-			err = reportOn(t.Context(), pool, slog.New(slog.NewTextHandler(&log, nil)), "verify", &out)
+			logger := slog.New(slog.NewTextHandler(&log, nil))
+			store := postgres.New(pool, pool, logger)
+			defer store.Close()
+			err = verify(t.Context(), store, logger, &out)
 			if errors.Is(err, postgres.ErrDifference) != c.differs || (err != nil) != c.differs || out.String() != c.out {
 				t.Errorf("%q, %v", out.String(), err)
 			}

@@ -1,4 +1,5 @@
-package billing
+// Package metrics counts for Prometheus what billing settles.
+package metrics
 
 import (
 	"context"
@@ -7,24 +8,24 @@ import (
 
 	"lavka/libs/domain/group"
 	"lavka/libs/domain/money"
-	"lavka/libs/service/grouptrace"
+	"lavka/services/billing/internal/billing"
 )
 
-// Metrics are billing's metrics: the sizes and waits of groups, and the money they move.
+// Metrics are the sizes and waits of groups, and the money they move.
 type Metrics struct {
 	sizes, waits prometheus.Histogram
 	transactions *prometheus.CounterVec
 	amounts      *prometheus.CounterVec
 }
 
-// NewMetrics returns Metrics registered with registry.
-func NewMetrics(registry prometheus.Registerer) *Metrics {
+// New creates and registers the metrics.
+func New(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "billing_group_size", Help: "Payments and purchases settled in one transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}),
 		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "billing_group_wait_seconds", Help: "Time an item waits for its group.", Buckets: prometheus.ExponentialBuckets(.001, 2, 13),
+			Name: "billing_group_wait_seconds", Help: "Time that an item waits for its group.", Buckets: prometheus.ExponentialBuckets(.001, 2, 13),
 		}),
 		transactions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "billing_transactions_total", Help: "New ledger entries by type: payments are credits, purchases are debits.",
@@ -33,7 +34,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "billing_transactions_minor_units_total", Help: "Money moved by new ledger entries, in minor units, by type.",
 		}, []string{"type"}),
 	}
-	for _, t := range []string{TypePayment, TypePurchase} { // so that rate() has a zero to start from
+	for _, t := range []string{billing.TypePayment, billing.TypePurchase} { // so that rate() has a zero to start from
 		m.transactions.WithLabelValues(t)
 		m.amounts.WithLabelValues(t)
 	}
@@ -41,31 +42,36 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Group returns cfg with its groups measured.
-func (m *Metrics) Group(cfg group.Config) group.Config {
-	cfg.Sizes, cfg.Waits, cfg.Tracer = m.sizes, m.waits, grouptrace.New("settle group")
-	return cfg
+// Groups returns the instruments of the groups.
+func (m *Metrics) Groups(tracer group.Tracer) group.Instruments {
+	return group.Instruments{Sizes: m.sizes, Waits: m.waits, Tracer: tracer}
+}
+
+// Queue returns a gauge of the items waiting for a group, as counted by waiting.
+func Queue(waiting func() int) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "billing_settle_queue_length", Help: "Items waiting for a group."},
+		func() float64 { return float64(waiting()) })
 }
 
 // Ledger returns l with its credits and debits counted; repeats are not counted.
 // It may miss a transaction that was committed while the connection was lost,
 // because the retry finds it as a repeat.
-func (m *Metrics) Ledger(l Ledger) Ledger { return counted{l, m} }
+func (m *Metrics) Ledger(l billing.Ledger) billing.Ledger { return counted{l, m} }
 
 type counted struct {
-	Ledger
+	billing.Ledger
 	metrics *Metrics
 }
 
-func (c counted) Settle(ctx context.Context, items []Item) []Result {
+func (c counted) Settle(ctx context.Context, items []billing.Item) []billing.Result {
 	results := c.Ledger.Settle(ctx, items)
 	for _, r := range results {
 		switch r := r.(type) {
-		case Credited:
-			c.metrics.count(TypePayment, r.Payment.Amount)
-		case Decided:
-			if r.Charge.Outcome == Settled {
-				c.metrics.count(TypePurchase, r.Charge.Request.Amount)
+		case billing.Credited:
+			c.metrics.count(billing.TypePayment, r.Payment.Amount)
+		case billing.Decided:
+			if r.Charge.Outcome == billing.Settled {
+				c.metrics.count(billing.TypePurchase, r.Charge.Request.Amount)
 			}
 		default: // repeats, refusals and failures move no money
 		}
