@@ -57,10 +57,10 @@ func (d *delivery) charge(i int, r billing.ChargeRequest) {
 	}
 }
 
-// keep records a message that can't be parsed. If its purchase id can be read,
+// reject records a message that can't be parsed. If its purchase id can be read,
 // the request is then charged as unreadable: it is answered with an earlier
 // decision, or expires.
-func (d *delivery) keep(cause error) {
+func (d *delivery) reject(cause error) {
 	ctx := d.parts[0].ctx
 	id, firstAt, err := d.record(ctx, d.msg.Data(), cause)
 	switch {
@@ -96,7 +96,7 @@ func (d *delivery) decided(i int, r billing.Result) {
 func (d *delivery) finish() {
 	var answers []*part
 	var again time.Duration // delay of the redelivery, if one is needed
-	kept := false           // whether a request was recorded in billing.rejected_messages
+	recorded := false       // whether a request was recorded in billing.rejected_messages
 	for i := range d.parts {
 		p := &d.parts[i]
 		outcome := ""
@@ -111,11 +111,11 @@ func (d *delivery) finish() {
 			again = max(again, againHeld)
 		case billing.Undecided:
 			outcome = "unreadable"
-			kept = true
+			recorded = true
 		case billing.Poisoned:
 			outcome = "refused by the database"
-			kept = true
-			if err := d.poisoned(p, r); err != nil {
+			recorded = true
+			if err := d.rejectPoisoned(p, r); err != nil {
 				p.processing.Fail("the request could not be recorded; it will be retried", err)
 				again = max(again, againError)
 			}
@@ -140,7 +140,7 @@ func (d *delivery) finish() {
 	case err != nil:
 	case again > 0 && len(answers) == 0:
 		err = d.msg.NakWithDelay(again)
-	case kept:
+	case recorded:
 		err = d.msg.TermWithReason("recorded in billing.rejected_messages")
 	default:
 		err = d.msg.Ack()
@@ -155,8 +155,8 @@ func (d *delivery) finish() {
 	}
 }
 
-// poisoned records a request that the database refuses.
-func (d *delivery) poisoned(p *part, r billing.Poisoned) error {
+// rejectPoisoned records a request that the database refuses.
+func (d *delivery) rejectPoisoned(p *part, r billing.Poisoned) error {
 	body := d.msg.Data()
 	if len(d.parts) > 1 {
 		var err error

@@ -127,7 +127,7 @@ func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
 	requests, err := read(msg.Data())
 	if err != nil {
 		d := p.take(ctx, msg, make([]wire.PurchaseRequested, 1))
-		go d.keep(err) // it writes to the database, and the valid requests behind it must not wait
+		go d.reject(err) // it writes to the database, and the valid requests behind it must not wait
 		return
 	}
 	d := p.take(ctx, msg, requests)

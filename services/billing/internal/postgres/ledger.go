@@ -37,36 +37,36 @@ var (
 // settle decides a group in one transaction. Its isolation level is READ
 // COMMITTED: every statement sees what was committed before the statement began.
 //
-//  1. If making is set, create the bills that payments need and that don't
-//     exist. A previous run has found that there are some.
+//  1. If createBills is set, create the bills that payments need and that don't
+//     exist. A previous attempt has found that there are some.
 //  2. Lock all bills in ascending order of id. A repeat waits here too, so that
 //     it is never answered before a synchronous standby has the decision.
 //  3. Read the earlier decisions. The statements of steps 1 to 3 are sent
 //     together; the server still runs them one after another.
 //  4. Decide in memory.
 //  5. Write balances, transactions and charges.
-func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, making bool) (results []billing.Result, err error) {
+func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, createBills bool) (results []billing.Result, err error) {
 	tx, err := pg.Begin(ctx, s.ledger)
 	if err != nil {
 		return nil, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 
-	asked := askedBy(items)
-	state, made, err := read(ctx, tx, asked, l, making)
+	k := keysOf(items)
+	state, created, err := read(ctx, tx, k, l, createBills)
 	if err != nil {
 		return nil, err
 	}
-	if l == wait && !making && asked.needBill(state) {
+	if l == wait && !createBills && k.needBill(state) {
 		return nil, errNoBill
 	}
 	if l == skip {
-		if err := findHeld(ctx, tx, asked, &state); err != nil {
+		if err := findHeld(ctx, tx, k, &state); err != nil {
 			return nil, err
 		}
 	}
 	results, changes := billing.Decide(state, items)
-	for _, id := range made {
+	for _, id := range created {
 		if changes.Balances[id] == nil {
 			return nil, errUnusedBill
 		}
@@ -89,8 +89,8 @@ func mark(b *pgx.Batch) {
 	b.Queue(`SELECT pg_logical_emit_message(true, 'lavka', 'repeat')`)
 }
 
-// asked holds the keys of the rows that a group has to read.
-type asked struct {
+// keys are the keys of the rows that a group has to read.
+type keys struct {
 	bills     []int64 // ascending
 	users     []int64
 	purchases []uuid.UUID
@@ -100,10 +100,10 @@ type asked struct {
 	items     int     // the number of items
 }
 
-func askedBy(items []billing.Item) asked {
+func keysOf(items []billing.Item) keys {
 	bills, users := map[int64]bool{}, map[int64]bool{}
 	seen := map[int64]bool{}
-	a := asked{items: len(items)}
+	k := keys{items: len(items)}
 	for _, item := range items {
 		if id := item.TargetBill(); id != 0 {
 			bills[id] = true
@@ -111,28 +111,28 @@ func askedBy(items []billing.Item) asked {
 		switch item := item.(type) {
 		case *billing.ChargeRequest:
 			users[item.UserID] = true
-			a.purchases = append(a.purchases, item.PurchaseID)
+			k.purchases = append(k.purchases, item.PurchaseID)
 		case *billing.Payment:
 			users[item.UserID] = true
 			if !seen[item.ID] { // a second payment with the same id can only be a repeat or a conflict
 				seen[item.ID] = true
-				a.payments = append(a.payments, item.ID)
-				a.payBills = append(a.payBills, item.BillID)
-				a.payUsers = append(a.payUsers, item.UserID)
+				k.payments = append(k.payments, item.ID)
+				k.payBills = append(k.payBills, item.BillID)
+				k.payUsers = append(k.payUsers, item.UserID)
 			}
 		default: // billing.Decide fails it
 		}
 	}
-	a.bills = slices.Sorted(maps.Keys(bills))
-	a.users = slices.Sorted(maps.Keys(users))
-	return a
+	k.bills = slices.Sorted(maps.Keys(bills))
+	k.users = slices.Sorted(maps.Keys(users))
+	return k
 }
 
 // needBill reports whether a payment that was not credited before, for a known
 // user, needs a bill that does not exist.
-func (a asked) needBill(state billing.State) bool {
-	for i, id := range a.payments {
-		if state.Payments[id] == nil && state.Bills[a.payBills[i]] == nil && state.Customers[a.payUsers[i]] != nil {
+func (k keys) needBill(state billing.State) bool {
+	for i, id := range k.payments {
+		if state.Payments[id] == nil && state.Bills[k.payBills[i]] == nil && state.Customers[k.payUsers[i]] != nil {
 			return true
 		}
 	}
@@ -140,18 +140,18 @@ func (a asked) needBill(state billing.State) bool {
 }
 
 // read runs steps 1 to 3 in one round trip.
-func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state billing.State, made []int64, err error) {
+func read(ctx context.Context, tx *pg.Tx, k keys, l lock, createBills bool) (state billing.State, created []int64, err error) {
 	state = billing.State{
 		Bills: map[int64]*billing.Bill{}, Held: map[int64]bool{}, Customers: map[int64]*billing.Customer{},
 		Charges: map[uuid.UUID]*billing.Charge{}, Payments: map[int64]*billing.Payment{},
 	}
-	ids := make([]int64, 0, a.items)
+	ids := make([]int64, 0, k.items)
 	b := &pgx.Batch{}
 	// Never combined with skip: if another transaction is creating the same bill,
 	// this statement would wait for it as for a lock. Without the bill, its item is
 	// held.
-	if making {
-		queue(b, &made, pgx.RowTo[int64], `
+	if createBills {
+		queue(b, &created, pgx.RowTo[int64], `
 			INSERT INTO billing.bills (id, user_id)
 			SELECT DISTINCT ON (p.bill_id) p.bill_id, p.user_id
 			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS p (payment_id, bill_id, user_id, n)
@@ -160,36 +160,36 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 			  AND NOT EXISTS (SELECT FROM billing.transactions t WHERE t.payment_id = p.payment_id)
 			ORDER BY p.bill_id, p.n
 			ON CONFLICT DO NOTHING
-			RETURNING id`, a.payments, a.payBills, a.payUsers)
+			RETURNING id`, k.payments, k.payBills, k.payUsers)
 	}
 	each(b, func(row pgx.CollectableRow) error {
 		var bill billing.Bill
 		err := row.Scan(&bill.ID, &bill.UserID, &bill.Balance)
 		state.Bills[bill.ID] = &bill
 		return err
-	}, `SELECT id, user_id, balance FROM billing.bills WHERE id = ANY ($1) ORDER BY id `+string(l), a.bills)
-	if len(a.purchases) > 0 {
+	}, `SELECT id, user_id, balance FROM billing.bills WHERE id = ANY ($1) ORDER BY id `+string(l), k.bills)
+	if len(k.purchases) > 0 {
 		each(b, func(row pgx.CollectableRow) error {
 			c, err := scanCharge(row)
 			state.Charges[c.Request.PurchaseID] = &c
 			return err
 		}, `SELECT purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id, trace_context
-			FROM billing.charges WHERE purchase_id = ANY ($1)`, a.purchases)
+			FROM billing.charges WHERE purchase_id = ANY ($1)`, k.purchases)
 	}
-	if len(a.payments) > 0 {
+	if len(k.payments) > 0 {
 		each(b, func(row pgx.CollectableRow) error {
 			var p billing.Payment
 			err := row.Scan(&p.ID, &p.UserID, &p.BillID, &p.Amount)
 			state.Payments[p.ID] = &p
 			return err
-		}, `SELECT payment_id, user_id, bill_id, amount FROM billing.transactions WHERE payment_id = ANY ($1)`, a.payments)
+		}, `SELECT payment_id, user_id, bill_id, amount FROM billing.transactions WHERE payment_id = ANY ($1)`, k.payments)
 	}
 	each(b, func(row pgx.CollectableRow) error {
 		var c billing.Customer
 		err := row.Scan(&c.UserID, &c.Status)
 		state.Customers[c.UserID] = &c
 		return err
-	}, `SELECT user_id, status FROM billing.customers WHERE user_id = ANY ($1)`, a.users)
+	}, `SELECT user_id, status FROM billing.customers WHERE user_id = ANY ($1)`, k.users)
 	// Taken while the bills are locked, so that a bill's transactions have ascending
 	// ids.
 	each(b, func(row pgx.CollectableRow) error {
@@ -197,7 +197,7 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 		err := row.Scan(&id, &state.Now)
 		ids = append(ids, id)
 		return err
-	}, `SELECT nextval('billing.transaction_ids'), clock_timestamp() FROM generate_series(1, $1::int)`, a.items)
+	}, `SELECT nextval('billing.transaction_ids'), clock_timestamp() FROM generate_series(1, $1::int)`, k.items)
 
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return state, nil, fmt.Errorf("lock and read bills: %w", err)
@@ -207,13 +207,13 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 		ids = ids[1:]
 		return id
 	}
-	return state, made, nil
+	return state, created, nil
 }
 
 // findHeld sets state.Held: it distinguishes the bills that were skipped from
 // those that do not exist.
-func findHeld(ctx context.Context, tx *pg.Tx, a asked, state *billing.State) error {
-	existing, err := pg.Rows(ctx, tx, "find held bills", pgx.RowTo[int64], `SELECT id FROM billing.bills WHERE id = ANY ($1)`, a.bills)
+func findHeld(ctx context.Context, tx *pg.Tx, k keys, state *billing.State) error {
+	existing, err := pg.Rows(ctx, tx, "find held bills", pgx.RowTo[int64], `SELECT id FROM billing.bills WHERE id = ANY ($1)`, k.bills)
 	if err != nil {
 		return err
 	}

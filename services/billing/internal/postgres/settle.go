@@ -73,12 +73,12 @@ func (s *Store) settleAgain(ctx context.Context, items []billing.Item, l lock) (
 	return results, err
 }
 
-func (s *Store) settleTries(ctx context.Context, items []billing.Item, l lock, making bool) ([]billing.Result, error) {
+func (s *Store) settleTries(ctx context.Context, items []billing.Item, l lock, createBills bool) ([]billing.Result, error) {
 	var err error
 	for range tries {
 		var results []billing.Result
 		limited, cancel := context.WithTimeout(ctx, groupTimeout)
-		results, err = s.settle(limited, items, l, making)
+		results, err = s.settle(limited, items, l, createBills)
 		cancel()
 		if err == nil {
 			return results, nil

@@ -9,6 +9,7 @@ import (
 	"embed"
 	"log/slog"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -46,4 +47,23 @@ func (s *Store) Measure(registry prometheus.Registerer) { s.reads.Measure(regist
 // Ready returns an error unless Postgres responds and its schema is new enough.
 func (s *Store) Ready(ctx context.Context) error {
 	return pg.CheckVersion(ctx, s.pool, Schema, Migrations)
+}
+
+// forEach runs a statement and calls f with every row, without collecting them.
+func forEach[T any](ctx context.Context, q pg.Querier, what string, f func(T) error, sql string) error {
+	rows, err := q.Query(ctx, sql)
+	if err != nil {
+		return pg.Wrap(what, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		row, err := pgx.RowToStructByPos[T](rows)
+		if err != nil {
+			return pg.Wrap(what, err)
+		}
+		if err := f(row); err != nil {
+			return err
+		}
+	}
+	return pg.Wrap(what, rows.Err())
 }

@@ -23,14 +23,5 @@ func listRefusedPayments(ctx context.Context, store *postgres.Store, out io.Writ
 	})
 }
 
-// listRejectedMessages runs the command "messages rejected": it writes one line for
-// each rejected message, oldest first.
-func listRejectedMessages(ctx context.Context, store *postgres.Store, out io.Writer) error {
-	return store.RejectedMessages(ctx, func(m postgres.RejectedMessage) error {
-		_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%d times since %s\t%q\n", timestamp(m.LastAt),
-			m.Key, m.Reason, m.Times, timestamp(m.FirstAt), m.Body)
-		return err
-	})
-}
-
+// timestamp returns t in UTC, as RFC 3339.
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
