@@ -89,10 +89,11 @@ func (d *delivery) decided(i int, r billing.Result) {
 	d.finish()
 }
 
-// finish answers catalog and then acknowledges the message to NATS. If no
-// request of the message could be decided, NATS redelivers it. If some were,
-// catalog retries the others one by one: a redelivery would repeat up to 63
-// decided requests for the sake of one locked bill.
+// finish answers catalog and then acknowledges the message to NATS. If a request
+// must be retried, who retries it depends on the others. If none of them was
+// decided, NATS redelivers the message. If some were, catalog retries the rest one
+// by one: a redelivery would repeat up to 63 decided requests because of one locked
+// bill.
 func (d *delivery) finish() {
 	var answers []*part
 	var again time.Duration // delay of the redelivery, if one is needed

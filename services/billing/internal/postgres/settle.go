@@ -32,7 +32,7 @@ func (s *Store) Settle(ctx context.Context, items []billing.Item) []billing.Resu
 		return []billing.Result{billing.Poisoned{Err: err}}
 	}
 	if pg.BadData(err) || pg.LockTimeout(err) {
-		s.log.WarnContext(ctx, "the database refused a group; settling each item alone", "items", len(items), "error", err)
+		s.log.WarnContext(ctx, "a group could not be settled together; settling each item alone", "items", len(items), "error", err)
 		return s.settleEach(ctx, items)
 	}
 	s.log.ErrorContext(ctx, "a group could not be settled", "items", len(items), "error", err)
