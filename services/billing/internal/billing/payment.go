@@ -26,8 +26,8 @@ var (
 	ErrBalanceLimit        = problem.New(problem.Invalid, "balance_limit", "the balance would exceed 70000000000000.00")
 )
 
-// NewPayment validates a payment. It returns a 422 "invalid_id" or
-// "invalid_amount" error if a value is not valid.
+// NewPayment validates a payment. It returns the problem "invalid_id" or
+// "invalid_amount" if a value is not valid.
 func NewPayment(id, userID, billID int64, amountText string) (Payment, error) {
 	p := Payment{ID: id, UserID: userID, BillID: billID, AmountText: amountText}
 	if id <= 0 || userID <= 0 || billID <= 0 {

@@ -61,7 +61,7 @@ func (s *Settler) Charge(ctx context.Context, r ChargeRequest, done func(Result)
 
 // Pay credits a payment and returns after the commit. It reports whether the
 // payment had been credited before. A refusal is recorded before it is returned.
-// A 503 error means that the same payment must be retried.
+// An Unavailable problem means that the same payment must be retried.
 func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
 	// A provider that disconnects must not prevent a refusal from being recorded.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
@@ -101,8 +101,9 @@ func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
 	}
 }
 
-// Refuse records a correctly signed payment and returns the refusal. If it
-// can't be recorded, Refuse returns a 503 error, so that the provider retries.
+// Refuse records a correctly signed payment and returns the refusal. If the payment
+// can't be recorded, Refuse returns an Unavailable problem instead, so that the
+// provider retries.
 func (s *Settler) Refuse(ctx context.Context, p Payment, refusal error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
 	defer cancel()

@@ -61,8 +61,8 @@ var checks = []struct{ what, sql string }{
 		ORDER BY 1, c.purchase_id LIMIT 1`},
 }
 
-// duplicates returns a query that finds a value of a column that must be unique and is
-// not.
+// duplicates returns a query that finds a duplicate in a column whose values must be
+// unique.
 func duplicates(table, column, bill, what string) string {
 	return fmt.Sprintf(`
 		SELECT coalesce(min(%[3]s), 0), format('%[4]s %%s appears %%s times', %[2]s, count(*))
