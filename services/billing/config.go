@@ -9,15 +9,15 @@ import (
 	"lavka/libs/service/config"
 )
 
-// minKey is the minimum length of a webhook key, in characters.
+// minKey is the least length of a webhook key, in characters.
 const minKey = 16
 
 // Config is billing's settings.
 type Config struct {
 	config.Common
 	JWKSURL        string `envconfig:"JWKS_URL"`                         // auth's public keys
-	StreamReplicas int    `envconfig:"NATS_STREAM_REPLICAS" default:"1"` // replicas of the stream PURCHASES, which billing owns
-	// Comma-separated. Every key is accepted, so that keys can be rotated.
+	StreamReplicas int    `envconfig:"NATS_STREAM_REPLICAS" default:"1"` // copies of the stream PURCHASES, which billing owns
+	// Comma-separated; all are live, so that a key can be replaced.
 	PaymentPrivateKeys config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
 }
 
