@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/contract/wire"
 	"lavka/libs/domain/group"
 	"lavka/libs/service/access"
 	"lavka/libs/service/gctuning"
+	"lavka/libs/service/grouptrace"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/pg"
@@ -28,6 +27,7 @@ import (
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/bus"
 	"lavka/services/billing/internal/httpapi"
+	"lavka/services/billing/internal/metrics"
 	"lavka/services/billing/internal/postgres"
 )
 
@@ -61,8 +61,12 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		return serve(ctx, cfg, log)
 	case "migrate":
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
-	case "verify", "payments refused", "messages rejected":
-		return report(ctx, cfg, log, command, std.Out)
+	case "verify":
+		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return verify(ctx, s, log, std.Out) })
+	case "payments refused":
+		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return listRefusedPayments(ctx, s, std.Out) })
+	case "messages rejected":
+		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return listRejectedMessages(ctx, s, std.Out) })
 	}
 	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck, verify, payments refused, messages rejected", command)
 }
@@ -106,19 +110,20 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 
-	metrics := billing.NewMetrics(registry)
-	settler := billing.NewSettler(metrics.Ledger(store), metrics.Group(group.Config{Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups}))
+	counts := metrics.New(registry)
+	settler := billing.NewSettler(counts.Ledger(store), group.Config{
+		Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups, Instruments: counts.Groups(grouptrace.New("settle group")),
+	})
 	purchases := bus.NewPurchases(nc, js, settler, store, cfg.StreamReplicas, log, registry)
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
-	measure(registry, settler)
 	store.Measure(registry)
 	versions.Measure(registry)
 	lag := natsconn.Lag(js, wire.StreamPurchases, wire.ConsumerPurchases, log)
 	usersLag := natsconn.Lag(js, wire.StreamUsers, wire.ConsumerUsers, log)
 	clock, verifications := pg.Clock(reads, log), store.Verifications(log)
-	registry.MustRegister(lag, usersLag, clock, verifications)
+	registry.MustRegister(metrics.Queue(settler.Waiting), lag, usersLag, clock, verifications)
 	pg.Measure(registry, map[string]*pgxpool.Pool{"reads": reads, "groups": settles})
 	natsconn.Measure(registry, nc)
 
@@ -133,10 +138,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	webhook := httpapi.NewWebhook(cfg.paymentKeys(), settler, registry)
-	if err := httpapi.Register(e, store, webhook, protected); err != nil {
+	handlers, err := httpapi.New(store, httpapi.NewWebhook(cfg.paymentKeys(), settler, registry))
+	if err != nil {
 		return err
 	}
+	httpapi.Register(e, handlers, protected)
 
 	background := workers.Start(ctx,
 		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run,
@@ -175,64 +181,14 @@ func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchas
 	}
 }
 
-func measure(registry prometheus.Registerer, settler *billing.Settler) {
-	registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "billing_settle_queue_length", Help: "Items that wait for a group."},
-			func() float64 { return float64(settler.Waiting()) }),
-	)
-}
-
-// report runs the commands that only read. What verify found is kept as well, where
-// that can be done: it has to be seen by whoever did not run it.
-func report(ctx context.Context, cfg Config, log *slog.Logger, command string, out io.Writer) error {
+// withStore calls f with a Store that has one session, for a command.
+func withStore(ctx context.Context, cfg Config, log *slog.Logger, command string, f func(*postgres.Store) error) error {
 	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" "+command, 1)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	return reportOn(ctx, pool, log, command, out)
-}
-
-func reportOn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, command string, out io.Writer) error {
 	store := postgres.New(pool, pool, log)
 	defer store.Close()
-	switch command {
-	case "verify":
-		v, err := verify(ctx, store, log)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(out, "the ledger adds up: %d bills, %d transactions, %d charges\n", v.Bills, v.Transactions, v.Charges)
-		return err
-	case "payments refused":
-		return store.RefusedPayments(ctx, func(p postgres.RefusedPayment) error {
-			since := ""
-			if p.CreditedSince {
-				since = "\tcredited since"
-			}
-			_, err := fmt.Fprintf(out, "%s\tpayment %d\tuser %d\tbill %d\tamount %s\t%s\t%d times since %s%s\n", p.LastAt.UTC().Format(time.RFC3339),
-				p.PaymentID, p.UserID, p.BillID, p.Amount, p.Reason, p.Times, p.FirstAt.UTC().Format(time.RFC3339), since)
-			return err
-		})
-	default:
-		return store.RejectedMessages(ctx, func(m postgres.RejectedMessage) error {
-			_, err := fmt.Fprintf(out, "%s\t%s\t%s\t%d times since %s\t%q\n", m.LastAt.UTC().Format(time.RFC3339),
-				m.Key, m.Reason, m.Times, m.FirstAt.UTC().Format(time.RFC3339), m.Body)
-			return err
-		})
-	}
-}
-
-// verify also keeps what it found. A standby takes no record, and is verified all the
-// same.
-func verify(ctx context.Context, store *postgres.Store, log *slog.Logger) (postgres.Verified, error) {
-	began := time.Now()
-	v, err := store.Verify(ctx)
-	if err != nil && !errors.Is(err, postgres.ErrDifference) {
-		return v, err
-	}
-	if unkept := store.RecordVerification(ctx, v, err, time.Since(began)); unkept != nil {
-		log.WarnContext(ctx, "what was found could not be kept: no metric will show it", "error", unkept)
-	}
-	return v, err
+	return f(store)
 }

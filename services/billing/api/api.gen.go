@@ -77,7 +77,7 @@ func (e TransactionType) Valid() bool {
 
 // Bill defines model for Bill.
 type Bill struct {
-	// Balance Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	// Balance An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Balance   Money     `json:"balance"`
 	CreatedAt time.Time `json:"created_at"`
 	Id        int64     `json:"id"`
@@ -89,7 +89,7 @@ type Customer struct {
 	User  struct {
 		Id int64 `json:"id"`
 
-		// Login Empty until auth's news of the user has come.
+		// Login Empty until auth's first message about the user arrives.
 		Login  string             `json:"login"`
 		Role   CustomerUserRole   `json:"role"`
 		Status CustomerUserStatus `json:"status"`
@@ -104,12 +104,12 @@ type CustomerUserStatus string
 
 // CustomerBill defines model for CustomerBill.
 type CustomerBill struct {
-	// Balance Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	// Balance An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Balance Money `json:"balance"`
 	Id      int64 `json:"id"`
 }
 
-// Money Units of the shop's currency with at most two decimals, exact (100, 9.99).
+// Money An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 type Money = money.Amount
 
 // Problem defines model for Problem.
@@ -128,10 +128,10 @@ type Problem struct {
 
 // Transaction defines model for Transaction.
 type Transaction struct {
-	// Amount Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Amount Money `json:"amount"`
 
-	// BalanceAfter Units of the shop's currency with at most two decimals, exact (100, 9.99).
+	// BalanceAfter An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	BalanceAfter Money               `json:"balance_after"`
 	BillId       int64               `json:"bill_id"`
 	CreatedAt    time.Time           `json:"created_at"`
@@ -152,19 +152,19 @@ type Limit = int
 
 // ListBillsParams defines parameters for ListBills.
 type ListBillsParams struct {
-	// Limit Items on a page.
+	// Limit The maximum number of items on the page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListCustomersParams defines parameters for ListCustomers.
 type ListCustomersParams struct {
-	// Limit Items on a page.
+	// Limit The maximum number of items on the page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -173,31 +173,31 @@ type ListTransactionsParams struct {
 	BillId *int64           `form:"bill_id,omitempty" json:"bill_id,omitempty"`
 	Type   *TransactionType `form:"type,omitempty" json:"type,omitempty"`
 
-	// Limit Items on a page.
+	// Limit The maximum number of items on the page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// ListBills One's own bills, newest first.
+	// ListBills List the caller's own bills, newest first.
 	// (GET /bills)
 	ListBills(ctx echo.Context, params ListBillsParams) error
-	// CreateBill Open a new, empty bill.
+	// CreateBill Open a new bill with a zero balance.
 	// (POST /bills)
 	CreateBill(ctx echo.Context) error
-	// GetBill One bill of one's own.
+	// GetBill Get one of the caller's own bills.
 	// (GET /bills/{id})
 	GetBill(ctx echo.Context, id int64) error
-	// ListCustomers All users with their bills, newest first.
+	// ListCustomers List all users with their bills, newest first.
 	// (GET /customers)
 	ListCustomers(ctx echo.Context, params ListCustomersParams) error
-	// GetCustomer One user with the bills.
+	// GetCustomer Get a user with their bills.
 	// (GET /customers/{user_id})
 	GetCustomer(ctx echo.Context, userId int64) error
-	// ListTransactions The history of one's own bills, newest first.
+	// ListTransactions List the transactions on the caller's own bills, newest first.
 	// (GET /transactions)
 	ListTransactions(ctx echo.Context, params ListTransactionsParams) error
 }
@@ -697,22 +697,22 @@ func (response ListTransactionsdefaultApplicationProblemPlusJSONResponse) VisitL
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// ListBills One's own bills, newest first.
+	// ListBills List the caller's own bills, newest first.
 	// (GET /bills)
 	ListBills(ctx context.Context, request ListBillsRequestObject) (ListBillsResponseObject, error)
-	// CreateBill Open a new, empty bill.
+	// CreateBill Open a new bill with a zero balance.
 	// (POST /bills)
 	CreateBill(ctx context.Context, request CreateBillRequestObject) (CreateBillResponseObject, error)
-	// GetBill One bill of one's own.
+	// GetBill Get one of the caller's own bills.
 	// (GET /bills/{id})
 	GetBill(ctx context.Context, request GetBillRequestObject) (GetBillResponseObject, error)
-	// ListCustomers All users with their bills, newest first.
+	// ListCustomers List all users with their bills, newest first.
 	// (GET /customers)
 	ListCustomers(ctx context.Context, request ListCustomersRequestObject) (ListCustomersResponseObject, error)
-	// GetCustomer One user with the bills.
+	// GetCustomer Get a user with their bills.
 	// (GET /customers/{user_id})
 	GetCustomer(ctx context.Context, request GetCustomerRequestObject) (GetCustomerResponseObject, error)
-	// ListTransactions The history of one's own bills, newest first.
+	// ListTransactions List the transactions on the caller's own bills, newest first.
 	// (GET /transactions)
 	ListTransactions(ctx context.Context, request ListTransactionsRequestObject) (ListTransactionsResponseObject, error)
 }

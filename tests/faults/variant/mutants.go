@@ -69,7 +69,7 @@ func Mutants() []Mutant {
 	if len(rest) < len(items) {
 		later := s.Settle(ctx, rest)
 		for i := range early {
-			if !early[i].Repeat {
+			if early[i] == nil {
 				early[i], later = later[0], later[1:]
 			}
 		}
@@ -82,7 +82,7 @@ func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) (early
 	early = make([]billing.Result, len(items))
 	for i, item := range items {
 		var n int
-		if p := item.Payment; p != nil {
+		if p, ok := item.(*billing.Payment); ok {
 			err := s.ledger.QueryRow(ctx, "SELECT count(*) FROM billing.transactions WHERE payment_id = $1 AND bill_id = $2 AND amount = $3",
 				p.ID, p.BillID, p.Amount).Scan(&n)
 			if err != nil {
@@ -93,7 +93,7 @@ func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) (early
 			rest = append(rest, item)
 			continue
 		}
-		early[i] = billing.Result{Credited: true, Repeat: true}
+		early[i] = billing.CreditedBefore{}
 	}
 	return early, rest
 }

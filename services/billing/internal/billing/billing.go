@@ -1,22 +1,46 @@
-// Package billing is the domain of bills: who owns them, the ledger of what
-// went in and out, and the decisions on payments and purchases. Decisions are
-// pure functions; storing them is somebody else's work.
+// Package billing is the domain of bills (prepaid accounts): their owners, the
+// ledger of credits and debits, and the decisions on payments and purchases.
+// Decisions are pure functions; the caller stores them.
 package billing
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 )
 
-// Bill is a user's account.
+// The errors of reads that find nothing.
+var (
+	ErrBillNotFound     = problem.New(problem.NotFound, "bill_not_found", "you have no bill with this id")
+	ErrCustomerNotFound = problem.New(problem.NotFound, "user_not_found", "no user has this id")
+)
+
+// Bill is a prepaid account of a user.
 type Bill struct {
 	ID        int64
 	UserID    int64
 	Balance   money.Amount
 	CreatedAt time.Time
+}
+
+// MaxBills is the number of bills at which a user can open no more. Payments may
+// still create bills beyond it.
+const MaxBills = 1000
+
+// ErrTooManyBills means that a user has MaxBills bills or more.
+var ErrTooManyBills = problem.New(problem.Conflict, "too_many_bills", fmt.Sprintf("a user can open bills only while they have fewer than %d", MaxBills))
+
+// CheckNewBill returns ErrTooManyBills if a user who owns this many bills can't
+// open another.
+func CheckNewBill(owned int) error {
+	if owned >= MaxBills {
+		return ErrTooManyBills
+	}
+	return nil
 }
 
 // The types of a transaction.
@@ -25,7 +49,7 @@ const (
 	TypePurchase = "purchase"
 )
 
-// Transaction is one line of the ledger. It is never changed.
+// Transaction is one entry of the ledger. It is immutable.
 type Transaction struct {
 	ID           int64
 	BillID       int64
@@ -33,8 +57,8 @@ type Transaction struct {
 	Amount       money.Amount // credit +, debit −
 	BalanceAfter money.Amount
 	Type         string
-	PaymentID    *int64     // of a payment
-	PurchaseID   *uuid.UUID // of a purchase
+	PaymentID    *int64     // set if Type is TypePayment
+	PurchaseID   *uuid.UUID // set if Type is TypePurchase
 	CreatedAt    time.Time
 }
 
@@ -45,8 +69,9 @@ const (
 	StatusDisabled = "disabled"
 )
 
-// Customer is billing's own view of a user. Version 0 is one that only a valid
-// token has told of: login and status are auth's to tell.
+// Customer is billing's own copy of a user. Version 0 means that the user is
+// known only from a valid access token: auth's message with the login and the
+// status has not arrived yet.
 type Customer struct {
 	UserID  int64
 	Login   string
@@ -55,11 +80,11 @@ type Customer struct {
 	Version int64
 }
 
-// TransactionFilter says which lines of a user's history are wanted.
+// TransactionFilter selects transactions of a user.
 type TransactionFilter struct {
 	UserID int64
-	BillID *int64 // of this bill only
-	Type   string // "" is any
-	Before int64  // ids below this one; 0 is any
-	Limit  int
+	BillID *int64 // only this bill; nil selects all
+	Type   string // only this type; "" selects all
+	Before int64  // only ids below this one; 0 selects all
+	Limit  int    // at most this many
 }

@@ -8,44 +8,46 @@ import (
 	"lavka/libs/domain/money"
 )
 
-// ChargeRequest asks for a purchase to be charged to a bill. The purchase id
-// is the charge's id for ever.
+// ChargeRequest is a request to charge a purchase to a bill. The purchase id is
+// also the id of the charge, permanently.
 type ChargeRequest struct {
 	PurchaseID uuid.UUID
 	UserID     int64
 	BillID     int64
 	Amount     money.Amount
 	ExpiresAt  time.Time
-	// Unreadable is a request of which only the purchase id could be read: it
-	// is answered with what was decided before, or expires.
+	// Unreadable means that only the purchase id could be read. Such a request is
+	// answered with an earlier decision if there is one, or else expires.
 	Unreadable bool
 	Trace      string // W3C traceparent of the message; "" for none
 }
 
-// Outcome is how a charge was decided.
+// Outcome is the outcome of a charge.
 type Outcome string
 
-// The outcomes: one settles, the others decline.
+// The outcomes. Settled means that the purchase was charged; every other one is
+// a decline.
 const (
 	Settled           Outcome = "settled"
 	InsufficientFunds Outcome = "insufficient_funds"
-	BillNotFound      Outcome = "bill_not_found" // none, or not the buyer's
+	BillNotFound      Outcome = "bill_not_found" // no such bill, or it is not the buyer's
 	BuyerDisabled     Outcome = "buyer_disabled"
 	Expired           Outcome = "expired"
 )
 
-// Charge is the decision on a purchase. It is stored, and never changed.
+// Charge is the decision on a purchase. It is stored, and immutable.
 type Charge struct {
-	ChargeRequest
+	Request       ChargeRequest
 	Outcome       Outcome
-	Balance       *money.Amount // after the decision; of Settled and InsufficientFunds
-	TransactionID *int64        // of Settled
+	Balance       *money.Amount // after the decision; set for Settled and InsufficientFunds
+	TransactionID *int64        // the debit; set for Settled
 }
 
 // decideCharge decides on a purchase that was not decided before. The bill is
-// nil when there is none. Settled means that the caller debits the bill.
+// nil if it does not exist, the buyer is nil if unknown. If the outcome is
+// Settled, the caller must debit the bill.
 func decideCharge(r ChargeRequest, bill *Bill, buyer *Customer, now time.Time) Charge {
-	c := Charge{ChargeRequest: r}
+	c := Charge{Request: r}
 	switch {
 	case !now.Before(r.ExpiresAt):
 		c.Outcome = Expired

@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -8,62 +9,97 @@ import (
 	"lavka/libs/domain/problem"
 )
 
-// Item is one thing to decide: a payment or a purchase. Exactly one is set.
-type Item struct {
-	Payment *Payment
-	Charge  *ChargeRequest
+// Item is one thing to decide. It is a *Payment or a *ChargeRequest.
+type Item interface {
+	// TargetBill returns the id of the bill to credit or debit, or 0 if the
+	// request could not be read.
+	TargetBill() int64
+	item()
 }
 
-// BillID is the bill that an item is about, 0 when it can't be read.
-func (i Item) BillID() int64 {
-	if i.Payment != nil {
-		return i.Payment.BillID
-	}
-	return i.Charge.BillID
-}
+func (p *Payment) item()       {}
+func (r *ChargeRequest) item() {}
 
-// Result is what became of an item. Exactly one of its ways holds:
-// Charge (a decision, new or repeated), Credited, Refusal, Held, Undecided,
-// Poison, Err.
-type Result struct {
-	Charge    *Charge        // of a purchase
-	Credited  bool           // of a payment
-	Repeat    bool           // the decision was made before
-	Refusal   *problem.Error // of a payment: final, nothing was credited
-	Held      bool           // somebody else holds the bill: ask again soon
-	Undecided bool           // an unreadable request that has not expired
-	Poison    error          // the database refuses this item, and this one alone
-	Err       error          // outcome unknown: ask again
-}
+// TargetBill returns the id of the bill to credit.
+func (p *Payment) TargetBill() int64 { return p.BillID }
 
-// State is what a group knows, read after its bills were locked.
+// TargetBill returns the id of the bill to debit, or 0 if r is unreadable.
+func (r *ChargeRequest) TargetBill() int64 { return r.BillID }
+
+// Result is the result for an item. It is one of the types below. Of those,
+// Decided, DecidedBefore and Undecided are for purchases only; Credited,
+// CreditedBefore and Refused are for payments only.
+type Result interface{ result() }
+
+type (
+	// Decided means that a purchase was decided now: settled or declined.
+	Decided struct{ Charge *Charge }
+	// DecidedBefore means that a purchase was decided earlier. The Charge is the
+	// earlier decision.
+	DecidedBefore struct{ Charge *Charge }
+	// Undecided means that a purchase request could not be read and has not
+	// expired yet.
+	Undecided struct{}
+
+	// Credited means that a payment was credited now.
+	Credited struct{ Payment *Payment }
+	// CreditedBefore means that a payment was credited earlier.
+	CreditedBefore struct{}
+	// Refused means that a payment was refused. This is final; nothing was credited.
+	Refused struct{ Problem *problem.Error }
+
+	// Held means that another transaction has locked the bill. Nothing was
+	// decided; retry soon.
+	Held struct{}
+	// Poisoned means that the database refuses this item even when it is settled
+	// alone, so a retry would be refused too.
+	Poisoned struct{ Err error }
+	// Failed means that the outcome is unknown; retry.
+	Failed struct{ Err error }
+)
+
+func (Decided) result()        {}
+func (DecidedBefore) result()  {}
+func (Undecided) result()      {}
+func (Credited) result()       {}
+func (CreditedBefore) result() {}
+func (Refused) result()        {}
+func (Held) result()           {}
+func (Poisoned) result()       {}
+func (Failed) result()         {}
+
+// State is what a group knows. It is read after the group's bills were locked.
 type State struct {
 	Now       time.Time           // the database's clock
-	Bills     map[int64]*Bill     // locked
-	Held      map[int64]bool      // there, but locked by somebody else
-	Customers map[int64]*Customer // of the items' users
+	Bills     map[int64]*Bill     // locked by this group
+	Held      map[int64]bool      // bills that exist but are locked by another transaction
+	Customers map[int64]*Customer // the users named by the items
 	Charges   map[uuid.UUID]*Charge
 	Payments  map[int64]*Payment
-	NextID    func() int64 // of transactions, rising
+	NextID    func() int64 // ids for transactions, ascending
 }
 
 // Changes are what a group writes.
 type Changes struct {
 	Balances     map[int64]*Bill
-	Transactions []Transaction // in the order of their ids
+	Transactions []Transaction // in ascending order of id
 	Charges      []Charge
 }
 
-// Decide decides the items in order of arrival, each in sight of the ones
-// before it: the same id twice is one decision and two answers.
+// Decide decides the items in order of arrival and returns one result for
+// each. An item sees the effects of the items before it, so an id that occurs
+// twice gets one decision and two results.
 func Decide(s State, items []Item) ([]Result, Changes) {
 	g := &decider{State: s, changes: Changes{Balances: map[int64]*Bill{}}}
 	results := make([]Result, len(items))
 	for i, item := range items {
-		if item.Payment != nil {
-			results[i] = g.payment(*item.Payment)
-		} else {
-			results[i] = g.charge(*item.Charge)
+		switch item := item.(type) {
+		case *Payment:
+			results[i] = g.payment(item)
+		case *ChargeRequest:
+			results[i] = g.charge(item)
+		default:
+			results[i] = Failed{fmt.Errorf("decide: unknown item %T", item)}
 		}
 	}
 	return results, g.changes
@@ -74,42 +110,43 @@ type decider struct {
 	changes Changes
 }
 
-func (g *decider) payment(p Payment) Result {
+func (g *decider) payment(p *Payment) Result {
 	bill, owner := g.Bills[p.BillID], g.Customers[p.UserID]
 	if g.Held[p.BillID] {
-		return Result{Held: true}
+		return Held{}
 	}
 	known := g.Payments[p.ID]
 	if known == nil && owner != nil && bill == nil {
-		// The bill was not made in this group's first step, because the user
-		// was not known then, or another item of the same id came before.
-		return Result{Held: true}
+		// The group did not create this bill. Either the user was not known yet when
+		// it created bills, or an earlier item has the same payment id: only the
+		// first item with an id gets a bill.
+		return Held{}
 	}
-	repeat, refusal := decidePayment(p, known, owner, bill)
+	repeat, refusal := decidePayment(*p, known, owner, bill)
 	switch {
 	case refusal != nil:
-		return Result{Refusal: refusal}
+		return Refused{refusal}
 	case repeat:
-		return Result{Credited: true, Repeat: true}
+		return CreditedBefore{}
 	}
 	id := p.ID
 	g.write(bill, Transaction{Amount: p.Amount, Type: TypePayment, PaymentID: &id})
-	g.Payments[p.ID] = &p
-	return Result{Credited: true}
+	g.Payments[p.ID] = p
+	return Credited{p}
 }
 
-func (g *decider) charge(r ChargeRequest) Result {
+func (g *decider) charge(r *ChargeRequest) Result {
 	if g.Held[r.BillID] {
-		return Result{Held: true}
+		return Held{}
 	}
 	if known := g.Charges[r.PurchaseID]; known != nil {
-		return Result{Charge: known, Repeat: true}
+		return DecidedBefore{known}
 	}
 	if r.Unreadable && g.Now.Before(r.ExpiresAt) {
-		return Result{Undecided: true}
+		return Undecided{}
 	}
 	bill := g.Bills[r.BillID]
-	c := decideCharge(r, bill, g.Customers[r.UserID], g.Now)
+	c := decideCharge(*r, bill, g.Customers[r.UserID], g.Now)
 	if c.Outcome == Settled {
 		purchase := r.PurchaseID
 		id := g.write(bill, Transaction{Amount: -r.Amount, Type: TypePurchase, PurchaseID: &purchase})
@@ -117,10 +154,11 @@ func (g *decider) charge(r ChargeRequest) Result {
 	}
 	g.Charges[r.PurchaseID] = &c
 	g.changes.Charges = append(g.changes.Charges, c)
-	return Result{Charge: &c}
+	return Decided{&c}
 }
 
-// write adds a line to the ledger and moves the bill's balance.
+// write appends a transaction to the ledger, updates the bill's balance, and
+// returns the transaction's id.
 func (g *decider) write(bill *Bill, t Transaction) int64 {
 	bill.Balance += t.Amount
 	t.ID, t.BillID, t.UserID, t.BalanceAfter = g.NextID(), bill.ID, bill.UserID, bill.Balance

@@ -28,21 +28,21 @@ func TestDecideCharge(t *testing.T) {
 		{"enough", bill(1, 700), active, noon, Settled, 200},
 		{"exactly enough", bill(1, 500), active, noon, Settled, 0},
 		{"one cent short", bill(1, 499), active, noon, InsufficientFunds, 499},
-		{"no bill", nil, active, noon, BillNotFound, 0},
-		{"somebody else's bill", bill(2, 700), active, noon, BillNotFound, 0},
+		{"missing bill", nil, active, noon, BillNotFound, 0},
+		{"another user's bill", bill(2, 700), active, noon, BillNotFound, 0},
 		{"disabled", bill(1, 700), disabled, noon, BuyerDisabled, 0},
-		{"disabled, with somebody else's bill", bill(2, 700), disabled, noon, BillNotFound, 0},
-		{"a buyer of whom nothing is known", bill(1, 700), nil, noon, Settled, 200},
+		{"disabled, and another user's bill", bill(2, 700), disabled, noon, BillNotFound, 0},
+		{"an unknown buyer", bill(1, 700), nil, noon, Settled, 200},
 		{"just in time", bill(1, 700), active, noon.Add(time.Minute - 1), Settled, 200},
 		{"too late", bill(1, 700), active, noon.Add(time.Minute), Expired, 0},
-		{"too late, and no bill", nil, disabled, noon.Add(time.Hour), Expired, 0},
+		{"too late, and a missing bill", nil, disabled, noon.Add(time.Hour), Expired, 0},
 	} {
 		got := decideCharge(request, c.bill, c.buyer, c.now)
 		if got.Outcome != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got.Outcome, c.want)
 		}
-		tells := c.want == Settled || c.want == InsufficientFunds
-		if tells != (got.Balance != nil) || (tells && *got.Balance != c.left) {
+		hasBalance := c.want == Settled || c.want == InsufficientFunds
+		if hasBalance != (got.Balance != nil) || (hasBalance && *got.Balance != c.left) {
 			t.Errorf("%s: balance %v, want %d", c.name, got.Balance, c.left)
 		}
 	}
@@ -61,18 +61,18 @@ func TestDecidePayment(t *testing.T) {
 		repeat  bool
 		refusal string
 	}{
-		{"new, for a disabled user: it is his money", nil, owner, &Bill{ID: 10, UserID: 1}, false, ""},
+		{"new, for a disabled user: the money is theirs", nil, owner, &Bill{ID: 10, UserID: 1}, false, ""},
 		{"up to the limit", nil, owner, &Bill{ID: 10, UserID: 1, Balance: money.Max - 500}, false, ""},
 		{"one cent over the limit", nil, owner, &Bill{ID: 10, UserID: 1, Balance: money.Max - 499}, false, "balance_limit"},
 		{"the same again", &p, owner, &Bill{ID: 10, UserID: 1}, true, ""},
 		{"the same again, on a full bill", &p, owner, &Bill{ID: 10, UserID: 1, Balance: money.Max}, true, ""},
-		{"the same again, of a user who is gone", &p, nil, nil, true, ""},
+		{"the same again, for a user that no longer exists", &p, nil, nil, true, ""},
 		{"another amount", with(func(q *Payment) { q.Amount = 501 }), owner, &Bill{ID: 10, UserID: 1}, false, "transaction_conflict"},
 		{"another bill", with(func(q *Payment) { q.BillID = 11 }), owner, &Bill{ID: 10, UserID: 1}, false, "transaction_conflict"},
 		{"another user", with(func(q *Payment) { q.UserID = 2 }), owner, &Bill{ID: 10, UserID: 1}, false, "transaction_conflict"},
-		{"no such user", nil, nil, nil, false, "user_not_found"},
-		{"no such user, but a bill", nil, nil, &Bill{ID: 10, UserID: 3}, false, "user_not_found"},
-		{"somebody else's bill", nil, owner, &Bill{ID: 10, UserID: 3}, false, "bill_owner_mismatch"},
+		{"unknown user", nil, nil, nil, false, "user_not_found"},
+		{"unknown user, but the bill exists", nil, nil, &Bill{ID: 10, UserID: 3}, false, "user_not_found"},
+		{"another user's bill", nil, owner, &Bill{ID: 10, UserID: 3}, false, "bill_owner_mismatch"},
 	} {
 		repeat, refusal := decidePayment(p, c.known, c.owner, c.bill)
 		code := ""
@@ -104,15 +104,15 @@ func TestNewPayment(t *testing.T) {
 func TestAnUnreadableRequestOnlyExpires(t *testing.T) {
 	t.Parallel()
 	id := uuid.New()
-	item := Item{Charge: &ChargeRequest{PurchaseID: id, Unreadable: true, ExpiresAt: noon}}
+	item := &ChargeRequest{PurchaseID: id, Unreadable: true, ExpiresAt: noon}
 	s := emptyState(noon.Add(-time.Second))
-	if r, c := Decide(s, []Item{item}); !r[0].Undecided || len(c.Charges) != 0 {
-		t.Errorf("before its time: %+v", r[0])
+	if r, c := Decide(s, []Item{item}); r[0] != (Undecided{}) || len(c.Charges) != 0 {
+		t.Errorf("before it expires: %+v", r[0])
 	}
 	s = emptyState(noon)
 	r, c := Decide(s, []Item{item, item})
-	if r[0].Charge.Outcome != Expired || !r[1].Repeat || len(c.Charges) != 1 {
-		t.Errorf("after its time: %+v, %+v", r, c)
+	if first, _ := charge(r[0]); first.Outcome != Expired || r[1] != (DecidedBefore{first}) || len(c.Charges) != 1 {
+		t.Errorf("after it expires: %+v, %+v", r, c)
 	}
 }
 
@@ -124,17 +124,17 @@ func TestAHeldBillHoldsRepeatsToo(t *testing.T) {
 	s.Charges[id] = &Charge{Outcome: Settled}
 	s.Payments[7] = &Payment{ID: 7, UserID: 1, BillID: 10, Amount: 5}
 	r, c := Decide(s, []Item{
-		{Charge: &ChargeRequest{PurchaseID: id, BillID: 10}},
-		{Payment: &Payment{ID: 7, UserID: 1, BillID: 10, Amount: 5}},
+		&ChargeRequest{PurchaseID: id, BillID: 10},
+		&Payment{ID: 7, UserID: 1, BillID: 10, Amount: 5},
 	})
-	if !r[0].Held || !r[1].Held || len(c.Transactions)+len(c.Charges) != 0 {
+	if r[0] != (Held{}) || r[1] != (Held{}) || len(c.Transactions)+len(c.Charges) != 0 {
 		t.Errorf("%+v, %+v", r, c)
 	}
 }
 
-// Whatever arrives, in whatever groups: every bill equals the sum of its
-// transactions and is never negative, the chain has no gap, every id has one
-// decision, and a repeat gets the first answer.
+// For any items in any groups: the balance of every bill equals the sum of its
+// transactions and is never negative, the chain of balances has no gap, every id
+// has one decision, and a repeat gets the first answer.
 func TestLedgerProperties(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -159,16 +159,16 @@ func itemGen() *rapid.Generator[Item] {
 		user, bill := rapid.Int64Range(1, 3).Draw(t, "user"), rapid.Int64Range(10, 13).Draw(t, "bill")
 		amount := money.Amount(rapid.SampledFrom([]int64{1, 5, 999, int64(money.Max) - 3}).Draw(t, "amount"))
 		if rapid.Bool().Draw(t, "payment") {
-			return Item{Payment: &Payment{ID: rapid.Int64Range(1, 8).Draw(t, "id"), UserID: user, BillID: bill, Amount: amount}}
+			return &Payment{ID: rapid.Int64Range(1, 8).Draw(t, "id"), UserID: user, BillID: bill, Amount: amount}
 		}
 		expires := rapid.SampledFrom([]time.Time{noon.Add(-time.Second), noon.Add(time.Hour)}).Draw(t, "expires")
-		return Item{Charge: &ChargeRequest{
+		return &ChargeRequest{
 			PurchaseID: rapid.SampledFrom(ids[:]).Draw(t, "id"), UserID: user, BillID: bill, Amount: amount, ExpiresAt: expires,
-		}}
+		}
 	})
 }
 
-// book is a database in memory, as slow and plain as can be.
+// book is an in-memory model of the database, as simple as possible.
 type book struct {
 	bills        map[int64]Bill
 	transactions []Transaction
@@ -209,10 +209,10 @@ func (b *book) settle(t *rapid.T, items []Item) {
 	}
 	b.transactions = append(b.transactions, changes.Transactions...)
 	for _, c := range changes.Charges {
-		if _, there := b.charges[c.PurchaseID]; there {
-			t.Fatalf("purchase %s was decided twice", c.PurchaseID)
+		if _, there := b.charges[c.Request.PurchaseID]; there {
+			t.Fatalf("purchase %s was decided twice", c.Request.PurchaseID)
 		}
-		b.charges[c.PurchaseID] = c
+		b.charges[c.Request.PurchaseID] = c
 	}
 	for _, tx := range changes.Transactions {
 		if tx.PaymentID == nil {
@@ -225,25 +225,46 @@ func (b *book) settle(t *rapid.T, items []Item) {
 	}
 }
 
-// answered checks that a purchase gets one answer, however often it asks.
+// answered checks the result of an item. A purchase must get the same answer
+// every time.
 func (b *book) answered(t *rapid.T, item Item, r Result) {
-	if item.Charge == nil {
-		if ways := btoi(r.Credited) + btoi(r.Refusal != nil) + btoi(r.Held); ways != 1 {
-			t.Fatalf("a payment was answered in %d ways: %+v", ways, r)
+	if p, ok := item.(*Payment); ok {
+		switch r := r.(type) {
+		case Credited:
+			if r.Payment != p {
+				t.Fatalf("%+v was credited as %+v", p, r.Payment)
+			}
+		case CreditedBefore, Refused, Held:
+		default:
+			t.Fatalf("result of a payment: %T %+v", r, r)
 		}
 		return
 	}
-	if r.Charge == nil {
-		t.Fatalf("a purchase was not decided: %+v", r)
+	c, repeat := charge(r)
+	if c == nil {
+		t.Fatalf("a purchase was not decided: %T %+v", r, r)
 	}
-	first, asked := b.answers[item.Charge.PurchaseID]
-	if asked != r.Repeat {
-		t.Fatalf("asked before: %v, answered as a repeat: %v", asked, r.Repeat)
+	id := item.(*ChargeRequest).PurchaseID
+	first, asked := b.answers[id]
+	if asked != repeat {
+		t.Fatalf("requested before: %v, answered as a repeat: %v", asked, repeat)
 	}
-	if asked && (first.Outcome != r.Charge.Outcome || first.BillID != r.Charge.BillID || first.Amount != r.Charge.Amount) {
-		t.Fatalf("first %+v, then %+v", first, *r.Charge)
+	if asked && (first.Outcome != c.Outcome || first.Request.BillID != c.Request.BillID || first.Request.Amount != c.Request.Amount) {
+		t.Fatalf("first %+v, then %+v", first, *c)
 	}
-	b.answers[item.Charge.PurchaseID] = *r.Charge
+	b.answers[id] = *c
+}
+
+// charge returns the decision in a result, nil if there is none, and whether it
+// was made before.
+func charge(r Result) (c *Charge, repeat bool) {
+	switch r := r.(type) {
+	case Decided:
+		return r.Charge, false
+	case DecidedBefore:
+		return r.Charge, true
+	}
+	return nil, false
 }
 
 func (b *book) check(t *rapid.T) {
@@ -251,7 +272,7 @@ func (b *book) check(t *rapid.T) {
 	for _, tx := range b.transactions {
 		sums[tx.BillID] += tx.Amount
 		if tx.BalanceAfter != sums[tx.BillID] || tx.BalanceAfter < 0 || tx.BalanceAfter > money.Max {
-			t.Fatalf("the chain breaks at %+v, where the sum is %d", tx, sums[tx.BillID])
+			t.Fatalf("the chain of balances breaks at %+v: the sum is %d", tx, sums[tx.BillID])
 		}
 		if tx.ID <= last {
 			t.Fatalf("transaction %d comes after %d", tx.ID, last)
@@ -260,7 +281,7 @@ func (b *book) check(t *rapid.T) {
 	}
 	for id, bill := range b.bills {
 		if bill.Balance != sums[id] {
-			t.Fatalf("bill %d holds %d and sums to %d", id, bill.Balance, sums[id])
+			t.Fatalf("the balance of bill %d is %d, and its transactions sum to %d", id, bill.Balance, sums[id])
 		}
 	}
 	for id, c := range b.charges {
@@ -268,7 +289,7 @@ func (b *book) check(t *rapid.T) {
 		for _, tx := range b.transactions {
 			if tx.PurchaseID != nil && *tx.PurchaseID == id {
 				debits++
-				if c.TransactionID == nil || *c.TransactionID != tx.ID || tx.Amount != -c.Amount || tx.BillID != c.BillID {
+				if c.TransactionID == nil || *c.TransactionID != tx.ID || tx.Amount != -c.Request.Amount || tx.BillID != c.Request.BillID {
 					t.Fatalf("charge %+v has the debit %+v", c, tx)
 				}
 			}

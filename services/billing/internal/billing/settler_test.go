@@ -14,12 +14,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// ledger answers as it is told. The real one is tested with a real Postgres.
+// ledger is a fake. The real one is tested with a real Postgres.
 type ledger struct {
 	mu      sync.Mutex
 	settle  func(items []Item) []Result
 	refused []string
-	lost    error // what keeping a refusal fails with
+	lost    error // the error of RecordRefused
 }
 
 func (l *ledger) Settle(_ context.Context, items []Item) []Result { return l.settle(items) }
@@ -57,14 +57,15 @@ func TestPay(t *testing.T) {
 		code   string
 		kept   int
 	}{
-		{"credited", &ledger{settle: each(Result{Credited: true})}, false, "", 0},
-		{"repeated", &ledger{settle: each(Result{Credited: true, Repeat: true})}, true, "", 0},
-		{"held at first", &ledger{settle: each(Result{Held: true}, Result{Held: true}, Result{Credited: true})}, false, "", 0},
-		{"held for ever", &ledger{settle: each(Result{Held: true})}, false, "bill_busy", 0},
-		{"refused, and kept", &ledger{settle: each(Result{Refusal: ErrBalanceLimit})}, false, "balance_limit", 1},
-		{"refused, but not kept", &ledger{settle: each(Result{Refusal: ErrBalanceLimit}), lost: errors.New("away")}, false, "outcome_unknown", 0},
-		{"poisonous, and kept", &ledger{settle: each(Result{Poison: errors.New("23514")})}, false, "internal", 1},
-		{"unknown", &ledger{settle: each(Result{Err: errors.New("away")})}, false, "outcome_unknown", 0},
+		{"credited", &ledger{settle: each(Credited{})}, false, "", 0},
+		{"repeated", &ledger{settle: each(CreditedBefore{})}, true, "", 0},
+		{"held at first", &ledger{settle: each(Held{}, Held{}, Credited{})}, false, "", 0},
+		{"held throughout", &ledger{settle: each(Held{})}, false, "bill_busy", 0},
+		{"refused and recorded", &ledger{settle: each(Refused{ErrBalanceLimit})}, false, "balance_limit", 1},
+		{"refused but not recorded", &ledger{settle: each(Refused{ErrBalanceLimit}), lost: errors.New("unreachable")}, false, "outcome_unknown", 0},
+		{"poisoned and recorded", &ledger{settle: each(Poisoned{errors.New("23514")})}, false, "internal", 1},
+		{"a result for purchases only", &ledger{settle: each(Undecided{})}, false, "outcome_unknown", 0},
+		{"outcome unknown", &ledger{settle: each(Failed{errors.New("unreachable")})}, false, "outcome_unknown", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -75,17 +76,17 @@ func TestPay(t *testing.T) {
 				t.Errorf("repeat %v, %v", repeat, err)
 			}
 			if len(c.ledger.refused) != c.kept {
-				t.Errorf("kept %v, want %d", c.ledger.refused, c.kept)
+				t.Errorf("recorded %v, want %d", c.ledger.refused, c.kept)
 			}
 		})
 	}
 }
 
-// A provider who hangs up at any moment must not keep his refused payment from
-// being kept.
-func TestARefusalIsKeptThoughTheProviderHasGone(t *testing.T) {
+// A provider that disconnects at any moment must not prevent its refused payment
+// from being recorded.
+func TestARefusalIsRecordedAfterTheProviderDisconnects(t *testing.T) {
 	t.Parallel()
-	l := &ledger{settle: each(Result{Refusal: ErrUserNotFound})}
+	l := &ledger{settle: each(Refused{ErrUnknownUser})}
 	s := NewSettler(l, group.Config{Max: 1, Queue: 1, InFlight: 1})
 	defer s.Close()
 	ctx, hangUp := context.WithCancel(t.Context())
@@ -97,7 +98,7 @@ func TestARefusalIsKeptThoughTheProviderHasGone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if len(l.refused) != 2 {
-		t.Errorf("kept %v", l.refused)
+		t.Errorf("recorded %v, want 2 refusals", l.refused)
 	}
 }
 
@@ -111,7 +112,7 @@ func TestAFullQueueCreditsNothing(t *testing.T) {
 	}}
 	s := NewSettler(l, group.Config{Max: 1, Queue: 0, InFlight: 1})
 	for s.Charge(t.Context(), ChargeRequest{}, func(Result) {}) != nil {
-		// Until the worker stands ready: a queue without room takes only what it is waiting for.
+		// Until the worker is ready: a queue of length 0 accepts an item only while a worker waits for one.
 	}
 	<-started
 	_, err := s.Pay(t.Context(), Payment{ID: 1})

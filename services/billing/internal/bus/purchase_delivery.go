@@ -17,13 +17,14 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// delivery is a message in hand. Its requests may be decided in several groups;
-// with the last one it is answered, and only then does NATS hear that it is done.
+// delivery is a message in progress. Its requests may be decided in several
+// groups. After the last decision the message is answered, and only then
+// acknowledged to NATS.
 type delivery struct {
 	*Purchases
 	msg   jetstream.Msg
 	parts []part
-	left  atomic.Int32 // undecided
+	left  atomic.Int32 // parts without a result yet
 }
 
 // part is one request of a message.
@@ -32,9 +33,10 @@ type part struct {
 	ctx        context.Context
 	processing *natstrace.Processing
 	result     billing.Result
+	charge     *billing.Charge // the decision, if result has one
 }
 
-// take takes a message in hand, and waits for a slot for each of its requests.
+// take starts a delivery. It waits for a slot for each of the message's requests.
 func (p *Purchases) take(ctx context.Context, msg jetstream.Msg, requests []wire.PurchaseRequested) *delivery {
 	d := &delivery{Purchases: p, msg: msg, parts: make([]part, len(requests))}
 	d.left.Store(int32(len(requests)))
@@ -47,81 +49,90 @@ func (p *Purchases) take(ctx context.Context, msg jetstream.Msg, requests []wire
 	return d
 }
 
-// charge has a request decided.
+// charge enqueues a request for a decision.
 func (d *delivery) charge(i int, r billing.ChargeRequest) {
 	r.Trace = telemetry.Traceparent(d.parts[i].ctx)
 	if err := d.settler.Charge(d.parts[i].ctx, r, func(r billing.Result) { d.decided(i, r) }); err != nil {
-		d.decided(i, billing.Result{Err: err})
+		d.decided(i, billing.Failed{Err: err})
 	}
 }
 
-// keep keeps a message that can't be understood. Where its purchase id can be
-// read, it can still be answered, or expire.
-func (d *delivery) keep(cause error) {
+// reject records a message that can't be parsed. If its purchase id can be read,
+// the request is then charged as unreadable: it is answered with an earlier
+// decision, or expires.
+func (d *delivery) reject(cause error) {
 	ctx := d.parts[0].ctx
 	id, firstAt, err := d.record(ctx, d.msg.Data(), cause)
 	switch {
 	case err != nil:
-		d.decided(0, billing.Result{Err: err})
-	case id == nil: // there is nobody to answer
-		d.decided(0, billing.Result{Undecided: true})
+		d.decided(0, billing.Failed{Err: err})
+	case id == nil: // no purchase to answer for
+		d.decided(0, billing.Undecided{})
 	default:
 		telemetry.Note(ctx, slog.String("purchase_id", id.String()))
 		d.charge(0, billing.ChargeRequest{PurchaseID: *id, ExpiresAt: firstAt.Add(unreadableExpiry), Unreadable: true})
 	}
 }
 
-// decided takes what became of a request. It must not wait.
+// decided stores the result of a request. It must not block.
 func (d *delivery) decided(i int, r billing.Result) {
 	d.parts[i].result = r
 	if d.left.Add(-1) > 0 {
 		return
 	}
 	for _, p := range d.parts {
-		if p.result.Poison != nil { // that asks the database, and a group must not wait for it
-			go d.finish()
+		if _, poisoned := p.result.(billing.Poisoned); poisoned {
+			go d.finish() // it writes to the database, and the group must not wait for that
 			return
 		}
 	}
 	d.finish()
 }
 
-// finish tells catalog, and only then NATS. A message of which nothing could be
-// decided comes again. Of one that could be answered in part, catalog asks for the
-// rest one by one: coming again, it would bring up to 63 repeats for one bill that
-// somebody holds.
+// finish answers catalog and then acknowledges the message to NATS. If a request
+// must be retried, who retries it depends on the others. If none of them was
+// decided, NATS redelivers the message. If some were, catalog retries the rest one
+// by one: a redelivery would repeat up to 63 decided requests because of one locked
+// bill.
 func (d *delivery) finish() {
 	var answers []*part
-	var again time.Duration // until it has to come again
-	kept := false           // in billing.rejected_messages
+	var again time.Duration // delay of the redelivery, if one is needed
+	recorded := false       // whether a request was recorded in billing.rejected_messages
 	for i := range d.parts {
 		p := &d.parts[i]
 		outcome := ""
-		switch r := p.result; {
-		case r.Charge != nil:
-			outcome = string(r.Charge.Outcome)
-			d.outcomes.WithLabelValues(outcome).Inc()
-			if r.Repeat {
-				repeated(p.ctx, r.Charge)
-			}
-			answers = append(answers, p)
-		case r.Held:
+		switch r := p.result.(type) {
+		case billing.Decided:
+			p.charge = r.Charge
+		case billing.DecidedBefore:
+			p.charge = r.Charge
+			repeated(p.ctx, r.Charge)
+		case billing.Held:
 			outcome = "held"
 			again = max(again, againHeld)
-		case r.Undecided:
+		case billing.Undecided:
 			outcome = "unreadable"
-			kept = true
-		case r.Poison != nil:
+			recorded = true
+		case billing.Poisoned:
 			outcome = "refused by the database"
-			kept = true
-			if err := d.poisoned(p); err != nil {
-				p.processing.Fail("it could not be kept; it is asked for again", err)
+			recorded = true
+			if err := d.rejectPoisoned(p, r); err != nil {
+				p.processing.Fail("the request could not be recorded; it will be retried", err)
 				again = max(again, againError)
 			}
-		default:
+		case billing.Failed:
 			outcome = "undecided"
-			p.processing.Fail("it could not be settled; it is asked for again", r.Err)
+			p.processing.Fail("the request could not be settled; it will be retried", r.Err)
 			again = max(again, againError)
+		default: // the other results are for payments only
+			outcome = "undecided"
+			p.processing.Fail("the request could not be settled; it will be retried", fmt.Errorf("unexpected result %T", r))
+			again = max(again, againError)
+		}
+		if p.charge != nil {
+			outcome = string(p.charge.Outcome)
+			d.outcomes.WithLabelValues(outcome).Inc()
+			answers = append(answers, p)
 		}
 		telemetry.Note(p.ctx, slog.String("outcome", outcome))
 	}
@@ -130,51 +141,51 @@ func (d *delivery) finish() {
 	case err != nil:
 	case again > 0 && len(answers) == 0:
 		err = d.msg.NakWithDelay(again)
-	case kept:
-		err = d.msg.TermWithReason("kept in billing.rejected_messages")
+	case recorded:
+		err = d.msg.TermWithReason("recorded in billing.rejected_messages")
 	default:
 		err = d.msg.Ack()
 	}
 	for _, p := range d.parts {
 		if err != nil {
-			// NATS delivers it again, or catalog sends it again.
-			p.processing.Fail("it could not be finished; it comes again", err)
+			// NATS redelivers the message, or catalog retries the request.
+			p.processing.Fail("the message could not be answered or acknowledged; it will be redelivered or retried", err)
 		}
 		p.processing.End(p.ctx, d.log, slog.LevelInfo)
 		<-d.slots
 	}
 }
 
-// poisoned keeps a request that the database refuses.
-func (d *delivery) poisoned(p *part) error {
+// rejectPoisoned records a request that the database refuses.
+func (d *delivery) rejectPoisoned(p *part, r billing.Poisoned) error {
 	body := d.msg.Data()
 	if len(d.parts) > 1 {
 		var err error
 		if body, err = wire.Encode(p.request); err != nil {
-			return fmt.Errorf("write purchase request: %w", err)
+			return fmt.Errorf("encode purchase request: %w", err)
 		}
 	}
-	_, _, err := d.record(p.ctx, body, p.result.Poison)
+	_, _, err := d.record(p.ctx, body, r.Err)
 	return err
 }
 
-// answer sends decisions to the replica of catalog that has asked.
+// answer sends the decisions to the catalog replica that sent the message.
 func (d *delivery) answer(decided []*part) error {
 	to := d.msg.Headers().Get(wire.HeaderReply)
 	if len(decided) == 0 || !strings.HasPrefix(to, wire.SubjectAnswered+".") {
-		return nil // nobody waits; a request sent again says where to
+		return nil // no replica waits; a retried request names its reply subject
 	}
 	msg := &nats.Msg{Subject: to, Header: nats.Header{wire.HeaderReads: {wire.ReadsGroups}}}
 	answers := make([]wire.PurchaseAnswered, len(decided))
 	for i, p := range decided {
 		_, traceparent, span := natstrace.SendPart(p.ctx, wire.SubjectAnswered, msg, len(decided))
 		defer span.End()
-		answers[i] = answer(p.result.Charge)
+		answers[i] = answer(p.charge)
 		answers[i].Traceparent = traceparent
 	}
 	var err error
 	if msg.Data, err = wire.EncodeGroup(answers); err != nil {
-		return fmt.Errorf("write answers: %w", err)
+		return fmt.Errorf("encode answers: %w", err)
 	}
 	return d.nc.PublishMsg(msg)
 }

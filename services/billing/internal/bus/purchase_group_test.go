@@ -29,11 +29,11 @@ func TestAGroupIsAnsweredInOneMessage(t *testing.T) {
 			if a.TransactionID != nil && times == 0 {
 				transaction = *a.TransactionID
 			} else if a.TransactionID != nil && *a.TransactionID != transaction {
-				t.Errorf("asked again: %+v, at first transaction %d", a, transaction)
+				t.Errorf("the repeat: %+v, at first transaction %d", a, transaction)
 			}
 		}
 		if n := d.messages.Load(); n != times+1 {
-			t.Errorf("asked %d times and answered in %d messages", times+1, n)
+			t.Errorf("sent %d times, answered in %d messages", times+1, n)
 		}
 	}
 	d.drained()
@@ -41,8 +41,8 @@ func TestAGroupIsAnsweredInOneMessage(t *testing.T) {
 	d.must(err)
 }
 
-// The rest of a group is answered at once. The held one is for catalog to ask for
-// again, alone; that message comes again until the bill is free.
+// The other requests of the group are answered at once. Catalog retries the held one
+// alone, and that message is redelivered until the bill is unlocked.
 func TestAGroupWithAHeldBill(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -60,7 +60,7 @@ func TestAGroupWithAHeldBill(t *testing.T) {
 	}
 	d.drained()
 	d.send(held)
-	waittest.Eventually(t, "it has come again", func() bool {
+	waittest.Eventually(t, "the message is redelivered", func() bool {
 		c, err := d.js.Consumer(t.Context(), wire.StreamPurchases, wire.ConsumerPurchases)
 		return err == nil && c.CachedInfo().NumRedelivered > 0
 	})
@@ -76,14 +76,14 @@ func TestAGroupWithAHeldBill(t *testing.T) {
 	d.must(err)
 }
 
-func TestAGroupThatCannotBeUnderstoodIsKept(t *testing.T) {
+func TestAnUnparsableGroupIsRecorded(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	good, bad := d.request(1, 10, 5), d.request(1, 10, 0)
 	d.send(good, bad)
-	waittest.Eventually(t, "it is kept", func() bool { return len(d.rejected()) == 1 })
+	waittest.Eventually(t, "the group is recorded", func() bool { return len(d.rejected()) == 1 })
 	if r := d.rejected()[0]; r.PurchaseID != nil {
-		t.Errorf("kept %+v", r)
+		t.Errorf("recorded %+v", r)
 	}
 	d.drained()
 	d.send(good) // alone, as catalog's sweeper does

@@ -1,5 +1,5 @@
-// Package bus is billing's side of NATS: purchase requests in, answers out, and
-// what auth says of users.
+// Package bus is billing's NATS adapter: it receives purchase requests, sends
+// the answers, and receives auth's messages about users.
 package bus
 
 import (
@@ -25,66 +25,69 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// GroupMax is how many items billing settles at once.
+// GroupMax is the maximum number of items billing settles in one transaction.
 const GroupMax = 512
 
-// maxReason bounds what is kept of an error's text, in bytes.
+// maxReason is the maximum length of a recorded error text, in bytes.
 const maxReason = 1 << 10
 
-// unreadableExpiry is when a request that can't be read expires, after it was
-// first seen.
+// unreadableExpiry is how long after it was first seen an unreadable request
+// expires.
 const unreadableExpiry = 15 * time.Minute
 
-// The delays before a message is delivered again.
+// The delays before a message is redelivered.
 const (
-	againHeld  = 250 * time.Millisecond // somebody holds the bill
-	againError = time.Second            // the database did not answer
+	againHeld  = 250 * time.Millisecond // a bill is locked
+	againError = time.Second            // the outcome is unknown
 )
 
-// Rejects keeps messages that can't be understood or stored.
+// Rejects records messages that can't be parsed or stored.
 type Rejects interface {
+	// RecordRejected records a message and returns when it was first seen.
 	RecordRejected(ctx context.Context, purchaseID *uuid.UUID, body []byte, reason string) (firstAt time.Time, err error)
 }
 
-// Purchases answers purchase requests.
+// Purchases receives purchase requests and answers them.
 type Purchases struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	settler *billing.Settler
 	rejects Rejects
-	copies  int // of the stream
+	copies  int // replicas of the stream
 	log     *slog.Logger
 
 	outcomes *prometheus.CounterVec
 	rejected prometheus.Counter
 
-	slots chan struct{} // one for each request in hand, so that webhooks find room
+	slots chan struct{} // one for each request in progress; the limit leaves room in the queue for webhooks
 }
 
-// storeLimit bounds each call of the store, which has no request's limit here.
+// storeLimit is the time limit for each call of the store. There is no request
+// here whose deadline could limit it.
 const storeLimit = 10 * time.Second
 
-// NewPurchases makes Purchases; Run starts the listening. The stream has as many copies, each on a server of its own.
+// NewPurchases returns Purchases; Run starts receiving. Copies is the number of
+// replicas of the stream, each on a server of its own.
 func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settler, rejects Rejects, copies int, log *slog.Logger, registry prometheus.Registerer) *Purchases {
 	p := &Purchases{
 		nc: nc, js: js, settler: settler, rejects: rejects, copies: copies, log: log,
 		slots: make(chan struct{}, 2*GroupMax),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "billing_charges_total", Help: "Decisions on purchases by outcome, repeats included.",
+			Name: "billing_charges_total", Help: "Decisions on purchases by outcome, including repeats.",
 		}, []string{"outcome"}),
 		rejected: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "billing_rejected_messages_total", Help: "Purchase requests that could not be understood or stored.",
+			Name: "billing_rejected_messages_total", Help: "Purchase requests that could not be parsed or stored.",
 		}),
 	}
 	for _, o := range []billing.Outcome{billing.Settled, billing.InsufficientFunds, billing.BillNotFound, billing.BuyerDisabled, billing.Expired} {
-		p.outcomes.WithLabelValues(string(o)) // a rate needs a zero to begin from
+		p.outcomes.WithLabelValues(string(o)) // so that rate() has a zero to start from
 	}
 	registry.MustRegister(p.outcomes, p.rejected)
 	return p
 }
 
-// Run takes requests until ctx ends. Close, after the settler's, waits until
-// those that it had taken are answered.
+// Run receives requests until ctx is cancelled. To wait until the accepted
+// requests are answered, close the settler and then call Close.
 func (p *Purchases) Run(ctx context.Context) {
 	natsconn.Listener{
 		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax / wire.MaxGroup, Open: p.open,
@@ -95,14 +98,14 @@ func (p *Purchases) Run(ctx context.Context) {
 	}.Run(ctx)
 }
 
-// Close returns when every request that was taken has been answered.
+// Close returns once every accepted request has been answered.
 func (p *Purchases) Close() {
 	for range cap(p.slots) {
 		p.slots <- struct{}{}
 	}
 }
 
-// Ensure makes the stream and its consumer, or brings them up to date.
+// Ensure creates the stream and its consumer, or updates them.
 func (p *Purchases) Ensure(ctx context.Context) error {
 	_, err := p.open(ctx)
 	return err
@@ -111,11 +114,11 @@ func (p *Purchases) Ensure(ctx context.Context) error {
 func (p *Purchases) open(ctx context.Context) (jetstream.Consumer, error) {
 	_, err := p.js.CreateOrUpdateStream(ctx, streams.Purchases(p.copies))
 	if err != nil {
-		return nil, fmt.Errorf("make stream %s: %w", wire.StreamPurchases, err)
+		return nil, fmt.Errorf("create stream %s: %w", wire.StreamPurchases, err)
 	}
 	consumer, err := p.js.CreateOrUpdateConsumer(ctx, wire.StreamPurchases, streams.PurchasesConsumer())
 	if err != nil {
-		return nil, fmt.Errorf("make consumer %s: %w", wire.ConsumerPurchases, err)
+		return nil, fmt.Errorf("create consumer %s: %w", wire.ConsumerPurchases, err)
 	}
 	return consumer, nil
 }
@@ -124,7 +127,7 @@ func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
 	requests, err := read(msg.Data())
 	if err != nil {
 		d := p.take(ctx, msg, make([]wire.PurchaseRequested, 1))
-		go d.keep(err) // that asks the database, and the good requests behind it must not wait
+		go d.reject(err) // it writes to the database, and the valid requests behind it must not wait
 		return
 	}
 	d := p.take(ctx, msg, requests)
@@ -141,19 +144,19 @@ func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
 func read(data []byte) ([]wire.PurchaseRequested, error) {
 	requests, err := wire.DecodePurchaseRequested(data)
 	if err == nil && slices.ContainsFunc(requests, func(m wire.PurchaseRequested) bool { return money.Amount(m.Amount) > money.Max }) {
-		err = errors.New("read purchase request: amount is beyond the limit")
+		err = errors.New("read purchase request: amount exceeds the limit")
 	}
 	return requests, err
 }
 
-// record keeps a request and why, and tells its purchase id, if there is one,
-// and since when it has been coming.
+// record records a request and the reason for rejecting it. It returns the
+// purchase id, nil if it can't be read, and when the request was first seen.
 func (p *Purchases) record(ctx context.Context, body []byte, cause error) (*uuid.UUID, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
 	reason := cause.Error()
 	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
-	p.log.WarnContext(ctx, "a purchase request can't be understood or stored; it is kept", "reason", reason)
+	p.log.WarnContext(ctx, "a purchase request can't be parsed or stored; recording it", "reason", reason)
 	p.rejected.Inc()
 	var id *uuid.UUID
 	if found, ok := wire.PurchaseID(body); ok {
@@ -163,27 +166,29 @@ func (p *Purchases) record(ctx context.Context, body []byte, cause error) (*uuid
 	return id, firstAt, err
 }
 
-// repeated marks a request that was decided before, and where that was.
+// repeated notes that a request was decided before, and links its span to the
+// trace of that decision.
 func repeated(ctx context.Context, c *billing.Charge) {
 	telemetry.Note(ctx, slog.Bool("repeat", true))
-	decided := trace.SpanContextFromContext(telemetry.WithTraceparent(context.Background(), c.Trace))
+	decided := trace.SpanContextFromContext(telemetry.WithTraceparent(context.Background(), c.Request.Trace))
 	if decided.IsValid() {
 		trace.SpanFromContext(ctx).AddLink(trace.Link{SpanContext: decided})
 	}
 }
 
-// deliveries is how often a message has come, this time included.
+// deliveries returns how often a message was delivered, including this time, or
+// 0 if unknown.
 func deliveries(msg jetstream.Msg) uint64 {
 	meta, err := msg.Metadata()
 	if err != nil {
-		return 0 // not a consumer's message
+		return 0 // not delivered by a consumer
 	}
 	return meta.NumDelivered
 }
 
-// answer is what catalog is told of a decision.
+// answer converts a decision to the message that catalog receives.
 func answer(c *billing.Charge) wire.PurchaseAnswered {
-	m := wire.PurchaseAnswered{V: wire.Version, PurchaseID: c.PurchaseID, Outcome: wire.Declined, TransactionID: c.TransactionID}
+	m := wire.PurchaseAnswered{V: wire.Version, PurchaseID: c.Request.PurchaseID, Outcome: wire.Declined, TransactionID: c.TransactionID}
 	if c.Balance != nil {
 		balance := int64(*c.Balance)
 		m.Balance = &balance

@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -35,11 +36,11 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(postgres.Schema, postgres.Migrations)})
 }
 
-// limit is how long a test waits for what has to come.
+// limit is how long a test waits for an answer.
 const limit = 30 * time.Second
 
-// desk is billing's bus on a real NATS and a real ledger; the test plays auth
-// and catalog.
+// desk is billing's bus on a real NATS server and a real ledger. The test stands in
+// for auth and catalog.
 type desk struct {
 	t       *testing.T
 	server  *natstest.Server
@@ -50,7 +51,7 @@ type desk struct {
 	answers chan wire.PurchaseAnswered
 	inbox   string
 
-	messages atomic.Int64 // with answers
+	messages atomic.Int64 // the number of answer messages
 }
 
 func newDesk(t *testing.T) *desk {
@@ -91,7 +92,7 @@ func newDesk(t *testing.T) *desk {
 
 	d.user(1, "active", 1)
 	d.credit(1, 1, 10, 100_000)
-	waittest.Eventually(t, "the stream is there", func() bool {
+	waittest.Eventually(t, "the consumer exists", func() bool {
 		_, err := d.js.Consumer(t.Context(), wire.StreamPurchases, wire.ConsumerPurchases)
 		return err == nil
 	})
@@ -104,18 +105,21 @@ func (d *desk) user(id int64, status string, version int64) {
 	d.must(err)
 	_, err = d.js.Publish(d.t.Context(), fmt.Sprint(wire.SubjectChanged, ".", id), data)
 	d.must(err)
-	waittest.Eventually(d.t, "the user is known", func() bool {
+	waittest.Eventually(d.t, "the user is stored", func() bool {
 		c, err := d.store.Customer(d.t.Context(), id)
+		if errors.Is(err, billing.ErrCustomerNotFound) {
+			return false
+		}
 		d.must(err)
-		return c != nil && c.Version >= version
+		return c.Version >= version
 	})
 }
 
 func (d *desk) credit(payment, user, bill int64, amount money.Amount) {
 	d.t.Helper()
-	r := d.store.Settle(d.t.Context(), []billing.Item{{Payment: &billing.Payment{ID: payment, UserID: user, BillID: bill, Amount: amount}}})
-	if !r[0].Credited {
-		d.t.Fatalf("%+v", r[0])
+	r := d.store.Settle(d.t.Context(), []billing.Item{&billing.Payment{ID: payment, UserID: user, BillID: bill, Amount: amount}})
+	if _, credited := r[0].(billing.Credited); !credited {
+		d.t.Fatalf("%T %+v", r[0], r[0])
 	}
 }
 
@@ -123,7 +127,7 @@ func (d *desk) request(user, bill, amount int64) wire.PurchaseRequested {
 	return wire.PurchaseRequested{V: 1, PurchaseID: uuid.New(), UserID: user, BillID: bill, Amount: amount, ExpiresAt: time.Now().Add(time.Hour)}
 }
 
-// send asks for purchases in one message.
+// send requests purchases in one message.
 func (d *desk) send(group ...wire.PurchaseRequested) {
 	d.t.Helper()
 	data, err := wire.EncodeGroup(group)
@@ -137,7 +141,7 @@ func (d *desk) sendRaw(data []byte) {
 	d.must(err)
 }
 
-// answer waits for billing's next answer.
+// answer waits for the next answer from billing.
 func (d *desk) answer() wire.PurchaseAnswered {
 	d.t.Helper()
 	select {
@@ -149,7 +153,7 @@ func (d *desk) answer() wire.PurchaseAnswered {
 	}
 }
 
-// drained waits until NATS has nothing left to deliver, and nothing unacknowledged.
+// drained waits until the stream is empty: every message is acknowledged.
 func (d *desk) drained() {
 	d.t.Helper()
 	waittest.Eventually(d.t, "the stream is empty", func() bool {
@@ -180,7 +184,7 @@ func (d *desk) must(err error) {
 	}
 }
 
-func TestARequestIsAnsweredHoweverOftenItComes(t *testing.T) {
+func TestARepeatedRequestGetsTheSameAnswer(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	m := d.request(1, 10, 400)
@@ -189,10 +193,10 @@ func TestARequestIsAnsweredHoweverOftenItComes(t *testing.T) {
 	if first.PurchaseID != m.PurchaseID || first.Outcome != wire.Settled || *first.Balance != 99_600 {
 		t.Fatalf("%+v", first)
 	}
-	for range 5 { // within any duplicate window: it must be delivered all the same
+	for range 5 { // even within a duplicate window, the message must be delivered
 		d.send(m)
 		if again := d.answer(); *again.TransactionID != *first.TransactionID || *again.Balance != *first.Balance {
-			t.Errorf("asked again: %+v, at first %+v", again, first)
+			t.Errorf("the repeat: %+v, at first %+v", again, first)
 		}
 	}
 	d.drained()
@@ -226,12 +230,12 @@ func TestEveryDecline(t *testing.T) {
 	d.drained()
 }
 
-func TestAnOlderStateOfAUserChangesNothing(t *testing.T) {
+func TestAnOlderVersionOfAUserIsIgnored(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.user(3, "disabled", 5)
-	d.user(3, "active", 4) // waits for a version of at least 4 only
-	d.user(4, "active", 1) // when this one is there, the one before has been handled
+	d.user(3, "active", 4) // returns at once, because the stored version is 5
+	d.user(4, "active", 1) // once this user is stored, the message before has been handled
 	c, err := d.store.Customer(t.Context(), 3)
 	d.must(err)
 	if c.Status != "disabled" || c.Version != 5 {
@@ -247,21 +251,21 @@ func TestAMessageThatCannotBeUnderstoodIsKeptAndNeverTriedAgain(t *testing.T) {
 	d.sendRaw([]byte(`not JSON`))
 	d.sendRaw([]byte(`not JSON`))
 	d.sendRaw(bad)
-	// They are kept side by side: any may be the first.
-	waittest.Eventually(t, "both are kept", func() bool { r := d.rejected(); return len(r) == 2 && r[0].Times+r[1].Times == 3 })
+	// They are recorded concurrently, in any order.
+	waittest.Eventually(t, "both are recorded", func() bool { r := d.rejected(); return len(r) == 2 && r[0].Times+r[1].Times == 3 })
 	d.drained()
 	for _, r := range d.rejected() {
 		if nameless := r.PurchaseID == nil; nameless != (r.Times == 2) || !nameless && *r.PurchaseID != id {
-			t.Errorf("kept %+v", r)
+			t.Errorf("recorded %+v", r)
 		}
 	}
-	// After its time it expires, so that its buyer hears of an end.
+	// After 15 minutes it expires, so that the buyer gets an answer.
 	d.exec(`UPDATE billing.rejected_messages SET first_at = now() - interval '16 minutes'`)
 	d.sendRaw(bad)
 	if a := d.answer(); a.PurchaseID != id || a.Reason != wire.Expired {
 		t.Errorf("%+v", a)
 	}
-	// And had it been understood by another release, that answer would stand.
+	// If another release could read the request and decided on it, that answer stands.
 	good := d.request(1, 10, 5)
 	d.send(good)
 	settled := d.answer()
@@ -272,14 +276,14 @@ func TestAMessageThatCannotBeUnderstoodIsKeptAndNeverTriedAgain(t *testing.T) {
 	d.drained()
 }
 
-func TestOnePoisonousRequestAmongAHundred(t *testing.T) {
+func TestOnePoisonedRequestAmongAHundred(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, wire.MaxGroup} {
-		t.Run(fmt.Sprint("in messages of ", size), func(t *testing.T) { poisonous(t, size) })
+		t.Run(fmt.Sprint("in messages of ", size), func(t *testing.T) { poisoned(t, size) })
 	}
 }
 
-func poisonous(t *testing.T, size int) {
+func poisoned(t *testing.T, size int) {
 	t.Parallel()
 	d := newDesk(t)
 	d.exec(`ALTER TABLE billing.transactions ADD CONSTRAINT poison CHECK (abs(amount) <> 666)`)
@@ -307,20 +311,20 @@ func poisonous(t *testing.T, size int) {
 			}
 			delete(left, a.PurchaseID)
 		}
-		for _, m := range left { // as catalog does: the bill was held, by the other group, when each was settled alone
+		for _, m := range left { // as catalog does: the other group had locked the bill when each request was settled alone
 			d.send(m)
 		}
 	}
-	waittest.Eventually(t, "it is kept", func() bool { return len(d.rejected()) == 1 })
+	waittest.Eventually(t, "the request is recorded", func() bool { return len(d.rejected()) == 1 })
 	if r := d.rejected()[0]; *r.PurchaseID != poison.PurchaseID {
-		t.Errorf("kept %+v", r)
+		t.Errorf("recorded %+v", r)
 	}
 	d.drained()
 	_, err := d.store.Verify(t.Context())
 	d.must(err)
 }
 
-func TestNATSLosesEverything(t *testing.T) {
+func TestNATSLosesAllItsData(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	before := d.request(1, 10, 5)
@@ -329,7 +333,7 @@ func TestNATSLosesEverything(t *testing.T) {
 	d.server.Stop()
 	d.server.Wipe()
 	d.server.Start()
-	waittest.Eventually(t, "billing has made the stream again", func() bool {
+	waittest.Eventually(t, "billing has created the stream again", func() bool {
 		_, err := d.js.PublishMsg(t.Context(), &nats.Msg{Subject: wire.SubjectRequested, Data: mustEncode(t, before), Header: nats.Header{wire.HeaderReply: {d.inbox}}})
 		return err == nil
 	})
@@ -354,7 +358,7 @@ func TestTheConsumerIsDeleted(t *testing.T) {
 	}
 	d.must(d.js.DeleteStream(t.Context(), wire.StreamPurchases))
 	m = d.request(1, 10, 5)
-	waittest.Eventually(t, "the stream is there again", func() bool {
+	waittest.Eventually(t, "the stream exists again", func() bool {
 		_, err := d.js.PublishMsg(t.Context(), &nats.Msg{Subject: wire.SubjectRequested, Data: mustEncode(t, m), Header: nats.Header{wire.HeaderReply: {d.inbox}}})
 		return err == nil
 	})

@@ -17,25 +17,26 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// Customers keeps what auth says of users.
+// Customers stores billing's own copies of users.
 type Customers interface {
+	// SaveCustomer stores c unless a newer version is already stored.
 	SaveCustomer(ctx context.Context, c billing.Customer) error
 }
 
-// Users hears of users and keeps billing's own view of them.
+// Users receives auth's messages about users and stores billing's own copies.
 type Users struct {
 	js        jetstream.JetStream
 	customers Customers
 	log       *slog.Logger
 }
 
-// NewUsers makes Users; Run starts the listening.
+// NewUsers returns Users; Run starts receiving.
 func NewUsers(js jetstream.JetStream, customers Customers, log *slog.Logger) *Users {
 	return &Users{js: js, customers: customers, log: log}
 }
 
-// Run takes users in until ctx ends. A durable consumer remembers where it was;
-// when the stream was made anew, auth publishes everybody again.
+// Run receives users until ctx is cancelled. A durable consumer remembers its
+// position. If the stream is created anew, auth republishes all users.
 func (u *Users) Run(ctx context.Context) {
 	natsconn.Listener{Name: "users", Log: u.log, Ahead: 256, Open: u.open, Handle: u.handle}.Run(ctx)
 }
@@ -43,7 +44,7 @@ func (u *Users) Run(ctx context.Context) {
 func (u *Users) open(ctx context.Context) (jetstream.Consumer, error) {
 	consumer, err := u.js.CreateOrUpdateConsumer(ctx, wire.StreamUsers, streams.UsersConsumer())
 	if err != nil {
-		return nil, fmt.Errorf("make consumer of %s: %w", wire.StreamUsers, err)
+		return nil, fmt.Errorf("create consumer of %s: %w", wire.StreamUsers, err)
 	}
 	return consumer, nil
 }
@@ -53,8 +54,8 @@ func (u *Users) handle(ctx context.Context, msg jetstream.Msg) error {
 	defer processing.End(ctx, u.log, slog.LevelInfo)
 	m, err := wire.DecodeUserChanged(msg.Data())
 	if err != nil {
-		processing.Fail("a user can't be understood; the message is left out", err)
-		return msg.TermWithReason("can't be understood")
+		processing.Fail("the message about a user can't be parsed; skipping it", err)
+		return msg.TermWithReason("can't be parsed")
 	}
 	telemetry.Note(ctx, slog.Int64("user_id", m.ID), slog.Int64("version", m.Version))
 	limited, cancel := context.WithTimeout(ctx, storeLimit)
@@ -63,11 +64,11 @@ func (u *Users) handle(ctx context.Context, msg jetstream.Msg) error {
 		UserID: m.ID, Login: m.Login, Role: m.Role, Status: m.Status, Version: m.Version,
 	})
 	if pg.BadData(err) {
-		processing.Fail("a user can't be saved; the message is left out", err)
-		return msg.TermWithReason("can't be saved")
+		processing.Fail("the database refuses the user; skipping the message", err)
+		return msg.TermWithReason("refused by the database")
 	}
 	if err != nil {
-		processing.Fail("a user could not be saved; the message comes again", err)
+		processing.Fail("the user could not be saved; the message will be redelivered", err)
 		return msg.NakWithDelay(time.Second)
 	}
 	return msg.Ack()

@@ -4,23 +4,14 @@ import (
 	"context"
 	"fmt"
 
-	"lavka/libs/domain/problem"
 	"lavka/libs/service/page"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 )
 
-// maxBills bounds how many bills a user may own when opening one more.
-const maxBills = 1000
-
-var (
-	errBillNotFound = problem.New(problem.NotFound, "bill_not_found", "you have no such bill")
-	errTooManyBills = problem.New(problem.Conflict, "too_many_bills", fmt.Sprintf("a user may open bills up to %d", maxBills))
-)
-
-// ListBills is GET /bills.
-func (s *server) ListBills(ctx context.Context, r api.ListBillsRequestObject) (api.ListBillsResponseObject, error) {
-	userID, err := s.customer(ctx)
+// ListBills answers GET /bills.
+func (h *Handlers) ListBills(ctx context.Context, r api.ListBillsRequestObject) (api.ListBillsResponseObject, error) {
+	userID, err := h.customer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +23,7 @@ func (s *server) ListBills(ctx context.Context, r api.ListBillsRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
-	bills, err := s.store.Bills(ctx, userID, orZero(before), limit+1)
+	bills, err := h.store.Bills(ctx, userID, orZero(before), limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -42,47 +33,41 @@ func (s *server) ListBills(ctx context.Context, r api.ListBillsRequestObject) (a
 	}
 	items := make([]api.Bill, len(bills))
 	for i, b := range bills {
-		items[i] = bill(b)
+		items[i] = toBill(b)
 	}
 	return api.ListBills200JSONResponse{Items: items, NextCursor: next}, nil
 }
 
-// CreateBill is POST /bills.
-func (s *server) CreateBill(ctx context.Context, _ api.CreateBillRequestObject) (api.CreateBillResponseObject, error) {
-	userID, err := s.customer(ctx)
+// CreateBill answers POST /bills.
+func (h *Handlers) CreateBill(ctx context.Context, _ api.CreateBillRequestObject) (api.CreateBillResponseObject, error) {
+	userID, err := h.customer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.store.OpenBill(ctx, userID, maxBills)
+	bill, err := h.store.OpenBill(ctx, userID)
 	if err != nil {
 		return nil, err
-	}
-	if b == nil {
-		return nil, errTooManyBills
 	}
 	return api.CreateBill201JSONResponse{
-		Body:    bill(*b),
-		Headers: api.CreateBill201ResponseHeaders{Location: fmt.Sprintf("/bills/%d", b.ID)},
+		Body:    toBill(bill),
+		Headers: api.CreateBill201ResponseHeaders{Location: fmt.Sprintf("/bills/%d", bill.ID)},
 	}, nil
 }
 
-// GetBill is GET /bills/{id}.
-func (s *server) GetBill(ctx context.Context, r api.GetBillRequestObject) (api.GetBillResponseObject, error) {
-	userID, err := s.customer(ctx)
+// GetBill answers GET /bills/{id}.
+func (h *Handlers) GetBill(ctx context.Context, r api.GetBillRequestObject) (api.GetBillResponseObject, error) {
+	userID, err := h.customer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.store.Bill(ctx, userID, r.Id)
+	bill, err := h.store.Bill(ctx, userID, r.Id)
 	if err != nil {
 		return nil, err
 	}
-	if b == nil {
-		return nil, errBillNotFound
-	}
-	return api.GetBill200JSONResponse(bill(*b)), nil
+	return api.GetBill200JSONResponse(toBill(bill)), nil
 }
 
-func bill(b billing.Bill) api.Bill {
+func toBill(b billing.Bill) api.Bill {
 	return api.Bill{Id: b.ID, Balance: b.Balance, CreatedAt: b.CreatedAt.UTC()}
 }
 

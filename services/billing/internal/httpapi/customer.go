@@ -3,16 +3,13 @@ package httpapi
 import (
 	"context"
 
-	"lavka/libs/domain/problem"
 	"lavka/libs/service/page"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 )
 
-var errUserNotFound = problem.New(problem.NotFound, "user_not_found", "there is no such user")
-
-// ListCustomers is GET /customers.
-func (s *server) ListCustomers(ctx context.Context, r api.ListCustomersRequestObject) (api.ListCustomersResponseObject, error) {
+// ListCustomers answers GET /customers.
+func (h *Handlers) ListCustomers(ctx context.Context, r api.ListCustomersRequestObject) (api.ListCustomersResponseObject, error) {
 	limit, err := page.Limit(r.Params.Limit)
 	if err != nil {
 		return nil, err
@@ -21,7 +18,7 @@ func (s *server) ListCustomers(ctx context.Context, r api.ListCustomersRequestOb
 	if err != nil {
 		return nil, err
 	}
-	customers, err := s.store.Customers(ctx, orZero(before), limit+1)
+	customers, err := h.store.Customers(ctx, orZero(before), limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -29,49 +26,54 @@ func (s *server) ListCustomers(ctx context.Context, r api.ListCustomersRequestOb
 	if err != nil {
 		return nil, err
 	}
-	items, err := s.withBills(ctx, customers)
+	items, err := h.withBills(ctx, customers)
 	if err != nil {
 		return nil, err
 	}
 	return api.ListCustomers200JSONResponse{Items: items, NextCursor: next}, nil
 }
 
-// GetCustomer is GET /customers/{user_id}.
-func (s *server) GetCustomer(ctx context.Context, r api.GetCustomerRequestObject) (api.GetCustomerResponseObject, error) {
-	c, err := s.store.Customer(ctx, r.UserId)
+// GetCustomer answers GET /customers/{user_id}.
+func (h *Handlers) GetCustomer(ctx context.Context, r api.GetCustomerRequestObject) (api.GetCustomerResponseObject, error) {
+	c, err := h.store.Customer(ctx, r.UserId)
 	if err != nil {
 		return nil, err
 	}
-	if c == nil {
-		return nil, errUserNotFound
-	}
-	items, err := s.withBills(ctx, []billing.Customer{*c})
+	items, err := h.withBills(ctx, []billing.Customer{c})
 	if err != nil {
 		return nil, err
 	}
 	return api.GetCustomer200JSONResponse(items[0]), nil
 }
 
-// withBills adds each customer's bills.
-func (s *server) withBills(ctx context.Context, customers []billing.Customer) ([]api.Customer, error) {
+// withBills reads the customers' bills and returns the customers with them, in the
+// same order.
+func (h *Handlers) withBills(ctx context.Context, customers []billing.Customer) ([]api.Customer, error) {
 	ids := make([]int64, len(customers))
-	items := make([]api.Customer, len(customers))
-	at := make(map[int64]*api.Customer, len(customers))
 	for i, c := range customers {
-		ids[i], at[c.UserID] = c.UserID, &items[i]
-		items[i].User.Id, items[i].User.Login = c.UserID, c.Login
-		items[i].User.Role, items[i].User.Status = api.CustomerUserRole(c.Role), api.CustomerUserStatus(c.Status)
+		ids[i] = c.UserID
 	}
-	bills, err := s.store.BillsOf(ctx, ids)
+	bills, err := h.store.BillsOf(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	for i := range items {
-		items[i].Bills = []api.CustomerBill{} // in JSON a list, not null
-	}
+	owned := make(map[int64][]billing.Bill, len(customers))
 	for _, b := range bills {
-		c := at[b.UserID]
-		c.Bills = append(c.Bills, api.CustomerBill{Id: b.ID, Balance: b.Balance})
+		owned[b.UserID] = append(owned[b.UserID], b)
+	}
+	items := make([]api.Customer, len(customers))
+	for i, c := range customers {
+		items[i] = toCustomer(c, owned[c.UserID])
 	}
 	return items, nil
+}
+
+func toCustomer(c billing.Customer, bills []billing.Bill) api.Customer {
+	customer := api.Customer{Bills: make([]api.CustomerBill, len(bills))} // without bills an empty JSON list, not null
+	customer.User.Id, customer.User.Login = c.UserID, c.Login
+	customer.User.Role, customer.User.Status = api.CustomerUserRole(c.Role), api.CustomerUserStatus(c.Status)
+	for i, b := range bills {
+		customer.Bills[i] = api.CustomerBill{Id: b.ID, Balance: b.Balance}
+	}
+	return customer
 }

@@ -9,9 +9,9 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// ListTransactions is GET /transactions.
-func (s *server) ListTransactions(ctx context.Context, r api.ListTransactionsRequestObject) (api.ListTransactionsResponseObject, error) {
-	userID, err := s.customer(ctx)
+// ListTransactions answers GET /transactions.
+func (h *Handlers) ListTransactions(ctx context.Context, r api.ListTransactionsRequestObject) (api.ListTransactionsResponseObject, error) {
+	userID, err := h.customer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -31,15 +31,11 @@ func (s *server) ListTransactions(ctx context.Context, r api.ListTransactionsReq
 		f.Type = string(*t)
 	}
 	if f.BillID != nil {
-		b, err := s.store.Bill(ctx, userID, *f.BillID)
-		if err != nil {
+		if _, err := h.store.Bill(ctx, userID, *f.BillID); err != nil {
 			return nil, err
 		}
-		if b == nil {
-			return nil, errBillNotFound
-		}
 	}
-	transactions, err := s.store.Transactions(ctx, f)
+	transactions, err := h.store.Transactions(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -49,10 +45,14 @@ func (s *server) ListTransactions(ctx context.Context, r api.ListTransactionsReq
 	}
 	items := make([]api.Transaction, len(transactions))
 	for i, t := range transactions {
-		items[i] = api.Transaction{
-			Id: t.ID, BillId: t.BillID, Amount: t.Amount, BalanceAfter: t.BalanceAfter, Type: api.TransactionType(t.Type),
-			PaymentId: t.PaymentID, PurchaseId: t.PurchaseID, CreatedAt: t.CreatedAt.UTC(),
-		}
+		items[i] = toTransaction(t)
 	}
 	return api.ListTransactions200JSONResponse{Items: items, NextCursor: next}, nil
+}
+
+func toTransaction(t billing.Transaction) api.Transaction {
+	return api.Transaction{
+		Id: t.ID, BillId: t.BillID, Amount: t.Amount, BalanceAfter: t.BalanceAfter, Type: api.TransactionType(t.Type),
+		PaymentId: t.PaymentID, PurchaseId: t.PurchaseID, CreatedAt: t.CreatedAt.UTC(),
+	}
 }

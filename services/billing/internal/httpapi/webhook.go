@@ -21,36 +21,36 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// maxWebhook bounds the webhook's body, in bytes.
+// maxWebhook is the maximum size of a webhook's body, in bytes.
 const maxWebhook = 16 << 10
 
 var errSignature = problem.New(problem.Forbidden, "invalid_signature", "the signature does not match")
 
-// Webhook takes the payment provider's top-ups. It needs Postgres, and neither
-// auth nor catalog nor NATS.
+// Webhook receives top-ups from the payment provider. It depends on Postgres only,
+// not on auth, catalog or NATS.
 type Webhook struct {
 	keys     []string
 	settler  *billing.Settler
 	outcomes *prometheus.CounterVec
 }
 
-// NewWebhook makes a Webhook that believes any of the keys.
+// NewWebhook returns a Webhook that accepts a signature made with any of the keys.
 func NewWebhook(keys []string, settler *billing.Settler, registry prometheus.Registerer) *Webhook {
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "billing_webhooks_total", Help: "Webhook calls by what became of them.",
+		Name: "billing_webhooks_total", Help: "Webhook calls by outcome: credited, repeated, or the code of the refusal.",
 	}, []string{"outcome"})
 	for _, outcome := range []string{
 		"credited", "repeated", "malformed", "invalid_signature", "invalid_id", "invalid_amount", "transaction_conflict", "user_not_found",
 		"bill_owner_mismatch", "balance_limit", "bill_busy", "overloaded", "outcome_unknown", "internal",
 	} {
-		outcomes.WithLabelValues(outcome) // a rate needs a zero to begin from
+		outcomes.WithLabelValues(outcome) // so that rate() has a zero to start from
 	}
 	registry.MustRegister(outcomes)
 	return &Webhook{keys: keys, settler: settler, outcomes: outcomes}
 }
 
-// Handle is POST /payment/webhook. It goes raw bytes, then form, then
-// signature, then meaning.
+// Handle answers POST /payment/webhook. It reads the raw bytes, checks their form,
+// then the signature, and only then the meaning of the values.
 func (h *Webhook) Handle(c echo.Context) error {
 	answer, repeat, err := h.credit(c)
 	outcome := "credited"
@@ -100,17 +100,17 @@ func (h *Webhook) credit(c echo.Context) (answer credited, repeat bool, err erro
 	return credited{"credited", payment.ID, payment.BillID}, repeat, nil
 }
 
-// webhookCall is what a provider sent: the ids, and the texts that it signed.
+// webhookCall is a call of the provider: the ids, and the texts it signed.
 type webhookCall struct {
 	signature                     [sha1.Size]byte
 	transactionID, userID, billID int64
 	text                          struct{ transactionID, userID, billID, amount string }
 }
 
-// readWebhook reads the body and gives a problem "malformed" unless the ids are
-// integers within int64, the amount is a number and the signature is 40 hex
-// digits. That every signed value is a plain number token is what closes SHA-1's
-// length extension: a forged text would need bytes that no number holds.
+// readWebhook parses the body. It returns the problem "malformed" unless the ids
+// are 64-bit integers, the amount is a number and the signature is 40 hexadecimal
+// digits. Requiring plain number tokens prevents length extension attacks on
+// SHA-1: a forged text would contain bytes that no number contains.
 func readWebhook(body []byte) (webhookCall, error) {
 	var call webhookCall
 	if err := strictjson.Check(body); err != nil {
@@ -145,7 +145,7 @@ func readWebhook(body []byte) (webhookCall, error) {
 	} {
 		*id.text = string(id.raw)
 		if *id.into, err = strconv.ParseInt(*id.text, 10, 64); err != nil || id.raw.Kind() != '0' {
-			return call, malformed(id.name + " must be an integer within 64 bits")
+			return call, malformed(id.name + " must be a 64-bit integer")
 		}
 	}
 	call.text.amount = string(raw.Amount)
@@ -155,8 +155,8 @@ func readWebhook(body []byte) (webhookCall, error) {
 	return call, nil
 }
 
-// checkNames refuses our members' names in another case: next to the right ones
-// they could only mislead a reader.
+// checkNames refuses members whose names differ from ours only in case: beside the
+// right ones, they could mislead a reader.
 func checkNames(body []byte) error {
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(body, &members); err != nil {
@@ -165,7 +165,7 @@ func checkNames(body []byte) error {
 	for name := range members {
 		for _, ours := range []string{"signature", "transaction_id", "user_id", "bill_id", "amount"} {
 			if name != ours && strings.EqualFold(name, ours) {
-				return malformed("write the member " + ours + " in lower case")
+				return malformed("the member name " + ours + " must be in lower case")
 			}
 		}
 	}
@@ -183,7 +183,8 @@ func readSignature(raw jsontext.Value) (sum [sha1.Size]byte, err error) {
 	return sum, nil
 }
 
-// signedBy compares with every key, in constant time.
+// signedBy reports whether the call was signed with any of the keys. It checks
+// every key, in constant time.
 func (c webhookCall) signedBy(keys []string) bool {
 	match := 0
 	for _, key := range keys {

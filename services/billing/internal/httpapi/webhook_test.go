@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 const key, newKey = "an-old-key-of-the-provider", "a-new-key-of-the-provider"
 
-// desk is the webhook on a real ledger, with users 1 and 2.
+// desk is the webhook with a real ledger and users 1 and 2.
 type desk struct {
 	http.Handler
 	store *postgres.Store
@@ -53,13 +53,15 @@ func newDesk(t *testing.T) desk {
 	t.Cleanup(settler.Close)
 	registry := prometheus.NewRegistry()
 	e := httpserver.New(log, nil, registry)
-	if err := Register(e, store, NewWebhook([]string{key, newKey}, settler, registry), nil); err != nil {
+	h, err := New(store, NewWebhook([]string{key, newKey}, settler, registry))
+	if err != nil {
 		t.Fatal(err)
 	}
+	Register(e, h, nil)
 	return desk{e, store}
 }
 
-// post sends a body and gives status, code and the whole answer.
+// post sends a body and returns the status, the error code and the whole response.
 func (d desk) post(t *testing.T, body string) (status int, code string, w *httptest.ResponseRecorder) {
 	t.Helper()
 	w = httptest.NewRecorder()
@@ -89,7 +91,7 @@ func sign(key string, values ...string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// call is a correctly signed body of these texts.
+// call returns a correctly signed body with these values.
 func call(tx, user, bill, amount string) string {
 	return body(sign(key, tx, user, bill, amount), tx, user, bill, amount)
 }
@@ -105,7 +107,7 @@ func TestWebhookCredits(t *testing.T) {
 	for i, b := range []string{
 		call("7", "1", "10", "100"),
 		call("7", "1", "10", "100"),
-		call("7", "1", "10", "100.00"), // the same in minor units
+		call("7", "1", "10", "100.00"), // the same amount in minor units
 		body(strings.ToUpper(sign(key, "7", "1", "10", "100")), "7", "1", "10", "100"),
 		body(sign(newKey, "7", "1", "10", "100"), "7", "1", "10", "100"),
 		strings.Replace(call("7", "1", "10", "100"), "{", `{"provider": {"name": ["x"]},`, 1),
@@ -134,14 +136,14 @@ func FuzzReadWebhook(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What is signed must be plain number tokens: no colon, no byte beyond them.
+		// The signed values must be plain number tokens, without a colon or any other byte.
 		for _, v := range []string{c.text.transactionID, c.text.userID, c.text.billID, c.text.amount} {
 			if v == "" || strings.Trim(v, "0123456789+-.eE") != "" {
-				t.Fatalf("%q is no plain number, of %q", v, text)
+				t.Fatalf("%q is not a plain number, in %q", v, text)
 			}
 		}
 		if !json.Valid(text) || bytes.ContainsRune(text, 0) {
-			t.Fatalf("%q was taken", text)
+			t.Fatalf("%q was accepted", text)
 		}
 	})
 }

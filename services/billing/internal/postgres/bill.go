@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,51 +12,48 @@ import (
 
 const billColumns = `id, user_id, balance, created_at`
 
-// Bills lists a user's bills with a lower id than before (all when 0), newest
-// ids first.
+// Bills returns at most limit bills of a user, in descending order of id. It
+// returns only ids lower than before, unless before is 0.
 func (s *Store) Bills(ctx context.Context, userID, before int64, limit int) ([]billing.Bill, error) {
 	return pg.Collect(ctx, s.reads, "list bills", pgx.RowToStructByPos[billing.Bill], `
 		SELECT `+billColumns+` FROM billing.bills
 		WHERE user_id = $1 AND ($2::bigint = 0 OR id < $2) ORDER BY id DESC LIMIT $3`, userID, before, limit)
 }
 
-// BillsOf lists the bills of several users, newest ids first.
+// BillsOf returns the bills of several users, in descending order of id.
 func (s *Store) BillsOf(ctx context.Context, userIDs []int64) ([]billing.Bill, error) {
 	return pg.Rows(ctx, s.pool, "list bills of customers", pgx.RowToStructByPos[billing.Bill], `
 		SELECT `+billColumns+` FROM billing.bills WHERE user_id = ANY ($1) ORDER BY id DESC`, userIDs)
 }
 
-// Bill reads one bill of a user; nil when there is none or it is not theirs.
-func (s *Store) Bill(ctx context.Context, userID, id int64) (*billing.Bill, error) {
-	return one(pg.Rows(ctx, s.pool, "read bill", pgx.RowToStructByPos[billing.Bill], `
-		SELECT `+billColumns+` FROM billing.bills WHERE id = $1 AND user_id = $2`, id, userID))
+// Bill returns a user's bill, or billing.ErrBillNotFound if it does not exist or
+// belongs to another user.
+func (s *Store) Bill(ctx context.Context, userID, id int64) (billing.Bill, error) {
+	return pg.One(ctx, s.pool, "read bill", billing.ErrBillNotFound, pgx.RowToStructByPos[billing.Bill], `
+		SELECT `+billColumns+` FROM billing.bills WHERE id = $1 AND user_id = $2`, id, userID)
 }
 
-// OpenBill makes an empty bill for a known user, unless they have as many as
-// max already: then it is nil. An id that the provider used already is passed over.
-func (s *Store) OpenBill(ctx context.Context, userID int64, max int) (*billing.Bill, error) {
+// errIDInUse means that the provider has already used the id of a new bill.
+var errIDInUse = errors.New("the id of the new bill is in use")
+
+// OpenBill creates an empty bill for a known user. It returns
+// billing.ErrTooManyBills if the user owns too many bills. An id that the provider
+// has already used is skipped.
+func (s *Store) OpenBill(ctx context.Context, userID int64) (billing.Bill, error) {
 	var owned int
 	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM billing.bills WHERE user_id = $1`, userID).Scan(&owned)
 	if err != nil {
-		return nil, pg.Wrap("count bills", err)
+		return billing.Bill{}, pg.Wrap("count bills", err)
 	}
-	if owned >= max {
-		return nil, nil
+	if err := billing.CheckNewBill(owned); err != nil {
+		return billing.Bill{}, err
 	}
 	for {
-		bill, err := one(pg.Rows(ctx, s.pool, "insert bill", pgx.RowToStructByPos[billing.Bill], `
+		bill, err := pg.One(ctx, s.pool, "insert bill", errIDInUse, pgx.RowToStructByPos[billing.Bill], `
 			INSERT INTO billing.bills (id, user_id) VALUES (nextval('billing.bill_ids'), $1)
-			ON CONFLICT DO NOTHING RETURNING `+billColumns, userID))
-		if bill != nil || err != nil {
+			ON CONFLICT DO NOTHING RETURNING `+billColumns, userID)
+		if !errors.Is(err, errIDInUse) {
 			return bill, err
 		}
 	}
-}
-
-// one is the row of a read that finds no more than that, nil when it finds none.
-func one[T any](rows []T, err error) (*T, error) {
-	if err != nil || len(rows) == 0 {
-		return nil, err
-	}
-	return &rows[0], nil
 }

@@ -9,7 +9,8 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// SaveCustomer takes in what auth says of a user; what is newer stays.
+// SaveCustomer stores a user unless the same or a newer version is already
+// stored.
 func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
 	_, err := s.pool.Exec(ctx, `
 		INSERT INTO billing.customers (user_id, login, role, status, version) VALUES ($1, $2, $3, $4, $5)
@@ -19,15 +20,16 @@ func (s *Store) SaveCustomer(ctx context.Context, c billing.Customer) error {
 	return pg.Wrap("save customer", err)
 }
 
-// Customers lists users with a lower id than before (all when 0), newest first.
+// Customers returns at most limit users, in descending order of id. It returns
+// only ids lower than before, unless before is 0.
 func (s *Store) Customers(ctx context.Context, before int64, limit int) ([]billing.Customer, error) {
 	return pg.Rows(ctx, s.pool, "list customers", pgx.RowToStructByPos[billing.Customer], `
 		SELECT user_id, login, role, status, version FROM billing.customers
 		WHERE $1::bigint = 0 OR user_id < $1 ORDER BY user_id DESC LIMIT $2`, before, limit)
 }
 
-// Customer reads one user; nil when there is none.
-func (s *Store) Customer(ctx context.Context, userID int64) (*billing.Customer, error) {
-	return one(pg.Rows(ctx, s.pool, "read customer", pgx.RowToStructByPos[billing.Customer], `
-		SELECT user_id, login, role, status, version FROM billing.customers WHERE user_id = $1`, userID))
+// Customer returns a user, or billing.ErrCustomerNotFound.
+func (s *Store) Customer(ctx context.Context, userID int64) (billing.Customer, error) {
+	return pg.One(ctx, s.pool, "read customer", billing.ErrCustomerNotFound, pgx.RowToStructByPos[billing.Customer], `
+		SELECT user_id, login, role, status, version FROM billing.customers WHERE user_id = $1`, userID)
 }

@@ -16,56 +16,57 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// lock says what to do about bills that somebody else holds.
+// lock is how a group locks its bills, and what it does if another transaction
+// has locked one of them.
 type lock string
 
 const (
-	wait lock = "FOR UPDATE"             // until lock_timeout
-	skip lock = "FOR UPDATE SKIP LOCKED" // leave them, and tell
+	wait lock = "FOR UPDATE"             // wait until lock_timeout
+	skip lock = "FOR UPDATE SKIP LOCKED" // skip the bill; its items are held
 )
 
 var (
-	// errNoBill means that a payment needs a bill that is not there. Run again, the
-	// group makes it first; most groups have no need of that.
-	errNoBill = errors.New("a payment needs a bill that is not there yet")
-	// errUnusedBill means that a bill was made for a payment that was then refused.
-	// Run again, the group sees why before it makes the bill.
-	errUnusedBill = errors.New("a bill was made for a payment that was refused")
+	// errNoBill means that a payment needs a bill that does not exist. The group is
+	// retried and creates the bill first. Most groups don't need this step.
+	errNoBill = errors.New("a payment needs a bill that does not exist yet")
+	// errUnusedBill means that a bill was created for a payment that was then
+	// refused. The retry sees the reason before it would create the bill.
+	errUnusedBill = errors.New("a bill was created for a payment that was refused")
 )
 
-// settle is the one transaction in which a group is decided (READ COMMITTED:
-// every statement sees what was committed before it began).
+// settle decides a group in one transaction. Its isolation level is READ
+// COMMITTED: every statement sees what was committed before the statement began.
 //
-//  1. Make the bills that payments need and that are missing, when a run before
-//     has found that there are any.
-//  2. Lock all bills, in the order of their ids. A repeat waits here too, so it
-//     never outruns a synchronous standby.
-//  3. Look up what was decided before. The statements of 2 and 3 go out
-//     together; the server still runs one after the other.
+//  1. If createBills is set, create the bills that payments need and that don't
+//     exist. A previous attempt has found that there are some.
+//  2. Lock all bills in ascending order of id. A repeat waits here too, so that
+//     it is never answered before a synchronous standby has the decision.
+//  3. Read the earlier decisions. The statements of steps 1 to 3 are sent
+//     together; the server still runs them one after another.
 //  4. Decide in memory.
 //  5. Write balances, transactions and charges.
-func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, making bool) (results []billing.Result, err error) {
+func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, createBills bool) (results []billing.Result, err error) {
 	tx, err := pg.Begin(ctx, s.ledger)
 	if err != nil {
 		return nil, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 
-	asked := askedBy(items)
-	state, made, err := read(ctx, tx, asked, l, making)
+	k := keysOf(items)
+	state, created, err := read(ctx, tx, k, l, createBills)
 	if err != nil {
 		return nil, err
 	}
-	if l == wait && !making && asked.needBill(state) {
+	if l == wait && !createBills && k.needBill(state) {
 		return nil, errNoBill
 	}
 	if l == skip {
-		if err := findHeld(ctx, tx, asked, &state); err != nil {
+		if err := findHeld(ctx, tx, k, &state); err != nil {
 			return nil, err
 		}
 	}
 	results, changes := billing.Decide(state, items)
-	for _, id := range made {
+	for _, id := range created {
 		if changes.Balances[id] == nil {
 			return nil, errUnusedBill
 		}
@@ -80,56 +81,58 @@ func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, making
 	return results, nil
 }
 
-// mark makes a transaction wait for a synchronous standby that has neither
-// locked nor written anything: it repeats declines for which there was no bill.
-// PostgreSQL has only those wait that have put something into its log.
+// mark makes a transaction that has neither locked nor written anything wait for
+// a synchronous standby at COMMIT. Such a transaction repeats declines for which
+// there was no bill. PostgreSQL makes only transactions wait that have written to
+// its log.
 func mark(b *pgx.Batch) {
 	b.Queue(`SELECT pg_logical_emit_message(true, 'lavka', 'repeat')`)
 }
 
-// asked is what a group has to read.
-type asked struct {
-	bills     []int64 // sorted
+// keys are the keys of the rows that a group has to read.
+type keys struct {
+	bills     []int64 // ascending
 	users     []int64
 	purchases []uuid.UUID
-	payments  []int64 // with, in the same order:
-	payBills  []int64 // the bill that each would need
-	payUsers  []int64 // and its owner
-	items     int
+	payments  []int64 // each id once
+	payBills  []int64 // the bill of each payment, in the same order
+	payUsers  []int64 // the user of each payment, in the same order
+	items     int     // the number of items
 }
 
-func askedBy(items []billing.Item) asked {
+func keysOf(items []billing.Item) keys {
 	bills, users := map[int64]bool{}, map[int64]bool{}
 	seen := map[int64]bool{}
-	a := asked{items: len(items)}
+	k := keys{items: len(items)}
 	for _, item := range items {
-		if id := item.BillID(); id != 0 {
+		if id := item.TargetBill(); id != 0 {
 			bills[id] = true
 		}
-		if c := item.Charge; c != nil {
-			users[c.UserID] = true
-			a.purchases = append(a.purchases, c.PurchaseID)
-			continue
-		}
-		p := item.Payment
-		users[p.UserID] = true
-		if !seen[p.ID] { // a second one of the same id can only be a repeat or a conflict
-			seen[p.ID] = true
-			a.payments = append(a.payments, p.ID)
-			a.payBills = append(a.payBills, p.BillID)
-			a.payUsers = append(a.payUsers, p.UserID)
+		switch item := item.(type) {
+		case *billing.ChargeRequest:
+			users[item.UserID] = true
+			k.purchases = append(k.purchases, item.PurchaseID)
+		case *billing.Payment:
+			users[item.UserID] = true
+			if !seen[item.ID] { // a second payment with the same id can only be a repeat or a conflict
+				seen[item.ID] = true
+				k.payments = append(k.payments, item.ID)
+				k.payBills = append(k.payBills, item.BillID)
+				k.payUsers = append(k.payUsers, item.UserID)
+			}
+		default: // billing.Decide fails it
 		}
 	}
-	a.bills = slices.Sorted(maps.Keys(bills))
-	a.users = slices.Sorted(maps.Keys(users))
-	return a
+	k.bills = slices.Sorted(maps.Keys(bills))
+	k.users = slices.Sorted(maps.Keys(users))
+	return k
 }
 
-// needBill says whether a payment that was not decided before, of a known user,
-// is for a bill that is not there.
-func (a asked) needBill(state billing.State) bool {
-	for i, id := range a.payments {
-		if state.Payments[id] == nil && state.Bills[a.payBills[i]] == nil && state.Customers[a.payUsers[i]] != nil {
+// needBill reports whether a payment that was not credited before, for a known
+// user, needs a bill that does not exist.
+func (k keys) needBill(state billing.State) bool {
+	for i, id := range k.payments {
+		if state.Payments[id] == nil && state.Bills[k.payBills[i]] == nil && state.Customers[k.payUsers[i]] != nil {
 			return true
 		}
 	}
@@ -137,17 +140,18 @@ func (a asked) needBill(state billing.State) bool {
 }
 
 // read runs steps 1 to 3 in one round trip.
-func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state billing.State, made []int64, err error) {
+func read(ctx context.Context, tx *pg.Tx, k keys, l lock, createBills bool) (state billing.State, created []int64, err error) {
 	state = billing.State{
 		Bills: map[int64]*billing.Bill{}, Held: map[int64]bool{}, Customers: map[int64]*billing.Customer{},
 		Charges: map[uuid.UUID]*billing.Charge{}, Payments: map[int64]*billing.Payment{},
 	}
-	ids := make([]int64, 0, a.items)
+	ids := make([]int64, 0, k.items)
 	b := &pgx.Batch{}
-	// Never when locks are skipped: a bill that another transaction is making holds
-	// this one up as a lock does. Left out, its item is held.
-	if making {
-		queue(b, &made, pgx.RowTo[int64], `
+	// Never combined with skip: if another transaction is creating the same bill,
+	// this statement would wait for it as for a lock. Without the bill, its item is
+	// held.
+	if createBills {
+		queue(b, &created, pgx.RowTo[int64], `
 			INSERT INTO billing.bills (id, user_id)
 			SELECT DISTINCT ON (p.bill_id) p.bill_id, p.user_id
 			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS p (payment_id, bill_id, user_id, n)
@@ -156,43 +160,44 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 			  AND NOT EXISTS (SELECT FROM billing.transactions t WHERE t.payment_id = p.payment_id)
 			ORDER BY p.bill_id, p.n
 			ON CONFLICT DO NOTHING
-			RETURNING id`, a.payments, a.payBills, a.payUsers)
+			RETURNING id`, k.payments, k.payBills, k.payUsers)
 	}
 	each(b, func(row pgx.CollectableRow) error {
 		var bill billing.Bill
 		err := row.Scan(&bill.ID, &bill.UserID, &bill.Balance)
 		state.Bills[bill.ID] = &bill
 		return err
-	}, `SELECT id, user_id, balance FROM billing.bills WHERE id = ANY ($1) ORDER BY id `+string(l), a.bills)
-	if len(a.purchases) > 0 {
+	}, `SELECT id, user_id, balance FROM billing.bills WHERE id = ANY ($1) ORDER BY id `+string(l), k.bills)
+	if len(k.purchases) > 0 {
 		each(b, func(row pgx.CollectableRow) error {
 			c, err := scanCharge(row)
-			state.Charges[c.PurchaseID] = &c
+			state.Charges[c.Request.PurchaseID] = &c
 			return err
 		}, `SELECT purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id, trace_context
-			FROM billing.charges WHERE purchase_id = ANY ($1)`, a.purchases)
+			FROM billing.charges WHERE purchase_id = ANY ($1)`, k.purchases)
 	}
-	if len(a.payments) > 0 {
+	if len(k.payments) > 0 {
 		each(b, func(row pgx.CollectableRow) error {
 			var p billing.Payment
 			err := row.Scan(&p.ID, &p.UserID, &p.BillID, &p.Amount)
 			state.Payments[p.ID] = &p
 			return err
-		}, `SELECT payment_id, user_id, bill_id, amount FROM billing.transactions WHERE payment_id = ANY ($1)`, a.payments)
+		}, `SELECT payment_id, user_id, bill_id, amount FROM billing.transactions WHERE payment_id = ANY ($1)`, k.payments)
 	}
 	each(b, func(row pgx.CollectableRow) error {
 		var c billing.Customer
 		err := row.Scan(&c.UserID, &c.Status)
 		state.Customers[c.UserID] = &c
 		return err
-	}, `SELECT user_id, status FROM billing.customers WHERE user_id = ANY ($1)`, a.users)
-	// Taken under the bills' locks, so that a bill's transactions have rising ids.
+	}, `SELECT user_id, status FROM billing.customers WHERE user_id = ANY ($1)`, k.users)
+	// Taken while the bills are locked, so that a bill's transactions have ascending
+	// ids.
 	each(b, func(row pgx.CollectableRow) error {
 		var id int64
 		err := row.Scan(&id, &state.Now)
 		ids = append(ids, id)
 		return err
-	}, `SELECT nextval('billing.transaction_ids'), clock_timestamp() FROM generate_series(1, $1::int)`, a.items)
+	}, `SELECT nextval('billing.transaction_ids'), clock_timestamp() FROM generate_series(1, $1::int)`, k.items)
 
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return state, nil, fmt.Errorf("lock and read bills: %w", err)
@@ -202,20 +207,17 @@ func read(ctx context.Context, tx *pg.Tx, a asked, l lock, making bool) (state b
 		ids = ids[1:]
 		return id
 	}
-	return state, made, nil
+	return state, created, nil
 }
 
-// findHeld tells bills that were skipped from those that are missing.
-func findHeld(ctx context.Context, tx *pg.Tx, a asked, state *billing.State) error {
-	rows, err := tx.Query(ctx, `SELECT id FROM billing.bills WHERE id = ANY ($1)`, a.bills)
+// findHeld sets state.Held: it distinguishes the bills that were skipped from
+// those that do not exist.
+func findHeld(ctx context.Context, tx *pg.Tx, k keys, state *billing.State) error {
+	existing, err := pg.Rows(ctx, tx, "find held bills", pgx.RowTo[int64], `SELECT id FROM billing.bills WHERE id = ANY ($1)`, k.bills)
 	if err != nil {
-		return fmt.Errorf("look for held bills: %w", err)
+		return err
 	}
-	there, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return fmt.Errorf("look for held bills: %w", err)
-	}
-	for _, id := range there {
+	for _, id := range existing {
 		if state.Bills[id] == nil {
 			state.Held[id] = true
 		}
@@ -223,8 +225,8 @@ func findHeld(ctx context.Context, tx *pg.Tx, a asked, state *billing.State) err
 	return nil
 }
 
-// write is step 5. The inserts never say ON CONFLICT: a double would be a bug, and
-// has to fail.
+// write returns the statements of step 5. The inserts never use ON CONFLICT: a
+// duplicate would be a bug and has to fail.
 func write(c billing.Changes) *pgx.Batch {
 	b := &pgx.Batch{}
 	if len(c.Balances) > 0 {
@@ -256,10 +258,11 @@ func write(c billing.Changes) *pgx.Batch {
 		users, bills, amounts := make([]*int64, n), make([]*int64, n), make([]*int64, n)
 		balances, transactions, traces := make([]*int64, n), make([]*int64, n), make([]string, n)
 		for i, d := range c.Charges {
-			ids[i], outcomes[i], transactions[i], traces[i] = d.PurchaseID, string(d.Outcome), d.TransactionID, d.Trace
-			if !d.Unreadable {
-				amount := int64(d.Amount)
-				users[i], bills[i], amounts[i] = &d.UserID, &d.BillID, &amount
+			r := &d.Request
+			ids[i], outcomes[i], transactions[i], traces[i] = r.PurchaseID, string(d.Outcome), d.TransactionID, r.Trace
+			if !r.Unreadable {
+				amount := int64(r.Amount)
+				users[i], bills[i], amounts[i] = &r.UserID, &r.BillID, &amount
 			}
 			if d.Balance != nil {
 				balance := int64(*d.Balance)
@@ -277,11 +280,12 @@ func write(c billing.Changes) *pgx.Batch {
 func scanCharge(row pgx.CollectableRow) (billing.Charge, error) {
 	var c billing.Charge
 	var user, bill, amount, balance *int64
-	err := row.Scan(&c.PurchaseID, &user, &bill, &amount, &c.Outcome, &balance, &c.TransactionID, &c.Trace)
+	r := &c.Request
+	err := row.Scan(&r.PurchaseID, &user, &bill, &amount, &c.Outcome, &balance, &c.TransactionID, &r.Trace)
 	if user == nil || bill == nil || amount == nil {
-		c.Unreadable = true
+		r.Unreadable = true
 	} else {
-		c.UserID, c.BillID, c.Amount = *user, *bill, money.Amount(*amount)
+		r.UserID, r.BillID, r.Amount = *user, *bill, money.Amount(*amount)
 	}
 	if balance != nil {
 		b := money.Amount(*balance)
@@ -290,7 +294,7 @@ func scanCharge(row pgx.CollectableRow) (billing.Charge, error) {
 	return c, err
 }
 
-// each has f called with every row of a statement in a batch.
+// each queues a statement and calls f with every row of its result.
 func each(b *pgx.Batch, f func(pgx.CollectableRow) error, sql string, args ...any) {
 	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
@@ -302,7 +306,7 @@ func each(b *pgx.Batch, f func(pgx.CollectableRow) error, sql string, args ...an
 	})
 }
 
-// queue collects the rows of a statement in a batch.
+// queue queues a statement and collects the rows of its result in into.
 func queue[T any](b *pgx.Batch, into *[]T, scan pgx.RowToFunc[T], sql string, args ...any) {
 	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
 		*into, err = pgx.CollectRows(rows, scan)
@@ -310,5 +314,6 @@ func queue[T any](b *pgx.Batch, into *[]T, scan pgx.RowToFunc[T], sql string, ar
 	})
 }
 
-// groupTimeout bounds one try of a group. The server's own limits are shorter.
+// groupTimeout is the time limit for one attempt to settle a group. The server's
+// own limits are shorter.
 const groupTimeout = 15 * time.Second

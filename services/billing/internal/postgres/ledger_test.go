@@ -20,9 +20,9 @@ func TestAGroupIsDecidedInOrderOfArrival(t *testing.T) {
 	s := newShop(t)
 	buy := purchase(1, 10, 400)
 	late := purchase(1, 10, 1)
-	late.Charge.ExpiresAt = time.Now().Add(-time.Hour)
+	late.ExpiresAt = time.Now().Add(-time.Hour)
 	r := s.Settle(t.Context(), []billing.Item{
-		purchase(1, 10, 400), // there is no such bill yet... but a payment in this group makes it
+		purchase(1, 10, 400), // the bill does not exist yet, but a payment in this group creates it
 		payment(1, 1, 10, 1000),
 		buy, buy,
 		payment(1, 1, 10, 1000),
@@ -47,20 +47,20 @@ func TestAGroupIsDecidedInOrderOfArrival(t *testing.T) {
 		}
 	}
 	if b := s.balance(t, 10); b != 600 {
-		t.Errorf("bill 10 holds %s", b)
+		t.Errorf("the balance of bill 10 is %s", b)
 	}
 	if n := s.count(t, "billing.bills"); n != 2 {
-		t.Errorf("there are %d bills, want 10 and 12 only", n)
+		t.Errorf("there are %d bills, want only 10 and 12", n)
 	}
 	again := s.Settle(t.Context(), []billing.Item{buy, payment(1, 1, 10, 1000), late})
-	if outcome(again[0]) != "settled again" || *again[0].Charge.Balance != 600 || *again[0].Charge.TransactionID != *r[2].Charge.TransactionID ||
+	if outcome(again[0]) != "settled again" || *charge(again[0]).Balance != 600 || *charge(again[0]).TransactionID != *charge(r[2]).TransactionID ||
 		outcome(again[1]) != "credited again" || outcome(again[2]) != "expired again" {
-		t.Errorf("asked again: %s %s %s", outcome(again[0]), outcome(again[1]), outcome(again[2]))
+		t.Errorf("the repeats: %s, %s, %s", outcome(again[0]), outcome(again[1]), outcome(again[2]))
 	}
 	s.verify(t)
 }
 
-func TestARefusedPaymentMakesNoBill(t *testing.T) {
+func TestARefusedPaymentCreatesNoBill(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 5)})
@@ -97,12 +97,13 @@ func TestTwoReplicasSettleTheSameThings(t *testing.T) {
 				for len(mine) > 0 {
 					n := min(len(mine), 1+random.IntN(60))
 					for i, result := range store.Settle(t.Context(), mine[:n]) {
-						if result.Err != nil || result.Poison != nil {
+						switch result.(type) {
+						case billing.Failed, billing.Poisoned:
 							t.Errorf("%+v", result)
 						}
-						if c := result.Charge; c != nil {
-							if first, asked := answers.LoadOrStore(mine[i].Charge.PurchaseID, c.Outcome); asked && first != c.Outcome {
-								t.Errorf("purchase %s: first %s, then %s", c.PurchaseID, first, c.Outcome)
+						if c := charge(result); c != nil {
+							if first, asked := answers.LoadOrStore(mine[i].(*billing.ChargeRequest).PurchaseID, c.Outcome); asked && first != c.Outcome {
+								t.Errorf("purchase %s: first %s, then %s", c.Request.PurchaseID, first, c.Outcome)
 							}
 						}
 					}
@@ -118,9 +119,9 @@ func TestTwoReplicasSettleTheSameThings(t *testing.T) {
 	s.verify(t)
 }
 
-// However small the tables are when a group's statements are planned, rows are
-// found by their keys: tables grow.
-func TestGroupsNeverReadAWholeTable(t *testing.T) {
+// Even if the tables are small when a group's statements are planned, rows must be
+// found through an index: tables grow.
+func TestGroupsNeverScanAWholeTable(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), purchase(1, 10, 1)})
@@ -132,20 +133,20 @@ func TestGroupsNeverReadAWholeTable(t *testing.T) {
 		}
 		return indexes, tables
 	}
-	// Postgres counts what a session did once a second.
-	const enough = 10 * 5 // by bill twice, purchase, payment and customer, more often than plans are tried
+	// A session reports its counters to Postgres once a second.
+	const enough = 10 * 5 // bill twice, purchase, payment and customer, more often than custom plans are tried
 	begin, before := read()
 	id := int64(1)
-	waittest.Eventually(t, "indexes were read often enough", func() bool {
+	waittest.Eventually(t, "the indexes were scanned often enough", func() bool {
 		id++
 		for i, r := range s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), payment(id, 1, id, 1000), purchase(1, 10, 1)}) {
-			if r.Err != nil {
-				t.Fatalf("item %d: %v", i, r.Err)
+			if failed, ok := r.(billing.Failed); ok {
+				t.Fatalf("item %d: %v", i, failed.Err)
 			}
 		}
 		indexes, tables := read()
 		if tables != before {
-			t.Fatalf("%d tables were read as a whole", tables-before)
+			t.Fatalf("%d sequential scans", tables-before)
 		}
 		return indexes-begin >= enough
 	})
@@ -166,21 +167,21 @@ func TestABillThatIsHeldHoldsNobodyElse(t *testing.T) {
 	}
 	on10, on20, on30 := purchase(1, 10, 1), purchase(2, 20, 1), purchase(3, 30, 1)
 	r := s.Settle(t.Context(), []billing.Item{on10, payment(1, 1, 10, 1000), on20, on30})
-	if !r[0].Held || !r[1].Held || outcome(r[2]) != "settled" || outcome(r[3]) != "bill_not_found" {
+	if outcome(r[0]) != "held" || outcome(r[1]) != "held" || outcome(r[2]) != "settled" || outcome(r[3]) != "bill_not_found" {
 		t.Errorf("%+v", r)
 	}
 	if err := frozen.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.Settle(t.Context(), []billing.Item{on10, payment(1, 1, 10, 1000)}); outcome(r[0]) != "settled" || outcome(r[1]) != "credited again" {
-		t.Errorf("after it was let go: %s, %s", outcome(r[0]), outcome(r[1]))
+		t.Errorf("after the lock was released: %s, %s", outcome(r[0]), outcome(r[1]))
 	}
 	s.verify(t)
 }
 
-// Another replica has made a bill and not committed: whoever needs that bill
-// waits for it, and nobody else does.
-func TestABillThatIsBeingMadeHoldsNobodyElse(t *testing.T) {
+// Another replica has created a bill and not committed. Only items on that bill
+// wait for it.
+func TestABillBeingCreatedDelaysNoOtherBill(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000)})
@@ -193,21 +194,21 @@ func TestABillThatIsBeingMadeHoldsNobodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := s.Settle(t.Context(), []billing.Item{payment(2, 2, 50, 5), purchase(1, 10, 1), purchase(1, 404, 1), payment(3, 1, 10, 5)})
-	if !r[0].Held || outcome(r[1]) != "settled" || outcome(r[2]) != "bill_not_found" || outcome(r[3]) != "credited" {
+	if outcome(r[0]) != "held" || outcome(r[1]) != "settled" || outcome(r[2]) != "bill_not_found" || outcome(r[3]) != "credited" {
 		t.Errorf("%s %s %s %s", outcome(r[0]), outcome(r[1]), outcome(r[2]), outcome(r[3]))
 	}
 	if err := frozen.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.Settle(t.Context(), []billing.Item{payment(2, 2, 50, 5)}); outcome(r[0]) != "credited" {
-		t.Errorf("when it is there: %s", outcome(r[0]))
+		t.Errorf("after the bill was committed: %s", outcome(r[0]))
 	}
 	s.verify(t)
 }
 
-// One item of a hundred that the database itself refuses must not cost its
-// neighbours anything. The constraint stands for whatever a later release,
-// an operator or a bug may bring.
+// If the database refuses one item of a hundred, the others must not be affected.
+// The constraint stands for anything that a later release, an operator or a bug
+// may introduce.
 func TestAPoisonousItemFailsAlone(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -235,9 +236,9 @@ func TestAPoisonousItemFailsAlone(t *testing.T) {
 	}
 	items[56] = purchase(2, 20, 1)
 	items[57] = payment(57, 2, 20, 1)
-	items[55] = billing.Item{Charge: &billing.ChargeRequest{PurchaseID: uuid.New(), Unreadable: true, ExpiresAt: time.Now().Add(time.Hour)}}
+	items[55] = &billing.ChargeRequest{PurchaseID: uuid.New(), Unreadable: true, ExpiresAt: time.Now().Add(time.Hour)}
 	special := map[int]string{
-		17: "poison", 42: "poison", 50: "bill_not_found", 51: "user_not_found", 52: "balance_limit",
+		17: "poisoned", 42: "poisoned", 50: "bill_not_found", 51: "user_not_found", 52: "balance_limit",
 		53: "settled again", 54: "transaction_conflict", 55: "undecided", 56: "held", 57: "held",
 	}
 	for i, r := range s.Settle(t.Context(), items) {
@@ -250,10 +251,10 @@ func TestAPoisonousItemFailsAlone(t *testing.T) {
 		}
 	}
 	if b := s.balance(t, 10); b != 100_000-90*10 {
-		t.Errorf("the bill holds %d, want what 90 purchases leave", b)
+		t.Errorf("the balance is %d, want the rest after 90 purchases", b)
 	}
-	if r := s.Settle(t.Context(), []billing.Item{payment(60, 3, 60, 666)}); outcome(r[0]) != "poison" {
-		t.Errorf("alone, on a bill that it would make: %s", outcome(r[0]))
+	if r := s.Settle(t.Context(), []billing.Item{payment(60, 3, 60, 666)}); outcome(r[0]) != "poisoned" {
+		t.Errorf("alone, on a bill that it would create: %s", outcome(r[0]))
 	}
 	s.verify(t)
 }
@@ -263,31 +264,45 @@ func TestTheDatabaseIsAway(t *testing.T) {
 	s := newShop(t)
 	s.pool.Close()
 	for _, r := range s.Settle(t.Context(), []billing.Item{purchase(1, 10, 1), payment(1, 1, 10, 1)}) {
-		if r.Err == nil {
+		if _, failed := r.(billing.Failed); !failed {
 			t.Errorf("%+v", r)
 		}
 	}
 }
 
-// outcome names what became of an item.
+// outcome names the result of an item.
 func outcome(r billing.Result) string {
-	again := ""
-	if r.Repeat {
-		again = " again"
-	}
-	switch {
-	case r.Charge != nil:
-		return string(r.Charge.Outcome) + again
-	case r.Credited:
-		return "credited" + again
-	case r.Refusal != nil:
-		return r.Refusal.Code
-	case r.Held:
+	switch r := r.(type) {
+	case billing.Decided:
+		return string(r.Charge.Outcome)
+	case billing.DecidedBefore:
+		return string(r.Charge.Outcome) + " again"
+	case billing.Credited:
+		return "credited"
+	case billing.CreditedBefore:
+		return "credited again"
+	case billing.Refused:
+		return r.Problem.Code
+	case billing.Held:
 		return "held"
-	case r.Undecided:
+	case billing.Undecided:
 		return "undecided"
-	case r.Poison != nil:
-		return "poison"
+	case billing.Poisoned:
+		return "poisoned"
+	case billing.Failed:
+		return fmt.Sprint("failed: ", r.Err)
+	default:
+		return fmt.Sprintf("unknown result %T", r)
 	}
-	return fmt.Sprint("error: ", r.Err)
+}
+
+// charge returns the decision in a result, nil if there is none.
+func charge(r billing.Result) *billing.Charge {
+	switch r := r.(type) {
+	case billing.Decided:
+		return r.Charge
+	case billing.DecidedBefore:
+		return r.Charge
+	}
+	return nil
 }

@@ -21,11 +21,11 @@ import (
 func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{
 		Setup:    pgtest.Service(postgres.Schema, postgres.Migrations),
-		Settings: map[string]string{"synchronous_standby_names": "nobody"}, // for who asks for synchronous_commit
+		Settings: map[string]string{"synchronous_standby_names": "nobody"}, // a standby that does not exist; it matters only where synchronous_commit is on
 	})
 }
 
-// shop is a database with a few customers: users 1 to 9, of whom 9 is disabled.
+// shop is a database with nine customers, users 1 to 9. User 9 is disabled.
 type shop struct {
 	*postgres.Store
 	pool  *pgxpool.Pool
@@ -54,8 +54,8 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
-// open makes one more store on the same database, as another replica has one,
-// and tells the pool of its groups.
+// open opens another Store on the same database, as another replica would, and
+// also returns the pool that its groups use.
 func (s *shop) open(t *testing.T, url string) (*postgres.Store, *pgxpool.Pool) {
 	t.Helper()
 	reads, err := pg.Open(t.Context(), url, "billing", 4)
@@ -99,7 +99,7 @@ func (s *shop) count(t *testing.T, sql string, args ...any) int {
 	return n
 }
 
-// verify runs billing verify, after which nothing can be wrong with the ledger.
+// verify checks the whole ledger, as billing verify does.
 func (s *shop) verify(t *testing.T) {
 	t.Helper()
 	if _, err := s.Verify(t.Context()); err != nil {
@@ -107,12 +107,12 @@ func (s *shop) verify(t *testing.T) {
 	}
 }
 
-func payment(id, user, bill int64, amount money.Amount) billing.Item {
-	return billing.Item{Payment: &billing.Payment{ID: id, UserID: user, BillID: bill, Amount: amount, AmountText: amount.String()}}
+func payment(id, user, bill int64, amount money.Amount) *billing.Payment {
+	return &billing.Payment{ID: id, UserID: user, BillID: bill, Amount: amount, AmountText: amount.String()}
 }
 
-func purchase(user, bill int64, amount money.Amount) billing.Item {
-	return billing.Item{Charge: &billing.ChargeRequest{
+func purchase(user, bill int64, amount money.Amount) *billing.ChargeRequest {
+	return &billing.ChargeRequest{
 		PurchaseID: uuid.New(), UserID: user, BillID: bill, Amount: amount, ExpiresAt: time.Now().Add(time.Hour),
-	}}
+	}
 }

@@ -10,7 +10,8 @@ import (
 	"lavka/services/billing/internal/postgres"
 )
 
-// What the service's role may not do, however broken its code.
+// The database role must not be able to do any of this, even if the service has a
+// bug.
 func TestTheServiceCannotRewriteTheLedger(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -47,7 +48,7 @@ func TestTheServiceCannotRewriteTheLedger(t *testing.T) {
 			t.Errorf("%s: %v, want insufficient_privilege", sql, err)
 		}
 	}
-	// Nor may it pass the balance's bounds, which it may write.
+	// The role may write the balance, but not a value out of bounds.
 	for _, sql := range []string{`UPDATE billing.bills SET balance = -1`, `UPDATE billing.bills SET balance = 7000000000000001`} {
 		if _, err := s.pool.Exec(t.Context(), sql); pg.Code(err) != "23514" {
 			t.Errorf("%s: %v, want check_violation", sql, err)
@@ -56,7 +57,7 @@ func TestTheServiceCannotRewriteTheLedger(t *testing.T) {
 	s.verify(t)
 }
 
-func TestManyMigrateAtOnce(t *testing.T) {
+func TestConcurrentMigrations(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.exec(t, `DROP SCHEMA billing CASCADE; CREATE SCHEMA billing AUTHORIZATION billing_owner; GRANT USAGE ON SCHEMA billing TO billing`)
@@ -89,20 +90,20 @@ func TestNotReadyOnAnOlderSchema(t *testing.T) {
 	}
 	s.exec(t, `DELETE FROM billing.schema_version WHERE version_id > 0`)
 	if err := s.Ready(t.Context()); err == nil {
-		t.Error("ready without the schema that this release needs")
+		t.Error("ready although the schema is older than this release needs")
 	}
 }
 
 func TestKeptPaymentsAndMessages(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	p := *payment(7, 404, 10, 500).Payment
+	p := *payment(7, 404, 10, 500)
 	for range 3 {
 		if err := s.RecordRefused(t.Context(), p, "user_not_found"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p.AmountText = "5.00" // another text is another content
+	p.AmountText = "5.00" // a different text counts as different content
 	if err := s.RecordRefused(t.Context(), p, "user_not_found"); err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +124,6 @@ func TestKeptPaymentsAndMessages(t *testing.T) {
 	var kept []postgres.RejectedMessage
 	err = s.RejectedMessages(t.Context(), func(m postgres.RejectedMessage) error { kept = append(kept, m); return nil })
 	if err != nil || len(kept) != 1 || kept[0].Times != 2 || len(kept[0].Body) != 4096 {
-		t.Errorf("%d kept, %v", len(kept), err)
+		t.Errorf("%d recorded, %v", len(kept), err)
 	}
 }

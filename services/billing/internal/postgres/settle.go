@@ -3,20 +3,23 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"lavka/libs/service/pg"
 	"lavka/services/billing/internal/billing"
 )
 
-// tries is how often a group is run before its items are given back.
+// tries is the maximum number of attempts for a group before its items fail.
 const tries = 3
 
-// Settle decides the items in one transaction. When that fails it does what
-// the failure asks for: a lost race, connection or COMMIT is run again, since
-// the second run finds what the first has done; a bill that somebody holds is
-// skipped; data that the server refuses is found by settling each item alone.
+// Settle decides the items in one transaction. How it handles a failure depends
+// on the failure. A lost race, connection or COMMIT is retried: the second attempt
+// finds what the first one did. A bill that another transaction has locked is
+// skipped. If the server refuses some of the data, each item is settled alone, to
+// find the ones that are refused.
 //
-// No request's end may end ctx: a cancelled COMMIT is of unknown outcome.
+// The end of a request must not cancel ctx: the outcome of a cancelled COMMIT is
+// unknown.
 func (s *Store) Settle(ctx context.Context, items []billing.Item) []billing.Result {
 	results, err := s.settleAgain(ctx, items, wait)
 	if pg.LockTimeout(err) {
@@ -26,23 +29,19 @@ func (s *Store) Settle(ctx context.Context, items []billing.Item) []billing.Resu
 		return results
 	}
 	if pg.BadData(err) && len(items) == 1 {
-		return []billing.Result{{Poison: err}}
+		return []billing.Result{billing.Poisoned{Err: err}}
 	}
 	if pg.BadData(err) || pg.LockTimeout(err) {
-		s.log.WarnContext(ctx, "a group was refused; settling each item alone", "items", len(items), "error", err)
+		s.log.WarnContext(ctx, "a group could not be settled together; settling each item alone", "items", len(items), "error", err)
 		return s.settleEach(ctx, items)
 	}
 	s.log.ErrorContext(ctx, "a group could not be settled", "items", len(items), "error", err)
-	results = make([]billing.Result, len(items))
-	for i := range results {
-		results[i].Err = err
-	}
-	return results
+	return slices.Repeat([]billing.Result{billing.Failed{Err: err}}, len(items))
 }
 
-// settleEach finds the items that the database refuses. It waits for no lock:
-// many items on a held bill would wait one after the other. A database that does
-// not answer is not asked for each of them either.
+// settleEach settles each item alone, to find the ones that the database refuses.
+// It does not wait for locks: items on a locked bill would wait one after another.
+// Once the database does not respond, the remaining items fail without an attempt.
 func (s *Store) settleEach(ctx context.Context, items []billing.Item) []billing.Result {
 	results := make([]billing.Result, len(items))
 	for i, item := range items {
@@ -51,16 +50,16 @@ func (s *Store) settleEach(ctx context.Context, items []billing.Item) []billing.
 		case err == nil:
 			results[i] = alone[0]
 		case pg.LockTimeout(err):
-			results[i].Held = true
+			results[i] = billing.Held{}
 		case pg.BadData(err):
-			results[i].Poison = err
+			results[i] = billing.Poisoned{Err: err}
 		case pg.Passing(err):
 			for rest := range results[i:] {
-				results[i+rest].Err = err
+				results[i+rest] = billing.Failed{Err: err}
 			}
 			return results
 		default:
-			results[i].Err = err
+			results[i] = billing.Failed{Err: err}
 		}
 	}
 	return results
@@ -74,12 +73,12 @@ func (s *Store) settleAgain(ctx context.Context, items []billing.Item, l lock) (
 	return results, err
 }
 
-func (s *Store) settleTries(ctx context.Context, items []billing.Item, l lock, making bool) ([]billing.Result, error) {
+func (s *Store) settleTries(ctx context.Context, items []billing.Item, l lock, createBills bool) ([]billing.Result, error) {
 	var err error
 	for range tries {
 		var results []billing.Result
 		limited, cancel := context.WithTimeout(ctx, groupTimeout)
-		results, err = s.settle(limited, items, l, making)
+		results, err = s.settle(limited, items, l, createBills)
 		cancel()
 		if err == nil {
 			return results, nil

@@ -9,19 +9,20 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// A session that is ended while its COMMIT waits for the synchronous standby
-// leaves the transaction committed on the primary alone. A repeat must not be
-// answered by what can be seen there before the standby has it too.
-func TestNothingOutrunsAStandby(t *testing.T) {
+// If a session is terminated while its COMMIT waits for the synchronous standby,
+// the transaction is committed on the primary alone. A repeat must not be answered
+// from the primary's data until the standby has the transaction too.
+func TestNothingIsAnsweredBeforeTheStandbyHasIt(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	paid := payment(1, 1, 7, 1000)
 	bought, poor, lost := purchase(1, 7, 100), purchase(1, 7, 5000), purchase(1, 99, 100)
-	unreadable := billing.Item{Charge: &billing.ChargeRequest{PurchaseID: uuid.New(), ExpiresAt: time.Now().Add(-time.Hour), Unreadable: true}}
+	unreadable := &billing.ChargeRequest{PurchaseID: uuid.New(), ExpiresAt: time.Now().Add(-time.Hour), Unreadable: true}
 	s.Settle(t.Context(), []billing.Item{paid, bought, poor, lost, unreadable})
-	// From here on commits wait for the standby that TestMain names and nobody is.
+	// From here on, commits wait for the standby that TestMain names and that does not
+	// exist.
 	s.exec(t, "ALTER DATABASE "+s.db.Name+" SET synchronous_commit = on")
-	// release ends all waits, as an operator's cancel does, and counts them.
+	// release ends all waits, as an operator's cancel does, and returns their number.
 	release := func(t *testing.T) (n int) {
 		err := s.admin.QueryRow(t.Context(), `
 			SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
@@ -33,12 +34,12 @@ func TestNothingOutrunsAStandby(t *testing.T) {
 	}
 
 	for name, item := range map[string]billing.Item{
-		"a new payment":                       payment(2, 1, 7, 1000),
-		"a payment again":                     paid,
-		"a charge again":                      bought,
-		"a decline again":                     poor,
-		"a decline again that has no bill":    lost,
-		"a decline again of we know not whom": unreadable,
+		"a new payment":                   payment(2, 1, 7, 1000),
+		"a repeated payment":              paid,
+		"a repeated charge":               bought,
+		"a repeated decline":              poor,
+		"a repeated decline with no bill": lost,
+		"a repeated unreadable request":   unreadable,
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, _ := s.open(t, s.db.URL("billing"))

@@ -9,7 +9,7 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// Transactions lists a user's history, newest first.
+// Transactions returns a user's transactions, newest first.
 func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error) {
 	sql := `
 		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, created_at
@@ -27,7 +27,7 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 		sql += ` AND payment_id IS NULL`
 	}
 	sql += ` ORDER BY id DESC LIMIT $3`
-	if f.BillID == nil && f.Type == "" { // the index holds them in this order
+	if f.BillID == nil && f.Type == "" { // the index has this order, so the read is short
 		return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
 	}
 	return pg.Rows(ctx, s.pool, "list transactions", scanTransaction, sql, args...)

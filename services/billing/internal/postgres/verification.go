@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -12,12 +13,12 @@ import (
 	"lavka/libs/service/polledmetrics"
 )
 
-// recordLimit bounds the record of a verification: a primary that has lost its
-// synchronous standby would be waited for.
+// recordLimit is the time limit for recording a verification. Without it, the
+// COMMIT would wait on a primary that has lost its synchronous standby.
 const recordLimit = 5 * time.Second
 
-// RecordVerification keeps what Verify found, and how long that took. Difference
-// is nil when the ledger adds up.
+// RecordVerification records what Verify found and how long it took. Difference
+// is the error that Verify returned, nil if the ledger adds up.
 func (s *Store) RecordVerification(ctx context.Context, v Verified, difference error, took time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, recordLimit)
 	defer cancel()
@@ -29,27 +30,30 @@ func (s *Store) RecordVerification(ctx context.Context, v Verified, difference e
 	return pg.Wrap("insert verification", err)
 }
 
-// Verification is what a run of Verify has found.
+// Verification is a recorded run of Verify.
 type Verification struct {
 	At   time.Time
 	Took time.Duration
 	OK   bool
 }
 
-// LastVerification is nil when there has been none.
-func (s *Store) LastVerification(ctx context.Context) (*Verification, error) {
-	return one(pg.Rows(ctx, s.pool, "read verification", pgx.RowToStructByPos[Verification], `
-		SELECT at, took, difference IS NULL FROM billing.verifications ORDER BY id DESC LIMIT 1`))
+// ErrNeverVerified means that no verification is recorded.
+var ErrNeverVerified = errors.New("the ledger was never verified")
+
+// LastVerification returns the last recorded run, or ErrNeverVerified.
+func (s *Store) LastVerification(ctx context.Context) (Verification, error) {
+	return pg.One(ctx, s.pool, "read verification", ErrNeverVerified, pgx.RowToStructByPos[Verification], `
+		SELECT at, took, difference IS NULL FROM billing.verifications ORDER BY id DESC LIMIT 1`)
 }
 
 var (
-	verifiedAt   = prometheus.NewDesc("billing_ledger_verified_timestamp_seconds", "When billing verify last came to an end, as Unix time; 0 for never.", nil, nil)
-	verifiedOK   = prometheus.NewDesc("billing_ledger_verify_ok", "1 when the ledger added up then, 0 when it did not.", nil, nil)
-	verifiedTook = prometheus.NewDesc("billing_ledger_verify_duration_seconds", "How long that took.", nil, nil)
+	verifiedAt   = prometheus.NewDesc("billing_ledger_verified_timestamp_seconds", "When billing verify last completed, as Unix time; 0 if never.", nil, nil)
+	verifiedOK   = prometheus.NewDesc("billing_ledger_verify_ok", "1 if the ledger added up in the last verification, 0 if it did not.", nil, nil)
+	verifiedTook = prometheus.NewDesc("billing_ledger_verify_duration_seconds", "Duration of the last verification in seconds.", nil, nil)
 )
 
-// Verifications are metrics of the last verification, read every 15 seconds: it
-// was made by another process.
+// Verifications returns metrics of the last verification. They are read from the
+// database every 15 seconds, because another process runs the verification.
 func (s *Store) Verifications(log *slog.Logger) *polledmetrics.Metrics {
 	gauge := func(d *prometheus.Desc, v float64) prometheus.Metric {
 		return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
@@ -58,11 +62,11 @@ func (s *Store) Verifications(log *slog.Logger) *polledmetrics.Metrics {
 		Name: "the last verification", Log: log, Every: 15 * time.Second, Descs: []*prometheus.Desc{verifiedAt, verifiedOK, verifiedTook},
 		Ask: func(ctx context.Context) ([]prometheus.Metric, error) {
 			v, err := s.LastVerification(ctx)
+			if errors.Is(err, ErrNeverVerified) {
+				return []prometheus.Metric{gauge(verifiedAt, 0)}, nil
+			}
 			if err != nil {
 				return nil, err
-			}
-			if v == nil {
-				return []prometheus.Metric{gauge(verifiedAt, 0)}, nil
 			}
 			ok := 0.0
 			if v.OK {

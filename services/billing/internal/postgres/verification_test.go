@@ -15,7 +15,7 @@ import (
 	"lavka/services/billing/internal/postgres"
 )
 
-// shown are the metrics of the last verification.
+// shown returns the metrics of the last verification.
 func (s *shop) shown(t *testing.T) map[string]float64 {
 	t.Helper()
 	metrics, registry := s.Verifications(slog.New(slog.DiscardHandler)), prometheus.NewRegistry()
@@ -26,7 +26,7 @@ func (s *shop) shown(t *testing.T) map[string]float64 {
 	defer stop()
 	running.Go(func() { metrics.Run(ctx) })
 	shown := map[string]float64{}
-	waittest.Eventually(t, "something is shown", func() bool {
+	waittest.Eventually(t, "the metrics have values", func() bool {
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -43,7 +43,7 @@ func TestTheLastVerificationIsShown(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	if got := s.shown(t); !maps.Equal(got, map[string]float64{"billing_ledger_verified_timestamp_seconds": 0}) {
-		t.Errorf("before the first: %v", got)
+		t.Errorf("before the first verification: %v", got)
 	}
 	for _, c := range []struct {
 		difference error

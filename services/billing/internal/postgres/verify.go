@@ -10,32 +10,32 @@ import (
 	"lavka/libs/service/pg"
 )
 
-// Verified counts what Verify has looked at.
+// Verified counts the rows that Verify checked.
 type Verified struct{ Bills, Transactions, Charges int64 }
 
-// ErrDifference is a ledger that does not add up.
+// ErrDifference means that the ledger does not add up.
 var ErrDifference = errors.New("the ledger does not add up")
 
-// checks find the first place, by bill, where the ledger does not add up. Each
-// selects a bill and a sentence.
+// checks find the first place, in order of bill, where the ledger does not add
+// up. Each selects a bill's id and a sentence that describes the difference.
 var checks = []struct{ what, sql string }{
-	{"doubled bills", doubled("bills", "id", "id", "bill")},
-	{"doubled transactions", doubled("transactions", "id", "bill_id", "transaction")},
-	{"payments credited twice", doubled("transactions", "payment_id", "bill_id", "payment")},
-	{"purchases charged twice", doubled("transactions", "purchase_id", "bill_id", "purchase")},
-	{"purchases decided twice", doubled("charges", "purchase_id", "bill_id", "the decision on purchase")},
-	{"transactions of two charges", doubled("charges", "transaction_id", "bill_id", "the charge of transaction")},
+	{"duplicate bills", duplicates("bills", "id", "id", "bill")},
+	{"duplicate transactions", duplicates("transactions", "id", "bill_id", "transaction")},
+	{"payments credited twice", duplicates("transactions", "payment_id", "bill_id", "payment")},
+	{"purchases charged twice", duplicates("transactions", "purchase_id", "bill_id", "purchase")},
+	{"purchases decided twice", duplicates("charges", "purchase_id", "bill_id", "the decision on purchase")},
+	{"transactions with two charges", duplicates("charges", "transaction_id", "bill_id", "the charge of transaction")},
 	{"balances", `
 		SELECT b.id, format('its balance is %s and its transactions sum to %s', b.balance, coalesce(t.total, 0))
 		FROM billing.bills b LEFT JOIN (SELECT bill_id, sum(amount) AS total FROM billing.transactions GROUP BY bill_id) t ON t.bill_id = b.id
 		WHERE b.balance IS DISTINCT FROM coalesce(t.total, 0) OR b.balance NOT BETWEEN 0 AND 7000000000000000 ORDER BY b.id LIMIT 1`},
 	{"the chain of balances", `
-		SELECT bill_id, format('transaction %s leaves %s, but %s before it and its own %s make %s', id, balance_after, before, amount, before + amount)
+		SELECT bill_id, format('transaction %s has balance_after %s, but the balance before it, %s, plus its amount, %s, is %s', id, balance_after, before, amount, before + amount)
 		FROM (SELECT id, bill_id, amount, balance_after, lag(balance_after, 1, 0::bigint) OVER (PARTITION BY bill_id ORDER BY id) AS before
 		      FROM billing.transactions) t
 		WHERE balance_after IS DISTINCT FROM before + amount OR balance_after NOT BETWEEN 0 AND 7000000000000000 ORDER BY bill_id, id LIMIT 1`},
 	{"transactions without a bill, or with another owner's", `
-		SELECT t.bill_id, format('transaction %s belongs to user %s, the bill to %s', t.id, t.user_id, coalesce(b.user_id::text, 'nobody: there is no such bill'))
+		SELECT t.bill_id, format('transaction %s belongs to user %s, the bill to %s', t.id, t.user_id, coalesce(b.user_id::text, 'no one: it does not exist'))
 		FROM billing.transactions t LEFT JOIN billing.bills b ON b.id = t.bill_id
 		WHERE b.user_id IS DISTINCT FROM t.user_id ORDER BY t.bill_id, t.id LIMIT 1`},
 	{"transactions that are neither payment nor purchase", `
@@ -43,34 +43,36 @@ var checks = []struct{ what, sql string }{
 		FROM billing.transactions
 		WHERE (payment_id IS NULL) = (purchase_id IS NULL) OR (payment_id IS NOT NULL) IS DISTINCT FROM (amount > 0) OR amount = 0 ORDER BY bill_id, id LIMIT 1`},
 	{"debits without their charge", `
-		SELECT t.bill_id, format('transaction %s takes %s for purchase %s, which has no such charge', t.id, -t.amount, t.purchase_id)
+		SELECT t.bill_id, format('transaction %s debits %s for purchase %s, which has no matching charge', t.id, -t.amount, t.purchase_id)
 		FROM billing.transactions t LEFT JOIN billing.charges c ON c.transaction_id = t.id
 		WHERE t.purchase_id IS NOT NULL
 		  AND (c.purchase_id, c.outcome, c.bill_id, c.user_id, c.amount, c.balance)
 		      IS DISTINCT FROM (t.purchase_id, 'settled'::text, t.bill_id, t.user_id, -t.amount, t.balance_after)
 		ORDER BY t.bill_id, t.id LIMIT 1`},
 	{"charges without their debit", `
-		SELECT coalesce(c.bill_id, 0), format('purchase %s is %s with transaction %s, which is not its debit', c.purchase_id, c.outcome, coalesce(c.transaction_id::text, 'none'))
+		SELECT coalesce(c.bill_id, 0), format('purchase %s is recorded as %s with transaction %s, which does not match its debit', c.purchase_id, c.outcome, coalesce(c.transaction_id::text, 'none'))
 		FROM billing.charges c LEFT JOIN billing.transactions t ON t.purchase_id = c.purchase_id
 		WHERE (c.outcome = 'settled') IS DISTINCT FROM (t.id IS NOT NULL) OR c.transaction_id IS DISTINCT FROM t.id
 		ORDER BY 1, c.purchase_id LIMIT 1`},
-	{"declines for want of money where there was enough", `
-		SELECT coalesce(c.bill_id, 0), format('purchase %s of %s was declined with %s on the bill of user %s', c.purchase_id, c.amount, c.balance, coalesce(b.user_id::text, 'nobody'))
+	{"declines for insufficient funds although there was enough", `
+		SELECT coalesce(c.bill_id, 0), format('purchase %s for %s was declined for insufficient funds with a balance of %s on a bill of user %s', c.purchase_id, c.amount, c.balance, coalesce(b.user_id::text, 'none'))
 		FROM billing.charges c LEFT JOIN billing.bills b ON b.id = c.bill_id
 		WHERE c.outcome = 'insufficient_funds' AND ((c.balance < c.amount) IS NOT TRUE OR c.balance < 0 OR b.user_id IS DISTINCT FROM c.user_id)
 		ORDER BY 1, c.purchase_id LIMIT 1`},
 }
 
-// doubled finds what is there twice and may be there once.
-func doubled(table, column, bill, what string) string {
+// duplicates returns a query that finds a duplicate in a column whose values must be
+// unique.
+func duplicates(table, column, bill, what string) string {
 	return fmt.Sprintf(`
-		SELECT coalesce(min(%[3]s), 0), format('%[4]s %%s is there %%s times', %[2]s, count(*))
+		SELECT coalesce(min(%[3]s), 0), format('%[4]s %%s appears %%s times', %[2]s, count(*))
 		FROM billing.%[1]s WHERE %[2]s IS NOT NULL GROUP BY %[2]s HAVING count(*) > 1 ORDER BY 1 LIMIT 1`, table, column, bill, what)
 }
 
-// Verify recomputes the whole ledger in one snapshot, while the shop goes on,
-// and returns ErrDifference with the bill and the sums (in minor units) at the
-// first place where it does not add up. It believes no index and no constraint.
+// Verify recomputes the whole ledger in one snapshot, while the shop is running.
+// At the first place where the ledger does not add up, it returns ErrDifference
+// with the bill and the sums (in minor units). It relies on no index and no
+// constraint.
 func (s *Store) Verify(ctx context.Context) (Verified, error) {
 	var v Verified
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})

@@ -9,38 +9,38 @@ import (
 	"lavka/services/billing/internal/postgres"
 )
 
-// Each corruption is made behind the constraints' backs, as a restore from a
-// bad disk would make it, and must be found, by its bill.
+// Each corruption bypasses the constraints, as a restore from a damaged disk might.
+// Verify must find it and name the bill.
 func TestVerifyFindsEveryDifference(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ sql, says string }{
-		"a balance that is off by a cent":    {`UPDATE billing.bills SET balance = balance + 1 WHERE id = 10`, "bill 10: its balance is 601 "},
+	for name, c := range map[string]struct{ sql, want string }{
+		"a balance off by one cent":          {`UPDATE billing.bills SET balance = balance + 1 WHERE id = 10`, "bill 10: its balance is 601 "},
 		"a negative balance":                 {`UPDATE billing.bills SET balance = -1 WHERE id = 20`, "bill 20: "},
 		"a changed amount":                   {`UPDATE billing.transactions SET amount = amount + 1 WHERE bill_id = 10 AND amount > 0`, "bill 10: "},
 		"a lost transaction":                 {`DELETE FROM billing.transactions WHERE bill_id = 10 AND amount < 0`, "bill 10: "},
 		"a broken chain":                     {`UPDATE billing.transactions SET balance_after = 7 WHERE bill_id = 10 AND amount > 0`, "bill 10: "},
 		"a lost bill":                        {`DELETE FROM billing.bills WHERE id = 20`, "bill 20: "},
-		"a bill of somebody else":            {`UPDATE billing.bills SET user_id = 3 WHERE id = 20`, "bill 20: "},
+		"a bill of another user":             {`UPDATE billing.bills SET user_id = 3 WHERE id = 20`, "bill 20: "},
 		"a lost charge":                      {`DELETE FROM billing.charges WHERE outcome = 'settled'`, "bill 10: "},
-		"a charge of another amount":         {`UPDATE billing.charges SET amount = 401 WHERE outcome = 'settled'`, "bill 10: "},
+		"a charge of a different amount":     {`UPDATE billing.charges SET amount = 401 WHERE outcome = 'settled'`, "bill 10: "},
 		"a charge on another bill":           {`UPDATE billing.charges SET bill_id = 20 WHERE outcome = 'settled'`, "bill 10: "},
 		"a decline that points to a debit":   {`UPDATE billing.charges SET outcome = 'expired' WHERE outcome = 'settled'`, "bill 10: "},
 		"a settled charge without its debit": {`UPDATE billing.charges SET outcome = 'settled' WHERE outcome = 'insufficient_funds'`, "bill 20: "},
 		"a payment credited twice": {`
 			INSERT INTO billing.transactions SELECT 1000, bill_id, user_id, amount, 1200, payment_id, purchase_id FROM billing.transactions WHERE bill_id = 20;
 			UPDATE billing.bills SET balance = 1200 WHERE id = 20;
-			UPDATE billing.transactions SET balance_after = 1200 WHERE id = 1000`, "bill 20: payment 2 is there 2 times"},
-		"a settled charge without a balance":    {`UPDATE billing.charges SET balance = NULL WHERE outcome = 'settled'`, "bill 10: "},
-		"a settled charge of nobody":            {`UPDATE billing.charges SET user_id = NULL, bill_id = NULL, amount = NULL WHERE outcome = 'settled'`, "bill 10: "},
-		"a doubled decision":                    {`INSERT INTO billing.charges SELECT * FROM billing.charges WHERE outcome = 'settled'`, "bill 10: the decision on purchase"},
-		"a doubled decline":                     {`INSERT INTO billing.charges SELECT * FROM billing.charges WHERE outcome <> 'settled'`, "bill 20: the decision on purchase"},
-		"a doubled bill":                        {`INSERT INTO billing.bills SELECT * FROM billing.bills WHERE id = 20`, "bill 20: bill 20 is there 2 times"},
-		"a decline with a transaction":          {`UPDATE billing.charges SET transaction_id = 4711 WHERE outcome <> 'settled'`, "bill 20: "},
-		"a decline though there was enough":     {`UPDATE billing.charges SET balance = amount WHERE outcome <> 'settled'`, "bill 20: "},
-		"a decline on a bill that is not there": {`UPDATE billing.charges SET bill_id = 30 WHERE outcome <> 'settled'`, "bill 30: "},
-		"a decline on somebody else's bill":     {`UPDATE billing.charges SET bill_id = 10 WHERE outcome <> 'settled'`, "bill 10: "},
-		"a balance beyond the limit":            {`UPDATE billing.bills SET balance = 7000000000000001 WHERE id = 20; UPDATE billing.transactions SET amount = 7000000000000001, balance_after = 7000000000000001 WHERE bill_id = 20`, "bill 20: "},
-		"a transaction that is nothing": {`
+			UPDATE billing.transactions SET balance_after = 1200 WHERE id = 1000`, "bill 20: payment 2 appears 2 times"},
+		"a settled charge without a balance":  {`UPDATE billing.charges SET balance = NULL WHERE outcome = 'settled'`, "bill 10: "},
+		"a settled charge without a user":     {`UPDATE billing.charges SET user_id = NULL, bill_id = NULL, amount = NULL WHERE outcome = 'settled'`, "bill 10: "},
+		"a duplicate decision":                {`INSERT INTO billing.charges SELECT * FROM billing.charges WHERE outcome = 'settled'`, "bill 10: the decision on purchase"},
+		"a duplicate decline":                 {`INSERT INTO billing.charges SELECT * FROM billing.charges WHERE outcome <> 'settled'`, "bill 20: the decision on purchase"},
+		"a duplicate bill":                    {`INSERT INTO billing.bills SELECT * FROM billing.bills WHERE id = 20`, "bill 20: bill 20 appears 2 times"},
+		"a decline with a transaction":        {`UPDATE billing.charges SET transaction_id = 4711 WHERE outcome <> 'settled'`, "bill 20: "},
+		"a decline although there was enough": {`UPDATE billing.charges SET balance = amount WHERE outcome <> 'settled'`, "bill 20: "},
+		"a decline on a bill that is missing": {`UPDATE billing.charges SET bill_id = 30 WHERE outcome <> 'settled'`, "bill 30: "},
+		"a decline on another user's bill":    {`UPDATE billing.charges SET bill_id = 10 WHERE outcome <> 'settled'`, "bill 10: "},
+		"a balance beyond the limit":          {`UPDATE billing.bills SET balance = 7000000000000001 WHERE id = 20; UPDATE billing.transactions SET amount = 7000000000000001, balance_after = 7000000000000001 WHERE bill_id = 20`, "bill 20: "},
+		"a transaction of neither type": {`
 			INSERT INTO billing.transactions VALUES (1000, 20, 2, 5, 605, NULL, NULL);
 			UPDATE billing.bills SET balance = 605 WHERE id = 20`, "bill 20: "},
 	} {
@@ -63,8 +63,8 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 				END $$`)
 			s.exec(t, c.sql)
 			_, err = s.Verify(t.Context())
-			if !errors.Is(err, postgres.ErrDifference) || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("found %v, want %q", err, c.says)
+			if !errors.Is(err, postgres.ErrDifference) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("found %v, want %q", err, c.want)
 			}
 		})
 	}

@@ -1,6 +1,6 @@
 -- +goose Up
 
--- Billing's own view of auth's users. Version 0: only a token has told of it.
+-- Billing's own copy of auth's users. Version 0: known only from a token.
 CREATE TABLE billing.customers (
     user_id bigint PRIMARY KEY,
     login   text   NOT NULL DEFAULT '',
@@ -18,12 +18,12 @@ CREATE TABLE billing.bills (
 ) WITH (fillfactor = 80);
 CREATE INDEX bills_of_user ON billing.bills (user_id, id DESC);
 
--- Bills that users open themselves, apart from those of the provider.
+-- Ids of bills that users open themselves, separate from the provider's ids.
 CREATE SEQUENCE billing.bill_ids START 1000000000000;
 
--- No foreign keys from here on: nobody has the right to delete a bill or a
--- transaction, both ends are written under the bill's lock, and a key's check
--- would cost a look-up for each row. billing verify looks for orphans.
+-- No foreign keys from here on: no role of the service may delete a bill or a
+-- transaction, both ends are written while the bill is locked, and the check of a
+-- foreign key would cost a lookup for each row. billing verify looks for orphans.
 CREATE SEQUENCE billing.transaction_ids;
 CREATE TABLE billing.transactions (
     id            bigint PRIMARY KEY,
@@ -40,8 +40,8 @@ CREATE TABLE billing.transactions (
 CREATE INDEX transactions_of_bill ON billing.transactions (bill_id, id DESC);
 CREATE INDEX transactions_of_user ON billing.transactions (user_id, id DESC);
 
--- Every decision on a purchase, for ever. Of a request that could not be read
--- only the purchase id is known, and it can only expire.
+-- Every decision on a purchase, kept permanently. For a request that could not be
+-- read, only the purchase id is known, and it can only expire.
 CREATE TABLE billing.charges (
     purchase_id    uuid PRIMARY KEY,
     user_id        bigint,
@@ -56,22 +56,22 @@ CREATE TABLE billing.charges (
     CHECK (outcome = 'expired' OR (user_id IS NOT NULL AND bill_id IS NOT NULL AND amount > 0))
 );
 
--- Correctly signed payments that were refused: a row for each content.
+-- Correctly signed payments that were refused: one row for each content.
 CREATE TABLE billing.refused_payments (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    content    bytea  NOT NULL UNIQUE, -- SHA-256 of the four values' texts
+    content    bytea  NOT NULL UNIQUE, -- SHA-256 of the texts of the four values
     payment_id bigint NOT NULL,
     user_id    bigint NOT NULL,
     bill_id    bigint NOT NULL,
-    amount     text   NOT NULL, -- as it arrived
+    amount     text   NOT NULL, -- exactly as received
     reason     text   NOT NULL,
     times      bigint NOT NULL DEFAULT 1,
     first_at   timestamptz NOT NULL DEFAULT now(),
     last_at    timestamptz NOT NULL DEFAULT now()
 );
 
--- Purchase requests that could not be understood or stored: a row for each
--- purchase id, or body where there is none.
+-- Purchase requests that could not be parsed or stored: one row for each purchase
+-- id, or for each body that has no readable purchase id.
 CREATE TABLE billing.rejected_messages (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key         text  NOT NULL UNIQUE, -- the purchase id, or SHA-256 of the body

@@ -1,9 +1,9 @@
 -- +goose NO TRANSACTION
 -- +goose Up
 
--- Every index is paid for by every transaction. What was half made when this was interrupted is dropped first.
+-- Every index makes every transaction more expensive. An index left half built by an interrupted run is dropped first.
 
--- A transaction is a payment's or a purchase's: it needs no place among the others.
+-- A transaction belongs to a payment or a purchase, so each row needs an entry in only one of these two indexes.
 DROP INDEX CONCURRENTLY IF EXISTS billing.transactions_payment;
 CREATE UNIQUE INDEX CONCURRENTLY transactions_payment ON billing.transactions (payment_id) WHERE payment_id IS NOT NULL;
 ALTER TABLE billing.transactions DROP CONSTRAINT IF EXISTS transactions_payment_id_key;
@@ -11,8 +11,8 @@ DROP INDEX CONCURRENTLY IF EXISTS billing.transactions_purchase;
 CREATE UNIQUE INDEX CONCURRENTLY transactions_purchase ON billing.transactions (purchase_id) WHERE purchase_id IS NOT NULL;
 ALTER TABLE billing.transactions DROP CONSTRAINT IF EXISTS transactions_purchase_id_key;
 
--- Ids rise. Where they stand in rising order, the pages of a bill or a user that is much used stay full; in falling order
--- each is split in halves and left so. They are read backwards just as well.
+-- Ids ascend. In an ascending index, the pages of a busy bill or user stay full; in a descending index, every page is split
+-- in half and stays half empty. An ascending index can be read backwards at the same cost.
 DROP INDEX CONCURRENTLY IF EXISTS billing.transactions_by_bill;
 CREATE INDEX CONCURRENTLY transactions_by_bill ON billing.transactions (bill_id, id);
 DROP INDEX CONCURRENTLY IF EXISTS billing.transactions_of_bill;

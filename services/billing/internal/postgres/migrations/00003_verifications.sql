@@ -1,11 +1,11 @@
 -- +goose Up
 
--- What billing verify has found: a row for each run that came to an end.
+-- Results of billing verify: one row for each completed run.
 CREATE TABLE billing.verifications (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at           timestamptz NOT NULL DEFAULT now(),
     took         interval NOT NULL,
-    difference   text, -- the first one; NULL when the ledger adds up, and then what was counted is there:
+    difference   text, -- the first one found; NULL if the ledger adds up, and then the counts below are set
     bills        bigint,
     transactions bigint,
     charges      bigint,

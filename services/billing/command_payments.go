@@ -1,0 +1,27 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"lavka/services/billing/internal/postgres"
+)
+
+// listRefusedPayments runs the command "payments refused": it writes one line for
+// each refused payment, oldest first.
+func listRefusedPayments(ctx context.Context, store *postgres.Store, out io.Writer) error {
+	return store.RefusedPayments(ctx, func(p postgres.RefusedPayment) error {
+		since := ""
+		if p.CreditedSince {
+			since = "\tcredited since"
+		}
+		_, err := fmt.Fprintf(out, "%s\tpayment %d\tuser %d\tbill %d\tamount %s\t%s\t%d times since %s%s\n", timestamp(p.LastAt),
+			p.PaymentID, p.UserID, p.BillID, p.Amount, p.Reason, p.Times, timestamp(p.FirstAt), since)
+		return err
+	})
+}
+
+// timestamp returns t in UTC, as RFC 3339.
+func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,73 @@
+// Package httpapi implements billing's HTTP contract: it decodes requests, calls
+// the domain and encodes responses.
+package httpapi
+
+import (
+	"context"
+	"fmt"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/labstack/echo/v4"
+
+	"lavka/libs/service/access"
+	"lavka/services/billing/api"
+	"lavka/services/billing/internal/billing"
+)
+
+// knownCustomers is how many callers are remembered as stored.
+const knownCustomers = 100_000
+
+// Store reads and writes what the API shows. A missing bill is
+// billing.ErrBillNotFound, a missing customer billing.ErrCustomerNotFound.
+type Store interface {
+	SaveCustomer(ctx context.Context, c billing.Customer) error
+	Customers(ctx context.Context, before int64, limit int) ([]billing.Customer, error)
+	Customer(ctx context.Context, userID int64) (billing.Customer, error)
+	Bills(ctx context.Context, userID, before int64, limit int) ([]billing.Bill, error)
+	BillsOf(ctx context.Context, userIDs []int64) ([]billing.Bill, error)
+	Bill(ctx context.Context, userID, id int64) (billing.Bill, error)
+	OpenBill(ctx context.Context, userID int64) (billing.Bill, error)
+	Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error)
+}
+
+// Handlers answers the operations of the contract.
+type Handlers struct {
+	store   Store
+	webhook *Webhook
+	known   *lru.Cache[int64, struct{}] // callers that are stored as customers
+}
+
+var _ api.StrictServerInterface = (*Handlers)(nil)
+
+// New returns the Handlers of a store and the payment provider's webhook.
+func New(store Store, webhook *Webhook) (*Handlers, error) {
+	known, err := lru.New[int64, struct{}](knownCustomers)
+	if err != nil {
+		return nil, fmt.Errorf("create cache of customers: %w", err)
+	}
+	return &Handlers{store: store, webhook: webhook, known: known}, nil
+}
+
+// Register adds the contract's routes to e. protected holds the middleware of the
+// operations that require a token.
+func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
+	strict := api.NewStrictHandler(h, nil)
+	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
+	e.POST("/payment/webhook", h.webhook.Handle)
+}
+
+// customer returns the caller's user id. It stores the caller as a customer if
+// they are known only from their token, because their first payment may arrive
+// before auth's message about them.
+func (h *Handlers) customer(ctx context.Context) (int64, error) {
+	id := access.From(ctx)
+	if h.known.Contains(id.UserID) {
+		return id.UserID, nil
+	}
+	err := h.store.SaveCustomer(ctx, billing.Customer{UserID: id.UserID, Role: id.Role, Status: billing.StatusActive})
+	if err != nil {
+		return 0, err
+	}
+	h.known.Add(id.UserID, struct{}{})
+	return id.UserID, nil
+}

@@ -1,0 +1,61 @@
+package metrics
+
+import (
+	"context"
+	"maps"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lavka/libs/domain/problem"
+	"lavka/services/billing/internal/billing"
+)
+
+// ledger is a fake that returns fixed results.
+type ledger struct {
+	billing.Ledger
+	results []billing.Result
+}
+
+func (l ledger) Settle(context.Context, []billing.Item) []billing.Result { return l.results }
+
+func TestOnlyNewTransactionsAreCounted(t *testing.T) {
+	t.Parallel()
+	charge := func(outcome billing.Outcome) *billing.Charge {
+		return &billing.Charge{Request: billing.ChargeRequest{Amount: 999}, Outcome: outcome}
+	}
+	credit, purchase := &billing.Payment{Amount: 2500}, &billing.ChargeRequest{Amount: 999}
+	registry := prometheus.NewRegistry()
+	l := New(registry).Ledger(ledger{results: []billing.Result{
+		billing.Credited{Payment: credit},
+		billing.Credited{Payment: credit},
+		billing.CreditedBefore{},
+		billing.Refused{Problem: problem.New(problem.Conflict, "x", "x")},
+		billing.Held{},
+		billing.Decided{Charge: charge(billing.Settled)},
+		billing.DecidedBefore{Charge: charge(billing.Settled)},
+		billing.Decided{Charge: charge(billing.InsufficientFunds)},
+	}})
+	if got := l.Settle(t.Context(), []billing.Item{credit, credit, credit, credit, credit, purchase, purchase, purchase}); len(got) != 8 {
+		t.Errorf("%d results, want the 8 of the ledger", len(got))
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if m.Counter != nil {
+				got[f.GetName()+" "+m.Label[0].GetValue()] = m.Counter.GetValue()
+			}
+		}
+	}
+	want := map[string]float64{
+		"billing_transactions_total payment": 2, "billing_transactions_minor_units_total payment": 5000,
+		"billing_transactions_total purchase": 1, "billing_transactions_minor_units_total purchase": 999,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}

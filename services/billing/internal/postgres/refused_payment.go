@@ -1,0 +1,42 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"lavka/libs/service/pg"
+	"lavka/services/billing/internal/billing"
+)
+
+// RecordRefused records a correctly signed payment that was refused. Payments
+// with the same content share one record, which counts them.
+func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, reason string) error {
+	_, err := s.ledger.Exec(ctx, `
+		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason)
+		VALUES (sha256(convert_to($1::bigint || ':' || $2::bigint || ':' || $3::bigint || ':' || $4::text, 'UTF8')), $1, $2, $3, $4, $5)
+		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = now(), reason = EXCLUDED.reason`,
+		p.ID, p.UserID, p.BillID, p.AmountText, reason)
+	return pg.Wrap("insert refused payment", err)
+}
+
+// RefusedPayment is a correctly signed payment that was refused.
+type RefusedPayment struct {
+	PaymentID, UserID, BillID int64
+	Amount                    string // exactly as received
+	Reason                    string
+	Times                     int64
+	FirstAt, LastAt           time.Time
+	CreditedSince             bool // the same payment was credited later
+}
+
+// RefusedPayments calls f with every refused payment, oldest first.
+func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) error) error {
+	return forEach(ctx, s.pool, "list refused payments", f, `
+		SELECT payment_id, user_id, bill_id, amount, reason, times, first_at, last_at,
+		       -- Only these have an amount that can be compared with a credit.
+		       CASE WHEN reason IN ('user_not_found', 'bill_owner_mismatch', 'balance_limit', 'not_settled') THEN EXISTS (
+		           SELECT FROM billing.transactions t
+		           WHERE t.payment_id = r.payment_id AND t.user_id = r.user_id AND t.bill_id = r.bill_id AND t.amount = r.amount::numeric * 100)
+		       ELSE false END
+		FROM billing.refused_payments r ORDER BY id`)
+}
