@@ -29,6 +29,14 @@ func TestTheListOfServicesIsComplete(t *testing.T) {
 	if !slices.Equal(folders, listed) {
 		t.Errorf("services/ holds %v, the rules list %v", folders, listed)
 	}
+	for _, service := range services {
+		if sessionsOf[service] == 0 {
+			t.Errorf("sessionsOf says nothing about %s: its sessions are not counted", service)
+		}
+		if len(needed[service]) == 0 {
+			t.Errorf("needed says nothing about %s: its settings are not checked", service)
+		}
+	}
 }
 
 func rendered(t *testing.T, overlay string) *objects {
