@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -249,5 +251,10 @@ func TestACollectorThatHangs(t *testing.T) {
 	waittest.Eventually(t, "all purchases are settled", func() bool { return u.balance(t, bill) == "680" })
 	for _, service := range stack.Services() { // a hanging collector must not keep a service from stopping
 		must(t, s.Replicas(service)[0].Stop())
+	}
+	output, err := os.ReadFile(s.output)
+	must(t, err)
+	if i := bytes.Index(output, []byte("killing it")); i >= 0 {
+		t.Errorf("a service did not stop by itself: %s", output[max(0, i-200):min(len(output), i+200)])
 	}
 }
