@@ -35,31 +35,18 @@ type story struct {
 // demo tells the whole story against a running shop and fails at the first thing that is not as it should be.
 func demo(ctx context.Context, cfg settings, args []string) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	url := flags.String("url", "", "the gateway of another shop; ADMIN_LOGIN, ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS are then that shop's")
+	address := flags.String("url", "", urlUsage)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
 		return err
 	}
-	s := &story{client: client{base: strings.TrimSuffix(*url, "/"), show: os.Stdout}, keys: cfg.paymentKeys(), admin: credentials{cfg.AdminLogin, cfg.AdminPassword.Reveal()}}
-	if *url == "" {
-		shop, err := stack.Running(cfg.Data)
-		if err != nil {
-			return err
-		}
-		s.base, s.keys = shop.GatewayURL, shop.PaymentKeys
-		s.admin.Login = shop.AdminLogin
-		if s.admin.Password == "" {
-			s.admin.Password = shop.AdminPassword
-		}
+	base, keys, admin, err := target(cfg, *address)
+	if err != nil {
+		return err
 	}
-	if s.admin.Password == "" {
-		return errors.New("the administrator's password is not known here: set ADMIN_PASSWORD to it")
-	}
-	if len(s.keys) == 0 {
-		return errors.New("PAYMENT_PRIVATE_KEYS is not set, so no payment can be signed")
-	}
+	s := &story{client: client{base: base, show: os.Stdout}, keys: keys, admin: admin}
 	s.mira = credentials{"mira-" + strings.ToLower(rand.Text()[:8]), "quiet river, tall grass"}
 	for _, chapter := range []struct {
 		title string
@@ -85,8 +72,33 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 			return fmt.Errorf("the demo fails in %d (%s): %w", s.chapter, chapter.title, err)
 		}
 	}
-	_, err := fmt.Printf("That was the whole story: %d requests, and every answer was as it should be.\n", s.calls)
+	_, err = fmt.Printf("That was the whole story: %d requests, and every response was as expected.\n", s.calls)
 	return err
+}
+
+const urlUsage = "the gateway's `URL` of another shop; ADMIN_LOGIN, ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS must then be that shop's"
+
+// target returns the gateway, the payment keys and the administrator of a shop: of the one at address, or, when that is empty, of the one that
+// runs on the data directory.
+func target(cfg settings, address string) (base string, keys []string, admin credentials, err error) {
+	base, keys, admin = strings.TrimSuffix(address, "/"), cfg.paymentKeys(), credentials{cfg.AdminLogin, cfg.AdminPassword.Reveal()}
+	if address == "" {
+		shop, err := stack.Running(cfg.Data)
+		if err != nil {
+			return "", nil, admin, err
+		}
+		base, keys, admin.Login = shop.GatewayURL, shop.PaymentKeys, shop.AdminLogin
+		if admin.Password == "" {
+			admin.Password = shop.AdminPassword
+		}
+	}
+	if admin.Password == "" {
+		return "", nil, admin, errors.New("the administrator's password is not known here: set ADMIN_PASSWORD to it")
+	}
+	if len(keys) == 0 {
+		return "", nil, admin, errors.New("PAYMENT_PRIVATE_KEYS is not set, so no payment can be signed")
+	}
+	return base, keys, admin, nil
 }
 
 // expect sends a call and wants one status, and for a problem its code.

@@ -55,10 +55,10 @@ func (b *balancer) close() {
 	}
 }
 
-// opened says whether every replica has been ready.
-func (b *balancer) opened() bool {
-	for _, s := range b.services {
-		for _, r := range s.replicas {
+// opened reports whether every replica of the given services has been ready at least once.
+func (b *balancer) opened(services []string) bool {
+	for _, name := range services {
+		for _, r := range b.services[name].replicas {
 			if !r.opened.Load() {
 				return false
 			}

@@ -62,14 +62,15 @@ func New(cfg Config) *Gateway {
 	return &Gateway{server: newServer(newHandler(b, cfg), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
 }
 
-// Await returns when every replica has been found ready, or when ctx ends. Until then a replica that is may get no requests.
-func (g *Gateway) Await(ctx context.Context) error {
+// Await returns when the gateway has found every replica of the given services ready, or with an error when ctx ends.
+// Until then a ready replica may get no requests.
+func (g *Gateway) Await(ctx context.Context, services []string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for !g.balancer.opened() {
+	for !g.balancer.opened(services) {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the gateway to find every replica ready: %w", ctx.Err())
+			return fmt.Errorf("wait until the gateway finds every replica ready: %w", ctx.Err())
 		case <-tick.C:
 		}
 	}

@@ -54,6 +54,12 @@ type Config struct {
 	// TrustTraceparent has the gateway pass on the traces that clients say they are in.
 	TrustTraceparent bool
 
+	// Without names services that are not started here. The gateway sends their requests to their addresses all the same,
+	// and [SettingsFile] tells how to start them by hand, under a debugger for example.
+	Without []string
+	// Control is where the tools beside the shop send their requests to its launcher; the zero value for nowhere.
+	Control Control
+
 	// Env is given to every service, and goes over what it would get otherwise.
 	Env map[string]string
 	// Adjust, when it is there, has the last word on the settings of a service's replica (the first is 0) before that is started for the

@@ -38,7 +38,11 @@ func Remove(dataDir, binDir string) (err error) {
 }
 
 func removeData(dir string) error {
-	for _, name := range owned {
+	files := owned
+	for _, name := range Services() {
+		files = append(files, filepath.Base(SettingsFile(dir, name)))
+	}
+	for _, name := range files {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("remove the data: %w", err)
 		}

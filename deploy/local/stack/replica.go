@@ -64,7 +64,7 @@ func (r *Replica) Start(ctx context.Context) error {
 	if err := r.awaitReady(ctx, p.done); err != nil {
 		select {
 		case <-p.done:
-			err = fmt.Errorf("%s ended before it was ready (%w); it last said: %s", r.Name, p.exit(), r.output.Last())
+			err = fmt.Errorf("%s ended before it was ready (%w); its last output: %s", r.Name, p.exit(), r.output.Last())
 		default:
 		}
 		return errors.Join(err, r.Stop())

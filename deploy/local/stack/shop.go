@@ -24,6 +24,13 @@ type Shop struct {
 	PaymentKeys   []string          `json:"payment_keys"`
 	TracesURL     string            `json:"traces_url"` // "" when they go elsewhere
 	BinDir        string            `json:"bin_dir"`
+	Control       Control           `json:"control"`
+}
+
+// Control is where a launcher takes requests from the tools beside its shop, and the token that each of them must bear.
+type Control struct {
+	URL   string `json:"url"`
+	Token string `json:"token"`
 }
 
 // ErrNotRunning means that no shop runs on a data directory.
@@ -43,20 +50,31 @@ func (s *Stack) announce() error {
 		PaymentKeys:   s.PaymentKeys,
 		TracesURL:     s.cfg.TracesURL,
 		BinDir:        s.cfg.BinDir,
+		Control:       s.cfg.Control,
 	}
 	for service, replicas := range s.replicas {
 		shop.ServiceURLs[service] = replicas[0].URL()
 		shop.InternalURLs[service] = replicas[0].InternalURL()
 	}
 	if err := writePrivate(shopFile(s.cfg.DataDir), shop); err != nil {
-		return fmt.Errorf("tell the tools of the shop: %w", err)
+		return fmt.Errorf("write the file for the tools: %w", err)
 	}
-	return nil
+	return s.writeSettings()
 }
 
 func (s *Stack) withdraw() error {
-	if err := os.Remove(shopFile(s.cfg.DataDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("clear up: %w", err)
+	files := []string{shopFile(s.cfg.DataDir)}
+	for _, name := range Services() {
+		files = append(files, SettingsFile(s.cfg.DataDir, name))
+	}
+	return removeFiles(files)
+}
+
+func removeFiles(files []string) error {
+	for _, file := range files {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("clean up: %w", err)
+		}
 	}
 	return nil
 }

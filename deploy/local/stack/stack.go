@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -44,12 +45,18 @@ type Stack struct {
 	gateway        *gateway.Gateway
 	stopped        sync.Once
 	stopErr        error
+	restarting     sync.Mutex
 }
 
 // Start starts a shop and returns when it is ready. When anything fails, or ctx ends first, it stops what was started.
 // Once started the shop no longer depends on ctx.
 func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	cfg = cfg.withDefaults()
+	for _, name := range cfg.Without {
+		if err := known(name); err != nil {
+			return nil, err
+		}
+	}
 	for _, dir := range []*string{&cfg.BinDir, &cfg.DataDir} {
 		abs, err := filepath.Abs(*dir)
 		if err != nil {
@@ -160,22 +167,24 @@ func (s *Stack) migrate(ctx context.Context) error {
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range Services() {
-		group.Go(func() error {
-			lines := NewLines(s.cfg.Output, name)
-			cmd := exec.CommandContext(ctx, s.binary(name), "migrate")
-			cmd.Env = environ(s.migrateEnvironment(name))
-			cmd.Stdout, cmd.Stderr = lines, lines
-			err := childprocess.Start(cmd, childprocess.Options{})
-			if err == nil {
-				err = errors.Join(cmd.Wait(), lines.Flush())
-			}
-			if err != nil {
-				return fmt.Errorf("%s could not migrate its schema (%w); it last said: %s", name, err, lines.Last())
-			}
-			return nil
-		})
+		group.Go(func() error { return s.migrateService(ctx, name) })
 	}
 	return group.Wait()
+}
+
+func (s *Stack) migrateService(ctx context.Context, name string) error {
+	lines := NewLines(s.cfg.Output, name)
+	cmd := exec.CommandContext(ctx, s.binary(name), "migrate")
+	cmd.Env = environ(s.migrateEnvironment(name))
+	cmd.Stdout, cmd.Stderr = lines, lines
+	err := childprocess.Start(cmd, childprocess.Options{})
+	if err == nil {
+		err = errors.Join(cmd.Wait(), lines.Flush())
+	}
+	if err != nil {
+		return fmt.Errorf("%s could not migrate its schema (%w); its last output: %s", name, err, lines.Last())
+	}
+	return nil
 }
 
 func (s *Stack) prepareServices() error {
@@ -195,8 +204,9 @@ func (s *Stack) startServices(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
 	group, ctx := errgroup.WithContext(limit)
-	for _, replicas := range s.replicas {
-		for _, r := range replicas {
+	started := s.started()
+	for _, name := range started {
+		for _, r := range s.replicas[name] {
 			group.Go(func() error { return r.Start(ctx) })
 		}
 	}
@@ -204,7 +214,12 @@ func (s *Stack) startServices(ctx context.Context) error {
 		return err
 	}
 	// ctx is the group's, and has ended.
-	return s.gateway.Await(limit)
+	return s.gateway.Await(limit, started)
+}
+
+// started are the services that this shop starts itself.
+func (s *Stack) started() []string {
+	return slices.DeleteFunc(Services(), func(name string) bool { return slices.Contains(s.cfg.Without, name) })
 }
 
 func (s *Stack) newReplica(service string, i int) (*Replica, error) {

@@ -256,7 +256,7 @@ func TestBrokenServiceStopsTheStart(t *testing.T) {
 	out := &waittest.Text{}
 	cfg := Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data"), Volatile: true, Output: out, Catalog: Service{Env: map[string]string{"BROKEN": "1"}}}
 	_, err := Start(t.Context(), cfg)
-	if err == nil || !strings.Contains(err.Error(), "catalog ended before it was ready (exit status 1); it last said: I am broken") || strings.Contains(err.Error(), "\n") {
+	if err == nil || !strings.Contains(err.Error(), "catalog ended before it was ready (exit status 1); its last output: I am broken") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("a broken service: %v", err)
 	}
 	if !strings.Contains(out.String(), "catalog   | I am broken") {

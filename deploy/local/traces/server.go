@@ -26,6 +26,10 @@ func Handler(s *Store) http.Handler {
 		spans, err := s.LatestPurchase()
 		give(w, spans, err)
 	})
+	mux.HandleFunc("GET /traces/purchases/{id}", func(w http.ResponseWriter, r *http.Request) {
+		spans, err := s.Purchase(r.PathValue("id"))
+		give(w, spans, err)
+	})
 	mux.HandleFunc("GET /traces/{id}", func(w http.ResponseWriter, r *http.Request) {
 		spans, err := s.Trace(r.PathValue("id"))
 		give(w, spans, err)

@@ -129,6 +129,28 @@ func (s *Store) LatestPurchase() ([]Span, error) {
 	return sorted(s.traces[latest.TraceID]), nil
 }
 
+// Purchase gives the trace of the request that made a purchase; if that one is not kept, the oldest trace in which the purchase was retried,
+// settled or answered; or ErrUnknown.
+func (s *Store) Purchase(id string) ([]Span, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first Span
+	for _, spans := range s.traces {
+		for _, sp := range spans {
+			if sp.Attributes[bought] == strings.ToLower(id) && (first.TraceID == "" || makes(sp) && !makes(first) || makes(sp) == makes(first) && sp.Start.Before(first.Start)) {
+				first = sp
+			}
+		}
+	}
+	if first.TraceID == "" {
+		return nil, ErrUnknown
+	}
+	return sorted(s.traces[first.TraceID]), nil
+}
+
+// makes reports whether a span is the request that made a purchase, and not a retry of it.
+func makes(sp Span) bool { return sp.Name == buying && sp.Attributes["lavka.repeat"] != "true" }
+
 func sorted(spans []Span) []Span {
 	spans = slices.Clone(spans)
 	slices.SortFunc(spans, func(a, b Span) int { return cmp.Or(a.Start.Compare(b.Start), strings.Compare(a.ID, b.ID)) })
