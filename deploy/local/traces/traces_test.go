@@ -133,6 +133,47 @@ func TestWhatIsSentIsGivenBack(t *testing.T) {
 	}
 }
 
+// The trace of a purchase is that of the request that made it; when that has gone, the oldest that has to do with it.
+func TestTheTraceOfAPurchase(t *testing.T) {
+	t.Parallel()
+	s := NewStore()
+	const purchase = "01a20a47-504a-7759-b295-5f4d6f836fdc"
+	about := func(traceID, n int, name string, more ...*common.KeyValue) {
+		sp := span(traceID, n, 0, name)
+		sp.Attributes = append(more, attr(bought, purchase))
+		s.Add(of("catalog", sp))
+	}
+	want := func(id string) {
+		t.Helper()
+		if spans, err := s.Purchase(strings.ToUpper(purchase)); err != nil || spans[0].TraceID != id {
+			t.Errorf("%v, %+v, want %s", err, spans, id)
+		}
+	}
+	s.Add(of("catalog", span(9, 1, 0, buying)))
+	if _, err := s.Purchase(purchase); !errors.Is(err, ErrUnknown) {
+		t.Errorf("an unknown purchase: %v", err)
+	}
+	about(1, 40, "process purchases.requested")
+	want(hexID(1))
+	about(2, 30, buying, &common.KeyValue{Key: "lavka.repeat", Value: &common.AnyValue{Value: &common.AnyValue_BoolValue{BoolValue: true}}})
+	want(hexID(2))
+	about(3, 50, buying)
+	want(hexID(3))
+
+	server := httptest.NewServer(Handler(s))
+	defer server.Close()
+	for id, status := range map[string]int{purchase: 200, "1": 404} {
+		resp, err := http.Get(server.URL + "/traces/purchases/" + id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != status {
+			t.Errorf("%s: %d, want %d", id, resp.StatusCode, status)
+		}
+	}
+}
+
 // bomb is small, and too large when it is unpacked.
 func bomb(t *testing.T) []byte {
 	t.Helper()
