@@ -12,7 +12,7 @@ import (
 	"lavka/deploy/local/traces"
 )
 
-// Whatever there is not to be seen is said in a sentence, and is an error.
+// A trace that can't be shown is an error of one sentence that gives the reason.
 func TestTracesThatCanNotBeShown(t *testing.T) {
 	t.Parallel()
 	here := httptest.NewServer(traces.Handler(traces.NewStore()))

@@ -27,7 +27,7 @@ func id(n int, size int) []byte {
 	return b
 }
 
-// span is the n-th of a trace, n milliseconds after its beginning.
+// span returns the n-th span of a trace, n milliseconds after its start.
 func span(traceID, n, parent int, name string) *trace.Span {
 	s := &trace.Span{
 		TraceId: id(traceID, 16), SpanId: id(n, 8), Name: name, Kind: trace.Span_SPAN_KIND_SERVER,
@@ -57,7 +57,7 @@ func TestWhatIsSentIsGivenBack(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(Handler(NewStore()))
 	defer s.Close()
-	purchase, refused := span(1, 1, 0, buying), span(2, 9, 0, buying) // the latter has bought nothing
+	purchase, refused := span(1, 1, 0, buying), span(2, 9, 0, buying) // the second bought nothing
 	purchase.Attributes = []*common.KeyValue{attr(bought, "01a20a47-504a-7759-b295-5f4d6f836fdc")}
 	data, err := proto.Marshal(&collector.ExportTraceServiceRequest{ResourceSpans: of("catalog", purchase, span(1, 2, 1, "insert group"), refused)})
 	if err != nil {
@@ -133,7 +133,7 @@ func TestWhatIsSentIsGivenBack(t *testing.T) {
 	}
 }
 
-// The trace of a purchase is that of the request that made it; when that has gone, the oldest that has to do with it.
+// The trace of a purchase is that of the request that made it or, if that is not kept, the oldest related one.
 func TestTheTraceOfAPurchase(t *testing.T) {
 	t.Parallel()
 	s := NewStore()
@@ -174,7 +174,7 @@ func TestTheTraceOfAPurchase(t *testing.T) {
 	}
 }
 
-// bomb is small, and too large when it is unpacked.
+// bomb returns a small body that is too large when uncompressed.
 func bomb(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -185,7 +185,7 @@ func bomb(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// Whatever comes, what is kept stays within its bounds, and the oldest go first.
+// The store stays within its limits, and evicts the oldest traces first.
 func TestTheStoreIsBounded(t *testing.T) {
 	t.Parallel()
 	s := NewStore()
@@ -210,8 +210,8 @@ func TestTheStoreIsBounded(t *testing.T) {
 	}
 }
 
-// The tree as it is read, with a parent that is the client's own, a step that is
-// linked, one that failed, and one in another trace.
+// The tree as it is printed, with a parent that is the client's, a step that is
+// linked, one that failed, and a link to another trace.
 func TestTheTree(t *testing.T) {
 	t.Parallel()
 	root, group, process, failed := span(1, 1, 99, buying), span(1, 2, 1, "insert group"), span(1, 3, 1, "process purchases.requested"), span(1, 4, 3, "settle group")
