@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Restart migrates the schema of a service with the binary that is now in BinDir, and replaces the service's processes by it, one after
-// another. It returns when the new ones are ready. When the migration fails, the old ones keep running; when a new process does not become
-// ready, it stays down until a later Restart.
+// Restart migrates the schema of a service with the binary that is now in BinDir, and then restarts the service's replicas with it, one after
+// another. It returns when they are ready. If the migration fails, the old processes keep running. A replica that does not become ready stays
+// down until a later Restart.
 func (s *Stack) Restart(ctx context.Context, service string) error {
 	if err := known(service); err != nil {
 		return err

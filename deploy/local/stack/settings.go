@@ -12,18 +12,18 @@ import (
 	"lavka/deploy/secrets"
 )
 
-// SettingsFile is the file that holds the settings of a service while a shop runs without it (see Config.Without): one NAME='value' a line, which
-// a shell can source and an editor can read as an envFile. It holds secrets: its mode is 0600.
+// SettingsFile returns the path of the file with the settings of a service while a shop runs without it (see Config.Without): one NAME='value' a
+// line, which a shell can source and an editor can read as an envFile. It holds secrets, so its mode is 0600.
 func SettingsFile(dataDir, service string) string { return filepath.Join(dataDir, service+".env") }
 
-// handedOn are the settings that a service takes from the environment of the launcher. Those that begin with OTEL_ are too.
+// handedOn lists the settings that services inherit from the launcher's environment, beside those that begin with OTEL_.
 var handedOn = []string{
 	"TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_LIFETIME", "REFRESH_LIFETIME", "ACTIVATION_LIFETIME", "PURCHASE_WAIT", "PURCHASE_EXPIRY",
 	"PENDING_MAX", "PENDING_MAX_PER_USER", "NATS_STREAM_REPLICAS", "LOG_LEVEL", "MAX_CONNECTIONS", "DRAIN_DELAY", "SHUTDOWN_TIMEOUT",
 }
 
-// Settings are those with which a service that was left out belongs to this shop. The limits of its database sessions are lifted: Postgres would
-// otherwise end the transaction of a process that a debugger has stopped.
+// Settings returns the settings with which to start a service of this shop by hand. They lift the time limits of its database sessions: otherwise
+// Postgres would end the transaction of a process that a debugger has stopped.
 func (s *Stack) Settings(service string) (map[string]string, error) {
 	env := map[string]string{}
 	for _, entry := range os.Environ() {
@@ -46,7 +46,7 @@ func (s *Stack) Settings(service string) (map[string]string, error) {
 	return env, nil
 }
 
-// writeSettings writes the settings of the services that were left out, and removes those that an earlier run has left behind.
+// writeSettings writes the settings files of the services in Config.Without, and removes the others, which a killed launcher may have left.
 func (s *Stack) writeSettings() error {
 	var stale []string
 	for _, name := range Services() {
@@ -67,7 +67,7 @@ func (s *Stack) writeSettings() error {
 	return removeFiles(stale)
 }
 
-// Assignments writes settings for a shell, one a line, each after prefix: NAME='value'.
+// Assignments returns settings as shell assignments, NAME='value', one a line, each after prefix.
 func Assignments(settings map[string]string, prefix string) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
@@ -76,8 +76,8 @@ func Assignments(settings map[string]string, prefix string) string {
 	return b.String()
 }
 
-// quoted is a value as a shell reads it. Readers of an envFile strip the quotes around a value, but know no escapes: double quotes spare those
-// where they can.
+// quoted quotes a value for a shell. Readers of an envFile strip the quotes around a value but don't understand escapes, so double quotes are
+// used for a value with a single quote if that needs no escapes.
 func quoted(value string) string {
 	switch {
 	case !strings.Contains(value, "'"):
