@@ -13,8 +13,8 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// control takes requests from the tools beside a running shop: POST /restart/{service}. It listens on the loopback address, and accepts a
-// request only with its token, which running.json (mode 0600) holds.
+// control serves requests of the tools to the launcher: POST /restart/{service}. It listens on the loopback address, and accepts only requests
+// with its token, which is in running.json (mode 0600).
 type control struct {
 	at       stack.Control
 	listener net.Listener
@@ -29,7 +29,7 @@ func newControl(ctx context.Context) (*control, error) {
 	return &control{at: stack.Control{URL: "http://" + l.Addr().String(), Token: rand.Text()}, listener: l}, nil
 }
 
-// serve begins to take requests. They end with ctx; close waits for that.
+// serve starts to accept requests. When ctx ends, those in flight are cancelled; close waits for them.
 func (c *control) serve(ctx context.Context, restart func(ctx context.Context, service string) error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /restart/{service}", func(w http.ResponseWriter, r *http.Request) {
@@ -37,16 +37,16 @@ func (c *control) serve(ctx context.Context, restart func(ctx context.Context, s
 			http.Error(w, "the token is not the one in running.json", http.StatusUnauthorized)
 			return
 		}
-		// The service is replaced even when the tool that asked for it has gone.
+		// With ctx, not the request's context: the restart completes even if the tool is interrupted.
 		if err := restart(ctx, r.PathValue("service")); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
 	c.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, MaxHeaderBytes: 16 << 10}
-	go func() { _ = c.server.Serve(c.listener) }() // nothing to do without it but restarts
+	go func() { _ = c.server.Serve(c.listener) }() // without it, only restarts fail
 }
 
-// close waits for restarts that are under way.
+// close waits for restarts in flight, at most 15 s.
 func (c *control) close() error {
 	if c.server == nil {
 		return c.listener.Close()

@@ -14,11 +14,11 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// restartTime bounds a restart: the service's migrations, its stop and its start.
+// restartTime limits a restart: the service's migrations, its stop and its start.
 const restartTime = 2 * time.Minute
 
-// restart has the launcher replace a service's process by the binary that is now beside this program. With --check it only reports whether
-// there is a shop in which that can be done, so that nothing is built in vain.
+// restart makes the launcher restart a service with the binary that is now beside this program. With --check it only checks that a shop runs
+// here and has the service, so that nothing is built in vain.
 func restart(ctx context.Context, cfg settings, args []string) error {
 	flags := flag.NewFlagSet("restart", flag.ContinueOnError)
 	check := flags.Bool("check", false, "only report whether the service can be restarted")

@@ -12,7 +12,7 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// ask has the tools find a shop with this launcher, and restarts a service of it.
+// ask pretends that shop is running, and restarts a service of it.
 func ask(t *testing.T, shop stack.Shop, args ...string) error {
 	t.Helper()
 	dir := t.TempDir()

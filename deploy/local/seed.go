@@ -15,7 +15,7 @@ import (
 	"lavka/deploy/local/payment"
 )
 
-// The data that seed adds. Everything in it has a fixed name or key, so that a second run finds what the first has made.
+// The data that seed adds has fixed names and keys, so that a second run finds what the first one created.
 const seedPassword = "five small lanterns"
 
 type seedProduct struct {
@@ -38,10 +38,10 @@ var seedUsers = []struct {
 }{
 	{"anna", "100.00", []int{0, 1, 2}},
 	{"boris", "50.00", []int{1, 3}},
-	{"vera", "20.00", []int{1, 4}}, // the samovar costs more than she has: declined
+	{"vera", "20.00", []int{1, 4}}, // declined: her balance is too low for the samovar
 }
 
-// Ids that users are unlikely to choose themselves; the shop's own bills begin at 10¹².
+// Ids that others are unlikely to choose; the shop's own bills begin at 10¹².
 const (
 	seedBills    = 700_000_000_000 // plus the user's id
 	seedPayments = 700_000_000_000
@@ -56,7 +56,7 @@ type seeding struct {
 	made       int
 }
 
-// seed adds demo data to a shop through its API. What is there already stays as it is.
+// seed adds demo data to a shop through its API. It is idempotent: a second run changes nothing.
 func seed(ctx context.Context, cfg settings, args []string) error {
 	flags := flag.NewFlagSet("seed", flag.ContinueOnError)
 	address := flags.String("url", "", urlUsage)
@@ -92,13 +92,13 @@ func seed(ctx context.Context, cfg settings, args []string) error {
 		}
 	}
 	if s.made == 0 {
-		_, err = fmt.Println("\nall of it existed already")
+		_, err = fmt.Println("\neverything existed already")
 	}
 	return err
 }
 
-// want sends a call and accepts one of some statuses. Billing and catalog learn about a new user from auth, a moment later: a call that is
-// refused for that is retried.
+// want sends a request, and fails unless the response has one of the given statuses. It retries a response with Retry-After: billing and
+// catalog learn about a new user a moment later than auth.
 func (s *seeding) want(ctx context.Context, c call, statuses ...int) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -149,7 +149,7 @@ func (s *seeding) product(ctx context.Context, p seedProduct) error {
 	return nil
 }
 
-// user registers, tops up one bill and buys. It returns a line about what the user then has.
+// user registers a user, tops up one bill and buys. It returns a line with the user's balance and purchases.
 func (s *seeding) user(ctx context.Context, who credentials, amount json.Number, buys []int) (line string, err error) {
 	if err := s.register(ctx, who); err != nil {
 		return "", err
@@ -195,7 +195,7 @@ func (s *seeding) user(ctx context.Context, who credentials, amount json.Number,
 	return fmt.Sprintf("  %-7s %-22s %4d %13d %9s  %s", who.Login, who.Password, id, bill, state.text("balance"), strings.Join(outcomes, ", ")), nil
 }
 
-// register makes an active user, where there is none of that login.
+// register creates an active user, unless the login exists.
 func (s *seeding) register(ctx context.Context, who credentials) error {
 	a, err := s.want(ctx, call{method: http.MethodPost, path: "/auth/register", body: who}, http.StatusCreated, http.StatusConflict)
 	if err != nil {
@@ -204,7 +204,7 @@ func (s *seeding) register(ctx context.Context, who credentials) error {
 	if a.status == http.StatusConflict {
 		a, err = s.do(ctx, call{method: http.MethodPost, path: "/auth/login", body: who})
 		if err != nil || a.text("code") != "user_inactive" {
-			return err // whether the login works is seen next
+			return err // the caller logs in next, and reports a wrong password
 		}
 		if a, err = s.want(ctx, call{method: http.MethodPost, path: "/auth/activation", body: who}, http.StatusCreated); err != nil {
 			return err
@@ -215,7 +215,7 @@ func (s *seeding) register(ctx context.Context, who credentials) error {
 	return err
 }
 
-// once sends a call that has an id of its own, and counts it unless it repeats an earlier one.
+// once sends an idempotent request, and counts it unless it repeats an earlier one.
 func (s *seeding) once(ctx context.Context, c call, statuses ...int) error {
 	a, err := s.want(ctx, c, statuses...)
 	if err == nil && a.header.Get("Idempotent-Replayed") == "" {

@@ -109,7 +109,7 @@ func TestMakeFails(t *testing.T) {
 		t.Error("secrets were made in a file")
 	}
 	dir := filepath.Join(t.TempDir(), "secrets")
-	if _, err := Make(t.Context(), dir, filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "make the signing keys") {
+	if _, err := Make(t.Context(), dir, filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "create the signing keys") {
 		t.Errorf("signing keys were made by nobody: %v", err)
 	}
 }
