@@ -65,12 +65,12 @@ func TestRestartAsksTheLauncher(t *testing.T) {
 		}
 	}
 	if got := strings.Join(asked, " "); got != "billing catalog" && got != "catalog billing" {
-		t.Errorf("the launcher was asked for %s", got)
+		t.Errorf("the launcher got requests for %s", got)
 	}
 	if err := c.close(); err != nil {
 		t.Error(err)
 	}
 	if err := ask(t, shop, "auth"); err == nil || !strings.Contains(err.Error(), "the launcher does not respond") {
-		t.Errorf("the launcher has gone: %v", err)
+		t.Errorf("the launcher has ended: %v", err)
 	}
 }

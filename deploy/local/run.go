@@ -74,7 +74,7 @@ func ready(without []string) string {
 	return "lavka is ready, without " + strings.Join(without, " and ") + "\n"
 }
 
-// byHand tells how to start the services that this shop was started without.
+// byHand returns instructions to start the services that were left out.
 func byHand(cfg settings, shop *stack.Stack, without []string) string {
 	var b strings.Builder
 	for _, name := range without {

@@ -78,8 +78,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// A service that was left out can be started by hand, with the settings in its file: as a shell reads them, and at the address to which the
-// gateway sends its requests.
+// A service that was left out can be started by hand with the settings in its file, as a shell reads them. The gateway then sends it
+// requests.
 func TestWithout(t *testing.T) {
 	t.Setenv("TOKEN_LIFETIME", "7m")
 	t.Setenv("EXTRA", "not a setting")
@@ -126,7 +126,7 @@ func TestWithout(t *testing.T) {
 		t.Errorf("DATABASE_URL is %s, want %s", got["DATABASE_URL"], want)
 	}
 	if got["PAYMENT_PRIVATE_KEYS"] != s.PaymentKeys[0] || got["EXTRA"] != "" {
-		t.Errorf("billing was told %v", got)
+		t.Errorf("billing got the settings %v", got)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -148,11 +148,11 @@ func TestWithout(t *testing.T) {
 	}
 	cfg.Without = []string{"biling"}
 	if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `unknown service "biling"`) {
-		t.Errorf("a shop without what there is not: %v", err)
+		t.Errorf("a shop without an unknown service: %v", err)
 	}
 }
 
-// sameQuery reports whether two URLs are equal but for the order of their parameters.
+// sameQuery reports whether two URLs are equal apart from the order of their parameters.
 func sameQuery(a, b string) bool {
 	pathA, queryA, _ := strings.Cut(a, "?")
 	pathB, queryB, _ := strings.Cut(b, "?")

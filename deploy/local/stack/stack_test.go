@@ -71,14 +71,14 @@ func TestShop(t *testing.T) {
 		t.Error("the gateway mixes up the services")
 	}
 	if auth["PUBLIC_URL"] != s.GatewayURL() || auth["ADMIN_LOGIN"] != "admin" || auth["ADMIN_PASSWORD"] != s.AdminPassword || !s.AdminPasswordMadeUp {
-		t.Errorf("auth was told %v", auth)
+		t.Errorf("auth got the settings %v", auth)
 	}
 	if billing["PAYMENT_PRIVATE_KEYS"] != s.PaymentKeys[0] || billing["JWKS_URL"] != s.GatewayURL()+"/.well-known/jwks.json" {
-		t.Errorf("billing was told %v", billing)
+		t.Errorf("billing got the settings %v", billing)
 	}
 	for _, secret := range []string{"ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "AUTH_SIGNING_KEYS", "MIGRATE_DATABASE_URL", "PGHOST"} {
 		if catalog[secret] != "" {
-			t.Errorf("catalog was told %s", secret)
+			t.Errorf("catalog got %s", secret)
 		}
 	}
 	if catalog["EXTRA"] != "1" || billing["EXTRA"] != "" {
@@ -106,7 +106,7 @@ func TestShop(t *testing.T) {
 		t.Fatal(err)
 	}
 	if shop.GatewayURL != s.GatewayURL() || shop.AdminPassword != s.AdminPassword || shop.DatabaseURLs[Billing] != s.DatabaseURL(Billing) {
-		t.Errorf("the tools are told %+v", shop)
+		t.Errorf("the tools get %+v", shop)
 	}
 
 	if err := Remove(filepath.Join(dir, "other data"), cfg.BinDir); !errors.Is(err, ErrBinariesInUse) {
@@ -197,7 +197,7 @@ func TestWhatDiesComesBack(t *testing.T) {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("billing is down, and the gateway says %s", resp.Status)
+		t.Errorf("billing is down, and the gateway responds with %s", resp.Status)
 	}
 	if err := r.Start(ctx); err != nil {
 		t.Fatal(err)

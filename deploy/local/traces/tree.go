@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// told lists the attributes that the tree shows, and their labels there.
-var told = []struct{ attribute, label string }{
+// shown lists the attributes that the tree shows, and their labels there.
+var shown = []struct{ attribute, label string }{
 	{"http.response.status_code", ""},
 	{"lavka.outcome", ""},
 	{"lavka.group.size", "items"},
@@ -106,7 +106,7 @@ func (t *tree) bar(sp Span) string {
 
 func outcome(sp Span) string {
 	var parts []string
-	for _, a := range told {
+	for _, a := range shown {
 		switch value := sp.Attributes[a.attribute]; {
 		case value == "" || value == "false":
 		case value == "true":
