@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run restart seed test fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check k8s-check
+.PHONY: help build run test fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check k8s-check
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
 SERVICES := auth catalog billing
@@ -23,6 +23,7 @@ build: ## Build the services and the launcher into bin/
 run: build ## Build everything and run the whole shop until Ctrl-C; without some services: make run WITHOUT=billing
 	@exec bin/lavka run $(if $(WITHOUT),--without "$(WITHOUT)")
 
+.PHONY: restart seed
 restart: bin/lavka ## Rebuild one service and replace its process in the running shop: make restart S=billing
 	@bin/lavka restart --check "$(S)"
 	@echo "building bin/$(S)" && cd "services/$(S)" && $(GO_BUILD) $(BUILDVCS) -o "../../bin/$(S)" .
