@@ -136,7 +136,7 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 }
 
 // traced puts the client's trace into the request's context, for the gateway's own responses. Without a client's trace it takes a random id, which
-// also stands in the gateway's log. The service never sees that id: it starts the trace itself and decides whether to record it.
+// the gateway also logs. The service never sees that id: it starts the trace itself and decides whether to record it.
 func traced(r *http.Request) *http.Request {
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 	if !trace.SpanContextFromContext(ctx).IsValid() {
