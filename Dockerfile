@@ -1,18 +1,18 @@
-# An image of one of the services:
+# The image of one service:
 #
 #   docker build --build-arg SERVICE=billing --build-arg VERSION=$(git describe --tags --always) -t lavka-billing .
 #
-# make images builds all three. They share what is built first: modules, which change seldom, and what all services stand on.
+# make images builds all three. They share the first layers: the modules, which rarely change, and the common packages.
 
 FROM golang:1.26.8 AS build
 ENV CGO_ENABLED=0 GOWORK=off GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=false"
 COPY libs/go.mod libs/go.sum /src/libs/
 RUN cd /src/libs && go mod download
 COPY libs /src/libs
-RUN cd /src/libs && go build ./access ./config ./group ./httpserver ./natsconn ./pg ./telemetry
+RUN cd /src/libs && go build ./domain/... ./service/...
 
 ARG SERVICE
-RUN [ -n "$SERVICE" ] || { echo "which one? --build-arg SERVICE=auth, catalog or billing" >&2; exit 1; }
+RUN [ -n "$SERVICE" ] || { echo "set the service: --build-arg SERVICE=auth, catalog or billing" >&2; exit 1; }
 WORKDIR /src/services/$SERVICE
 COPY services/$SERVICE/go.mod services/$SERVICE/go.sum ./
 RUN go mod download
@@ -25,7 +25,7 @@ ARG SERVICE
 ARG VERSION=unknown
 LABEL org.opencontainers.image.title="lavka-$SERVICE" \
       org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.description="Lavka, a shop's backend: $SERVICE. Settings are environment variables; it writes to no file."
+      org.opencontainers.image.description="Lavka, a shop's backend: $SERVICE. Settings are environment variables; it writes no files."
 COPY --from=build /service /service
 USER 65532:65532
 EXPOSE 8080 9090

@@ -9,7 +9,7 @@ SERVICES := auth catalog billing
 DATA := $(or $(LAVKA_DATA),.lavka)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath
 
-# git in a checkout that belongs to somebody else refuses to work, and go build with it; then there is no version in the binaries.
+# In a checkout owned by another user, git refuses to work, and go build fails with it. The binaries then carry no version.
 BUILDVCS := -buildvcs=$(shell git status >/dev/null 2>&1 && echo auto || echo false)
 
 help: ## List the targets
@@ -20,8 +20,14 @@ build: ## Build the services and the launcher into bin/
 	@for s in $(SERVICES); do echo "building bin/$$s" && (cd services/$$s && $(GO_BUILD) $(BUILDVCS) -o ../../bin/$$s .) || exit 1; done
 	@echo "building bin/lavka" && cd deploy && $(GO_BUILD) $(BUILDVCS) -o ../bin/lavka ./local
 
-run: build ## Build everything and run the whole shop until Ctrl-C
-	@exec bin/lavka run
+run: build ## Build everything and run the whole shop until Ctrl-C; without some services: make run WITHOUT=billing
+	@exec bin/lavka run $(if $(WITHOUT),--without "$(WITHOUT)")
+
+.PHONY: restart seed
+restart: bin/lavka ## Rebuild one service and replace its process in the running shop: make restart S=billing
+	@bin/lavka restart --check "$(S)"
+	@echo "building bin/$(S)" && cd "services/$(S)" && $(GO_BUILD) $(BUILDVCS) -o "../../bin/$(S)" .
+	@exec bin/lavka restart "$(S)"
 
 # A program with the race detector waits a second before it ends. The tests start and end hundreds.
 export GORACE ?= atexit_sleep_ms=100
@@ -60,27 +66,31 @@ mutants: compiler ## Show that what judges make faults catches broken services: 
 bench: ## Measure the shop against bare floors; writes docs/benchmarks.md, or with SHORT=1 only shows that it works
 	@cd tests && go run ./bench $(if $(SHORT),-short,-out ../docs) $(if $(PART),-only '$(PART)')
 
-# Of another shop, what is not given is in the secrets of Compose.
-demo: bin/lavka ## Tell the whole story against the running shop, and check each answer: make demo SHOP=http://127.0.0.1:8080
-	@$(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=secrets/admin-password; \
-	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=secrets/payment-keys;) \
-	exec bin/lavka demo $(if $(SHOP),--url "$(SHOP)")
+# For another shop, a password or key that is not in the environment is read from the secrets of Compose.
+OF_SHOP = $(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=secrets/admin-password; \
+	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=secrets/payment-keys;)
 
-# In the environment, USER is whoever is logged in.
+demo: bin/lavka ## Play the whole story against the running shop and check every response: make demo SHOP=http://127.0.0.1:8080
+	@$(OF_SHOP) exec bin/lavka demo $(if $(SHOP),--url "$(SHOP)")
+
+seed: bin/lavka ## Add users, products, bills with money and purchases to the running shop: make seed SHOP=http://127.0.0.1:8080
+	@$(OF_SHOP) exec bin/lavka seed $(if $(SHOP),--url "$(SHOP)")
+
+# USER is not taken from the environment: there, it is the login name of the operating system.
 PAYER = $(if $(filter command,$(firstword $(origin USER))),$(USER))
 
 topup: bin/lavka ## Play the payment provider: make topup USER=1 BILL=1 AMOUNT=100
 	@exec bin/lavka topup --user "$(PAYER)" --bill "$(BILL)" --amount "$(AMOUNT)"
 
-# The id of a problem or of a log line.
-trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id>; without it, in the latest purchase
-	@exec bin/lavka trace $(if $(ID),"$(ID)")
+# ID is the trace_id of a problem response or of a log line.
+trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id> or PURCHASE=<id>; without either, in the latest purchase
+	@exec bin/lavka trace $(if $(PURCHASE),--purchase "$(PURCHASE)") $(if $(ID),"$(ID)")
 
 verify: bin/lavka ## Check the ledger of the running shop
 	@exec bin/lavka verify
 
-# Only the launcher knows whether a shop runs on the data or from bin/. It is built for that where there is a shop's data.
-clean: ## Remove the data and all that was built; refuses while the shop runs
+# Only the launcher knows whether a shop runs on the data or from bin/. If a shop's data exists, the launcher is built to find out.
+clean: ## Remove the data and everything that was built; refuses while the shop runs
 	@if [ -e "$(DATA)/lock" ] || [ -e "$(DATA)/secrets.json" ]; then [ -x bin/lavka ] || $(MAKE) --no-print-directory bin/lavka; fi
 	@if [ -x bin/lavka ]; then bin/lavka clean; fi
 	@rm -rf bin
@@ -91,35 +101,35 @@ bin/lavka:
 
 # Containers.
 
-secrets: build ## Make the secrets that docker-compose.yml needs into secrets/, where they are missing
+secrets: build ## Create in secrets/ the secrets that docker-compose.yml needs and that don't exist yet
 	@exec bin/lavka secrets
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-images: ## Build the images of the services, lavka-<service>:<version>
+images: ## Build the service images, lavka-<service>:<version>
 	@deploy/images/make-base-images
 	@for s in $(SERVICES); do docker build --build-arg SERVICE=$$s --build-arg VERSION=$(VERSION) -t lavka-$$s:$(VERSION) . || exit 1; done
 	@docker images --filter=reference='lavka-*:$(VERSION)'
 
-compose-check: ## Run docker-compose.yml, use it, break it, replace it, and take it down again
+compose-check: ## Start docker-compose.yml as a project of its own, use it, break it, replace it, and take it down again
 	@if docker version >/dev/null 2>&1; then deploy/images/make-base-images && $(MAKE) --no-print-directory secrets; fi
 	@cd tests && go run ./compose $(if $(SEED),-seed $(SEED)) $(if $(KEEP),-keep)
 
-# Kubernetes' types bring hundreds of modules, which are kept out of the workspace.
-k8s-check: ## Build what is in deploy/k8s, decode it strictly, and hold it against the rules
+# Kubernetes' types bring in hundreds of modules, which are kept out of the workspace.
+k8s-check: ## Render deploy/k8s, decode it strictly, and check it against the rules
 	@cd tests/k8s && GOWORK=off go run .
 
 tools: ## Build the tools that tools/go.mod pins into bin/
 	@mkdir -p bin
 	@cd tools && GOWORK=off GOBIN="$(CURDIR)/bin" go install tool
 
-generate: tools ## Generate the servers' types from the OpenAPI contracts, and the alert rules as Kubernetes wants them
+generate: tools ## Generate the servers' types from the OpenAPI contracts, and the alert rules as a Kubernetes resource
 	@for s in $(SERVICES); do (cd services/$$s && go generate ./...) || exit 1; done
 	@{ printf '# Made of deploy/observability/rules/lavka.yaml by make generate.\napiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: lavka\n  labels: { app.kubernetes.io/part-of: lavka }\nspec:\n'; \
 		sed 's/^\(.\)/  \1/' deploy/observability/rules/lavka.yaml; } >deploy/k8s/components/monitoring/rules.yaml
 
-# Of the Prometheus that is there. Where there is none, Debian's is taken out of its package: installed, it would start a server; and to build it takes
-# minutes.
+# Taken from an installed Prometheus. If there is none, it is extracted from Debian's package: installing that would start a server, and building
+# promtool takes minutes.
 bin/promtool:
 	@mkdir -p bin; found=$$(command -v promtool) && ln -s "$$found" $@ && exit; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cd "$$dir" && \

@@ -6,7 +6,7 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// clean removes the data and, of the directory that this program lies in, the shop's own binaries.
+// clean removes the data, and the shop's own binaries from the directory of this program.
 func clean(_ context.Context, cfg settings, _ []string) error {
 	bin, err := binDir()
 	if err != nil {

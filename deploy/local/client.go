@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// client speaks to a shop and, when show is set, writes down what is said.
+// client sends requests to a shop. When show is set, it prints each request and response there.
 type client struct {
 	base string
 	show io.Writer
@@ -23,23 +23,23 @@ type credentials struct {
 	Password string `json:"password"`
 }
 
-// call is a request.
+// call is one request.
 type call struct {
 	method, path string
-	token        string // empty: not logged in
+	token        string // empty if not logged in
 	header       map[string]string
-	body         any // nil: none
+	body         any // nil for no body
 }
 
-// answer is what came back.
+// answer is one response.
 type answer struct {
 	status int
 	header http.Header
 	raw    []byte
-	fields map[string]any // numbers as json.Number; nil when the body is no object
+	fields map[string]any // numbers as json.Number; nil if the body is not an object
 }
 
-// text is a member in words: a string, or a number as it was sent; "" when there is none.
+// text returns a member as text: a string, or a number exactly as it was sent; "" if there is none.
 func (a answer) text(name string) string { return textOf(a.fields[name]) }
 
 func textOf(v any) string {
@@ -53,13 +53,13 @@ func textOf(v any) string {
 	}
 }
 
-// object is a member that is an object, or nil.
+// object returns a member that is an object, or nil.
 func (a answer) object(name string) map[string]any {
 	m, _ := a.fields[name].(map[string]any)
 	return m
 }
 
-// items are the members of a page.
+// items returns the items of a page.
 func (a answer) items() []map[string]any {
 	list, _ := a.fields["items"].([]any)
 	var all []map[string]any
@@ -71,7 +71,7 @@ func (a answer) items() []map[string]any {
 	return all
 }
 
-// do sends a call; a path may also be a whole URL.
+// do sends a request. Its path may also be a whole URL. It fails after 30 s.
 func (c client) do(ctx context.Context, call call) (answer, error) {
 	var body []byte
 	if call.body != nil {
@@ -102,12 +102,12 @@ func (c client) do(ctx context.Context, call call) (answer, error) {
 	c.showRequest(req, body)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return answer{}, fmt.Errorf("the shop does not answer: %w", err)
+		return answer{}, fmt.Errorf("the shop does not respond: %w", err)
 	}
 	defer resp.Body.Close()
 	a := answer{status: resp.StatusCode, header: resp.Header}
 	if a.raw, err = io.ReadAll(resp.Body); err != nil {
-		return answer{}, fmt.Errorf("read the answer: %w", err)
+		return answer{}, fmt.Errorf("read the response: %w", err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(a.raw))
 	decoder.UseNumber()
@@ -161,5 +161,5 @@ func pretty(body []byte) string {
 
 var tokenPattern = regexp.MustCompile(`(Bearer |_token": ")([^"\s]{12})[^"\s]+`)
 
-// shorten cuts tokens: whoever reads a demo over somebody's shoulder need not be logged in.
+// shorten truncates tokens, so that a copied or watched demo gives away no session.
 func shorten(text string) string { return tokenPattern.ReplaceAllString(text, "$1$2…") }

@@ -14,10 +14,10 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// patience bounds every wait of the demo for news to travel from one service to another.
+// patience bounds every wait of the demo and of seed until a change in one service has reached another.
 const patience = 10 * time.Second
 
-// story is one telling of the shop's story.
+// story is one run of the demo.
 type story struct {
 	client
 	keys           []string
@@ -32,64 +32,76 @@ type story struct {
 	chapter, calls int
 }
 
-// demo tells the whole story against a running shop and fails at the first thing that is not as it should be.
+// demo plays the whole story against a running shop, and fails at the first response that is not as expected.
 func demo(ctx context.Context, cfg settings, args []string) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	url := flags.String("url", "", "the gateway of another shop; ADMIN_LOGIN, ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS are then that shop's")
+	address := flags.String("url", "", urlUsage)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
 		return err
 	}
-	s := &story{client: client{base: strings.TrimSuffix(*url, "/"), show: os.Stdout}, keys: cfg.paymentKeys(), admin: credentials{cfg.AdminLogin, cfg.AdminPassword.Reveal()}}
-	if *url == "" {
-		shop, err := stack.Running(cfg.Data)
-		if err != nil {
-			return err
-		}
-		s.base, s.keys = shop.GatewayURL, shop.PaymentKeys
-		s.admin.Login = shop.AdminLogin
-		if s.admin.Password == "" {
-			s.admin.Password = shop.AdminPassword
-		}
+	base, keys, admin, err := target(cfg, *address)
+	if err != nil {
+		return err
 	}
-	if s.admin.Password == "" {
-		return errors.New("the administrator's password is not known here: set ADMIN_PASSWORD to it")
-	}
-	if len(s.keys) == 0 {
-		return errors.New("PAYMENT_PRIVATE_KEYS is not set, so no payment can be signed")
-	}
+	s := &story{client: client{base: base, show: os.Stdout}, keys: keys, admin: admin}
 	s.mira = credentials{"mira-" + strings.ToLower(rand.Text()[:8]), "quiet river, tall grass"}
 	for _, chapter := range []struct {
 		title string
 		tell  func(context.Context) error
 	}{
-		{"Mira registers, and is not let in before she has activated her account", s.register},
+		{"Mira registers; she can't log in until she has activated her account", s.register},
 		{"She activates it and logs in", s.activate},
-		{"The payment provider tops up her bill; only its signature counts, and a payment counts once", s.pay},
-		{"The administrator puts a samovar on the shelf", s.stock},
-		{"Mira looks around", s.browse},
-		{"She buys it; asking again with the same key buys nothing more", s.buy},
-		{"A second one is more than she has", s.declined},
+		{"The payment provider tops up her bill; a forged signature is refused, and a repeated payment is credited once", s.pay},
+		{"The administrator puts a samovar on sale", s.stock},
+		{"Mira looks at the products", s.browse},
+		{"She buys it; repeating the request with the same key buys nothing more", s.buy},
+		{"Her balance is too low for a second one", s.declined},
 		{"Her history", s.history},
-		{"What the administrator sees of her", s.customers},
-		{"The administrator disables her, and her token is good for nothing from then on", s.disable},
-		{"The samovar leaves the shelf", s.clearShelf},
+		{"What the administrator sees about her", s.customers},
+		{"The administrator disables her; her token is refused from then on", s.disable},
+		{"The administrator takes the samovar off sale", s.clearShelf},
 	} {
 		s.chapter++
 		if _, err := fmt.Printf("%d. %s\n\n", s.chapter, chapter.title); err != nil {
-			return fmt.Errorf("tell: %w", err)
+			return fmt.Errorf("write the output: %w", err)
 		}
 		if err := chapter.tell(ctx); err != nil {
-			return fmt.Errorf("the demo fails in %d (%s): %w", s.chapter, chapter.title, err)
+			return fmt.Errorf("the demo failed in step %d (%s): %w", s.chapter, chapter.title, err)
 		}
 	}
-	_, err := fmt.Printf("That was the whole story: %d requests, and every answer was as it should be.\n", s.calls)
+	_, err = fmt.Printf("That was the whole story: %d requests, and every response was as expected.\n", s.calls)
 	return err
 }
 
-// expect sends a call and wants one status, and for a problem its code.
+const urlUsage = "the gateway's `URL` of another shop; ADMIN_LOGIN, ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS must then be that shop's"
+
+// target returns the gateway's URL, the payment keys and the administrator of the shop at address or, if that is empty, of the shop that runs on
+// the data directory.
+func target(cfg settings, address string) (base string, keys []string, admin credentials, err error) {
+	base, keys, admin = strings.TrimSuffix(address, "/"), cfg.paymentKeys(), credentials{cfg.AdminLogin, cfg.AdminPassword.Reveal()}
+	if address == "" {
+		shop, err := stack.Running(cfg.Data)
+		if err != nil {
+			return "", nil, admin, err
+		}
+		base, keys, admin.Login = shop.GatewayURL, shop.PaymentKeys, shop.AdminLogin
+		if admin.Password == "" {
+			admin.Password = shop.AdminPassword
+		}
+	}
+	if admin.Password == "" {
+		return "", nil, admin, errors.New("the administrator's password is not known here: set ADMIN_PASSWORD to it")
+	}
+	if len(keys) == 0 {
+		return "", nil, admin, errors.New("PAYMENT_PRIVATE_KEYS is not set, so no payment can be signed")
+	}
+	return base, keys, admin, nil
+}
+
+// expect sends a request, and fails unless the response has the given status and, for a problem, the given code.
 func (s *story) expect(ctx context.Context, status int, code string, c call) (answer, error) {
 	a, err := s.do(ctx, c)
 	s.calls++
@@ -97,12 +109,12 @@ func (s *story) expect(ctx context.Context, status int, code string, c call) (an
 		return a, err
 	}
 	if a.status != status || a.text("code") != code {
-		return a, fmt.Errorf("%s %s: the answer is %d %s, and should be %d %s", c.method, c.path, a.status, a.text("code"), status, code)
+		return a, fmt.Errorf("%s %s: the response is %d %s, want %d %s", c.method, c.path, a.status, a.text("code"), status, code)
 	}
 	return a, nil
 }
 
-// await sends a call again until it answers as wanted: news travels between services.
+// await repeats a request until the response is as expected: a change takes a moment to reach the other services.
 func (s *story) await(ctx context.Context, status int, code string, c call) (answer, time.Duration, error) {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -110,7 +122,7 @@ func (s *story) await(ctx context.Context, status int, code string, c call) (ans
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var said strings.Builder // only the last attempt is shown
+		var said strings.Builder // only the last attempt is printed
 		a, err := client{base: s.base, show: &said}.do(ctx, c)
 		if err != nil {
 			return a, 0, err
@@ -123,15 +135,15 @@ func (s *story) await(ctx context.Context, status int, code string, c call) (ans
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return a, 0, fmt.Errorf("%s %s: the answer is still %d %s after %v, and should be %d %s", c.method, c.path, a.status, a.text("code"), patience, status, code)
+			return a, 0, fmt.Errorf("%s %s: after %[5]v the response is still %[3]d %[4]s, want %[6]d %[7]s", c.method, c.path, a.status, a.text("code"), patience, status, code)
 		}
 	}
 }
 
-// same compares what was got with what was wanted, both in words.
+// same returns an error unless got equals want.
 func same(what, got, want string) error {
 	if got != want {
-		return fmt.Errorf("%s is %q, and should be %q", what, got, want)
+		return fmt.Errorf("%s is %q, want %q", what, got, want)
 	}
 	return nil
 }

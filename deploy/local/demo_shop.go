@@ -28,7 +28,7 @@ func (s *story) pay(ctx context.Context) error {
 	if _, err := s.expect(ctx, http.StatusForbidden, "invalid_signature", call{method: http.MethodPost, path: "/payment/webhook", body: forged}); err != nil {
 		return err
 	}
-	// Until billing has heard of her it answers 404, and a provider asks again.
+	// Billing answers 404 until it has learned about her from auth; a provider retries.
 	payment := call{method: http.MethodPost, path: "/payment/webhook", body: json.RawMessage(p)}
 	first, _, err := s.await(ctx, http.StatusOK, "", payment)
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *story) pay(ctx context.Context) error {
 	if err := errors.Join(
 		same("Idempotent-Replayed at first", first.header.Get("Idempotent-Replayed"), ""),
 		same("Idempotent-Replayed", again.header.Get("Idempotent-Replayed"), "true"),
-		same("the answer", string(again.raw), string(first.raw)),
+		same("the response", string(again.raw), string(first.raw)),
 	); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (s *story) browse(ctx context.Context) error {
 		return err
 	}
 	if len(a.items()) != 1 {
-		return fmt.Errorf("she finds %d products, and should find the samovar", len(a.items()))
+		return fmt.Errorf("she finds %d products, want only the samovar", len(a.items()))
 	}
 	a, err = s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/products/" + s.product, token: s.token})
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *story) history(ctx context.Context) error {
 		return err
 	}
 	if items := a.items(); len(items) != 2 {
-		return fmt.Errorf("there are %d purchases, and should be a declined and a completed one", len(items))
+		return fmt.Errorf("there are %d purchases, want a declined and a completed one", len(items))
 	} else if err := errors.Join(same("the newest", textOf(items[0]["status"]), "declined"), same("the one before", textOf(items[1]["status"]), "completed")); err != nil {
 		return err
 	}
@@ -137,14 +137,14 @@ func (s *story) history(ctx context.Context) error {
 		return err
 	}
 	if len(a.items()) != 1 {
-		return fmt.Errorf("there are %d bills, and should be one", len(a.items()))
+		return fmt.Errorf("there are %d bills, want one", len(a.items()))
 	}
 	if a, err = s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/transactions", token: s.token}); err != nil {
 		return err
 	}
 	items := a.items()
 	if len(items) != 2 {
-		return fmt.Errorf("there are %d transactions, and should be a payment and a purchase", len(items))
+		return fmt.Errorf("there are %d transactions, want a payment and a purchase", len(items))
 	}
 	return errors.Join(
 		same("the newest amount", textOf(items[0]["amount"]), "-60"), same("the balance after it", textOf(items[0]["balance_after"]), "40"),
@@ -176,13 +176,13 @@ func (s *story) disable(ctx context.Context) error {
 	if err := same("her status", status, "disabled"); err != nil {
 		return err
 	}
-	for _, path := range []string{"/users/me", "/products", "/bills"} { // one of each service
+	for _, path := range []string{"/users/me", "/products", "/bills"} { // one route of each service
 		_, took, err := s.await(ctx, http.StatusUnauthorized, "token_invalid", call{method: http.MethodGet, path: path, token: s.token})
 		if err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintf(s.show, "  (refused within %d ms)\n\n", took.Milliseconds()); err != nil {
-			return fmt.Errorf("tell: %w", err)
+			return fmt.Errorf("write the output: %w", err)
 		}
 	}
 	_, err = s.expect(ctx, http.StatusForbidden, "user_disabled", call{method: http.MethodPost, path: "/auth/login", body: s.mira})

@@ -24,7 +24,7 @@ func TestTokensAreShortened(t *testing.T) {
 	}
 }
 
-// The fixed points that scripts rely on.
+// Scripts rely on these defaults.
 func TestDefaults(t *testing.T) {
 	for _, name := range []string{"LAVKA_DATA", "LAVKA_GATEWAY_ADDR", "LAVKA_NATS_PORT", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "DATABASE_URL", "NATS_URL"} {
 		t.Setenv(name, "")

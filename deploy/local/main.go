@@ -1,4 +1,4 @@
-// Command lavka runs the whole shop on this machine, and has the tools for a running one. See lavka help.
+// Command lavka runs the whole shop on this machine, and provides the tools for a running one. See lavka help.
 package main
 
 import (
@@ -11,21 +11,24 @@ import (
 
 const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the services and a gateway.
 
-  lavka [run]                                 run it, until Ctrl-C
-  lavka demo                                  tell the whole story against the running shop
+  lavka [run]                                 run it until Ctrl-C
+  lavka run --without billing                 run it without a service, and show how to start that one under a debugger
+  lavka restart SERVICE                       replace a service's running process by the binary beside this one
+  lavka demo [--url URL]                      play the whole story against the running shop, and check every response
+  lavka seed [--url URL]                      add users, products, bills with money and purchases; may be repeated
   lavka topup --user N --bill N --amount N    play the payment provider
-  lavka trace [ID]                            show what happened in a request, or in the latest purchase
+  lavka trace [ID | --purchase ID]            show what happened in a request, in a purchase, or in the latest purchase
   lavka verify                                check the ledger of the running shop
-  lavka secrets [DIR]                         make the secrets that docker-compose.yml needs, where they are missing
+  lavka secrets [DIR]                         create the secrets that docker-compose.yml needs and that don't exist yet
   lavka clean                                 remove the shop's data, and the binaries beside this one
 
-Settings are environment variables; README.md lists them. LAVKA_DATA says which shop is meant.
+Settings are environment variables; README.md lists them. LAVKA_DATA selects the shop.
 `
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
-	// Whoever read our output may be gone before us, as in make run | tee log at Ctrl-C: that is no reason to die half-way.
+	// The reader of our output may exit before us, as in make run | tee log at Ctrl-C. That must not end the shutdown half-way.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := dispatch(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "lavka:", err)
@@ -33,7 +36,7 @@ func main() {
 	}
 }
 
-// endings are the signals that stop the shop; a closed terminal does, unless nohup was asked to see to that.
+// endings are the signals that stop the shop. SIGHUP, from a closed terminal, is one of them unless nohup has it ignored.
 func endings() []os.Signal {
 	if signal.Ignored(syscall.SIGHUP) {
 		return []os.Signal{os.Interrupt, syscall.SIGTERM}
@@ -51,11 +54,11 @@ func dispatch(ctx context.Context, args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, settings, []string) error{
-		"run": run, "demo": demo, "topup": topUp, "trace": showTrace, "verify": verify, "secrets": makeSecrets, "clean": clean,
+		"run": run, "restart": restart, "demo": demo, "seed": seed, "topup": topUp, "trace": showTrace, "verify": verify, "secrets": makeSecrets, "clean": clean,
 	}
 	do, ok := commands[command]
 	if !ok {
-		return fmt.Errorf("there is no command %q: see lavka help", command)
+		return fmt.Errorf("unknown command %q: see lavka help", command)
 	}
 	cfg, err := load()
 	if err != nil {

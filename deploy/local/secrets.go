@@ -11,7 +11,7 @@ import (
 	"lavka/deploy/secrets"
 )
 
-// makeSecrets makes the secrets of a shop in containers. It says which, and none of them.
+// makeSecrets creates the secrets of a shop in containers. It prints their names, never their values.
 func makeSecrets(ctx context.Context, _ settings, args []string) error {
 	dir := "secrets"
 	if len(args) == 1 && args[0] != "" {
@@ -28,9 +28,9 @@ func makeSecrets(ctx context.Context, _ settings, args []string) error {
 		return err
 	}
 	if len(made) == 0 {
-		_, err = fmt.Printf("%s has all secrets already; to have a new one, remove its file\n", dir)
+		_, err = fmt.Printf("%s already has all secrets; to replace one, remove its file and run this again\n", dir)
 	} else {
-		_, err = fmt.Printf("made in %s: %s\n", dir, strings.Join(made, ", "))
+		_, err = fmt.Printf("created in %s: %s\n", dir, strings.Join(made, ", "))
 	}
 	return err
 }

@@ -11,7 +11,7 @@ import (
 	"lavka/libs/service/config"
 )
 
-// minKey is billing's rule for a key of the payment provider.
+// minKey is the shortest payment key that billing accepts, in characters.
 const minKey = 16
 
 type settings struct {
@@ -27,7 +27,7 @@ type settings struct {
 	NATSPort     int    `envconfig:"LAVKA_NATS_PORT" default:"4222"`
 	PostgresPort int    `envconfig:"LAVKA_POSTGRES_PORT" default:"54329"`
 
-	MaxConnections int `envconfig:"MAX_CONNECTIONS" default:"8192"` // of the gateway; the services read it too
+	MaxConnections int `envconfig:"MAX_CONNECTIONS" default:"8192"` // the gateway's; the services read this setting too
 
 	AdminLogin    string        `envconfig:"ADMIN_LOGIN" default:"admin"`
 	AdminPassword config.Secret `envconfig:"ADMIN_PASSWORD"`
@@ -36,10 +36,10 @@ type settings struct {
 	NATSURL       config.Secret `envconfig:"NATS_URL"`
 	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
 
-	TrustTraceparent bool `envconfig:"TRUST_TRACEPARENT"` // of clients; always while traces stay here
+	TrustTraceparent bool `envconfig:"TRUST_TRACEPARENT"` // from clients; always true while traces are kept here
 }
 
-// load reads the environment, where a setting that is there but empty counts as absent.
+// load reads the environment. A setting that is empty counts as absent.
 func load() (settings, error) {
 	for _, entry := range os.Environ() {
 		if name, value, _ := strings.Cut(entry, "="); value == "" && (strings.HasPrefix(name, "LAVKA_") || name == "ADMIN_LOGIN") {
@@ -54,11 +54,11 @@ func load() (settings, error) {
 	}
 	for name, port := range map[string]int{"LAVKA_NATS_PORT": s.NATSPort, "LAVKA_POSTGRES_PORT": s.PostgresPort} {
 		if port < 0 || port > 65535 {
-			return s, fmt.Errorf("%s is %d, which is no port", name, port)
+			return s, fmt.Errorf("%s is %d, which is not a port", name, port)
 		}
 	}
 	if s.MaxConnections < 1 || s.MaxConnections > 1_000_000 {
-		return s, fmt.Errorf("MAX_CONNECTIONS is %d, which is not between 1 and 1000000", s.MaxConnections)
+		return s, fmt.Errorf("MAX_CONNECTIONS is %d, but must be between 1 and 1000000", s.MaxConnections)
 	}
 	for _, key := range s.paymentKeys() {
 		if len(key) < minKey {
@@ -78,7 +78,7 @@ func (s settings) paymentKeys() []string {
 	return keys
 }
 
-// binDir is where this program lies; the services' binaries lie beside it.
+// binDir returns the directory of this program, which holds the services' binaries too.
 func binDir() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -97,7 +97,7 @@ func (s settings) stack() (stack.Config, error) {
 	}
 	for _, name := range stack.Services() {
 		if _, err := os.Stat(filepath.Join(bin, name)); errors.Is(err, os.ErrNotExist) {
-			return stack.Config{}, fmt.Errorf("the binary %s is not beside this one in %s: build all with make build", name, bin)
+			return stack.Config{}, fmt.Errorf("the binary %s is missing in %s: build all of them with make build", name, bin)
 		}
 	}
 	env := map[string]string{"LAVKA_LOG_FORMAT": s.logFormat()}
@@ -123,8 +123,8 @@ func (s settings) stack() (stack.Config, error) {
 	}, nil
 }
 
-// logFormat is what was asked for, or what can be read where we write. NO_COLOR is
-// as https://no-color.org has it.
+// logFormat returns the format that was set, or else the one that suits stdout. NO_COLOR
+// follows https://no-color.org.
 func (s settings) logFormat() string {
 	switch {
 	case s.LogFormat != "":
@@ -137,7 +137,7 @@ func (s settings) logFormat() string {
 	return "color"
 }
 
-// isTerminal takes any character device for one.
+// isTerminal reports whether f is a character device, which it takes for a terminal.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0

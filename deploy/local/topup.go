@@ -15,21 +15,21 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// randomID is below 10¹², where the shop's own bills begin, and exact in every client's numbers.
+// randomID returns a number below 10¹², where the ids of the shop's own bills begin: small enough to be exact in the numbers of every client.
 func randomID() (json.Number, error) {
 	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000_000_000-1))
 	if err != nil {
-		return "", fmt.Errorf("make up an id: %w", err)
+		return "", fmt.Errorf("generate an id: %w", err)
 	}
 	return json.Number(n.Add(n, big.NewInt(1)).String()), nil
 }
 
-// topUp plays the payment provider: one payment, under a new transaction id.
+// topUp plays the payment provider: it sends one payment with a new transaction id.
 func topUp(ctx context.Context, cfg settings, args []string) error {
 	flags := flag.NewFlagSet("topup", flag.ContinueOnError)
-	user := flags.String("user", "", "whose bill it is (a user's `id`)")
-	bill := flags.String("bill", "", "the `id` of the bill, which is made when there is none")
-	amount := flags.String("amount", "", "how much, with at most two decimals")
+	user := flags.String("user", "", "the `id` of the user who owns the bill")
+	bill := flags.String("bill", "", "the `id` of the bill, which is created if it does not exist")
+	amount := flags.String("amount", "", "the amount, with at most two decimals")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
@@ -38,7 +38,7 @@ func topUp(ctx context.Context, cfg settings, args []string) error {
 	}
 	for _, given := range []struct{ name, value string }{{"user", *user}, {"bill", *bill}, {"amount", *amount}} {
 		if !isNumber(given.value) {
-			return fmt.Errorf("%s must be a number, and is %q: make topup USER=1 BILL=1 AMOUNT=100", given.name, given.value)
+			return fmt.Errorf("%s must be a number, but is %q: make topup USER=1 BILL=1 AMOUNT=100", given.name, given.value)
 		}
 	}
 	shop, err := stack.Running(cfg.Data)
@@ -60,7 +60,7 @@ func topUp(ctx context.Context, cfg settings, args []string) error {
 	return nil
 }
 
-// isNumber also lets through what billing will refuse with better words: -1, 1.999, 0.
+// isNumber reports whether text is a JSON number. It accepts -1, 1.999 and 0 too: billing refuses them with a better explanation.
 func isNumber(text string) bool {
 	var n json.Number
 	return json.Unmarshal([]byte(text), &n) == nil && text == n.String()

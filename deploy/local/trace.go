@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -15,8 +18,8 @@ import (
 	"lavka/libs/service/telemetry"
 )
 
-// keepTraces has the services send all their traces here, to be looked at with
-// lavka trace, unless somebody has named a place for them. Close ends it.
+// keepTraces makes the services send all their traces here, for lavka trace to
+// show, unless the environment sends them elsewhere. Close ends it.
 func keepTraces(ctx context.Context, c *stack.Config) (closing func() error, err error) {
 	if telemetry.Destined() {
 		return func() error { return nil }, nil
@@ -43,15 +46,20 @@ func keepTraces(ctx context.Context, c *stack.Config) (closing func() error, err
 	return server.Close, nil
 }
 
-// showTrace prints a trace of the running shop as a tree: that of an id, or of the
-// latest purchase.
+// showTrace prints a trace of the running shop as a tree: that of a trace id, of a
+// purchase, or of the latest purchase.
 func showTrace(ctx context.Context, cfg settings, args []string) error {
-	id := ""
-	switch {
-	case len(args) > 1:
-		return errors.New("trace takes one trace id, or none for the latest purchase")
-	case len(args) == 1:
-		id = args[0]
+	flags := flag.NewFlagSet("trace", flag.ContinueOnError)
+	purchase := flags.String("purchase", "", "the `id` of a purchase, to show the trace in which it was made")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	id := flags.Arg(0)
+	if flags.NArg() > 1 || id != "" && *purchase != "" {
+		return errors.New("trace takes one trace id, or --purchase and the id of a purchase, or neither for the latest purchase")
 	}
 	shop, err := stack.Running(cfg.Data)
 	if err != nil {
@@ -60,34 +68,37 @@ func showTrace(ctx context.Context, cfg settings, args []string) error {
 	if shop.TracesURL == "" {
 		return errors.New("this shop sends its traces elsewhere: it was started with OTEL_TRACES_EXPORTER or an OTEL_EXPORTER_OTLP_ENDPOINT")
 	}
-	spans, err := fetchTrace(ctx, shop.TracesURL, id)
+	spans, err := fetchTrace(ctx, shop.TracesURL, id, *purchase)
 	switch {
+	case errors.Is(err, traces.ErrUnknown) && *purchase != "":
+		return fmt.Errorf("no trace of the purchase %q is kept here: %s", *purchase, notKept)
 	case errors.Is(err, traces.ErrUnknown) && id == "":
-		return errors.New("nobody has bought anything since the shop was started: make demo does")
+		return errors.New("there have been no purchases since the shop started; run make demo to make some")
 	case errors.Is(err, traces.ErrUnknown):
-		return fmt.Errorf("there is no trace %q: it may be older than this run of the shop, or than its last 50,000 steps, or a second away still", id)
+		return fmt.Errorf("there is no trace %q: %s", id, notKept)
 	case err != nil:
 		return err
 	}
 	return traces.Write(os.Stdout, spans)
 }
 
-func fetchTrace(ctx context.Context, url, id string) ([]traces.Span, error) {
+const notKept = "check the id; the trace may be from before this start of the shop, older than its last 50,000 steps, or less than a second old"
+
+// fetchTrace fetches the trace of an id, of a purchase, or of the latest purchase when both are empty.
+func fetchTrace(ctx context.Context, address, id, purchase string) ([]traces.Span, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if id == "" {
-		id = "latest"
+	path := "/traces/" + url.PathEscape(cmp.Or(id, "latest"))
+	if purchase != "" {
+		path = "/traces/purchases/" + url.PathEscape(purchase)
 	}
-	if !plainID(id) {
-		return nil, traces.ErrUnknown
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/traces/"+id, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path, nil)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the trace: %w", err)
+		return nil, fmt.Errorf("fetch the trace: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
@@ -95,17 +106,7 @@ func fetchTrace(ctx context.Context, url, id string) ([]traces.Span, error) {
 	}
 	var spans []traces.Span
 	if err := json.NewDecoder(resp.Body).Decode(&spans); err != nil {
-		return nil, fmt.Errorf("ask for the trace: %w", err)
+		return nil, fmt.Errorf("fetch the trace: %w", err)
 	}
 	return spans, nil
-}
-
-// plainID says whether an id may stand in a path as it is.
-func plainID(id string) bool {
-	for _, c := range id {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
-			return false
-		}
-	}
-	return true
 }

@@ -12,7 +12,7 @@ import (
 	"lavka/deploy/local/traces"
 )
 
-// Whatever there is not to be seen is said in a sentence, and is an error.
+// A trace that can't be shown is an error of one sentence that gives the reason.
 func TestTracesThatCanNotBeShown(t *testing.T) {
 	t.Parallel()
 	here := httptest.NewServer(traces.Handler(traces.NewStore()))
@@ -24,12 +24,15 @@ func TestTracesThatCanNotBeShown(t *testing.T) {
 		args []string
 		want string
 	}{
-		{here.URL, nil, "nobody has bought anything"},
+		{here.URL, nil, "there have been no purchases since the shop started"},
 		{here.URL, []string{"6ebc852d0a54f1d344a408a3f8fbb310"}, `there is no trace "6ebc852d0a54f1d344a408a3f8fbb310"`},
 		{here.URL, []string{"../latest?x"}, "there is no trace"},
+		{here.URL, []string{"--purchase", "01a20a47-504a-7759-b295-5f4d6f836fdc"}, `no trace of the purchase "01a20a47-504a-7759-b295-5f4d6f836fdc" is kept here`},
+		{here.URL, []string{"--purchase", "../latest?x"}, "no trace of the purchase"},
+		{here.URL, []string{"--purchase", "1", "2"}, "one trace id"},
 		{here.URL, []string{"a", "b"}, "one trace id"},
 		{"", nil, "sends its traces elsewhere"},
-		{gone.URL, nil, "ask for the trace"},
+		{gone.URL, nil, "fetch the trace"},
 	} {
 		dir := t.TempDir()
 		cfg := pretend(t, dir, "")

@@ -11,7 +11,7 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// verify lets billing check its ledger.
+// verify runs billing's check of its ledger.
 func verify(ctx context.Context, cfg settings, _ []string) error {
 	shop, err := stack.Running(cfg.Data)
 	if err != nil {
@@ -22,10 +22,10 @@ func verify(ctx context.Context, cfg settings, _ []string) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	err = cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
-		return errors.New("the ledger is not verified: billing says why")
+		return errors.New("the ledger could not be verified; see billing's output above")
 	}
 	if err != nil {
-		return fmt.Errorf("the ledger is not verified: billing verify: %w", err)
+		return fmt.Errorf("the ledger could not be verified: billing verify: %w", err)
 	}
 	return nil
 }

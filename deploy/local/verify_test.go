@@ -10,7 +10,7 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// A shop runs on dir as far as the tools can see; its billing is a script.
+// pretend makes dir look to the tools as if a shop ran on it. Its billing is a script.
 func pretend(t *testing.T, dir, billing string) settings {
 	t.Helper()
 	lock, err := stack.LockData(dir)
@@ -41,10 +41,10 @@ func TestVerify(t *testing.T) {
 	t.Setenv("PGUSER", "of another server")
 	t.Setenv("DATABASE_URL", "postgres://another")
 	if err := verify(t.Context(), pretend(t, t.TempDir(), `[ "$PGUSER$DATABASE_URL $1" = "postgres://billing@here verify" ]`), nil); err != nil {
-		t.Errorf("billing was not asked as it should be: %v", err)
+		t.Errorf("billing was not called as expected: %v", err)
 	}
 	for billing, want := range map[string]string{
-		"exit 1":     "billing says why",
+		"exit 1":     "see billing's output above",
 		"kill -9 $$": "signal: killed",
 		"":           "no such file",
 	} {

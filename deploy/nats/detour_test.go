@@ -10,8 +10,8 @@ import (
 	"lavka/libs/contract/wire"
 )
 
-// NATS itself may say anything anywhere, and a service has some say in where: a request names the subject of its reply, a consumer that of its
-// deliveries. None of that reaches NATS as a request.
+// NATS itself may publish on any subject, and a service can partly choose which: a request names its reply subject, a consumer its delivery subject.
+// Nothing that NATS publishes this way is taken as a request.
 func TestNATSDoesNotOrderItselfAbout(t *testing.T) {
 	t.Parallel()
 	for name, order := range map[string]string{
@@ -29,9 +29,9 @@ func TestNATSDoesNotOrderItselfAbout(t *testing.T) {
 				must(t, err)
 				send(t, s, order)
 				if _, err := orders.NextMsg(patience); err != nil {
-					t.Fatalf("the detour leads nowhere: %v", err)
+					t.Fatalf("the detour does not work: %v", err)
 				}
-				// One that is answered comes after it.
+				// A request that gets a response follows it.
 				if err := operator.DeleteStream(t.Context(), "NONE"); !errors.Is(err, jetstream.ErrStreamNotFound) {
 					t.Fatal(err)
 				}
@@ -45,8 +45,8 @@ func TestNATSDoesNotOrderItselfAbout(t *testing.T) {
 	}
 }
 
-// These gaps are known (ADR 21): permissions name subjects, and not what NATS is asked to do with others. A failure here is good news from a new
-// release of NATS; then the ADR is to be corrected.
+// These gaps are known (ADR 21): permissions restrict subjects, not what NATS does on a user's behalf with other subjects. A failure here means that a
+// new release of NATS has closed a gap: correct the ADR.
 func TestGapsThatAreKnown(t *testing.T) {
 	t.Parallel()
 	for way, send := range detours {
@@ -84,7 +84,7 @@ func TestGapsThatAreKnown(t *testing.T) {
 	})
 }
 
-// detours have NATS send something to a subject that catalog itself may not use.
+// detours make NATS publish on a subject that catalog itself may not use.
 var detours = map[string]func(t *testing.T, s *testServer, to string){
 	"an acknowledgement": func(t *testing.T, s *testServer, to string) {
 		nc, _ := s.connect(t, "catalog")
@@ -103,7 +103,7 @@ var detours = map[string]func(t *testing.T, s *testServer, to string){
 	},
 }
 
-// consumer makes catalog one of users, of whom there is one.
+// consumer creates a consumer of users for catalog. There is one user.
 func (s *testServer) consumer(t *testing.T, config string) *nats.Conn {
 	t.Helper()
 	_, auth := s.connect(t, "auth")

@@ -1,4 +1,4 @@
-// Package nats sets up the shop's NATS server: a user for each service, who may do what that service does and no more.
+// Package nats configures the shop's NATS server: a user for each service, with only the permissions that the service needs.
 package nats
 
 import (
@@ -16,14 +16,13 @@ import (
 //go:embed nats.conf
 var config string
 
-// Operator is the user who may do everything within the shop's account, streams of others included. No service is given it.
+// Operator is the user who may do everything within the shop's account, including to the services' streams. No service uses it.
 const Operator = "operator"
 
-// Users are all users of nats.conf: one for each service, and the operator.
+// Users returns all users of nats.conf: one for each service, and the operator.
 func Users() []string { return append(postgres.Services(), Operator) }
 
-// Options are what nats.conf says, with the passwords by user: one for each of Users, made up at random, of 72 bytes at most. Only their hashes
-// go into the options.
+// Options returns the options of nats.conf, given a password for each of Users: random, and at most 72 bytes. The options hold only their hashes.
 func Options(passwords map[string]string) (*server.Options, error) {
 	var variables strings.Builder
 	for _, user := range Users() {
@@ -43,12 +42,12 @@ func Options(passwords map[string]string) (*server.Options, error) {
 	return opts, nil
 }
 
-// Hash is what NATS takes for a password of 72 bytes at most, which is random: that needs no dear hash, and a service that reconnects does not
-// wait for one.
+// Hash returns the hash with which NATS checks a password of at most 72 bytes. A random password does not need an expensive hash, and with a cheap one
+// services reconnect faster.
 func Hash(password string) (string, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	return string(hash), err
 }
 
-// Variable is what nats.conf calls a user's password. In the file it goes over the environment.
+// Variable returns the name of a user's password in nats.conf. A definition in the file overrides the environment.
 func Variable(user string) string { return strings.ToUpper(user) + "_NATS_PASSWORD" }

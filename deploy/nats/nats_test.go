@@ -18,10 +18,10 @@ import (
 	"lavka/libs/service/natsconn"
 )
 
-// patience bounds the wait for what has to come.
+// patience is the longest wait for an expected message.
 const patience = 60 * time.Second
 
-// testServer is a test's own, set up as the shop's.
+// testServer starts a server for one test, configured like the shop's.
 type testServer struct {
 	*server.Server
 	passwords map[string]string
@@ -60,7 +60,7 @@ func (s *testServer) url(user string) string {
 	return u.String()
 }
 
-// connect connects the way a service does.
+// connect connects as a service does.
 func (s *testServer) connect(t *testing.T, user string) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	nc, err := natsconn.Connect(s.url(user), user, slog.New(slog.DiscardHandler), func() {})
@@ -68,8 +68,8 @@ func (s *testServer) connect(t *testing.T, user string) (*nats.Conn, jetstream.J
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	if !nc.IsConnected() { // it tries again for ever
-		t.Fatalf("%s was not let in: %v", user, nc.LastError())
+	if !nc.IsConnected() { // it retries forever
+		t.Fatalf("%s could not log in: %v", user, nc.LastError())
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -78,7 +78,7 @@ func (s *testServer) connect(t *testing.T, user string) (*nats.Conn, jetstream.J
 	return nc, js
 }
 
-// open also makes the streams and the durable consumers, each as its owner.
+// open also creates the streams and the durable consumers, each as its owner.
 func open(t *testing.T) *testServer {
 	t.Helper()
 	s := start(t)
@@ -89,7 +89,7 @@ func open(t *testing.T) *testServer {
 	return s
 }
 
-// makeUsers is what auth does, at the start and when a release wants the stream to be another.
+// makeUsers creates or updates the stream, as auth does at its start.
 func makeUsers(ctx context.Context, auth jetstream.JetStream) error {
 	cfg := streams.Users(1)
 	if _, err := auth.Stream(ctx, cfg.Name); err == nil {
@@ -101,7 +101,7 @@ func makeUsers(ctx context.Context, auth jetstream.JetStream) error {
 	return err
 }
 
-// makePurchases is what billing does.
+// makePurchases creates or updates the stream and its consumer, as billing does.
 func makePurchases(ctx context.Context, billing jetstream.JetStream) error {
 	if _, err := billing.CreateOrUpdateStream(ctx, streams.Purchases(1)); err != nil {
 		return err
@@ -114,7 +114,7 @@ func makePurchases(ctx context.Context, billing jetstream.JetStream) error {
 	return nil
 }
 
-// durable are billing's consumers, by stream.
+// durable lists billing's consumers by stream.
 var durable = map[string]jetstream.ConsumerConfig{wire.StreamPurchases: streams.PurchasesConsumer(), wire.StreamUsers: streams.UsersConsumer()}
 
 func must(t *testing.T, err error) {
@@ -128,7 +128,7 @@ func TestAuthPublishesUsers(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	nc, js := s.connect(t, "auth")
-	must(t, makeUsers(t.Context(), js)) // again, and another
+	must(t, makeUsers(t.Context(), js)) // again, and with a change
 	stream, err := js.Stream(t.Context(), wire.StreamUsers)
 	must(t, err)
 	for range 2 {
@@ -146,7 +146,7 @@ func TestAuthPublishesUsers(t *testing.T) {
 		asker, _ := s.connect(t, service)
 		answer, err := asker.Request("users.revocations", nil, patience)
 		if err != nil || string(answer.Data) != "none" {
-			t.Errorf("%s asks: %v, %v", service, answer, err)
+			t.Errorf("the response to %s: %v, %v", service, answer, err)
 		}
 	}
 	must(t, nc.LastError())
@@ -164,7 +164,7 @@ func TestEveryServiceHearsOfUsers(t *testing.T) {
 		must(t, err)
 		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
 		if err != nil || msg.Subject() != wire.SubjectChanged+".7" {
-			t.Errorf("%s hears %v, %v", service, msg, err)
+			t.Errorf("%s receives %v, %v", service, msg, err)
 		}
 		must(t, nc.LastError())
 	}
@@ -195,19 +195,19 @@ func TestPurchasesAreAskedAndAnswered(t *testing.T) {
 		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
 		must(t, err)
 		must(t, billingConn.Publish(wire.SubjectAnswered+".replica", []byte(stream)))
-		_, err = billing.Consumer(t.Context(), stream, cfg.Durable) // how far it is behind
+		_, err = billing.Consumer(t.Context(), stream, cfg.Durable) // to measure the lag
 		must(t, err)
-		must(t, msg.DoubleAck(t.Context())) // this one waits for NATS's word
+		must(t, msg.DoubleAck(t.Context())) // waits for NATS's acknowledgement
 		answer, err := answers.NextMsg(patience)
 		if err != nil || string(answer.Data) != stream {
-			t.Errorf("catalog hears %v, %v", answer, err)
+			t.Errorf("catalog receives %v, %v", answer, err)
 		}
 	}
 	must(t, catalogConn.LastError())
 	must(t, billingConn.LastError())
 }
 
-// The operator sees everything, and tests with his eyes do.
+// The operator sees everything, and so do tests that log in as the operator.
 func TestOperator(t *testing.T) {
 	t.Parallel()
 	s := open(t)

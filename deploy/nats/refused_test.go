@@ -16,7 +16,7 @@ import (
 	"lavka/libs/contract/wire"
 )
 
-// rule says which services may use a subject; all the others are refused.
+// rule lists the services that may use a subject; all others are refused.
 type rule struct {
 	subject string
 	may     []string
@@ -43,7 +43,7 @@ var publishing = []rule{
 	{"purchases.answered.replica.x", nobody},
 	{"anything", nobody},
 
-	// Streams: making one's own, and no more.
+	// Streams: a service may only create its own.
 	{"$JS.API.STREAM.INFO.USERS", auth},
 	{"$JS.API.STREAM.CREATE.USERS", auth},
 	{"$JS.API.STREAM.UPDATE.USERS", auth},
@@ -72,7 +72,7 @@ var publishing = []rule{
 	{"$JS.API.DIRECT.GET.PURCHASES", nobody},
 	{"$JS.API.DIRECT.GET.PURCHASES.purchases.requested", nobody},
 
-	// Consumers: one of users for everybody, and billing's own.
+	// Consumers: one of users for each service, and billing's own.
 	{"$JS.API.CONSUMER.CREATE.USERS", nobody},
 	{"$JS.API.CONSUMER.CREATE.USERS.random", everyone},
 	{"$JS.API.CONSUMER.CREATE.USERS.random.users.changed.7", nobody},
@@ -102,7 +102,7 @@ var publishing = []rule{
 	{"$JS.ACK.USERS.billing.1.1.1.1.0", billing},
 	{"$JS.ACK.USERS.random.1.1.1.1.0", nobody},
 
-	// What belongs to NATS, and to others.
+	// Subjects of NATS itself, and of other users.
 	{"$JS.API.INFO", nobody},
 	{"$JS.API.ACCOUNT.PURGE.LAVKA", nobody},
 	{"$JS.API.META.LEADER.STEPDOWN", nobody},
@@ -127,7 +127,7 @@ var subscribing = []rule{
 	{"purchases.requested", nobody},
 	{"purchases.answered.*", catalog},
 	{"purchases.answered.replica", catalog},
-	{"purchases.answered.>", catalog}, // to NATS, * permits > too; nobody can publish further down
+	{"purchases.answered.>", catalog}, // for NATS, * permits > too; no service can publish further down
 	{"purchases.*", nobody},
 	{"_INBOX.auth.>", auth},
 	{"_INBOX.catalog.>", catalog},
@@ -152,7 +152,7 @@ func TestEveryoneIsRefusedWhatIsNotTheirs(t *testing.T) {
 	s := open(t)
 	for _, service := range postgres.Services() {
 		nc, _ := s.connect(t, service)
-		// check does something and looks whether NATS said at once that it was a violation.
+		// check does something and checks whether NATS reports a violation at once.
 		check := func(r rule, violation string, err error) {
 			t.Helper()
 			must(t, err)
@@ -175,7 +175,7 @@ func TestEveryoneIsRefusedWhatIsNotTheirs(t *testing.T) {
 	}
 }
 
-// The subject of a request says one thing and its body another.
+// The subject of a request and its body contradict each other.
 func TestABodyGoesNoFurtherThanItsSubject(t *testing.T) {
 	t.Parallel()
 	s := open(t)
@@ -224,10 +224,10 @@ func TestStrangersCantConnect(t *testing.T) {
 		}
 	}
 	if nc, err := nats.Connect(s.ClientURL()); !errors.Is(err, nats.ErrAuthorization) {
-		t.Errorf("nobody in particular: %v", err)
+		t.Errorf("an unknown user: %v", err)
 		nc.Close()
 	}
-	// Nor does the operator reach what belongs to the server.
+	// Not even the operator can access the server's own account.
 	nc, _ := s.connect(t, Operator)
 	if answer, err := nc.Request("$SYS.REQ.SERVER.PING", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("the server's own account: %v, %v", answer, err)
@@ -239,13 +239,13 @@ func TestBounds(t *testing.T) {
 	s := open(t)
 	_, js := s.connect(t, Operator)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "THIRD", Subjects: []string{"third"}}); err == nil {
-		t.Error("a third stream was made")
+		t.Error("a third stream was created")
 	}
 	if _, err := js.CreateConsumer(t.Context(), wire.StreamUsers, jetstream.ConsumerConfig{AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 20_001}); err == nil {
-		t.Error("a consumer may leave more open than billing's")
+		t.Error("a consumer may have more unacknowledged messages than billing's")
 	}
 	if size := js.Conn().MaxPayload(); size != 64<<10 {
-		t.Errorf("messages may have %d bytes", size)
+		t.Errorf("messages may be %d bytes long", size)
 	}
 }
 
@@ -261,7 +261,7 @@ func TestOptions(t *testing.T) {
 	for _, u := range opts.Users {
 		users = append(users, u.Username)
 		if !strings.HasPrefix(u.Password, "$2a$") {
-			t.Errorf("the server is given the password of %s itself", u.Username)
+			t.Errorf("the server is given the plain password of %s", u.Username)
 		}
 	}
 	slices.Sort(users)
@@ -276,7 +276,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// Operators' way: the file itself, with plain passwords in the environment.
+// The way operators use it: the file itself, with plain passwords in the environment.
 func TestFile(t *testing.T) {
 	s := &testServer{passwords: map[string]string{}}
 	for _, user := range Users() {

@@ -1,4 +1,4 @@
-// Package postgres prepares a PostgreSQL database for the shop: a schema for each service, and roles that can reach no other.
+// Package postgres prepares a PostgreSQL database for the shop: a schema for each service, and roles that can access only that schema.
 package postgres
 
 import (
@@ -13,13 +13,13 @@ import (
 //go:embed roles.sql
 var rolesSQL string
 
-// Services are all of the shop's. Each has a schema, an owner role (see Owner) and a role of the same name.
+// Services returns the names of all services. Each has a schema and a role of that name, and an owner role (see Owner).
 func Services() []string { return []string{"auth", "catalog", "billing"} }
 
-// Owner is the role that migrates a service's schema.
+// Owner returns the role that owns and migrates a service's schema.
 func Owner(service string) string { return service + "_owner" }
 
-// Apply makes the roles and schemas in the database of adminURL, all or nothing. Where they are already, it changes nothing.
+// Apply creates the roles and schemas in the database of adminURL, all or none. It is idempotent.
 func Apply(ctx context.Context, adminURL string) error {
 	conn, err := pgx.Connect(ctx, adminURL)
 	if err != nil {
@@ -27,12 +27,12 @@ func Apply(ctx context.Context, adminURL string) error {
 	}
 	_, err = conn.Exec(ctx, rolesSQL)
 	if err := errors.Join(err, conn.Close(ctx)); err != nil {
-		return fmt.Errorf("make the roles: %w", err)
+		return fmt.Errorf("create the roles: %w", err)
 	}
 	return nil
 }
 
-// SetPassword gives a role a password. Only its verifier goes over the wire and into the server's log.
+// SetPassword sets a role's password. Only its verifier is sent to the server, and so may appear in its log.
 func SetPassword(ctx context.Context, conn *pgx.Conn, role, password string) error {
 	verifier, err := Verifier(password)
 	if err != nil {

@@ -61,7 +61,7 @@ func TestApplyAgain(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			// Two at once may meet in the same catalog row; the loser runs again.
+			// Two runs at once can conflict on the same catalog row; the loser retries.
 			for {
 				err := Apply(t.Context(), db.AdminURL())
 				if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == "XX000" {
@@ -84,7 +84,7 @@ func TestNoServiceReachesAnothersSchema(t *testing.T) {
 	for _, service := range Services() {
 		owner := connect(t, db.URL(Owner(service)))
 		exec(t, owner, `CREATE TABLE `+service+`.things (id bigint)`)
-		// Even an owner who is careless can't open its schema's door to others: they lack USAGE.
+		// Even a careless GRANT by an owner gives others no access: they lack USAGE on the schema.
 		exec(t, owner, `GRANT ALL ON `+service+`.things TO PUBLIC`)
 	}
 	for _, service := range Services() {
@@ -124,11 +124,11 @@ func TestStrangersCantConnect(t *testing.T) {
 	}
 	_, err = pgx.Connect(t.Context(), url)
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "42501" {
-		t.Errorf("a stranger: %v", err)
+		t.Errorf("an unknown role: %v", err)
 	}
 }
 
-// On a rented server nobody is superuser.
+// Managed servers have no superuser.
 func TestAdministratorWithoutSuperuser(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -175,7 +175,7 @@ func TestSetPassword(t *testing.T) {
 		connect(t, u.String())
 		u.User = url.UserPassword(guard, password+"x")
 		if _, err := pgx.Connect(t.Context(), u.String()); err == nil {
-			t.Error("a wrong password was let in")
+			t.Error("a wrong password was accepted")
 		}
 	}
 }

@@ -1,10 +1,10 @@
--- The roles and schemas of the shop, in the current database. Run by an administrator: a superuser, or the database's owner with CREATEROLE.
--- Running it again changes nothing. Each service has two roles, without a password until someone gives them one:
+-- Creates the roles and schemas of the shop in the current database. Run it as an administrator: a superuser, or the database's owner with
+-- CREATEROLE. It is idempotent. Each service has two roles, which have no password until one is set:
 --   <service>_owner  owns the schema and migrates it;
---   <service>        works in it, with the rights that the migrations grant.
--- No role can read or write another service's schema, and strangers can't even connect.
+--   <service>        uses it, with the rights that the migrations grant.
+-- No role can read or write another service's schema, and other roles can't even connect.
 
--- Roles belong to the whole server, so two runs on two of its databases can meet here.
+-- Roles belong to the whole server, so concurrent runs on two of its databases can conflict here.
 DO $$
 DECLARE
     service text;
@@ -16,7 +16,7 @@ BEGIN
                 BEGIN
                     EXECUTE format('CREATE ROLE %I', role);
                 EXCEPTION WHEN duplicate_object OR unique_violation THEN
-                    NULL; -- the other run was faster
+                    NULL; -- a concurrent run created it
                 END;
             END IF;
             IF EXISTS (SELECT FROM pg_roles WHERE rolname = role AND (NOT rolcanlogin OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)) THEN
@@ -24,7 +24,7 @@ BEGIN
             END IF;
         END LOOP;
 
-        -- Only a member of a role can make something its own; a superuser counts as one.
+        -- Only a member of a role can give it ownership; a superuser counts as a member.
         IF NOT pg_has_role(service || '_owner', 'MEMBER') THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', service || '_owner');
         END IF;
@@ -39,9 +39,9 @@ BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     REVOKE ALL ON SCHEMA public FROM PUBLIC;
 
-    -- A REVOKE by someone who may not is only a warning.
+    -- A REVOKE without the right to do so is only a warning.
     IF has_database_privilege('public', current_database(), 'CONNECT') OR has_schema_privilege('public', 'public', 'USAGE') THEN
-        RAISE EXCEPTION 'the rights of PUBLIC could not be taken away: run this as a superuser or as the owner of database %', current_database();
+        RAISE EXCEPTION 'the rights of PUBLIC could not be revoked: run this as a superuser or as the owner of database %', current_database();
     END IF;
 END
 $$;

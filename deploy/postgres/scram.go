@@ -11,8 +11,8 @@ import (
 
 const scramIterations = 4096 // PostgreSQL's own default
 
-// Verifier is what PostgreSQL keeps of a password in ASCII, which SASLprep leaves as it is (RFC 5802): ALTER ROLE … PASSWORD takes it in the
-// password's place.
+// Verifier returns what PostgreSQL stores for a password (SCRAM-SHA-256, RFC 5802). ALTER ROLE … PASSWORD accepts it in place of the password. The
+// password must be ASCII, which SASLprep does not change.
 func Verifier(password string) (string, error) {
 	salt := make([]byte, 16)
 	rand.Read(salt) // never fails

@@ -1,4 +1,4 @@
-// Package secrets makes the secrets of a shop in containers: a file each, for docker-compose.yml to hand to whom it concerns.
+// Package secrets creates the secrets of a shop in containers: one file each, which docker-compose.yml mounts only where it is needed.
 package secrets
 
 import (
@@ -17,25 +17,25 @@ import (
 	"lavka/deploy/postgres"
 )
 
-// set is some files that are made together, since they belong together.
+// set is a group of files that must be created together.
 type set struct {
-	files []string // the last to be written comes last: without it the set is made again
+	files []string // written in this order: if a later one is missing, the whole set is created again
 	make  func(context.Context) (map[string]string, error)
 }
 
-// Make makes what is missing in a directory and says what it made. What is there stays as it is; to have a new secret, remove its file. authBinary makes
-// the signing keys.
+// Make creates the secrets that are missing in a directory, and returns their names. It never changes an existing one: to replace a secret, remove its
+// file. It runs authBinary to create the signing keys.
 //
-// The directory is its owner's alone. Within it everybody may read: a file that an engine puts into a container keeps its owner, whom the container
-// does not know.
+// The directory is accessible only to its owner, but the files in it are readable for all: a file that is mounted into a container keeps its owner, who
+// is not a user of the container.
 func Make(ctx context.Context, dir, authBinary string) (made []string, err error) {
 	for _, d := range []string{dir, filepath.Join(dir, "signing-keys")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
-			return nil, fmt.Errorf("make the directory of secrets: %w", err)
+			return nil, fmt.Errorf("create the directory of secrets: %w", err)
 		}
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("keep the secrets to ourselves: %w", err)
+		return nil, fmt.Errorf("restrict the directory of secrets: %w", err)
 	}
 	for _, s := range sets(authBinary) {
 		missing, err := absent(dir, s.files)
@@ -51,7 +51,7 @@ func Make(ctx context.Context, dir, authBinary string) (made []string, err error
 		}
 		for _, name := range s.files {
 			if err := Write(filepath.Join(dir, name), texts[name], 0o444); err != nil {
-				return made, fmt.Errorf("keep the secrets: %w", err)
+				return made, fmt.Errorf("write the secrets: %w", err)
 			}
 			made = append(made, name)
 		}
@@ -78,15 +78,15 @@ func sets(authBinary string) []set {
 	}
 }
 
-// one is a secret that stands alone: a random word.
+// one is a set of a single secret: a random word.
 func one(name string) set {
 	return set{files: []string{name}, make: func(context.Context) (map[string]string, error) {
 		return map[string]string{name: rand.Text()}, nil
 	}}
 }
 
-// login makes a role of Postgres with which the replicas of a service log in, and which has that service's rights. Every set of passwords has one of its own, so that
-// replicas that know the one before go on while others take their place. One that nobody uses any more is dropped.
+// login creates a Postgres role with which the replicas of a service log in, and which has that service's rights. Every set of passwords has a role of its
+// own, so that replicas with the previous one keep working while they are replaced. Roles that are no longer used are dropped.
 const login = `
 SELECT 'CREATE ROLE %[2]s LOGIN IN ROLE %[1]s' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '%[2]s') \gexec
 ALTER ROLE %[2]s PASSWORD '%[3]s';
@@ -95,7 +95,7 @@ SELECT format('DROP ROLE %%I', r.rolname) FROM pg_roles r JOIN pg_auth_members m
 WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> '%[2]s' AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = r.rolname) \gexec
 `
 
-// roles gives each service a role to log in with, and the owner of its schema a password: in a URL, and as a verifier for the server, for psql to run.
+// roles creates a login role for each service, and a password for the owner of its schema: each as a URL, and as a verifier in a script for psql.
 func roles(context.Context) (map[string]string, error) {
 	texts := map[string]string{}
 	var sql strings.Builder
@@ -110,7 +110,7 @@ func roles(context.Context) (map[string]string, error) {
 				return nil, fmt.Errorf("derive a password's verifier: %w", err)
 			}
 			texts[name] = (&url.URL{Scheme: "postgres", User: url.UserPassword(role, password), Host: "postgres:5432", Path: "lavka"}).String()
-			if role == postgres.Owner(service) { // with which nothing logs in for long
+			if role == postgres.Owner(service) { // only migrations use it, so it needs no second role
 				fmt.Fprintf(&sql, "ALTER ROLE %s PASSWORD '%s';\n", role, verifier)
 				continue
 			}
@@ -121,7 +121,7 @@ func roles(context.Context) (map[string]string, error) {
 	return texts, nil
 }
 
-// users gives each user of NATS a password: in a URL, and as a hash for the server, for a shell to read.
+// users creates a password for each user of NATS: as a URL, and as a hash in a file of shell variables.
 func users(context.Context) (map[string]string, error) {
 	texts := map[string]string{}
 	var variables strings.Builder
@@ -138,22 +138,22 @@ func users(context.Context) (map[string]string, error) {
 	return texts, nil
 }
 
-// SigningKeys has auth's binary make its keys.
+// SigningKeys runs auth's binary to create its keys, and returns the text of the key file.
 func SigningKeys(ctx context.Context, authBinary string) (text string, err error) {
 	dir, err := os.MkdirTemp("", "signing-keys-*") // 0700
 	if err != nil {
-		return "", fmt.Errorf("make the signing keys: %w", err)
+		return "", fmt.Errorf("create the signing keys: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	file := filepath.Join(dir, "keys.json")
 	cmd := exec.CommandContext(ctx, authBinary, "keys", "new", file)
-	cmd.Env = []string{} // settings of ours are none of its business
+	cmd.Env = []string{} // our settings must not affect it
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make the signing keys: %w: %s", err, strings.TrimSpace(string(out)))
+		return "", fmt.Errorf("create the signing keys: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	keys, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("make the signing keys: %w", err)
+		return "", fmt.Errorf("create the signing keys: %w", err)
 	}
 	return string(keys), nil
 }
@@ -164,14 +164,14 @@ func absent(dir string, files []string) (bool, error) {
 		case errors.Is(err, fs.ErrNotExist):
 			return true, nil
 		case err != nil:
-			return false, fmt.Errorf("look for the secrets: %w", err)
+			return false, fmt.Errorf("check for existing secrets: %w", err)
 		}
 	}
 	return false, nil
 }
 
-// Write puts a text into a file: all of it, or the file stays as it was. It ends with
-// one line break.
+// Write replaces a file atomically: on an error it stays as it was. The text ends with
+// exactly one line break.
 func Write(path, text string, mode fs.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// auth is built once: only it knows how signing keys look.
+// auth is built once: only it can create signing keys.
 func auth(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "auth")
@@ -51,15 +51,15 @@ func TestMake(t *testing.T) {
 	}
 	first := contents(t, dir)
 	if len(first) != 16 || len(made) != len(first) {
-		t.Errorf("%d files, said to be %v", len(first), made)
+		t.Errorf("%d files, but reported %v", len(first), made)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("%v, %v: others can look into it", info, err)
+		t.Errorf("%v, %v: others can access it", info, err)
 	}
 	seen := map[string]string{}
 	for name, text := range first {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o444 {
-			t.Errorf("%s: %v, %v: a container can't read it, or write it", name, info, err)
+			t.Errorf("%s: %v, %v: a container can't read it, or can write it", name, info, err)
 		}
 		if other := seen[text]; other != "" || len(text) < 20 {
 			t.Errorf("%s is %q, as is %q", name, text, other)
@@ -71,7 +71,7 @@ func TestMake(t *testing.T) {
 		"operator-nats-url": "nats://operator:", "role-passwords.sql": "", "nats-passwords": "OPERATOR_NATS_PASSWORD=", "signing-keys/keys.json": "{",
 	} {
 		if strings.Contains(prefix, "OPERATOR") {
-			prefix = "" // whichever user comes first
+			prefix = "" // any user may come first
 		}
 		if !strings.HasPrefix(first[name], prefix) {
 			t.Errorf("%s does not begin with %s", name, prefix)
@@ -80,9 +80,9 @@ func TestMake(t *testing.T) {
 
 	// Again: nothing changes.
 	if made, err := Make(t.Context(), dir, binary); err != nil || len(made) != 0 {
-		t.Errorf("made %v again (%v)", made, err)
+		t.Errorf("created %v again (%v)", made, err)
 	}
-	// What is removed is made anew, with all that belongs to it, and nothing else is.
+	// A removed secret is created again with its whole set, and nothing else changes.
 	for _, name := range []string{"nats-passwords", "payment-keys"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
@@ -94,7 +94,7 @@ func TestMake(t *testing.T) {
 	}
 	for name, text := range contents(t, dir) {
 		if anew := strings.Contains(name, "nats") || name == "payment-keys"; anew == (first[name] == text) || anew != slices.Contains(made, name) {
-			t.Errorf("%s has changed: %v; made were %v", name, first[name] != text, made)
+			t.Errorf("%s has changed: %v; created: %v", name, first[name] != text, made)
 		}
 	}
 }
@@ -106,10 +106,10 @@ func TestMakeFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Make(t.Context(), file, "none"); err == nil {
-		t.Error("secrets were made in a file")
+		t.Error("secrets were created in a file")
 	}
 	dir := filepath.Join(t.TempDir(), "secrets")
-	if _, err := Make(t.Context(), dir, filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "make the signing keys") {
-		t.Errorf("signing keys were made by nobody: %v", err)
+	if _, err := Make(t.Context(), dir, filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "create the signing keys") {
+		t.Errorf("signing keys were created without auth: %v", err)
 	}
 }

@@ -116,11 +116,11 @@ func TestRestoreRefuses(t *testing.T) {
 		args []string
 		told string
 	}{
-		{[]string{backup, wal}, "use: restore BACKUP WAL DATA [TARGET]"},
-		{[]string{backup, filepath.Join(dir, "none"), filepath.Join(dir, "new")}, "is no directory of WAL"},
-		{[]string{wal, wal, filepath.Join(dir, "new")}, "is no base backup"},
-		{[]string{backup, wal, there}, "is there already"},
-		{[]string{backup, wal, filepath.Join(dir, "new"), "it's"}, "must not hold a quote"},
+		{[]string{backup, wal}, "usage: restore BACKUP WAL DATA [TARGET]"},
+		{[]string{backup, filepath.Join(dir, "none"), filepath.Join(dir, "new")}, "is not a directory"},
+		{[]string{wal, wal, filepath.Join(dir, "new")}, "is not a base backup"},
+		{[]string{backup, wal, there}, "already exists"},
+		{[]string{backup, wal, filepath.Join(dir, "new"), "it's"}, "must not contain a single quote"},
 	} {
 		for _, name := range []string{"PG_VERSION", "backup_manifest"} {
 			must(t, os.WriteFile(filepath.Join(backup, name), []byte("15\n"), 0o600))

@@ -148,3 +148,47 @@ func pattern(path string) string {
 	}
 	return path
 }
+
+// Every request of api.http, for the HTTP clients of editors, is an operation of a contract, and has every variable that it uses.
+func TestCollectionIsInContracts(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../api.http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations := map[string]bool{}
+	for _, service := range stack.Services() {
+		doc, err := openapi3.NewLoader().LoadFromFile(filepath.Join("../../services", service, "api/openapi.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, item := range doc.Paths.Map() {
+			for method := range item.Operations() {
+				operations[method+" "+parameter.ReplaceAllString(path, "1")] = true
+			}
+		}
+		operations["GET /"+service+"/openapi.json"] = true
+	}
+	variables := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^@(\w+) = `).FindAllStringSubmatch(string(text), -1) {
+		variables[m[1]] = true
+	}
+	used := regexp.MustCompile(`\{\{(\w+)\}\}`)
+	for _, m := range used.FindAllStringSubmatch(string(text), -1) {
+		if !variables[m[1]] {
+			t.Errorf("api.http uses {{%s}}, which it does not define", m[1])
+		}
+	}
+	seen := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^([A-Z]+) \{\{gateway\}\}([^?\s]*)`).FindAllStringSubmatch(string(text), -1) {
+		request := m[1] + " " + used.ReplaceAllString(m[2], "1")
+		if seen[request] = true; !operations[request] {
+			t.Errorf("api.http has %s, which is in no contract", request)
+		}
+	}
+	for operation := range operations {
+		if !seen[operation] {
+			t.Errorf("api.http lacks %s", operation)
+		}
+	}
+}

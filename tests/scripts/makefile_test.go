@@ -43,6 +43,32 @@ func TestTopUpIsForTheUserOnTheCommandLine(t *testing.T) {
 	}
 }
 
+func TestLauncherIsCalledWithWhatIsOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	write(t, filepath.Join(dir, "bin/lavka"), "#!/bin/sh\necho \"$@\" ${ADMIN_PASSWORD_FILE:+with $ADMIN_PASSWORD_FILE}\n[ \"$3\" != unknown ]\n")
+	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\necho \"go ${PWD#"+dir+"/}: $*\"\n")
+	for call, want := range map[string]string{
+		"trace":                  "trace\n",
+		"trace ID=6ebc":          "trace 6ebc\n",
+		"trace PURCHASE=01a2":    "trace --purchase 01a2\n",
+		"seed":                   "seed\n",
+		"seed SHOP=http://there": "seed --url http://there with secrets/admin-password\n",
+		"demo SHOP=http://there": "demo --url http://there with secrets/admin-password\n",
+		"restart S=auth":         "restart --check auth\nbuilding bin/auth\ngo services/auth: build -trimpath -buildvcs=false -o ../../bin/auth .\nrestart auth\n",
+		"restart S=unknown":      "restart --check unknown\n",
+	} {
+		out, code := run(t, dir, nil, "make", strings.Fields(call)...)
+		out = strings.Replace(strings.Split(out, "make:")[0], "-buildvcs=auto", "-buildvcs=false", 1)
+		if out != want || (code == 0) == strings.Contains(call, "unknown") {
+			t.Errorf("make %s: %d, %q, want %q", call, code, out, want)
+		}
+	}
+	if out, _ := run(t, dir, nil, "make", "run", "WITHOUT=auth,billing"); !strings.HasSuffix(out, "\nrun --without auth,billing\n") {
+		t.Errorf("make run: %s", out)
+	}
+}
+
 func TestCleanAsksTheLauncher(t *testing.T) {
 	t.Parallel()
 	const noGo = "#!/bin/sh\necho go \"$@\"\nexit 1\n"

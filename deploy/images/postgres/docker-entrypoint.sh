@@ -1,10 +1,10 @@
 #!/bin/bash
-# Of the stand-in for the image postgres: as much of the official image's behaviour as anybody here uses, written from its documentation.
-# POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE, POSTGRES_USER, POSTGRES_DB and POSTGRES_INITDB_ARGS count when there is no data yet, and then the files of
-# /docker-entrypoint-initdb.d are run once.
+# The entrypoint of the stand-in for the image postgres: the part of the official image's behaviour that is used here, written from its documentation.
+# POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE, POSTGRES_USER, POSTGRES_DB and POSTGRES_INITDB_ARGS are used only if there is no data yet. The files in
+# /docker-entrypoint-initdb.d are then run once.
 set -euo pipefail
 
-secret() { # NAME: its value, or what is in the file that NAME_FILE names
+secret() { # NAME: prints its value, or the contents of the file in NAME_FILE
     local file="${1}_FILE"
     if [ -n "${!1:-}" ] && [ -n "${!file:-}" ]; then
         echo "$1 and $file are both set" >&2
@@ -27,14 +27,14 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     user=${POSTGRES_USER:-postgres}
     database=${POSTGRES_DB:-$user}
     if [ -z "$password" ]; then
-        echo "there is no data yet, and no password for it: set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE" >&2
+        echo "there is no data yet and no password is set: set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE" >&2
         exit 1
     fi
     mkdir -p "$PGDATA"
     chmod 700 "$PGDATA"
     eval 'initdb -D "$PGDATA" -U "$user" --pwfile=<(printf "%s\n" "$password") '"${POSTGRES_INITDB_ARGS:-}"
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
-    # Nobody gets in from outside until all is prepared.
+    # No connections from outside until everything is prepared.
     PGUSER=$user pg_ctl -D "$PGDATA" -w -o "-c listen_addresses=''" start
     [ "$database" = postgres ] || psql -X -q -v ON_ERROR_STOP=1 -U "$user" -d postgres --set db="$database" <<<'CREATE DATABASE :"db";'
     for file in /docker-entrypoint-initdb.d/*; do

@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// balancer sends each request to the next ready replica of its service, and on to the one after that when a replica can't be reached at all.
-// Once a byte of a request may have been sent it is never sent again from here: it could be a purchase. (net/http's Transport repeats
+// balancer sends each request to the next ready replica of its service, and tries the one after that only if no connection can be made.
+// Once a byte of a request may have been sent, the balancer never retries it: it could be a purchase. (net/http's Transport retries
 // a request on a connection that turns out closed only if it is a GET, HEAD, OPTIONS or TRACE, or has an Idempotency-Key and no body.)
 type balancer struct {
 	services map[string]*service
@@ -28,7 +28,7 @@ type service struct {
 	turn     atomic.Uint64
 }
 
-// newBalancer begins to watch the replicas; close ends that.
+// newBalancer starts to watch the replicas, until close.
 func newBalancer(services map[string][]Replica, log *slog.Logger) *balancer {
 	ctx, stop := context.WithCancel(context.Background())
 	b := &balancer{services: map[string]*service{}, probes: &http.Transport{MaxIdleConnsPerHost: 1}, stop: stop}
@@ -55,10 +55,10 @@ func (b *balancer) close() {
 	}
 }
 
-// opened says whether every replica has been ready.
-func (b *balancer) opened() bool {
-	for _, s := range b.services {
-		for _, r := range s.replicas {
+// opened reports whether every replica of the given services has been ready at least once.
+func (b *balancer) opened(services []string) bool {
+	for _, name := range services {
+		for _, r := range b.services[name].replicas {
 			if !r.opened.Load() {
 				return false
 			}
@@ -68,13 +68,13 @@ func (b *balancer) opened() bool {
 }
 
 var (
-	// errNoReplica stands for a service that has no replicas at all.
+	// errNoReplica means that a service has no replicas at all.
 	errNoReplica = errors.New("the service has no replicas")
-	// errStarting marks a service of which no replica has been ready yet: the shop is being opened, and nothing is wrong.
-	errStarting = errors.New("the service starts")
+	// errStarting means that no replica of a service has been ready yet: the shop is starting, and nothing is wrong.
+	errStarting = errors.New("the service is starting")
 )
 
-// RoundTrip reads the service's name where the URL has its host.
+// RoundTrip takes the service's name from the host of the URL.
 func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	s, ok := b.services[r.URL.Host]
 	if !ok || len(s.replicas) == 0 {
@@ -94,8 +94,8 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, err
 }
 
-// inTurn gives the ready replicas, each request beginning with another one, and after them those that say they are not: when nobody is ready,
-// the service's own answer is better than none.
+// inTurn returns the ready replicas, rotated by one for each request, and after them the others: when no replica is ready, the service's own
+// response is better than none.
 func (s *service) inTurn() []*replica {
 	ready, rest := make([]*replica, 0, len(s.replicas)), []*replica(nil)
 	for _, r := range s.replicas {
@@ -126,7 +126,7 @@ func (s *service) hasOpened() bool {
 	return false
 }
 
-// aimed is a copy of r for one replica. Its body outlives a failed attempt; ReverseProxy closes the real one.
+// aimed returns a copy of r for one replica. A failed attempt does not close the body: ReverseProxy does.
 func aimed(r *http.Request, addr string) *http.Request {
 	out := *r
 	u := *r.URL
@@ -138,7 +138,7 @@ func aimed(r *http.Request, addr string) *http.Request {
 	return &out
 }
 
-// notSent means that no connection came about, so the service has seen nothing of the request.
+// notSent reports whether no connection was made, so that the service has received nothing of the request.
 func notSent(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return errors.Is(err, errNoReplica) || ok && op.Op == "dial"

@@ -1,5 +1,5 @@
-// Package gateway is the shop's front door on one machine: a reverse proxy that knows which service answers which path,
-// spreads requests over a service's replicas, and answers with problem+json where no service can.
+// Package gateway is the shop's gateway on one machine: a reverse proxy that routes each path to its service, balances
+// requests over the service's replicas, and responds with problem+json when no service can.
 package gateway
 
 import (
@@ -25,70 +25,72 @@ import (
 	"lavka/libs/service/telemetry"
 )
 
-// MaxBody bounds a request's body, in bytes. It lies above every service's own limit: theirs is the answer that a client should see.
+// MaxBody is the largest request body, in bytes. It is above every service's own limit, so that a client sees the service's response.
 const MaxBody = 96 << 10
 
-// answerTime bounds the wait for a service's answer. Services bound theirs below it.
+// answerTime is the longest wait for a service's response. The services' own limits are shorter.
 const answerTime = 25 * time.Second
 
 var (
 	errNotFound    = problem.New(problem.NotFound, "not_found", "there is no such route")
-	errTooLarge    = problem.New(problem.TooLarge, "body_too_large", "the body is larger than any route takes")
-	errUnreadable  = problem.New(problem.Malformed, "malformed", "the body could not be read to its end")
-	errUnavailable = problem.New(problem.Unavailable, "service_unavailable", "the service is down; nothing was done").Retry(time.Second)
-	errBroken      = problem.New(problem.BadGateway, "bad_gateway", "the service's answer was lost; what was asked for may have been done")
+	errTooLarge    = problem.New(problem.TooLarge, "body_too_large", "the body is larger than any route accepts")
+	errUnreadable  = problem.New(problem.Malformed, "malformed", "the body could not be read completely")
+	errUnavailable = problem.New(problem.Unavailable, "service_unavailable", "the service is down; the request was not processed").Retry(time.Second)
+	errBroken      = problem.New(problem.BadGateway, "bad_gateway", "the response was lost on its way from the service; the request may have been processed")
 )
 
-// Config says where the services are.
+// Config configures a gateway.
 type Config struct {
 	// Replicas are the processes of each service.
 	Replicas map[string][]Replica
-	// MaxConnections bounds those of clients.
+	// MaxConnections is the largest number of client connections.
 	MaxConnections int
-	// TrustTraceparent lets clients say which trace their requests belong to, and so have them recorded. Strangers must not: recording costs.
+	// TrustTraceparent honours the traceparent of clients, who can then force traces to be recorded. Recording costs: don't set it for clients
+	// that you don't know.
 	TrustTraceparent bool
 	Log              *slog.Logger
 }
 
-// Gateway is the front door.
+// Gateway is a running gateway.
 type Gateway struct {
 	server         *http.Server
 	balancer       *balancer
 	maxConnections int
 }
 
-// New makes a gateway, which begins to ask for the replicas' health. Shutdown or Close ends that.
+// New returns a gateway that probes the health of its replicas until Shutdown or Close.
 func New(cfg Config) *Gateway {
 	b := newBalancer(cfg.Replicas, cfg.Log)
 	return &Gateway{server: newServer(newHandler(b, cfg), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
 }
 
-// Await returns when every replica has been found ready, or when ctx ends. Until then a replica that is may get no requests.
-func (g *Gateway) Await(ctx context.Context) error {
+// Await returns when the gateway has found every replica of the given services ready, or with an error when ctx ends.
+// Until then a ready replica may get no requests.
+func (g *Gateway) Await(ctx context.Context, services []string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for !g.balancer.opened() {
+	for !g.balancer.opened(services) {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the gateway to find every replica ready: %w", ctx.Err())
+			return fmt.Errorf("wait until the gateway finds every replica ready: %w", ctx.Err())
 		case <-tick.C:
 		}
 	}
 	return nil
 }
 
-// Serve serves on l until Shutdown or Close; then the error is http.ErrServerClosed.
+// Serve serves on l until Shutdown or Close, and then returns http.ErrServerClosed.
 func (g *Gateway) Serve(l net.Listener) error {
 	return g.server.Serve(connlimit.Bound(g.server, l, g.maxConnections))
 }
 
-// Shutdown takes no new requests and lets those under way finish, until ctx ends.
+// Shutdown accepts no new requests, and waits for those in flight until ctx ends.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	defer g.balancer.close()
 	return g.server.Shutdown(ctx)
 }
 
-// Close ends every connection at once.
+// Close closes every connection at once.
 func (g *Gateway) Close() error {
 	defer g.balancer.close()
 	return g.server.Close()
@@ -128,14 +130,14 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 		if r.Body != http.NoBody {
 			r.Body = body
 		}
-		r.Header.Del("Upgrade") // no service speaks anything but HTTP
+		r.Header.Del("Upgrade") // the services speak only HTTP
 		ctx := context.WithValue(r.Context(), serviceKey{}, service)
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, bodyKey{}, body)))
 	})
 }
 
-// traced puts the client's trace into the request's context, for our own answers. Without one they get an id that is found in our log;
-// it is not sent on, since the first service begins the trace and decides whether to keep it.
+// traced puts the client's trace into the request's context, for the gateway's own responses. Without a client's trace it takes a random id, which
+// the gateway also logs. The service never sees that id: it starts the trace itself and decides whether to record it.
 func traced(r *http.Request) *http.Request {
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 	if !trace.SpanContextFromContext(ctx).IsValid() {
@@ -148,7 +150,7 @@ func traced(r *http.Request) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// newServer gives a handler the limits that net/http leaves open. Its header limit (to which net/http adds 4 KiB) is below the services'.
+// newServer sets the limits that net/http leaves open. Its header limit (to which net/http adds 4 KiB) is below the services'.
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -159,7 +161,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    12 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 
-		DisableGeneralOptionsHandler: true, // OPTIONS * is a route that nobody has
+		DisableGeneralOptionsHandler: true, // no service has a route OPTIONS *
 	}
 }
 
@@ -168,29 +170,29 @@ type (
 	bodyKey    struct{}
 )
 
-// rewrite leaves a request as it is but for the address, and for who sent it: only the gateway knows that.
-// ReverseProxy has already dropped hop-by-hop headers.
+// rewrite changes only the address of a request and its X-Forwarded-* headers: the gateway alone knows the client's address.
+// ReverseProxy has already removed hop-by-hop headers.
 func rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	out.URL.Scheme = "http"
-	out.URL.Host = pr.In.Context().Value(serviceKey{}).(string) // the balancer puts a replica's in its place
-	out.URL.RawQuery = pr.In.URL.RawQuery                       // also when malformed: refusing it is the service's part
+	out.URL.Host = pr.In.Context().Value(serviceKey{}).(string) // the balancer replaces it by a replica's address
+	out.URL.RawQuery = pr.In.URL.RawQuery                       // even if malformed: the service refuses it
 	out.Host = pr.In.Host
 	for name := range out.Header {
 		if strings.HasPrefix(name, "X-Forwarded-") {
 			delete(out.Header, name)
 		}
 	}
-	out.Header.Del("Expect") // answered here
+	out.Header.Del("Expect") // the gateway answers it
 	if peer, _, err := net.SplitHostPort(pr.In.RemoteAddr); err == nil {
 		out.Header.Set("X-Forwarded-For", peer)
 	}
 }
 
-// refuse answers for a service that could not.
+// refuse responds when the service could not.
 func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger) {
 	body := r.Context().Value(bodyKey{}).(*body)
-	// net/http ends the context of a client that stalls within its body too; he is still there, and the transport has waited for that read.
+	// net/http also ends the context when a client stalls within its body. That client is still connected, and the transport has waited for the read.
 	if r.Context().Err() != nil && body.failed() == nil {
 		panic(http.ErrAbortHandler) // the client has gone
 	}
@@ -208,12 +210,12 @@ func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger)
 		if errors.Is(err, errStarting) {
 			level = slog.LevelDebug
 		}
-		log.Log(r.Context(), level, "no answer from a service", "upstream", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "error", err)
+		log.Log(r.Context(), level, "no response from a service", "upstream", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "error", err)
 	}
 	httpproblem.Write(w, r, answer)
 }
 
-// body remembers why it could not be read, which tells a bad client from a bad service.
+// body records its read error, which distinguishes a failing client from a failing service.
 type body struct {
 	io.ReadCloser
 	mu  sync.Mutex

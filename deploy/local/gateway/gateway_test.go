@@ -18,7 +18,7 @@ import (
 	"lavka/deploy/postgres"
 )
 
-// closedAddr is an address where nobody listens.
+// closedAddr returns an address on which nothing listens.
 func closedAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -29,10 +29,10 @@ func closedAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// down is a replica that does not run.
+// down returns a replica that is not running.
 func down(t *testing.T) Replica { return Replica{closedAddr(t), closedAddr(t)} }
 
-// up is a ready replica.
+// up returns a ready replica.
 func up(t *testing.T, h http.HandlerFunc) Replica {
 	t.Helper()
 	return Replica{listening(t, h), listening(t, func(http.ResponseWriter, *http.Request) {})}
@@ -96,7 +96,7 @@ func allOf(t *testing.T) map[string][]Replica {
 	return all
 }
 
-// raw sends bytes as they are, as no well-behaved client would, and reads the answer.
+// raw sends bytes unchanged, which a normal client would not do, and reads the response.
 func raw(t *testing.T, addr, text string) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -127,7 +127,7 @@ func wantProblem(t *testing.T, resp *http.Response, body string, status int, cod
 		TraceID    string `json:"trace_id"`
 	}
 	if err := json.Unmarshal([]byte(body), &p); err != nil {
-		t.Fatalf("the body is no JSON: %v: %s", err, body)
+		t.Fatalf("the body is not JSON: %v: %s", err, body)
 	}
 	if len(p.TraceID) != 32 {
 		t.Errorf("trace_id is %q", p.TraceID)
@@ -276,11 +276,11 @@ func TestBodyLimit(t *testing.T) {
 	wantProblem(t, resp, body, 400, "malformed")
 }
 
-// A client that does not go on with its body is told so; a service that waits for it hears no more of it.
+// A client that stalls within its body gets a response, and the service that waits for the rest gets no more of it.
 func TestStalledBody(t *testing.T) {
 	t.Parallel()
 	addr, _ := frontWith(t, allOf(t), func(g *Gateway) { g.server.ReadTimeout = 50 * time.Millisecond })
-	for range 8 { // who notices first, the reader of the body or the one who waits for the answer, is a matter of luck
+	for range 8 { // whether the reader of the body or the one that waits for the response notices first is a matter of chance
 		for _, begin := range []string{"Content-Length: 10\r\n\r\n{}", "Content-Length: 10\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"} {
 			resp, body := raw(t, addr, "POST /purchases HTTP/1.1\r\nHost: shop\r\n"+begin)
 			wantProblem(t, resp, body, 400, "malformed")
@@ -297,7 +297,7 @@ func TestHeaderLimit(t *testing.T) {
 	}
 }
 
-// An answer arrives as it is written, not when it is whole.
+// A response is passed on as it is written, not only when it is complete.
 func TestAnswerIsNotHeldBack(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -26,7 +26,7 @@ func TestConnectionLimit(t *testing.T) {
 		if _, err := io.WriteString(c, request); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Read(make([]byte, 1)); err != nil { // it is counted
+		if _, err := c.Read(make([]byte, 1)); err != nil { // so that it is counted
 			t.Fatal(err)
 		}
 		held = append(held, c)
@@ -40,7 +40,7 @@ func TestConnectionLimit(t *testing.T) {
 	waittest.Eventually(t, "there is room again", func() bool { resp, _ := raw(t, addr, request); return resp.StatusCode == 200 })
 }
 
-// Clients that send a byte a second are let go within the limits, however many they are, and keep nobody else from being served.
+// Clients that send a byte a second are disconnected within the limits, however many there are, and other clients are still served.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	addr := front(t, allOf(t))
@@ -79,7 +79,7 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// trickle sends a byte a second until the gateway has had enough, and tells when that was and the status it was told.
+// trickle sends a byte a second until the gateway ends the request. It returns how long that took, and the status.
 func trickle(t *testing.T, addr, begin string) (took time.Duration, status int) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -101,7 +101,7 @@ func trickle(t *testing.T, addr, begin string) (took time.Duration, status int) 
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for text := begin; ; text = "x" {
-		// It fails when the end is there, and about to be read.
+		// The write fails when the gateway has closed the connection; the response is still there to be read.
 		_, _ = io.WriteString(c, text)
 		select {
 		case status := <-end:

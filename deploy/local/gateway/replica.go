@@ -10,37 +10,37 @@ import (
 	"time"
 )
 
-// Replica says where one process of a service is, as host:port.
+// Replica holds the addresses of one process of a service, as host:port.
 type Replica struct {
 	Addr         string // for requests
-	InternalAddr string // for its health
+	InternalAddr string // for health probes
 }
 
-// A replica is asked for its health so often, and has so long to answer.
+// How often a replica's health is probed, and how long it has to respond.
 const (
 	probeEvery = 200 * time.Millisecond
 	probeLimit = time.Second
 )
 
-// replica is a Replica, whether it is ready, and the connections to it.
+// replica is a Replica with its state and the connections to it.
 type replica struct {
 	Replica
 	transport *http.Transport
 	ready     atomic.Bool
-	opened    atomic.Bool // it has been ready before
+	opened    atomic.Bool // whether it has ever been ready
 }
 
 func newReplica(at Replica) *replica {
 	return &replica{Replica: at, transport: &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		MaxIdleConnsPerHost:   1024,             // each burst would otherwise open its connections anew
-		IdleConnTimeout:       30 * time.Second, // below the services' own 90 s: we close, so no request meets a closing connection
+		MaxIdleConnsPerHost:   1024,             // otherwise each burst would open new connections
+		IdleConnTimeout:       30 * time.Second, // below the services' own 90 s: this side closes, so that no request meets a closing connection
 		ResponseHeaderTimeout: answerTime,
-		DisableCompression:    true, // bodies go through as they are
+		DisableCompression:    true, // bodies are passed on unchanged
 	}}
 }
 
-// watch asks the replica again and again whether it is ready, until ctx ends.
+// watch probes the replica until ctx ends.
 func (r *replica) watch(ctx context.Context, probes http.RoundTripper, log *slog.Logger) {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
@@ -68,19 +68,19 @@ func (r *replica) probe(ctx context.Context, probes http.RoundTripper) bool {
 		return false
 	}
 	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // for the connection to be used again
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection is reused
 	return err == nil && resp.StatusCode == http.StatusOK
 }
 
-// turn takes in that the replica is ready, or is no more. It closes the idle connections to one that is not, before that one does:
-// a request that set out on a connection which the other end is closing would be lost.
+// turn records whether the replica is ready. If it is not, turn closes the idle connections to it before the replica does:
+// a request on a connection that the other end is closing would be lost.
 func (r *replica) turn(ready bool, log *slog.Logger) {
 	r.ready.Store(ready)
 	again := r.opened.Swap(true)
 	switch {
 	case !ready:
 		r.transport.CloseIdleConnections()
-		log.Info("a replica is not ready; others get its requests")
+		log.Info("a replica is not ready; its requests go to the others")
 	case again:
 		log.Info("a replica is ready again")
 	}

@@ -17,14 +17,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a replica that says what a test wants of its health.
+// fake is a replica whose health a test sets.
 type fake struct {
 	Replica
-	health atomic.Int32 // the status of /readyz; 0: no answer
+	health atomic.Int32 // the status of /readyz; 0 for no response
 	probes atomic.Int32
 
 	mu   sync.Mutex
-	idle map[net.Conn]bool // connections for requests that have none
+	idle map[net.Conn]bool // connections without a request
 }
 
 func newFake(t *testing.T, name string, health int32) *fake {
@@ -63,7 +63,7 @@ func (f *fake) idleConnections() int {
 	return len(f.idle)
 }
 
-// answering lists, sorted, which replicas a row of purchases went to.
+// answering returns, sorted, the replicas that got a series of purchases.
 func answering(t *testing.T, addr string) string {
 	t.Helper()
 	count := map[string]int{}
@@ -89,24 +89,24 @@ func TestOnlyReadyReplicasAreAsked(t *testing.T) {
 	addr := front(t, map[string][]Replica{"catalog": {a.Replica, b.Replica, c.Replica}})
 	goTo := func(want string) func() bool { return func() bool { return answering(t, addr) == want } }
 	if got := answering(t, addr); got != "a b c" {
-		t.Errorf("nobody is ready, so anybody is asked, and %q answered", got)
+		t.Errorf("no replica is ready, so all should be tried, but %q responded", got)
 	}
 	a.health.Store(200)
 	waittest.Eventually(t, "requests go to the only ready one", goTo("a"))
 	c.health.Store(200)
-	waittest.Eventually(t, "requests go to both who are", goTo("a c"))
+	waittest.Eventually(t, "requests go to both that are ready", goTo("a c"))
 	a.health.Store(0)
-	waittest.Eventually(t, "nobody asks one whose health is silent", goTo("c"))
+	waittest.Eventually(t, "none go to one whose probes get no response", goTo("c"))
 	c.health.Store(503)
-	waittest.Eventually(t, "anybody is asked again", goTo("a b c"))
+	waittest.Eventually(t, "all are tried again", goTo("a b c"))
 }
 
-// The gateway lets go of a replica that drains before the replica lets go of the gateway.
+// The gateway closes its connections to a draining replica before the replica does.
 func TestNoConnectionIsKeptToOneThatIsNotReady(t *testing.T) {
 	t.Parallel()
 	a := newFake(t, "a", 200)
 	addr := front(t, map[string][]Replica{"catalog": {a.Replica}})
-	waittest.Eventually(t, "it is asked for its health", func() bool { return a.probes.Load() > 2 })
+	waittest.Eventually(t, "it is probed", func() bool { return a.probes.Load() > 2 })
 	answering(t, addr)
 	waittest.Eventually(t, "connections are kept for the next requests", func() bool { return a.idleConnections() > 0 })
 	a.health.Store(503)
@@ -116,9 +116,9 @@ func TestNoConnectionIsKeptToOneThatIsNotReady(t *testing.T) {
 func TestAReadyReplicaThatIsGone(t *testing.T) {
 	t.Parallel()
 	gone, notReady := newFake(t, "gone", 200), newFake(t, "b", 503)
-	gone.Addr = closedAddr(t) // its health is that of a moment ago
+	gone.Addr = closedAddr(t) // its probes still succeed, as if it had just died
 	addr := front(t, map[string][]Replica{"catalog": {gone.Replica, notReady.Replica}})
-	waittest.Eventually(t, "both are asked for their health", func() bool { return gone.probes.Load() > 2 && notReady.probes.Load() > 2 })
+	waittest.Eventually(t, "both are probed", func() bool { return gone.probes.Load() > 2 && notReady.probes.Load() > 2 })
 	if got := answering(t, addr); got != "b" {
 		t.Errorf("%q answered", got)
 	}
@@ -128,13 +128,13 @@ func TestProbesEndWithTheGateway(t *testing.T) {
 	t.Parallel()
 	a, silent := newFake(t, "a", 200), newFake(t, "b", 0)
 	_, g := frontWith(t, map[string][]Replica{"catalog": {a.Replica, silent.Replica}}, func(*Gateway) {})
-	waittest.Eventually(t, "they are asked", func() bool { return a.probes.Load() > 2 && silent.probes.Load() > 0 })
+	waittest.Eventually(t, "they are probed", func() bool { return a.probes.Load() > 2 && silent.probes.Load() > 0 })
 	if err := g.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 	asked := a.probes.Load()
-	time.Sleep(3 * probeEvery) // for what must not come
+	time.Sleep(3 * probeEvery) // for probes that must not come
 	if now := a.probes.Load(); now != asked {
-		t.Errorf("asked %d times after the end", now-asked)
+		t.Errorf("probed %d times after the end", now-asked)
 	}
 }

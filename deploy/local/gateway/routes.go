@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Route gives a service the paths that it answers.
+// Route assigns paths to a service.
 type Route struct {
 	Service string
-	// Path is taken as it stands, or, ending in /*, with all that is below it.
+	// Path matches exactly or, if it ends in /*, with everything below it.
 	Path string
 }
 
-// Routes is everything that a client can reach. What the services' internal ports offer is not among it.
+// Routes returns everything that a client can reach. It includes nothing that the services serve on their internal ports.
 func Routes() []Route {
 	return []Route{
 		{"auth", "/auth/*"},
@@ -34,8 +34,8 @@ func Routes() []Route {
 	}
 }
 
-// Match says which service answers a path. A path that two programs could read in two ways belongs to nobody:
-// one with //, with . or .. for a segment, with a backslash, or with an encoded slash or backslash.
+// Match returns the service of a path. A path that two programs could interpret differently has none: one with //, with a segment . or .., with
+// a backslash, or with an encoded slash or backslash.
 func Match(routes []Route, decoded, escaped string) (service string, ok bool) {
 	if !plain(decoded, escaped) {
 		return "", false

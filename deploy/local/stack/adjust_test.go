@@ -35,9 +35,9 @@ func TestAdjust(t *testing.T) {
 		seen[told(t, s, "/products")["NATS_URL"]] = true
 	}
 	if !seen["nats://from.env/catalog0"] || !seen["nats://from.env/catalog1"] || len(seen) != 2 {
-		t.Errorf("catalog's replicas were told %v", seen)
+		t.Errorf("catalog's replicas got %v", seen)
 	}
 	if got := told(t, s, "/bills")["NATS_URL"]; got != "nats://from.env/billing0" {
-		t.Errorf("billing was told %s", got)
+		t.Errorf("billing got %s", got)
 	}
 }

@@ -6,14 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
-// settleAdmin finds out, once for each administrator, which password auth has: it takes the first that it is told, and that may have been
-// another one, of a run that was killed before it could write this down or of another shop on the same database.
+// settleAdmin finds out, once for each administrator, which password auth has. Auth keeps the first password it gets, which may be another one: from
+// a run that was killed before it could record it, or from another shop on the same database.
 func (s *Stack) settleAdmin(ctx context.Context) error {
 	kept := s.secrets.Admins[s.AdminLogin]
-	if kept.Created {
+	if kept.Created || slices.Contains(s.cfg.Without, Auth) {
 		return nil
 	}
 	auth := s.replicas[Auth][0].URL()
@@ -31,7 +32,7 @@ func (s *Stack) settleAdmin(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		s.cfg.Log.Warn("auth does not say whether it has taken the administrator's password; asking again at the next start", "error", err)
+		s.cfg.Log.Warn("can't tell whether auth has accepted the administrator's password; checking again at the next start", "error", err)
 		return nil
 	}
 	kept.Created = true
@@ -39,7 +40,7 @@ func (s *Stack) settleAdmin(ctx context.Context) error {
 	return s.secrets.save(s.cfg.DataDir)
 }
 
-// logsIn says whether a password is the right one. The session that this opens is of no use to anybody.
+// logsIn reports whether a password is correct. It opens a session that is never used.
 func logsIn(ctx context.Context, auth, login, password string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -58,7 +59,7 @@ func logsIn(ctx context.Context, auth, login, password string) (bool, error) {
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
-	case http.StatusOK, http.StatusForbidden: // 403 is for who may not come in, with the right password
+	case http.StatusOK, http.StatusForbidden: // 403 means that the password is correct, but the user may not log in
 		return true, nil
 	case http.StatusUnauthorized:
 		return false, nil

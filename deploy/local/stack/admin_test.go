@@ -11,7 +11,7 @@ import (
 	"lavka/libs/testkit/waittest"
 )
 
-// authWith is an auth whose administrator has a password; without one it answers 503.
+// authWith returns an auth whose administrator has a password; without one it responds with 503.
 func authWith(t *testing.T, password string) *Replica {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,14 +29,14 @@ func authWith(t *testing.T, password string) *Replica {
 	return &Replica{Addr: s.Listener.Addr().String()}
 }
 
-// A run may be killed after auth has taken a password and before that is written down.
+// A run may be killed after auth has accepted a password and before that is recorded.
 func TestSettleAdmin(t *testing.T) {
 	t.Parallel()
 	const made, given, older = "made up", "given now", "given to a run that was killed"
 	for name, c := range map[string]struct {
 		kept                  admin
-		password              string // what this run has told auth
-		taken                 string // what auth has
+		password              string // the password that this run gave to auth
+		taken                 string // the password that auth has
 		wantKept              admin
 		wantPassword, wantLog string
 	}{
@@ -69,7 +69,7 @@ func TestSettleAdmin(t *testing.T) {
 				t.Errorf("kept: %+v", got)
 			}
 			if text := out.String(); !strings.Contains(text, c.wantLog) || (text == "") != (c.wantLog == "") {
-				t.Errorf("it said %q", text)
+				t.Errorf("it logged %q", text)
 			}
 			if c.wantKept == c.kept {
 				return
@@ -79,7 +79,7 @@ func TestSettleAdmin(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := written.Admins["admin"]; got != c.wantKept {
-				t.Errorf("written down: %+v", got)
+				t.Errorf("saved: %+v", got)
 			}
 		})
 	}

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Build builds the services' binaries from a checkout into a directory, with the race detector or without. With it, the flags are those of
-// go test -race, whose compiled packages are then used again.
+// Build builds the services' binaries from a checkout into a directory, with or without the race detector. With it, the flags are those of
+// go test -race, so that its compiled packages are reused.
 func Build(ctx context.Context, repoRoot, outDir string, race bool) error {
 	out, err := filepath.Abs(outDir)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package stack runs a whole shop on this machine: PostgreSQL, NATS, the services as child processes (one replica of each, or more)
+// Package stack runs a whole shop on this machine: PostgreSQL, NATS, the services as child processes (one or more replicas of each)
 // and the gateway in front of them. The launcher uses it, and so do the tests that need a shop.
 package stack
 
@@ -11,71 +11,78 @@ import (
 	"lavka/deploy/postgres"
 )
 
-// The services, in the order in which they are told about.
+// The services, in the order in which they are listed.
 const (
 	Auth    = "auth"
 	Catalog = "catalog"
 	Billing = "billing"
 )
 
-// Services are the names of all services, of their binaries, schemas and roles.
+// Services returns the names of all services, which are also the names of their binaries, schemas and roles.
 func Services() []string { return postgres.Services() }
 
-// Config says what a shop is made of. Only BinDir and DataDir are needed: a port that is 0, or an address left empty, stands for a free port
-// of 127.0.0.1, so that any number of shops run side by side.
+// Config describes a shop. Only BinDir and DataDir are required: a port of 0 or an empty address means a free port of 127.0.0.1, so that any
+// number of shops can run side by side.
 type Config struct {
 	// BinDir holds the binaries auth, catalog and billing; see Build.
 	BinDir string
-	// DataDir holds everything that outlives a run. One shop at a time uses it.
+	// DataDir holds everything that is kept between runs. One shop at a time uses it.
 	DataDir string
 
 	GatewayAddr string
-	// MaxConnections bounds those of the gateway's clients; 0 means 8192. The services have theirs from their environment.
+	// MaxConnections is the largest number of client connections to the gateway; 0 means 8192. The services take theirs from their environment.
 	MaxConnections         int
 	Auth, Catalog, Billing Service
 	NATSPort, PostgresPort int
 
-	// DatabaseURL is an administrator's way into a database to use instead of a server of our own. Roles, and so their passwords,
-	// belong to the whole server: it takes one shop.
+	// DatabaseURL is an administrator's URL of a database to use instead of a server of our own. Roles, and so their passwords, belong to the
+	// whole server, which can therefore hold only one shop.
 	DatabaseURL string
-	// NATSURL is a server (with JetStream) to use instead of one of our own, and the way in for all services: its user has the rights of all.
+	// NATSURL is the URL of a NATS server with JetStream to use instead of one of our own. All services log in with it, so its user needs the
+	// permissions of all of them.
 	NATSURL string
 
-	// AdminLogin is the first administrator; empty means admin. AdminPassword and PaymentKeys are made up and kept when they are empty.
+	// AdminLogin is the first administrator's; empty means admin. If AdminPassword or PaymentKeys is empty, it is generated and kept.
 	AdminLogin, AdminPassword string
 	PaymentKeys               []string
 
-	// PostgresSettings go over those of our own server. Volatile lets it forget at a crash of the machine; for tests.
+	// PostgresSettings override those of our own server. With Volatile, that server may lose data when the machine crashes; for tests.
 	PostgresSettings map[string]string
 	Volatile         bool
 
-	// TracesURL is where the tools beside the shop find its traces; "" for nowhere.
+	// TracesURL is where the tools find the shop's traces; "" if traces are not kept here.
 	TracesURL string
-	// TrustTraceparent has the gateway pass on the traces that clients say they are in.
+	// TrustTraceparent makes the gateway honour the traceparent of clients.
 	TrustTraceparent bool
 
-	// Env is given to every service, and goes over what it would get otherwise.
+	// Without names services that are not started here. The gateway still routes requests to their addresses, and [SettingsFile]
+	// holds the settings with which to start them by hand, under a debugger for example.
+	Without []string
+	// Control is where the tools send requests to the launcher; the zero value if it takes none.
+	Control Control
+
+	// Env is added to the settings of every service, and overrides them.
 	Env map[string]string
-	// Adjust, when it is there, has the last word on the settings of a service's replica (the first is 0) before that is started for the
-	// first time. Tests lead a replica's connections through a proxy with it.
+	// Adjust, if set, changes the settings of a service's replica (the first is 0) last, before the replica is started for the first time.
+	// Tests use it to lead a replica's connections through a proxy.
 	Adjust func(service string, replica int, env map[string]string) error
-	// Output takes the services' lines, each marked with the service's name; nil drops them.
+	// Output receives the services' output, each line prefixed with the replica's name; nil discards it.
 	Output io.Writer
-	// Log takes what the stack itself has to say; nil drops it.
+	// Log receives the stack's own log; nil discards it.
 	Log *slog.Logger
 
-	// StartTimeout bounds each step of the start, StopTimeout the time that a service has to stop before it is killed.
-	// 0 means 60 s and 10 s.
+	// StartTimeout limits each step of the start; 0 means 60 s. StopTimeout is how long a service may take to stop before it is killed;
+	// 0 means 10 s.
 	StartTimeout, StopTimeout time.Duration
 }
 
-// Service says how a service runs.
+// Service configures the replicas of a service.
 type Service struct {
-	// Addr and InternalAddr are those of the first replica; the others get free ports.
+	// Addr and InternalAddr are the addresses of the first replica; the others get free ports.
 	Addr, InternalAddr string
-	// Replicas is how many there are; 0 means one.
+	// Replicas is the number of replicas; 0 means one.
 	Replicas int
-	// Env goes over what the service would get otherwise.
+	// Env overrides the service's other settings.
 	Env map[string]string
 }
 
@@ -109,13 +116,13 @@ func (c Config) service(name string) Service {
 	return map[string]Service{Auth: c.Auth, Catalog: c.Catalog, Billing: c.Billing}[name]
 }
 
-// baseURL is how this machine reaches what listens on addr.
+// baseURL returns the URL at which this machine reaches a server that listens on addr.
 func baseURL(addr string) string { return "http://" + dialable(addr) }
 
 func dialable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return addr // checked before: every address is host:port
+		return addr // checked earlier: every address is host:port
 	}
 	if host == "" || host == "0.0.0.0" || host == "::" {
 		host = "127.0.0.1"

@@ -19,15 +19,15 @@ import (
 
 const databaseName = "lavka"
 
-// Postgres is our own server. When it ends unasked it is started again.
+// Postgres is our own server. If it ends without being stopped, it is restarted.
 type Postgres struct {
 	cfg pgserver.Config
 	log *slog.Logger
 
 	mu      sync.Mutex
-	server  *pgserver.Server   // the current or the last one
-	unwant  context.CancelFunc // nil when it is not wanted
-	retired chan struct{}      // closed when nobody will start it again
+	server  *pgserver.Server   // the current or last one
+	unwant  context.CancelFunc // nil if the server is not wanted
+	retired chan struct{}      // closed when it will not be restarted
 }
 
 func newPostgres(cfg Config) *Postgres {
@@ -41,7 +41,7 @@ func newPostgres(cfg Config) *Postgres {
 	}}
 }
 
-// Start starts the server and waits until it is ready; started, it does nothing.
+// Start starts the server and waits until it is ready. It does nothing if the server is running.
 func (p *Postgres) Start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,7 +50,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	}
 	server, err := pgserver.Start(ctx, p.cfg)
 	if errors.Is(err, pgserver.ErrNoBinaries) {
-		return fmt.Errorf("%w, or set DATABASE_URL to use a server of your own", err)
+		return fmt.Errorf("%w, or set DATABASE_URL to use your own server", err)
 	}
 	if err != nil {
 		return err
@@ -62,13 +62,13 @@ func (p *Postgres) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop stops the server in good order; it stays down until Start.
+// Stop stops the server gracefully; it stays down until Start.
 func (p *Postgres) Stop() error { return p.end((*pgserver.Server).Stop) }
 
 // Crash kills the server; it stays down until Start.
 func (p *Postgres) Crash() error { return p.end((*pgserver.Server).Kill) }
 
-// Kill kills the server, which is then started again as after any other crash.
+// Kill kills the server, which is then restarted as after any other crash.
 func (p *Postgres) Kill() error {
 	if server := p.current(); server != nil {
 		return server.Kill()
@@ -104,7 +104,7 @@ func (p *Postgres) supervise(wanted context.Context, server *pgserver.Server, re
 		case <-server.Done():
 		}
 		delay := pause.next()
-		p.log.Error("PostgreSQL ended; starting it again", "in", delay, "its_log", server.LogFile())
+		p.log.Error("PostgreSQL ended unexpectedly; restarting it", "in", delay, "its_log", server.LogFile())
 		select {
 		case <-wanted.Done():
 			return
@@ -122,7 +122,7 @@ func (p *Postgres) supervise(wanted context.Context, server *pgserver.Server, re
 	}
 }
 
-// url is the administrator's way into the shop's database, which it makes when missing.
+// url returns the administrator's URL of the shop's database, which it creates if missing.
 func (p *Postgres) url(ctx context.Context) (string, error) {
 	conn, err := pgx.Connect(ctx, p.server.URL("postgres"))
 	if err != nil {
@@ -141,7 +141,7 @@ func (p *Postgres) url(ctx context.Context) (string, error) {
 	return p.server.URL(databaseName), nil
 }
 
-// prepareRoles makes the roles with their passwords and returns each one's URL.
+// prepareRoles creates the roles, sets their passwords, and returns their URLs.
 func prepareRoles(ctx context.Context, adminURL string, passwords map[string]string) (map[string]string, error) {
 	admin, err := url.Parse(adminURL)
 	if err != nil || admin.Host == "" || admin.Scheme != "postgres" && admin.Scheme != "postgresql" || strings.ContainsAny(admin.Path, ":@") {

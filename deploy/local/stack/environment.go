@@ -14,13 +14,14 @@ import (
 	"lavka/deploy/postgres"
 )
 
-// ours are the settings that the stack itself gives, and secrets that no service but the right one may see.
+// ours are the settings that the stack itself sets, including the secrets that only one service may see.
 var ours = []string{
 	"HTTP_ADDR", "INTERNAL_ADDR", "DATABASE_URL", "MIGRATE_DATABASE_URL", "NATS_URL", "PUBLIC_URL", "JWKS_URL", "TRUSTED_PROXIES",
 	"AUTH_SIGNING_KEYS", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS",
 }
 
-// inherited is our own environment without ours, whether given as such or in a file, and without PostgreSQL's client settings, which would go into every connection.
+// inherited returns our own environment without these settings and their _FILE forms, and without the PG* variables, which would affect every
+// database connection.
 func inherited() []string {
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
@@ -28,7 +29,7 @@ func inherited() []string {
 	})
 }
 
-// environment is what a service is started with.
+// environment returns the settings with which a service is started.
 func (s *Stack) environment(service, addr, internalAddr string) map[string]string {
 	env := map[string]string{
 		"HTTP_ADDR":       addr,
@@ -42,7 +43,7 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 		env["DRAIN_DELAY"] = drain.String()
 	}
 	if os.Getenv("SHUTDOWN_TIMEOUT") == "" {
-		env["SHUTDOWN_TIMEOUT"] = ((s.cfg.StopTimeout - drain) / 2).String() // a service has more to do after it, and we kill in the end
+		env["SHUTDOWN_TIMEOUT"] = ((s.cfg.StopTimeout - drain) / 2).String() // the service has work to do after that, before it is killed
 	}
 	switch service {
 	case Auth:
@@ -62,8 +63,8 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 	return env
 }
 
-// drainDelay is how long a replica that stops goes on serving: some of the gateway's looks at it. A replica that is the only one has nobody to
-// leave its requests to.
+// drainDelay is how long a stopping replica continues to serve: a few of the gateway's probes. A service's only replica does not wait, as no other
+// could take its requests.
 func (s *Stack) drainDelay(service string) time.Duration {
 	if s.cfg.service(service).Replicas == 1 {
 		return 0
@@ -71,8 +72,8 @@ func (s *Stack) drainDelay(service string) time.Duration {
 	return min(time.Second, s.cfg.StopTimeout/4)
 }
 
-// trustedProxies are the addresses that the gateway, which runs in this process, comes from: this machine's loopback address, and, since the
-// way to an address of one's own machine begins at that same address, those of the services.
+// trustedProxies returns the addresses from which the gateway, which runs in this process, connects: the loopback address, and those of the
+// services, as a connection to one of the machine's own addresses comes from that same address.
 func trustedProxies(ctx context.Context, cfg Config) (string, error) {
 	list := []string{"127.0.0.1/32"}
 	for _, name := range Services() {
@@ -82,7 +83,7 @@ func trustedProxies(ctx context.Context, cfg Config) (string, error) {
 		}
 		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		if err != nil {
-			return "", fmt.Errorf("find the address of %s: %w", name, err)
+			return "", fmt.Errorf("look up the address of %s: %w", name, err)
 		}
 		for _, addr := range addrs {
 			addr = addr.Unmap().WithZone("")
@@ -94,7 +95,7 @@ func trustedProxies(ctx context.Context, cfg Config) (string, error) {
 	return strings.Join(list, ","), nil
 }
 
-// migrateEnvironment has the owner's rights.
+// migrateEnvironment returns the settings for migrate, with the schema owner's database URL.
 func (s *Stack) migrateEnvironment(service string) map[string]string {
 	cfg := s.cfg.service(service)
 	env := s.environment(service, cfg.Addr, cfg.InternalAddr)
@@ -102,7 +103,7 @@ func (s *Stack) migrateEnvironment(service string) map[string]string {
 	return env
 }
 
-// environ is how exec.Cmd wants it.
+// environ returns settings and the inherited environment in the form of exec.Cmd.Env.
 func environ(env map[string]string) []string {
 	list := inherited()
 	for _, name := range slices.Sorted(maps.Keys(env)) {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestMain is also the services: the test binary, called by a service's name, stands in for it. And it is the launcher that
+// TestMain also runs the services: called by a service's name, the test binary stands in for that service. It also runs the launcher that
 // TestKilledLauncher kills.
 func TestMain(m *testing.M) {
 	if name := filepath.Base(os.Args[0]); slices.Contains(Services(), name) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// stand is a service that answers every request with its name, its process id and what it was told.
+// stand is a service that responds to every request with its name, its process id and its settings.
 func stand(name string, args []string) error {
 	switch {
 	case slices.Equal(args, []string{"migrate"}):
@@ -81,7 +81,7 @@ func stand(name string, args []string) error {
 	return errors.Join(public.Shutdown(limit), internal.Shutdown(limit))
 }
 
-// fakeBin is a directory of such services.
+// fakeBin creates a directory of such services.
 func fakeBin(t *testing.T, dir string) string {
 	t.Helper()
 	self, err := os.Executable()

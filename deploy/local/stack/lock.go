@@ -16,13 +16,13 @@ const lockName = "lock"
 // ErrInUse means that a shop runs on the data directory.
 var ErrInUse = errors.New("a shop is running on it")
 
-// Lock keeps a directory for its user. The system gives it back when its holder ends, however that happens.
+// Lock reserves a directory. The operating system releases it when the holder ends, for any reason.
 type Lock struct{ file *os.File }
 
-// LockData takes the lock of a data directory, which it makes when missing. It fails with ErrInUse, naming the holder.
+// LockData locks a data directory, which it creates if missing. If the directory is locked, it fails with ErrInUse and names the holder.
 func LockData(dataDir string) (*Lock, error) {
 	if err := os.MkdirAll(dataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
+		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
 	path := filepath.Join(dataDir, lockName)
 	for {
@@ -36,14 +36,14 @@ func LockData(dataDir string) (*Lock, error) {
 		if same(f, path) {
 			return mark(f)
 		}
-		// It was removed between our open and our lock; the next one is new.
+		// The file was removed between our open and our lock: try again with a new one.
 		if err := f.Close(); err != nil {
 			return nil, fmt.Errorf("close a removed lock: %w", err)
 		}
 	}
 }
 
-// lockDataSoon is LockData that gives a holder a moment to be gone: one that was killed keeps the lock until the system has cleared up after it.
+// lockDataSoon is LockData, but waits up to a second for the holder to end: a killed process keeps the lock until the system has cleaned up.
 func lockDataSoon(ctx context.Context, dataDir string) (*Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -70,7 +70,7 @@ func inUse(dataDir, path string, err error) error {
 	if pid, err := os.ReadFile(path); err == nil && len(pid) > 0 {
 		holder = " (process " + strings.TrimSpace(string(pid)) + ")"
 	}
-	return fmt.Errorf("data directory %s: %w%s: stop that one first, or set LAVKA_DATA to another directory", dataDir, ErrInUse, holder)
+	return fmt.Errorf("data directory %s: %w%s: stop that shop first, or set LAVKA_DATA to another directory", dataDir, ErrInUse, holder)
 }
 
 func same(f *os.File, path string) bool {
@@ -97,25 +97,25 @@ func write(f *os.File, text string) error {
 // ErrBinariesInUse means that a shop runs from the directory of binaries.
 var ErrBinariesInUse = errors.New("a shop runs from them")
 
-// HoldBinaries keeps a directory of binaries from being removed: a service that ends is started from it again. Any number of shops may hold it.
+// HoldBinaries prevents the removal of a directory of binaries, which restarted services need. Any number of shops may hold it.
 func HoldBinaries(dir string) (*Lock, error) {
 	l, err := lockDir(dir, syscall.LOCK_SH)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("the binaries in %s are being removed: build them again with make build", dir)
+		return nil, fmt.Errorf("the binaries in %s are being removed: rebuild them with make build", dir)
 	}
 	return l, err
 }
 
-// ClaimBinaries takes a directory of binaries for oneself, to remove them. It fails with ErrBinariesInUse while anybody holds it.
+// ClaimBinaries locks a directory of binaries exclusively, to remove them. It fails with ErrBinariesInUse while a shop holds it.
 func ClaimBinaries(dir string) (*Lock, error) {
 	l, err := lockDir(dir, syscall.LOCK_EX)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("binaries in %s: %w, maybe on other data (LAVKA_DATA): stop it first", dir, ErrBinariesInUse)
+		return nil, fmt.Errorf("binaries in %s: %w, possibly on other data (LAVKA_DATA): stop it first", dir, ErrBinariesInUse)
 	}
 	return l, err
 }
 
-// lockDir locks the directory itself, in which we may not be allowed to write.
+// lockDir locks the directory itself, which may not be writable.
 func lockDir(dir string, how int) (*Lock, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -127,10 +127,10 @@ func lockDir(dir string, how int) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// Release gives the lock back.
+// Release releases the lock.
 func (l *Lock) Release() error { return l.file.Close() }
 
-// locked says whether somebody holds the lock of a data directory.
+// locked reports whether a data directory is locked.
 func locked(dataDir string) (bool, error) {
 	f, err := os.Open(filepath.Join(dataDir, lockName))
 	if errors.Is(err, os.ErrNotExist) {
@@ -142,7 +142,7 @@ func locked(dataDir string) (bool, error) {
 	defer f.Close()
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 	if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
-		return false, fmt.Errorf("try the data directory's lock: %w", err)
+		return false, fmt.Errorf("test the data directory's lock: %w", err)
 	}
 	return err != nil, nil
 }

@@ -17,7 +17,7 @@ import (
 	"lavka/deploy/nats"
 )
 
-// NATS is a server within this process, on 127.0.0.1. A service gets in as the user of its name (see lavka/deploy/nats).
+// NATS is a server within this process, on 127.0.0.1. Each service logs in as the user of its name (see lavka/deploy/nats).
 type NATS struct {
 	dir       string
 	port      int
@@ -26,10 +26,10 @@ type NATS struct {
 
 	mu     sync.Mutex
 	server *server.Server
-	unwant chan struct{} // closed when it is wanted no more
+	unwant chan struct{} // closed when the server is no longer wanted
 }
 
-// Start starts the server; started, it does nothing.
+// Start starts the server. It does nothing if the server is running.
 func (n *NATS) Start() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -51,7 +51,7 @@ func (n *NATS) launch() (*server.Server, error) {
 		return nil, err
 	}
 	opts.ServerName, opts.Host, opts.Port, opts.StoreDir = "lavka", "127.0.0.1", n.port, n.dir
-	opts.NoSigs = true // Ctrl-C is the launcher's business
+	opts.NoSigs = true // the launcher handles Ctrl-C
 	s, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("prepare NATS: %w", err)
@@ -65,10 +65,10 @@ func (n *NATS) launch() (*server.Server, error) {
 	return s, nil
 }
 
-// supervise starts the server again when it is not well for longer than a moment: a full disk, say, has a stream refuse every message from then
-// on, or the server switch JetStream off, and neither comes back by itself.
+// supervise restarts the server when two health checks in a row fail. After a full disk, for example, a stream refuses every message, or the server
+// turns JetStream off, and neither recovers by itself.
 func (n *NATS) supervise(unwanted <-chan struct{}) {
-	ill := 0 // looks in a row
+	ill := 0 // failed checks in a row
 	for pause := newBackoff(); ; {
 		wait := time.Second
 		why := n.illness()
@@ -77,7 +77,7 @@ func (n *NATS) supervise(unwanted <-chan struct{}) {
 		}
 		if ill > 1 {
 			wait = pause.next()
-			n.log.Error("NATS is not well; starting it again", "reason", why, "in", wait)
+			n.log.Error("NATS is unhealthy; restarting it", "reason", why, "in", wait)
 		}
 		select {
 		case <-unwanted:
@@ -86,13 +86,13 @@ func (n *NATS) supervise(unwanted <-chan struct{}) {
 		}
 		if ill > 1 {
 			if err := n.again(unwanted); err != nil {
-				n.log.Error("NATS did not start again", "error", err)
+				n.log.Error("NATS did not restart", "error", err)
 			}
 		}
 	}
 }
 
-// illness is what the server itself says, as on /healthz, and empty when it is well.
+// illness returns why the server is unhealthy, as on /healthz, or "" if it is healthy.
 func (n *NATS) illness() string {
 	s := n.current()
 	if s == nil {
@@ -128,7 +128,7 @@ func (n *NATS) current() *server.Server {
 	return n.server
 }
 
-// Stop stops the server; stopped, it does nothing.
+// Stop stops the server. It does nothing if the server is stopped.
 func (n *NATS) Stop() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -141,7 +141,7 @@ func (n *NATS) Stop() {
 	n.server = nil
 }
 
-// Wipe removes all that the server, stopped, has stored.
+// Wipe removes everything that the server has stored. It must be stopped.
 func (n *NATS) Wipe() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -154,13 +154,13 @@ func (n *NATS) Wipe() error {
 	return nil
 }
 
-// url is a user's way in, with the password in it.
+// url returns a user's URL, including the password.
 func (n *NATS) url(user string) string {
 	u := url.URL{Scheme: "nats", User: url.UserPassword(user, n.passwords[user]), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))}
 	return u.String()
 }
 
-// natsLog keeps what matters.
+// natsLog passes on errors and warnings only.
 type natsLog struct{ log *slog.Logger }
 
 func (l natsLog) Errorf(format string, v ...any) { l.log.Error("NATS: " + fmt.Sprintf(format, v...)) }

@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// maxLine bounds a line of output, in bytes; what is longer is cut.
+// maxLine is the longest line of output, in bytes. Longer lines are cut.
 const maxLine = 16 << 10
 
-// sharedWriter lets many write whole lines to one writer.
+// sharedWriter serializes the writes of many to one writer.
 type sharedWriter struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -24,7 +24,7 @@ func (s *sharedWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Lines marks each line with who wrote it, and hands on whole lines only.
+// Lines is a writer that prefixes each line with a name, and passes on only whole lines.
 type Lines struct {
 	to     io.Writer
 	prefix string
@@ -35,7 +35,7 @@ type Lines struct {
 	last string
 }
 
-// NewLines writes to a writer that several may share.
+// NewLines returns a Lines that writes to to, which several may share.
 func NewLines(to io.Writer, name string) *Lines {
 	return &Lines{to: to, prefix: fmt.Sprintf("%-9s | ", name)}
 }
@@ -59,7 +59,7 @@ func (l *Lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush hands on an unfinished line.
+// Flush passes on an unfinished line.
 func (l *Lines) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,7 +69,7 @@ func (l *Lines) Flush() error {
 	return l.flush()
 }
 
-// Last is the last line written.
+// Last returns the last line written.
 func (l *Lines) Last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -61,11 +61,11 @@ func TestSecretsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := keepSecrets(dir); err == nil {
-		t.Error("damaged secrets were replaced, and the data lost with them")
+		t.Error("damaged secrets were replaced, which makes the data inaccessible")
 	}
 }
 
-// A data directory of the time when NATS had one password goes on working.
+// A data directory from the time when NATS had a single password still works.
 func TestOlderSecrets(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -78,7 +78,7 @@ func TestOlderSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Roles["auth"] != "role" || s.PaymentKey != "webhook" || !s.Admins["admin"].Created {
-		t.Error("what was made up before is forgotten")
+		t.Error("secrets generated earlier are lost")
 	}
 	if _, err := nats.Options(s.NATSUsers); err != nil {
 		t.Error(err)
@@ -93,21 +93,21 @@ func TestAdminPassword(t *testing.T) {
 		t.Fatalf("%q, %v", made, madeUp)
 	}
 	if again, _ := s.adminPassword("admin", ""); again != made {
-		t.Error("made up anew before the first one was used")
+		t.Error("generated again before the first one was used")
 	}
 	if got, madeUp := s.adminPassword("admin", "given later"); got != "given later" || madeUp {
-		t.Errorf("what is given must win: %q, %v", got, madeUp)
+		t.Errorf("a password that is set must win: %q, %v", got, madeUp)
 	}
 	if again, madeUp := s.adminPassword("admin", ""); again != made || !madeUp {
-		t.Error("the password that auth may have is forgotten")
+		t.Error("the password that auth may have is lost")
 	}
 
 	s.Admins["boss"] = admin{Created: true}
 	if got, madeUp := s.adminPassword("boss", ""); got != "" || madeUp {
-		t.Errorf("a given password is not ours to keep or to make up anew: %q, %v", got, madeUp)
+		t.Errorf("a password that was set must not be stored or replaced: %q, %v", got, madeUp)
 	}
 
-	// The start failed before auth had it.
+	// The start failed before auth got it.
 	s.adminPassword("chief", "given in vain")
 	if got, madeUp := s.adminPassword("chief", ""); got == "" || !madeUp {
 		t.Errorf("%q, %v", got, madeUp)
@@ -123,7 +123,7 @@ func TestLock(t *testing.T) {
 	}
 	for _, err := range []error{second(LockData(dir)), Remove(dir, bin), second(Start(t.Context(), Config{DataDir: dir}))} {
 		if !errors.Is(err, ErrInUse) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("a second user of the data: %v", err)
+			t.Errorf("the data is locked, and yet: %v", err)
 		}
 	}
 	if _, err := os.Stat(dir); err != nil {
@@ -165,7 +165,7 @@ func TestBinariesAreHeld(t *testing.T) {
 			t.Errorf("a shop's binaries could be removed: %v", err)
 		}
 		if _, err := os.Stat(filepath.Join(data, "secrets.json")); err != nil {
-			t.Error("the data is gone, and was not to be removed alone")
+			t.Error("the data is gone, although the binaries could not be removed")
 		}
 		if err := l.Release(); err != nil {
 			t.Fatal(err)
@@ -234,7 +234,7 @@ func TestPorts(t *testing.T) {
 			t.Errorf("want one sentence with %s: %v", want, err)
 		}
 		if err != nil && cfg.GatewayAddr == addr && !strings.Contains(err.Error(), port) {
-			t.Errorf("the port is not named: %v", err)
+			t.Errorf("the port is not in the error: %v", err)
 		}
 	}
 	free := Config{GatewayAddr: "127.0.0.1:0", NATSURL: "nats://x", NATSPort: number}
@@ -242,16 +242,16 @@ func TestPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.HasSuffix(free.GatewayAddr, ":0") || free.Auth.Addr == "" || free.PostgresPort == 0 {
-		t.Errorf("ports left open: %+v", free)
+		t.Errorf("ports were not chosen: %+v", free)
 	}
 }
 
-// atFirstWrite is told when something is logged.
+// atFirstWrite is closed at the first line of a log.
 type atFirstWrite chan struct{}
 
 func (w atFirstWrite) Write(p []byte) (int, error) { close(w); return len(p), nil }
 
-// The processes of a shop that was killed hold its ports for a moment longer.
+// The processes of a killed shop hold its ports a moment longer.
 func TestPortThatIsGivenBack(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -301,7 +301,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// A server that is not well stays so until it is started again.
+// An unhealthy server does not recover until it is restarted.
 func TestNATSThatIsNotWellIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	port, err := freeport.Take()
@@ -323,9 +323,9 @@ func TestNATSThatIsNotWellIsStartedAgain(t *testing.T) {
 	waittest.Eventually(t, "JetStream is on again", func() bool { return n.current().JetStreamEnabled() })
 	n.Stop()
 	if n.current() != nil {
-		t.Error("it runs after its stop")
+		t.Error("it is running after Stop")
 	}
 	if err := n.Start(); err != nil {
-		t.Errorf("it does not start again: %v", err)
+		t.Errorf("it does not start after Stop: %v", err)
 	}
 }

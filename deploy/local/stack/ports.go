@@ -13,11 +13,11 @@ import (
 	"lavka/libs/host/freeport"
 )
 
-// portWait is how long a taken port may take to be given back: the processes of a shop that was killed a moment ago may still hold it.
+// portWait is how long to wait for a port in use: the processes of a shop that was just killed may still hold it.
 const portWait = 5 * time.Second
 
-// choosePorts puts free ports where the configuration leaves the choice, and makes sure that all others can be had,
-// before anything is started. For all that are taken together it waits no longer than wait.
+// choosePorts fills in free ports where the configuration leaves them open, and checks that all others are free, before anything is started.
+// For ports in use it waits at most wait in total.
 func choosePorts(ctx context.Context, cfg *Config, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -52,7 +52,7 @@ func choosePorts(ctx context.Context, cfg *Config, wait time.Duration) error {
 			return fmt.Errorf("read %s: %w", a.setting, err)
 		}
 		if other, ok := taken[port]; ok {
-			return fmt.Errorf("%s and %s have the same port %s: give them different ones", other, a.setting, port)
+			return fmt.Errorf("%s and %s have the same port %s: set different ones", other, a.setting, port)
 		}
 		taken[port] = a.setting
 	}
@@ -78,13 +78,13 @@ func choosePort(ctx context.Context, setting, addr string, log *slog.Logger) (st
 	if err := awaitPort(ctx, addr, log); err != nil {
 		return "", fmt.Errorf("can't listen on %s: stop what listens there, or set %s to something else (%w)", addr, setting, err)
 	}
-	if n, err := strconv.Atoi(port); err == nil { // else it is a service's name
+	if n, err := strconv.Atoi(port); err == nil { // otherwise it is a name, such as http
 		freeport.Keep(n)
 	}
 	return addr, nil
 }
 
-// awaitPort returns when addr can be listened on, or why it can't: at once, or, when somebody listens there, when ctx ends.
+// awaitPort returns nil when addr is free to listen on, or an error: when ctx ends if the address is in use, and at once for any other reason.
 func awaitPort(ctx context.Context, addr string, log *slog.Logger) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

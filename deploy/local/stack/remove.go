@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 )
 
-// owned are the entries of a data directory that are the shop's.
+// owned lists the entries of a data directory that belong to the shop.
 var owned = []string{"postgres", "nats", "secrets.json", "signing-keys.json", "running.json", lockName}
 
-// Remove removes all data of a shop, its directory when nothing else is in it, and the shop's binaries.
-// It removes nothing while a shop runs on the data (ErrInUse) or, on whatever data, from the binaries (ErrBinariesInUse).
+// Remove removes all data of a shop, the data directory if nothing else is in it, and the shop's binaries.
+// It removes nothing while a shop runs on the data (ErrInUse) or, on any data, from the binaries (ErrBinariesInUse).
 func Remove(dataDir, binDir string) (err error) {
 	release := func(l *Lock) { err = errors.Join(err, l.Release()) }
 	if _, err := os.Stat(dataDir); !errors.Is(err, os.ErrNotExist) {
@@ -38,7 +38,11 @@ func Remove(dataDir, binDir string) (err error) {
 }
 
 func removeData(dir string) error {
-	for _, name := range owned {
+	files := owned
+	for _, name := range Services() {
+		files = append(files, filepath.Base(SettingsFile(dir, name)))
+	}
+	for _, name := range files {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("remove the data: %w", err)
 		}
@@ -48,10 +52,10 @@ func removeData(dir string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look at what is left: %w", err)
+		return fmt.Errorf("list what is left: %w", err)
 	}
 	if len(left) > 0 {
-		return nil // not ours
+		return nil // other files: keep the directory
 	}
 	if err := os.Remove(dir); err != nil {
 		return fmt.Errorf("remove the data directory: %w", err)

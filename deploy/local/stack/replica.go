@@ -15,10 +15,10 @@ import (
 	"lavka/libs/host/childprocess"
 )
 
-// Replica is one process of a service. When it ends unasked it is started again, at the same addresses.
+// Replica is one process of a service. If it ends without being stopped, it is restarted at the same addresses.
 type Replica struct {
 	Service      string
-	Name         string // the service's, with a number where there are several
+	Name         string // the service's name, with a number if there are several replicas
 	Addr         string
 	InternalAddr string
 
@@ -28,24 +28,24 @@ type Replica struct {
 	stopTimeout time.Duration
 
 	mu      sync.Mutex
-	process *process // the current or the last one
+	process *process // the current or last one
 	wanted  bool
-	quit    chan struct{} // closed when it is wanted no more
+	quit    chan struct{} // closed when the process is no longer wanted
 }
 
 type process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
-	err  error // valid once done is closed
+	err  error // valid when done is closed
 }
 
-// URL is where the replica itself answers, without the gateway.
+// URL returns the replica's own address, without the gateway.
 func (r *Replica) URL() string { return baseURL(r.Addr) }
 
-// InternalURL is where it tells of its health.
+// InternalURL returns the address of its probes and metrics.
 func (r *Replica) InternalURL() string { return baseURL(r.InternalAddr) }
 
-// Start starts the process and waits until it is ready. It fails when the process ends before that, and does nothing when one is running.
+// Start starts the process and waits until it is ready. It fails if the process ends before that, and does nothing if one is running.
 func (r *Replica) Start(ctx context.Context) error {
 	r.mu.Lock()
 	if r.wanted {
@@ -64,7 +64,7 @@ func (r *Replica) Start(ctx context.Context) error {
 	if err := r.awaitReady(ctx, p.done); err != nil {
 		select {
 		case <-p.done:
-			err = fmt.Errorf("%s ended before it was ready (%w); it last said: %s", r.Name, p.exit(), r.output.Last())
+			err = fmt.Errorf("%s ended before it was ready (%w); its last output: %s", r.Name, p.exit(), r.output.Last())
 		default:
 		}
 		return errors.Join(err, r.Stop())
@@ -73,7 +73,7 @@ func (r *Replica) Start(ctx context.Context) error {
 	return nil
 }
 
-// AwaitReady returns when /readyz says yes, or with an error when ctx ends.
+// AwaitReady returns when /readyz responds with 200, or with an error when ctx ends.
 func (r *Replica) AwaitReady(ctx context.Context) error { return r.awaitReady(ctx, nil) }
 
 func (r *Replica) awaitReady(ctx context.Context, ended <-chan struct{}) error {
@@ -110,7 +110,7 @@ func ready(ctx context.Context, url string) error {
 	return nil
 }
 
-// launch needs the lock.
+// launch starts a process. The caller holds mu.
 func (r *Replica) launch() (*process, error) {
 	p := &process{cmd: r.command(), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = r.output, r.output
@@ -134,7 +134,7 @@ func (r *Replica) supervise(p *process, quit <-chan struct{}) {
 		case <-p.done:
 		}
 		delay := pause.next()
-		r.log.Error(r.Name+" ended; starting it again", "reason", p.exit(), "in", delay)
+		r.log.Error(r.Name+" ended unexpectedly; restarting it", "reason", p.exit(), "in", delay)
 		select {
 		case <-quit:
 			return
@@ -146,7 +146,7 @@ func (r *Replica) supervise(p *process, quit <-chan struct{}) {
 	}
 }
 
-// again returns nil when the process did not start, or is wanted no more.
+// again starts the process again. It returns nil if that failed, or if the process is no longer wanted.
 func (r *Replica) again(quit <-chan struct{}) *process {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -163,7 +163,7 @@ func (r *Replica) again(quit <-chan struct{}) *process {
 	return p
 }
 
-// Stop asks the process to finish what it is doing, and kills it past the time limit. It stays down until Start.
+// Stop sends SIGTERM, so that the process finishes what it is doing, and kills it after StopTimeout. It stays down until Start.
 func (r *Replica) Stop() error {
 	p := r.giveUp()
 	if p == nil {
@@ -177,7 +177,7 @@ func (r *Replica) Stop() error {
 		return nil
 	case <-time.After(r.stopTimeout):
 	}
-	r.log.Warn(r.Name+" does not stop; killing it", "after", r.stopTimeout)
+	r.log.Warn(r.Name+" did not stop in time; killing it", "after", r.stopTimeout)
 	return r.kill(p)
 }
 
@@ -190,7 +190,7 @@ func (r *Replica) Crash() error {
 	return r.kill(p)
 }
 
-// Kill kills the process, which is then started again as after any other crash.
+// Kill kills the process, which is then restarted as after any other crash.
 func (r *Replica) Kill() error {
 	r.mu.Lock()
 	p := r.process
@@ -201,7 +201,7 @@ func (r *Replica) Kill() error {
 	return r.kill(p)
 }
 
-// Restart stops the process in good order and starts it again.
+// Restart stops the process gracefully and starts it again.
 func (r *Replica) Restart(ctx context.Context) error {
 	if err := r.Stop(); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (r *Replica) Restart(ctx context.Context) error {
 	return r.Start(ctx)
 }
 
-// Signal sends the process a signal. What comes of it is the process's business.
+// Signal sends the process a signal, and does not wait for its effect.
 func (r *Replica) Signal(s syscall.Signal) error {
 	r.mu.Lock()
 	p := r.process
@@ -220,7 +220,7 @@ func (r *Replica) Signal(s syscall.Signal) error {
 	return p.signal(s)
 }
 
-// PID is the id of the current process, or of the last one.
+// PID returns the id of the current or last process, or 0 if there was none.
 func (r *Replica) PID() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -263,7 +263,7 @@ func (p *process) exit() error {
 	return p.err
 }
 
-// backoff is how long to wait before something that ended is started again: longer each time, and short again when it has held out for a while.
+// backoff computes the pause before a restart: it doubles each time up to longestPause, and starts over when there was no restart for calm.
 type backoff struct {
 	delay time.Duration
 	last  time.Time

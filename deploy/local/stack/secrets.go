@@ -14,24 +14,24 @@ import (
 	"lavka/deploy/secrets"
 )
 
-// keptSecrets is what the launcher has made up, once for the life of the data.
+// keptSecrets are the secrets that the launcher generates once and keeps with the data.
 type keptSecrets struct {
-	Roles      map[string]string `json:"roles"`      // PostgreSQL's, by role
-	NATSUsers  map[string]string `json:"nats_users"` // by user
+	Roles      map[string]string `json:"roles"`      // PostgreSQL passwords by role
+	NATSUsers  map[string]string `json:"nats_users"` // NATS passwords by user
 	PaymentKey string            `json:"payment_key"`
 	Admins     map[string]admin  `json:"admins"` // by login
 }
 
 type admin struct {
-	// Password is what we made up. It is empty when auth has one that was given: then it is not ours to keep.
+	// Password is the generated password. It is empty if auth has one that was set by the operator: that one is not stored here.
 	Password string `json:"password,omitempty"`
-	// Created means that auth has the administrator. From then on it keeps the password, whatever it is told.
+	// Created means that auth has created the administrator. From then on auth keeps the password, and ignores the setting.
 	Created bool `json:"created"`
 }
 
 func secretsFile(dataDir string) string { return filepath.Join(dataDir, "secrets.json") }
 
-// keepSecrets reads the secrets, adds what is missing and writes them down.
+// keepSecrets reads the secrets, generates the missing ones, and saves them.
 func keepSecrets(dataDir string) (*keptSecrets, error) {
 	s := &keptSecrets{}
 	file := secretsFile(dataDir)
@@ -42,7 +42,7 @@ func keepSecrets(dataDir string) (*keptSecrets, error) {
 		return nil, fmt.Errorf("read the secrets: %w", err)
 	default:
 		if err := json.Unmarshal(text, s); err != nil {
-			return nil, fmt.Errorf("%s is damaged: bring back a good copy (%w)", file, err)
+			return nil, fmt.Errorf("%s is damaged: restore a good copy (%w)", file, err)
 		}
 	}
 	if s.Roles == nil {
@@ -74,13 +74,13 @@ func keepSecrets(dataDir string) (*keptSecrets, error) {
 
 func (s *keptSecrets) save(dataDir string) error {
 	if err := writePrivate(secretsFile(dataDir), s); err != nil {
-		return fmt.Errorf("keep the secrets: %w", err)
+		return fmt.Errorf("save the secrets: %w", err)
 	}
 	return nil
 }
 
-// adminPassword says what auth is to be told, and whether we made it up. It is empty for an administrator of an earlier run
-// whose password was given then and is not now: auth has it, and we don't. Which of those it is told auth takes, settleAdmin finds out.
+// adminPassword returns the password to give to auth, and whether it was generated. It is empty if the operator set the password for an earlier run
+// and not for this one: auth has it, and the launcher does not. settleAdmin finds out whether auth accepted it.
 func (s *keptSecrets) adminPassword(login, given string) (password string, madeUp bool) {
 	kept := s.Admins[login]
 	if given != "" {
@@ -93,7 +93,7 @@ func (s *keptSecrets) adminPassword(login, given string) (password string, madeU
 	return kept.Password, kept.Password != ""
 }
 
-// signingKeys has auth make its keys, where there are none.
+// signingKeys makes auth generate its keys if there are none.
 func signingKeys(ctx context.Context, cfg Config) (file string, err error) {
 	file = filepath.Join(cfg.DataDir, "signing-keys.json")
 	if _, err := os.Stat(file); err == nil {
@@ -104,12 +104,12 @@ func signingKeys(ctx context.Context, cfg Config) (file string, err error) {
 		return "", err
 	}
 	if err := secrets.Write(file, text, 0o600); err != nil {
-		return "", fmt.Errorf("keep the signing keys: %w", err)
+		return "", fmt.Errorf("save the signing keys: %w", err)
 	}
 	return file, nil
 }
 
-// writePrivate puts a value into a file that nobody else can read.
+// writePrivate writes a value as JSON to a file of mode 0600.
 func writePrivate(file string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"lavka/deploy/nats"
 )
 
-// Shop is what a running shop tells the tools beside it, in a file of mode 0600 that is there while it runs.
+// Shop is what a running shop publishes for the tools, in running.json (mode 0600), which exists while the shop runs.
 type Shop struct {
 	GatewayURL    string            `json:"gateway_url"`
 	ServiceURLs   map[string]string `json:"service_urls"` // of the first replicas
@@ -20,10 +20,17 @@ type Shop struct {
 	NATSURL       string            `json:"nats_url"`
 	DatabaseURLs  map[string]string `json:"database_urls"` // by role
 	AdminLogin    string            `json:"admin_login"`
-	AdminPassword string            `json:"admin_password"` // empty when this run was not told it
+	AdminPassword string            `json:"admin_password"` // empty if not known to this run
 	PaymentKeys   []string          `json:"payment_keys"`
-	TracesURL     string            `json:"traces_url"` // "" when they go elsewhere
+	TracesURL     string            `json:"traces_url"` // "" if traces are not kept here
 	BinDir        string            `json:"bin_dir"`
+	Control       Control           `json:"control"`
+}
+
+// Control is where the launcher takes requests from the tools, and the bearer token that each request needs.
+type Control struct {
+	URL   string `json:"url"`
+	Token string `json:"token"`
 }
 
 // ErrNotRunning means that no shop runs on a data directory.
@@ -43,25 +50,36 @@ func (s *Stack) announce() error {
 		PaymentKeys:   s.PaymentKeys,
 		TracesURL:     s.cfg.TracesURL,
 		BinDir:        s.cfg.BinDir,
+		Control:       s.cfg.Control,
 	}
 	for service, replicas := range s.replicas {
 		shop.ServiceURLs[service] = replicas[0].URL()
 		shop.InternalURLs[service] = replicas[0].InternalURL()
 	}
 	if err := writePrivate(shopFile(s.cfg.DataDir), shop); err != nil {
-		return fmt.Errorf("tell the tools of the shop: %w", err)
+		return fmt.Errorf("write the file for the tools: %w", err)
 	}
-	return nil
+	return s.writeSettings()
 }
 
 func (s *Stack) withdraw() error {
-	if err := os.Remove(shopFile(s.cfg.DataDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("clear up: %w", err)
+	files := []string{shopFile(s.cfg.DataDir)}
+	for _, name := range Services() {
+		files = append(files, SettingsFile(s.cfg.DataDir, name))
+	}
+	return removeFiles(files)
+}
+
+func removeFiles(files []string) error {
+	for _, file := range files {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("clean up: %w", err)
+		}
 	}
 	return nil
 }
 
-// Running finds the shop that runs on a data directory, or ErrNotRunning.
+// Running returns the shop that runs on a data directory, or ErrNotRunning.
 func Running(dataDir string) (Shop, error) {
 	absent := fmt.Errorf("%w on %s: start it with make run, or set LAVKA_DATA to its data directory", ErrNotRunning, dataDir)
 	held, err := locked(dataDir)
@@ -73,16 +91,16 @@ func Running(dataDir string) (Shop, error) {
 		return Shop{}, absent
 	}
 	if err != nil {
-		return Shop{}, fmt.Errorf("read of the running shop: %w", err)
+		return Shop{}, fmt.Errorf("read the file of the running shop: %w", err)
 	}
 	var shop Shop
 	if err := json.Unmarshal(text, &shop); err != nil {
-		return Shop{}, fmt.Errorf("read of the running shop: %w", err)
+		return Shop{}, fmt.Errorf("read the file of the running shop: %w", err)
 	}
 	return shop, nil
 }
 
-// Verify prepares billing's check of its ledger, with billing's own rights.
+// Verify returns the command that checks billing's ledger, with billing's own database role.
 func (s Shop) Verify(ctx context.Context) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.BinDir, Billing), "verify")
 	cmd.Env = append(inherited(), "DATABASE_URL="+s.DatabaseURLs[Billing])
@@ -91,13 +109,13 @@ func (s Shop) Verify(ctx context.Context) *exec.Cmd {
 
 func (s *Stack) binary(service string) string { return filepath.Join(s.cfg.BinDir, service) }
 
-// GatewayURL is where clients come in.
+// GatewayURL returns the URL for clients.
 func (s *Stack) GatewayURL() string { return baseURL(s.cfg.GatewayAddr) }
 
-// NATSURL is the operator's way into NATS, with the password in it; with a NATSURL of yours, that one.
+// NATSURL returns the operator's URL of NATS, including the password, or Config.NATSURL if that is set.
 func (s *Stack) NATSURL() string { return s.natsURL(nats.Operator) }
 
-// natsURL is a user's way into NATS. On a server of yours there is one for all.
+// natsURL returns a user's URL of NATS. With Config.NATSURL, it is the same for all.
 func (s *Stack) natsURL(user string) string {
 	if s.nats == nil {
 		return s.cfg.NATSURL
@@ -105,22 +123,22 @@ func (s *Stack) natsURL(user string) string {
 	return s.nats.url(user)
 }
 
-// AdminDatabaseURL is the database administrator's way in.
+// AdminDatabaseURL returns the database administrator's URL.
 func (s *Stack) AdminDatabaseURL() string { return s.adminURL }
 
-// DatabaseURL is a role's way in: a service's name, or its owner's (see lavka/deploy/postgres).
+// DatabaseURL returns the URL of a role: that of a service, or the owner of its schema (see lavka/deploy/postgres).
 func (s *Stack) DatabaseURL(role string) string { return s.roleURLs[role] }
 
-// Replicas are the processes of a service.
+// Replicas returns the replicas of a service.
 func (s *Stack) Replicas(service string) []*Replica { return s.replicas[service] }
 
-// Postgres is our own server, or nil with a DatabaseURL.
+// Postgres returns our own server, or nil with Config.DatabaseURL.
 func (s *Stack) Postgres() *Postgres { return s.postgres }
 
-// NATS is our own server, or nil with a NATSURL.
+// NATS returns our own server, or nil with Config.NATSURL.
 func (s *Stack) NATS() *NATS { return s.nats }
 
-// Command prepares a service's subcommand, such as billing verify, with the service's own settings and rights.
+// Command returns the command that runs a service's subcommand, such as billing verify, with the service's own settings.
 func (s *Stack) Command(ctx context.Context, service string, args ...string) *exec.Cmd {
 	cfg := s.cfg.service(service)
 	cmd := exec.CommandContext(ctx, s.binary(service), args...)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -19,16 +20,16 @@ import (
 	"lavka/libs/host/childprocess"
 )
 
-// drainTime bounds the wait for the requests in the gateway when the shop stops.
+// drainTime is how long the stop of a shop waits for the requests in the gateway.
 const drainTime = 5 * time.Second
 
 // Stack is a running shop.
 type Stack struct {
-	// AdminLogin and AdminPassword are the first administrator's. The password is empty when it was given to an earlier run and not to this one.
+	// AdminLogin and AdminPassword are the first administrator's. The password is empty if it was set for an earlier run and not for this one.
 	AdminLogin, AdminPassword string
-	// AdminPasswordMadeUp says that the password is ours, so that nobody knows it yet.
+	// AdminPasswordMadeUp means that the password was generated here, so the operator has to be shown it.
 	AdminPasswordMadeUp bool
-	// PaymentKeys sign what the payment provider sends; each of them is good.
+	// PaymentKeys sign what the payment provider sends; every one of them is valid.
 	PaymentKeys []string
 
 	cfg            Config
@@ -44,12 +45,18 @@ type Stack struct {
 	gateway        *gateway.Gateway
 	stopped        sync.Once
 	stopErr        error
+	restarting     sync.Mutex
 }
 
-// Start starts a shop and returns when it is ready. When anything fails, or ctx ends first, it stops what was started.
-// Once started the shop no longer depends on ctx.
+// Start starts a shop and returns when it is ready. If anything fails, or ctx ends first, it stops what was started.
+// Once started, the shop no longer depends on ctx.
 func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	cfg = cfg.withDefaults()
+	for _, name := range cfg.Without {
+		if err := known(name); err != nil {
+			return nil, err
+		}
+	}
 	for _, dir := range []*string{&cfg.BinDir, &cfg.DataDir} {
 		abs, err := filepath.Abs(*dir)
 		if err != nil {
@@ -68,7 +75,7 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	s := &Stack{cfg: cfg, lock: lock, binaries: binaries, replicas: map[string][]*Replica{}}
 	if err := s.start(ctx); err != nil {
 		if stopErr := s.Stop(); stopErr != nil {
-			err = fmt.Errorf("%w (and then: %w)", err, stopErr)
+			err = fmt.Errorf("%w (and the shop did not stop cleanly: %w)", err, stopErr)
 		}
 		return nil, err
 	}
@@ -98,7 +105,7 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := s.prepareServices(); err != nil {
 		return err
 	}
-	// Services read auth's keys through the gateway, from whichever replica is there.
+	// Services fetch auth's keys through the gateway, from any replica.
 	if err := s.startGateway(ctx); err != nil {
 		return err
 	}
@@ -160,22 +167,24 @@ func (s *Stack) migrate(ctx context.Context) error {
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range Services() {
-		group.Go(func() error {
-			lines := NewLines(s.cfg.Output, name)
-			cmd := exec.CommandContext(ctx, s.binary(name), "migrate")
-			cmd.Env = environ(s.migrateEnvironment(name))
-			cmd.Stdout, cmd.Stderr = lines, lines
-			err := childprocess.Start(cmd, childprocess.Options{})
-			if err == nil {
-				err = errors.Join(cmd.Wait(), lines.Flush())
-			}
-			if err != nil {
-				return fmt.Errorf("%s could not migrate its schema (%w); it last said: %s", name, err, lines.Last())
-			}
-			return nil
-		})
+		group.Go(func() error { return s.migrateService(ctx, name) })
 	}
 	return group.Wait()
+}
+
+func (s *Stack) migrateService(ctx context.Context, name string) error {
+	lines := NewLines(s.cfg.Output, name)
+	cmd := exec.CommandContext(ctx, s.binary(name), "migrate")
+	cmd.Env = environ(s.migrateEnvironment(name))
+	cmd.Stdout, cmd.Stderr = lines, lines
+	err := childprocess.Start(cmd, childprocess.Options{})
+	if err == nil {
+		err = errors.Join(cmd.Wait(), lines.Flush())
+	}
+	if err != nil {
+		return fmt.Errorf("%s could not migrate its schema (%w); its last output: %s", name, err, lines.Last())
+	}
+	return nil
 }
 
 func (s *Stack) prepareServices() error {
@@ -195,8 +204,9 @@ func (s *Stack) startServices(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
 	group, ctx := errgroup.WithContext(limit)
-	for _, replicas := range s.replicas {
-		for _, r := range replicas {
+	started := s.started()
+	for _, name := range started {
+		for _, r := range s.replicas[name] {
 			group.Go(func() error { return r.Start(ctx) })
 		}
 	}
@@ -204,7 +214,12 @@ func (s *Stack) startServices(ctx context.Context) error {
 		return err
 	}
 	// ctx is the group's, and has ended.
-	return s.gateway.Await(limit)
+	return s.gateway.Await(limit, started)
+}
+
+// started are the services that this shop starts itself.
+func (s *Stack) started() []string {
+	return slices.DeleteFunc(Services(), func(name string) bool { return slices.Contains(s.cfg.Without, name) })
 }
 
 func (s *Stack) newReplica(service string, i int) (*Replica, error) {
@@ -252,14 +267,14 @@ func (s *Stack) startGateway(ctx context.Context) error {
 	s.gateway = gateway.New(gateway.Config{Replicas: replicas, MaxConnections: s.cfg.MaxConnections, TrustTraceparent: s.cfg.TrustTraceparent, Log: s.cfg.Log})
 	go func() {
 		if err := s.gateway.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.cfg.Log.Error("the gateway ended", "error", err)
+			s.cfg.Log.Error("the gateway failed", "error", err)
 		}
 	}()
 	return nil
 }
 
-// Stop stops everything in the order in which nothing is lost: first no new requests, then the services, which finish
-// what they have begun, then what they need for it. Stopping a stopped shop is no error.
+// Stop stops everything in an order that loses nothing: first the gateway, so that there are no new requests, then the services, which finish
+// what they have started, then the servers that they need for it. Stopping a stopped shop is not an error.
 func (s *Stack) Stop() error {
 	s.stopped.Do(func() { s.stopErr = s.stop() })
 	return s.stopErr
@@ -292,7 +307,7 @@ func (s *Stack) stopGateway() error {
 	defer cancel()
 	err := s.gateway.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		s.cfg.Log.Warn("the gateway still had requests; ending them", slog.Duration("after", drainTime))
+		s.cfg.Log.Warn("requests in the gateway did not finish in time; closing their connections", slog.Duration("after", drainTime))
 		err = s.gateway.Close()
 	}
 	if err != nil {

@@ -40,7 +40,7 @@ func open(t *testing.T, cfg Config) (*Stack, *waittest.Text) {
 	return s, out
 }
 
-// told asks through the gateway who answers and what he was told.
+// told sends a request through the gateway and returns the settings of the replica that responds.
 func told(t *testing.T, s *Stack, path string) map[string]string {
 	t.Helper()
 	resp, err := http.Get(s.GatewayURL() + path)
@@ -68,17 +68,17 @@ func TestShop(t *testing.T) {
 
 	auth, catalog, billing := told(t, s, "/users"), told(t, s, "/products"), told(t, s, "/bills")
 	if auth["NAME"] != Auth || catalog["NAME"] != Catalog || billing["NAME"] != Billing {
-		t.Error("the gateway mixes the services up")
+		t.Error("the gateway mixes up the services")
 	}
 	if auth["PUBLIC_URL"] != s.GatewayURL() || auth["ADMIN_LOGIN"] != "admin" || auth["ADMIN_PASSWORD"] != s.AdminPassword || !s.AdminPasswordMadeUp {
-		t.Errorf("auth was told %v", auth)
+		t.Errorf("auth got the settings %v", auth)
 	}
 	if billing["PAYMENT_PRIVATE_KEYS"] != s.PaymentKeys[0] || billing["JWKS_URL"] != s.GatewayURL()+"/.well-known/jwks.json" {
-		t.Errorf("billing was told %v", billing)
+		t.Errorf("billing got the settings %v", billing)
 	}
 	for _, secret := range []string{"ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "AUTH_SIGNING_KEYS", "MIGRATE_DATABASE_URL", "PGHOST"} {
 		if catalog[secret] != "" {
-			t.Errorf("catalog was told %s", secret)
+			t.Errorf("catalog got %s", secret)
 		}
 	}
 	if catalog["EXTRA"] != "1" || billing["EXTRA"] != "" {
@@ -106,19 +106,19 @@ func TestShop(t *testing.T) {
 		t.Fatal(err)
 	}
 	if shop.GatewayURL != s.GatewayURL() || shop.AdminPassword != s.AdminPassword || shop.DatabaseURLs[Billing] != s.DatabaseURL(Billing) {
-		t.Errorf("the tools are told %+v", shop)
+		t.Errorf("the tools get %+v", shop)
 	}
 
 	if err := Remove(filepath.Join(dir, "other data"), cfg.BinDir); !errors.Is(err, ErrBinariesInUse) {
-		t.Errorf("the binaries of a running shop may go: %v", err)
+		t.Errorf("the binaries of a running shop could be removed: %v", err)
 	}
 
-	// Again, with the data there.
+	// Again, with existing data.
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Running(cfg.DataDir); err == nil {
-		t.Error("a stopped shop is said to run")
+		t.Error("a stopped shop is reported as running")
 	}
 	cfg.AdminPassword, cfg.PaymentKeys = "a new one", []string{"first key of 16 characters", "second key of 16 characters"}
 	again, _ := open(t, cfg)
@@ -152,7 +152,7 @@ func checkServers(t *testing.T, s *Stack, databaseURL, natsURL string) {
 	}
 }
 
-// natsUser connects, and says as whom.
+// natsUser connects, and returns the user name.
 func natsUser(t *testing.T, natsURL string) string {
 	t.Helper()
 	nc, err := nats.Connect(natsURL)
@@ -184,8 +184,8 @@ func TestWhatDiesComesBack(t *testing.T) {
 	if after := told(t, s, "/bills")["PID"]; after == before || after != strconv.Itoa(r.PID()) {
 		t.Errorf("process %s, then %s (%d)", before, after, r.PID())
 	}
-	if !strings.Contains(out.String(), "billing ended; starting it again") {
-		t.Error("nobody said so")
+	if !strings.Contains(out.String(), "billing ended unexpectedly; restarting it") {
+		t.Error("the restart was not logged")
 	}
 
 	if err := r.Stop(); err != nil {
@@ -197,7 +197,7 @@ func TestWhatDiesComesBack(t *testing.T) {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("billing is down, and the gateway says %s", resp.Status)
+		t.Errorf("billing is down, and the gateway responds with %s", resp.Status)
 	}
 	if err := r.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -256,17 +256,17 @@ func TestBrokenServiceStopsTheStart(t *testing.T) {
 	out := &waittest.Text{}
 	cfg := Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data"), Volatile: true, Output: out, Catalog: Service{Env: map[string]string{"BROKEN": "1"}}}
 	_, err := Start(t.Context(), cfg)
-	if err == nil || !strings.Contains(err.Error(), "catalog ended before it was ready (exit status 1); it last said: I am broken") || strings.Contains(err.Error(), "\n") {
+	if err == nil || !strings.Contains(err.Error(), "catalog ended before it was ready (exit status 1); its last output: I am broken") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("a broken service: %v", err)
 	}
 	if !strings.Contains(out.String(), "catalog   | I am broken") {
 		t.Errorf("its reason is lost: %s", out)
 	}
 	cfg.Catalog.Env = nil
-	open(t, cfg) // nothing was left that is in the way
+	open(t, cfg) // the failed start left nothing in the way
 }
 
-// External servers: what another shop has started here stands in for them.
+// The servers of another shop stand in for external servers.
 func TestServersOfYourOwn(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -305,7 +305,7 @@ func TestServersOfYourOwn(t *testing.T) {
 	}
 }
 
-// A killed launcher leaves no process, and one that is started at once, at the same addresses, waits for them to be free.
+// A killed launcher leaves no processes, and one that is started immediately at the same addresses waits until they are free.
 func TestKilledLauncher(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -332,7 +332,7 @@ func TestKilledLauncher(t *testing.T) {
 	if err := launcher.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	open(t, cfg)        // and the data is as good as before
+	open(t, cfg)        // with the data intact
 	_ = launcher.Wait() // killed
 	for _, p := range processesOf(t, dir) {
 		if slices.Contains(before, p) {
@@ -341,7 +341,7 @@ func TestKilledLauncher(t *testing.T) {
 	}
 }
 
-// sameAddresses are those of the shop that runs on a data directory.
+// sameAddresses returns the addresses of the shop that runs on a data directory.
 func sameAddresses(t *testing.T, dataDir string) Config {
 	t.Helper()
 	shop, err := Running(dataDir)
@@ -371,7 +371,7 @@ func sameAddresses(t *testing.T, dataDir string) Config {
 	}
 }
 
-// processesOf lists the processes that have to do with a directory: by their arguments (the services) or by where they stand (PostgreSQL).
+// processesOf returns the processes that use a directory, found by their arguments (the services) or their working directory (PostgreSQL).
 func processesOf(t *testing.T, dir string) []string {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*")

@@ -13,17 +13,22 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// maxBody bounds one export, before and after it is unpacked.
+// maxBody is the largest export in bytes, compressed and uncompressed.
 const maxBody = 16 << 20
 
-// Handler takes traces in (POST /v1/traces, protobuf) and gives them out as JSON:
-// GET /traces/{id}, and GET /traces/latest for that of the latest purchase. It is
-// for this machine alone and asks nobody who he is.
+// Handler receives traces (POST /v1/traces, protobuf) and returns them as JSON:
+// GET /traces/{id}, GET /traces/purchases/{id} for that of a purchase, and
+// GET /traces/latest for that of the latest purchase. It does not authenticate:
+// serve it on the loopback address only.
 func Handler(s *Store) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/traces", func(w http.ResponseWriter, r *http.Request) { take(s, w, r) })
 	mux.HandleFunc("GET /traces/latest", func(w http.ResponseWriter, _ *http.Request) {
 		spans, err := s.LatestPurchase()
+		give(w, spans, err)
+	})
+	mux.HandleFunc("GET /traces/purchases/{id}", func(w http.ResponseWriter, r *http.Request) {
+		spans, err := s.Purchase(r.PathValue("id"))
 		give(w, spans, err)
 	})
 	mux.HandleFunc("GET /traces/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -33,7 +38,7 @@ func Handler(s *Store) http.Handler {
 	return mux
 }
 
-// NewServer makes a server with bounds for all that it does.
+// NewServer returns a server with limits on sizes and times.
 func NewServer(s *Store) *http.Server {
 	return &http.Server{
 		Handler: Handler(s), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 15 * time.Second,
@@ -43,7 +48,7 @@ func NewServer(s *Store) *http.Server {
 
 func take(s *Store, w http.ResponseWriter, r *http.Request) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-protobuf" {
-		http.Error(w, "only application/x-protobuf is read here (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)", http.StatusUnsupportedMediaType)
+		http.Error(w, "only application/x-protobuf is supported (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)", http.StatusUnsupportedMediaType)
 		return
 	}
 	body := io.Reader(http.MaxBytesReader(w, r.Body, maxBody))
@@ -78,5 +83,5 @@ func give(w http.ResponseWriter, spans []Span, err error) {
 	if err != nil {
 		w.WriteHeader(http.StatusNotFound)
 	}
-	_ = json.NewEncoder(w).Encode(spans) // who has left needs no answer
+	_ = json.NewEncoder(w).Encode(spans) // a client that has gone needs no response
 }

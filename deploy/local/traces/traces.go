@@ -1,6 +1,6 @@
-// Package traces keeps the shop's recent traces in memory: it takes them in as a
+// Package traces keeps the shop's recent traces in memory. It receives them as a
 // collector does (OTLP/HTTP 1.x, https://opentelemetry.io/docs/specs/otlp/), and
-// shows one as a tree.
+// prints one as a tree.
 package traces
 
 import (
@@ -21,7 +21,7 @@ import (
 type Span struct {
 	TraceID    string            `json:"trace_id"`
 	ID         string            `json:"id"`
-	ParentID   string            `json:"parent_id,omitempty"` // "" for the first; it need not be known here
+	ParentID   string            `json:"parent_id,omitempty"` // "" for the first; the parent may be missing here
 	Service    string            `json:"service"`
 	Name       string            `json:"name"`
 	Kind       string            `json:"kind"` // server, client, producer, consumer or internal
@@ -33,18 +33,17 @@ type Span struct {
 	Links      []Link            `json:"links,omitempty"`
 }
 
-// Link is a span of another trace, or another one of the same, that has to do
-// with it.
+// Link refers to a related span of the same trace or of another one.
 type Link struct {
 	TraceID string `json:"trace_id"`
 	SpanID  string `json:"span_id"`
 }
 
-// ErrUnknown is a trace that was never here, or has had to go.
+// ErrUnknown means that a trace was never received, or has been evicted.
 var ErrUnknown = errors.New("no such trace is kept")
 
-// maxSpans bounds what is kept; a span takes about a kilobyte. maxOfTrace bounds
-// one trace: a client can have all it asks for in one.
+// maxSpans is the number of spans kept, about a kilobyte each. maxOfTrace limits one
+// trace: a client can put all its requests into one.
 const (
 	maxSpans   = 50_000
 	maxOfTrace = 1_000
@@ -55,13 +54,13 @@ type Store struct {
 	mu     sync.Mutex
 	spans  int
 	traces map[string][]Span
-	order  []string // by when the first span of each came, the oldest first
+	order  []string // by the arrival of their first span, oldest first
 }
 
-// NewStore makes an empty Store.
+// NewStore returns an empty Store.
 func NewStore() *Store { return &Store{traces: map[string][]Span{}} }
 
-// Add keeps spans. The oldest traces go to make room.
+// Add stores spans, and evicts the oldest traces to make room.
 func (s *Store) Add(all []*trace.ResourceSpans) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,8 +91,7 @@ func (s *Store) add(sp Span) {
 	s.spans++
 }
 
-// Trace gives the spans of a trace in the order of their beginning, or
-// ErrUnknown.
+// Trace returns the spans of a trace in the order of their start, or ErrUnknown.
 func (s *Store) Trace(id string) ([]Span, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,13 +102,13 @@ func (s *Store) Trace(id string) ([]Span, error) {
 	return sorted(spans), nil
 }
 
-// The span by which a purchase is found, and what it has when something was bought.
+// The span by which a purchase is found, and the attribute that it has if a purchase was made.
 const (
 	buying = "POST /purchases"
 	bought = "lavka.purchase_id"
 )
 
-// LatestPurchase gives the trace of the request that has made or repeated the
+// LatestPurchase returns the trace of the request that made or repeated the
 // latest purchase, or ErrUnknown.
 func (s *Store) LatestPurchase() ([]Span, error) {
 	s.mu.Lock()
@@ -128,6 +126,29 @@ func (s *Store) LatestPurchase() ([]Span, error) {
 	}
 	return sorted(s.traces[latest.TraceID]), nil
 }
+
+// Purchase returns the trace of the request that made a purchase or, if that one is not
+// kept, the oldest trace in which the purchase was repeated, settled or answered. If
+// there is none, it returns ErrUnknown.
+func (s *Store) Purchase(id string) ([]Span, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first Span
+	for _, spans := range s.traces {
+		for _, sp := range spans {
+			if sp.Attributes[bought] == strings.ToLower(id) && (first.TraceID == "" || makes(sp) && !makes(first) || makes(sp) == makes(first) && sp.Start.Before(first.Start)) {
+				first = sp
+			}
+		}
+	}
+	if first.TraceID == "" {
+		return nil, ErrUnknown
+	}
+	return sorted(s.traces[first.TraceID]), nil
+}
+
+// makes reports whether a span is the request that made a purchase, and not a retry of it.
+func makes(sp Span) bool { return sp.Name == buying && sp.Attributes["lavka.repeat"] != "true" }
 
 func sorted(spans []Span) []Span {
 	spans = slices.Clone(spans)
@@ -168,5 +189,5 @@ func text(v *common.AnyValue) string {
 	case *common.AnyValue_DoubleValue:
 		return strconv.FormatFloat(v.DoubleValue, 'g', -1, 64)
 	}
-	return v.String() // lists and the like
+	return v.String() // lists, for example
 }

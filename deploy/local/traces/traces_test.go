@@ -27,7 +27,7 @@ func id(n int, size int) []byte {
 	return b
 }
 
-// span is the n-th of a trace, n milliseconds after its beginning.
+// span returns the n-th span of a trace, n milliseconds after its start.
 func span(traceID, n, parent int, name string) *trace.Span {
 	s := &trace.Span{
 		TraceId: id(traceID, 16), SpanId: id(n, 8), Name: name, Kind: trace.Span_SPAN_KIND_SERVER,
@@ -57,7 +57,7 @@ func TestWhatIsSentIsGivenBack(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(Handler(NewStore()))
 	defer s.Close()
-	purchase, refused := span(1, 1, 0, buying), span(2, 9, 0, buying) // the latter has bought nothing
+	purchase, refused := span(1, 1, 0, buying), span(2, 9, 0, buying) // the second bought nothing
 	purchase.Attributes = []*common.KeyValue{attr(bought, "01a20a47-504a-7759-b295-5f4d6f836fdc")}
 	data, err := proto.Marshal(&collector.ExportTraceServiceRequest{ResourceSpans: of("catalog", purchase, span(1, 2, 1, "insert group"), refused)})
 	if err != nil {
@@ -133,7 +133,48 @@ func TestWhatIsSentIsGivenBack(t *testing.T) {
 	}
 }
 
-// bomb is small, and too large when it is unpacked.
+// The trace of a purchase is that of the request that made it or, if that is not kept, the oldest related one.
+func TestTheTraceOfAPurchase(t *testing.T) {
+	t.Parallel()
+	s := NewStore()
+	const purchase = "01a20a47-504a-7759-b295-5f4d6f836fdc"
+	about := func(traceID, n int, name string, more ...*common.KeyValue) {
+		sp := span(traceID, n, 0, name)
+		sp.Attributes = append(more, attr(bought, purchase))
+		s.Add(of("catalog", sp))
+	}
+	want := func(id string) {
+		t.Helper()
+		if spans, err := s.Purchase(strings.ToUpper(purchase)); err != nil || spans[0].TraceID != id {
+			t.Errorf("%v, %+v, want %s", err, spans, id)
+		}
+	}
+	s.Add(of("catalog", span(9, 1, 0, buying)))
+	if _, err := s.Purchase(purchase); !errors.Is(err, ErrUnknown) {
+		t.Errorf("an unknown purchase: %v", err)
+	}
+	about(1, 40, "process purchases.requested")
+	want(hexID(1))
+	about(2, 30, buying, &common.KeyValue{Key: "lavka.repeat", Value: &common.AnyValue{Value: &common.AnyValue_BoolValue{BoolValue: true}}})
+	want(hexID(2))
+	about(3, 50, buying)
+	want(hexID(3))
+
+	server := httptest.NewServer(Handler(s))
+	defer server.Close()
+	for id, status := range map[string]int{purchase: 200, "1": 404} {
+		resp, err := http.Get(server.URL + "/traces/purchases/" + id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != status {
+			t.Errorf("%s: %d, want %d", id, resp.StatusCode, status)
+		}
+	}
+}
+
+// bomb returns a small body that is too large when uncompressed.
 func bomb(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -144,7 +185,7 @@ func bomb(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// Whatever comes, what is kept stays within its bounds, and the oldest go first.
+// The store stays within its limits, and evicts the oldest traces first.
 func TestTheStoreIsBounded(t *testing.T) {
 	t.Parallel()
 	s := NewStore()
@@ -169,8 +210,8 @@ func TestTheStoreIsBounded(t *testing.T) {
 	}
 }
 
-// The tree as it is read, with a parent that is the client's own, a step that is
-// linked, one that failed, and one in another trace.
+// The tree as it is printed, with a parent that is the client's, a step that is
+// linked, one that failed, and a link to another trace.
 func TestTheTree(t *testing.T) {
 	t.Parallel()
 	root, group, process, failed := span(1, 1, 99, buying), span(1, 2, 1, "insert group"), span(1, 3, 1, "process purchases.requested"), span(1, 4, 3, "settle group")

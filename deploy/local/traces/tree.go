@@ -9,14 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// told are the attributes that are worth a place in the tree, and how they are
-// called there.
-var told = []struct{ attribute, label string }{
+// shown lists the attributes that the tree shows, and their labels there.
+var shown = []struct{ attribute, label string }{
 	{"http.response.status_code", ""},
 	{"lavka.outcome", ""},
 	{"lavka.group.size", "items"},
 	{"lavka.delivery", "delivery"},
-	{"lavka.sent_again", "sent again"},
+	{"lavka.sent_again", "republished"},
 	{"lavka.repeat", "repeat"},
 	{"lavka.purchase_id", "purchase"},
 	{"lavka.payment_id", "payment"},
@@ -25,9 +24,9 @@ var told = []struct{ attribute, label string }{
 
 const barWidth = 24
 
-// Walk visits the spans of one trace, as [Store.Trace] gives them, from the first
-// to those below it: each before its children, and children in the order of their
-// beginning. Where visit says false, nothing below is visited.
+// Walk visits the spans of one trace, as [Store.Trace] returns them: each before its
+// children, and children in the order of their start. If visit returns false, the
+// spans below are skipped.
 func Walk(spans []Span, visit func(sp Span, depth int, leaf bool) (below bool)) {
 	known, children := map[string]bool{}, map[string][]Span{}
 	for _, sp := range spans {
@@ -36,7 +35,7 @@ func Walk(spans []Span, visit func(sp Span, depth int, leaf bool) (below bool)) 
 	for _, sp := range spans {
 		parent := sp.ParentID
 		if !known[parent] {
-			parent = "" // the client's own, or not here yet
+			parent = "" // a span of the client's, or one that has not arrived
 		}
 		children[parent] = append(children[parent], sp)
 	}
@@ -51,9 +50,9 @@ func Walk(spans []Span, visit func(sp Span, depth int, leaf bool) (below bool)) 
 	walk("", 0)
 }
 
-// Write shows the spans of one trace, as [Store.Trace] gives them: when each began
-// and how long it took, a bar for that, the service, the step at its place in the
-// tree, and what came of it. A link is told by where it leads.
+// Write prints the spans of one trace, as [Store.Trace] returns them: the start and
+// duration of each, also as a bar, the service, the step at its place in the tree,
+// and the outcome. A link shows where it leads.
 func Write(w io.Writer, spans []Span) error {
 	if len(spans) == 0 {
 		return ErrUnknown
@@ -93,7 +92,7 @@ func (t *tree) linked(sp Span, l Link) string {
 	return cmp.Or(t.names[l.SpanID], "step "+l.SpanID) + ", above or below"
 }
 
-// bar shows when within the whole trace a step was under way.
+// bar shows when a step ran within the whole trace.
 func (t *tree) bar(sp Span) string {
 	at := func(when time.Time) int {
 		if t.all <= 0 {
@@ -107,7 +106,7 @@ func (t *tree) bar(sp Span) string {
 
 func outcome(sp Span) string {
 	var parts []string
-	for _, a := range told {
+	for _, a := range shown {
 		switch value := sp.Attributes[a.attribute]; {
 		case value == "" || value == "false":
 		case value == "true":
