@@ -9,7 +9,7 @@ ENV CGO_ENABLED=0 GOWORK=off GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=fals
 COPY libs/go.mod libs/go.sum /src/libs/
 RUN cd /src/libs && go mod download
 COPY libs /src/libs
-RUN cd /src/libs && go build ./domain/... ./service/...
+RUN cd /src/libs && go build ./domain/... ./contract/... ./service/...
 
 ARG SERVICE
 RUN [ -n "$SERVICE" ] || { echo "set the service: --build-arg SERVICE=auth, catalog or billing" >&2; exit 1; }

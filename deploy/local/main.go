@@ -22,7 +22,7 @@ const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the s
   lavka secrets [DIR]                         create the secrets that docker-compose.yml needs and that don't exist yet
   lavka clean                                 remove the shop's data, and the binaries beside this one
 
-Settings are environment variables; README.md lists them. LAVKA_DATA selects the shop.
+Settings are environment variables; docs/settings.md lists them. LAVKA_DATA selects the shop.
 `
 
 func main() {

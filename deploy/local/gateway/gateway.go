@@ -32,7 +32,7 @@ const MaxBody = 96 << 10
 const answerTime = 25 * time.Second
 
 var (
-	errNotFound    = problem.New(problem.NotFound, "not_found", "there is no such route")
+	errNotFound    = problem.New(problem.NotFound, "not_found", "this route does not exist")
 	errTooLarge    = problem.New(problem.TooLarge, "body_too_large", "the body is larger than any route accepts")
 	errUnreadable  = problem.New(problem.Malformed, "malformed", "the body could not be read completely")
 	errUnavailable = problem.New(problem.Unavailable, "service_unavailable", "the service is down; the request was not processed").Retry(time.Second)

@@ -75,5 +75,5 @@ func bodyError(err error) error {
 	if errors.As(err, &tooLarge) {
 		return tooLargeProblem
 	}
-	return problem.New(problem.Malformed, "malformed", "the body could not be read to the end").Because(err)
+	return problem.New(problem.Malformed, "malformed", "the body could not be read completely").Because(err)
 }
