@@ -11,6 +11,7 @@ import (
 
 	"lavka/libs/service/config"
 	"lavka/libs/service/program"
+	"lavka/libs/testkit/waittest"
 )
 
 // runCommand runs the program with arguments and returns what it prints.
@@ -62,10 +63,10 @@ func TestInspectingPurchases(t *testing.T) {
 	}
 
 	b.decides(declined("insufficient_funds", new(int64(120))))
-	a = r.send(t, ann, "POST", "/purchases", order(tea, 8), "Idempotency-Key", "k")
-	if a.status != 402 {
-		t.Fatal(a)
-	}
+	waittest.Eventually(t, "the purchase is declined", func() bool {
+		a = r.send(t, ann, "POST", "/purchases", order(tea, 8), "Idempotency-Key", "k")
+		return a.status == 402
+	})
 	out, err := runCommand(t, cfg, "purchases", "show", fmt.Sprint(a.body["purchase_id"]))
 	if err != nil || strings.Contains(out, "next send") {
 		t.Errorf("show a declined one: %v\n%s", err, out)
@@ -77,10 +78,10 @@ func TestInspectingPurchases(t *testing.T) {
 	}
 
 	b.decides(settled)
-	a = r.send(t, ann, "POST", "/purchases", order(tea, 9))
-	if a.status != 201 {
-		t.Fatal(a)
-	}
+	waittest.Eventually(t, "the purchase is completed", func() bool {
+		a = r.send(t, ann, "POST", "/purchases", order(tea, 9), "Idempotency-Key", "l")
+		return a.status == 201
+	})
 	if out, err := runCommand(t, cfg, "purchases", "show", fmt.Sprint(a.body["id"])); err != nil || !regexp.MustCompile(`\ntransaction +42\n`).MatchString(out) {
 		t.Errorf("show a completed one: %v\n%s", err, out)
 	}

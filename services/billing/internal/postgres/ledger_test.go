@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/domain/money"
 	"lavka/libs/testkit/waittest"
@@ -153,18 +154,28 @@ func TestGroupsNeverScanAWholeTable(t *testing.T) {
 	s.verify(t)
 }
 
+// frozen runs a statement in a transaction that stays open until the test ends it, or
+// until the test's end. The server does not end it, however slow the test is.
+func (s *shop) frozen(t *testing.T, sql string) pgx.Tx {
+	t.Helper()
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }) // an error after Commit
+	for _, statement := range []string{`SET LOCAL idle_in_transaction_session_timeout = 0`, sql} {
+		if _, err := tx.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tx
+}
+
 func TestABillThatIsHeldHoldsNobodyElse(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 1000)})
-	frozen, err := s.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer frozen.Rollback(t.Context())
-	if _, err := frozen.Exec(t.Context(), `SELECT FROM billing.bills WHERE id = 10 FOR UPDATE`); err != nil {
-		t.Fatal(err)
-	}
+	frozen := s.frozen(t, `SELECT FROM billing.bills WHERE id = 10 FOR UPDATE`)
 	on10, on20, on30 := purchase(1, 10, 1), purchase(2, 20, 1), purchase(3, 30, 1)
 	r := s.Settle(t.Context(), []billing.Item{on10, payment(1, 1, 10, 1000), on20, on30})
 	if outcome(r[0]) != "held" || outcome(r[1]) != "held" || outcome(r[2]) != "settled" || outcome(r[3]) != "bill_not_found" {
@@ -185,14 +196,7 @@ func TestABillBeingCreatedDelaysNoOtherBill(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000)})
-	frozen, err := s.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer frozen.Rollback(t.Context())
-	if _, err := frozen.Exec(t.Context(), `INSERT INTO billing.bills (id, user_id) VALUES (50, 2)`); err != nil {
-		t.Fatal(err)
-	}
+	frozen := s.frozen(t, `INSERT INTO billing.bills (id, user_id) VALUES (50, 2)`)
 	r := s.Settle(t.Context(), []billing.Item{payment(2, 2, 50, 5), purchase(1, 10, 1), purchase(1, 404, 1), payment(3, 1, 10, 5)})
 	if outcome(r[0]) != "held" || outcome(r[1]) != "settled" || outcome(r[2]) != "bill_not_found" || outcome(r[3]) != "credited" {
 		t.Errorf("%s %s %s %s", outcome(r[0]), outcome(r[1]), outcome(r[2]), outcome(r[3]))
@@ -226,14 +230,7 @@ func TestAPoisonousItemFailsAlone(t *testing.T) {
 	items[53] = items[0]
 	items[54] = payment(1, 1, 10, 1)
 	s.Settle(t.Context(), []billing.Item{payment(2, 2, 20, 100)})
-	frozen, err := s.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer frozen.Rollback(t.Context())
-	if _, err := frozen.Exec(t.Context(), `SELECT FROM billing.bills WHERE id = 20 FOR UPDATE`); err != nil {
-		t.Fatal(err)
-	}
+	s.frozen(t, `SELECT FROM billing.bills WHERE id = 20 FOR UPDATE`)
 	items[56] = purchase(2, 20, 1)
 	items[57] = payment(57, 2, 20, 1)
 	items[55] = &billing.ChargeRequest{PurchaseID: uuid.New(), Unreadable: true, ExpiresAt: time.Now().Add(time.Hour)}
