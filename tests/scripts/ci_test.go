@@ -116,7 +116,7 @@ func TestAFailedStepEndsWhatRunsInTheBackground(t *testing.T) {
 	}
 }
 
-// A full run that passed on this machine makes the code known, and then a change of documents is checked alone. In all other cases everything is.
+// If a full run of the same code has passed on this machine, only the documents are checked. In all other cases everything is.
 func TestOnlyDocumentsAreCheckedWhereTheCodeHasPassed(t *testing.T) {
 	t.Parallel()
 	dir := repository(t)
@@ -172,7 +172,7 @@ func TestOnlyDocumentsAreCheckedWhereTheCodeHasPassed(t *testing.T) {
 	}
 }
 
-// What reads a document has to run when only documents have changed.
+// Every test that reads a document must run when only documents have changed.
 func TestDocumentsAreCheckedByAllThatReadThem(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, ".ci/run"))
@@ -230,7 +230,7 @@ func TestVulnerabilitiesFailAndAnAbsentDatabaseIsLoud(t *testing.T) {
 	}{
 		{"No vulnerabilities found.", 0, 0, false, true},
 		{"Vulnerability #1: GO-2026-1", 3, 1, false, false},
-		{"Vulnerability #1: fetching vulnerabilities takes for ever", 3, 1, false, false},
+		{"Vulnerability #1: fetching vulnerabilities takes forever", 3, 1, false, false},
 		{"govulncheck: fetching vulnerabilities: dial tcp: no such host", 1, 0, true, false},
 		{"govulncheck: loading packages: there are errors", 1, 1, false, false},
 		{"", 124, 0, true, false},
