@@ -53,9 +53,9 @@ func TestCleanAsksTheLauncher(t *testing.T) {
 		left  bool // is bin/ there afterwards?
 	}{
 		"nothing there":                   {},
-		"data that is not a shop's":           {files: map[string]string{".lavka/thesis.tex": "", "bin/staticcheck": ""}},
+		"data that is not a shop's":       {files: map[string]string{".lavka/thesis.tex": "", "bin/staticcheck": ""}},
 		"a shop's data and no launcher":   {files: map[string]string{".lavka/lock": "", "bin/auth": ""}, code: 2, say: "go build", left: true},
-		"binaries that are not in use":       {files: map[string]string{"bin/lavka": "#!/bin/sh\n"}},
+		"binaries that are not in use":    {files: map[string]string{"bin/lavka": "#!/bin/sh\n"}},
 		"a shop runs from these binaries": {files: map[string]string{"bin/lavka": "#!/bin/sh\necho a shop runs from them\nexit 1\n"}, code: 2, say: "a shop runs from them", left: true},
 	} {
 		t.Run(name, func(t *testing.T) {
