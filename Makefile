@@ -2,9 +2,11 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check k8s-check
+.PHONY: help build run test check fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check k8s-check
 
 MODULES := libs services/auth services/catalog services/billing deploy tests
+# tests/ is first: its end-to-end tests take the longest, and the tests of the other modules run beside them.
+PACKAGES := ./tests/... $(patsubst %,./%/...,$(filter-out tests,$(MODULES)))
 SERVICES := auth catalog billing
 DATA := $(or $(LAVKA_DATA),.lavka)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath
@@ -29,26 +31,33 @@ restart: bin/lavka ## Rebuild one service and replace its process in the running
 	@echo "building bin/$(S)" && cd "services/$(S)" && $(GO_BUILD) $(BUILDVCS) -o "../../bin/$(S)" .
 	@exec bin/lavka restart "$(S)"
 
-# A program with the race detector waits a second before it ends. The tests start and end hundreds.
+# A program built with the race detector waits one second before it exits. The tests start hundreds of programs.
 export GORACE ?= atexit_sleep_ms=100
 
-# The race detector is linked with C's linker. Where there is none, apt brings one.
+# The race detector needs a C compiler to link. If there is none, apt installs gcc.
 compiler:
 	@cc=$$(go env CC); command -v $${cc%% *} >/dev/null && exit 0; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; echo "the race detector needs a C compiler: installing gcc"; \
 	{ $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc libc6-dev; } || \
 		{ echo "install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev) and run make test again"; exit 1; }
 
-# What tests/ builds and reads of other modules is not seen by the cache of test results. Most tests wait, for a process or a condition: four at a time in
-# each package, on however few processors.
-test: compiler ## Run every test of every module with the race detector; needs nothing started
-	@failed=; for m in $(MODULES); do \
-		again=; if [ $$m = tests ]; then again=-count=1; fi; \
-		echo "== $$m"; (cd $$m && go test -race -parallel 4 -timeout 10m $$again ./...) || failed="$$failed $$m"; \
-	done; if [ -n "$$failed" ]; then echo "tests fail in:$$failed"; exit 1; fi
+# Only of the command line: an environment variable of that name may mean something else.
+PKG =
+RUN =
 
-# Of the Makefile or its command line only: in the environment, TIME may be anybody's. Before 1.27, Go sometimes ends a time with "context
-# deadline exceeded" where nothing was found (go.dev/issue/75804). A number of tries, as in TIME=10000x, ends well.
+# go test runs all packages in one go, so that builds are shared and no processor is idle at the end of a module. It caches no results: the cache does not
+# notice changes to what tests/ builds and reads from other modules. Only PKG outside tests/ uses the cache. Most tests wait, for a process or a condition, so
+# each package runs four at a time, on any number of processors.
+test: compiler ## Run all tests with the race detector: make test PKG='./services/billing/...' RUN=TestX
+	@go test -race -parallel 4 -timeout 10m $(if $(or $(if $(PKG),,all),$(findstring tests,$(PKG))),-count=1) $(if $(RUN),-run '$(RUN)') $(or $(PKG),$(PACKAGES))
+
+check: tools compiler ## Lint and test the packages that your change affects: make check BASE=main
+	@.ci/check $(BASE)
+
+BASE =
+
+# Only of the command line: an environment variable TIME may mean something else. Before Go 1.27, fuzzing for a time sometimes fails with "context deadline
+# exceeded" although it found nothing (go.dev/issue/75804). Fuzzing for a number of inputs, such as TIME=10000x, does not.
 TIME = 30s
 
 fuzz: ## Try random input on all that reads input, 30 s each: make fuzz TIME=5m
@@ -56,8 +65,8 @@ fuzz: ## Try random input on all that reads input, 30 s each: make fuzz TIME=5m
 		echo "== $$f" && (cd $${f%:*} && go test -run '^$$' -fuzz "^$${f#*:}\$$" -fuzztime $(TIME) .) || exit 1; \
 	done
 
-faults: compiler ## Break running shops in every way and judge them: make faults SEED= CASE= MINUTES=
-	@cd tests && go run -race ./faults $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)') $(if $(MINUTES),-minutes $(MINUTES))
+faults: compiler ## Inject faults into running shops and check the outcome: make faults SEED= CASE= MINUTES= MUTANTS=1
+	@cd tests && go run -race ./faults $(if $(MUTANTS),-then-mutants) $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)') $(if $(MINUTES),-minutes $(MINUTES))
 
 mutants: compiler ## Show that what judges make faults catches broken services: make mutants SEED= CASE=
 	@cd tests && go run -race ./faults -mutants $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)')
@@ -140,6 +149,5 @@ bin/promtool:
 rules: bin/promtool ## Check the alert rules and run their tests
 	@cd deploy/observability && ../../bin/promtool check config --lint=all --lint-fatal prometheus.yaml && ../../bin/promtool test rules rules/tests/*.yaml
 
-lint: tools ## gofmt, vet and staticcheck
-	@unformatted=$$(gofmt -l $(MODULES)); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
-	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
+lint: tools ## Run gofmt, vet, staticcheck, and the checks of spelling and phrases
+	@.ci/run lint

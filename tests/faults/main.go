@@ -3,10 +3,12 @@
 //
 //	go run ./faults [-seed N] [-case NAME] [-minutes N]
 //	go run ./faults -mutants [-case NAME]
+//	go run ./faults -then-mutants
 //
 // The first tries each fault once, or, with -minutes, one after another and
 // random mixes of them until the time is over. The second builds broken
-// services and shows that each is caught.
+// services and shows that each is caught. The third does both, and builds the
+// services only once.
 package main
 
 import (
@@ -29,6 +31,7 @@ func main() {
 	only := flag.String("case", "", "only the faults (or mutants) whose names match this pattern, as in a shell")
 	minutes := flag.Int("minutes", 0, "how long to go on; 0 means each fault once, and short")
 	mutants := flag.Bool("mutants", false, "show that broken services are caught")
+	thenMutants := flag.Bool("then-mutants", false, "try the faults, and then show that broken services are caught")
 	root := flag.String("root", "..", "the repository")
 	keep := flag.Bool("keep", false, "keep the shops' data and output")
 	flag.Parse()
@@ -36,7 +39,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	h := &harness{root: *root, seed: *seed, only: *only, limit: time.Duration(*minutes) * time.Minute, keep: *keep}
-	if err := h.run(ctx, *mutants); err != nil {
+	if err := h.run(ctx, !*mutants, *mutants || *thenMutants); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		os.Exit(1)
 	}
@@ -55,7 +58,10 @@ type harness struct {
 	points string // the services with points
 }
 
-func (h *harness) run(ctx context.Context, mutants bool) (err error) {
+func (h *harness) run(ctx context.Context, faults, mutants bool) (err error) {
+	if faults && mutants && h.only != "" {
+		return errors.New("-case names either faults or mutants: leave out -then-mutants")
+	}
 	if _, err := filepath.Match(h.only, ""); err != nil {
 		return fmt.Errorf("-case %q: %w", h.only, err)
 	}
@@ -72,10 +78,13 @@ func (h *harness) run(ctx context.Context, mutants bool) (err error) {
 	if err := h.build(ctx); err != nil {
 		return err
 	}
-	if mutants {
-		return h.tryMutants(ctx)
+	if faults {
+		err = h.tryFaults(ctx)
 	}
-	return h.tryFaults(ctx)
+	if mutants {
+		err = errors.Join(err, h.tryMutants(ctx))
+	}
+	return err
 }
 
 func (h *harness) build(ctx context.Context) error {

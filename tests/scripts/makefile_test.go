@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What has "##" is for everybody, and in the list.
+// make help lists every target with "##".
 func TestHelpListsEveryTarget(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
@@ -79,9 +79,9 @@ func TestCleanAsksTheLauncher(t *testing.T) {
 		left  bool // is bin/ there afterwards?
 	}{
 		"nothing there":                   {},
-		"data of somebody else":           {files: map[string]string{".lavka/thesis.tex": "", "bin/staticcheck": ""}},
+		"data that is not a shop's":       {files: map[string]string{".lavka/thesis.tex": "", "bin/staticcheck": ""}},
 		"a shop's data and no launcher":   {files: map[string]string{".lavka/lock": "", "bin/auth": ""}, code: 2, say: "go build", left: true},
-		"binaries that nobody uses":       {files: map[string]string{"bin/lavka": "#!/bin/sh\n"}},
+		"binaries that are not in use":    {files: map[string]string{"bin/lavka": "#!/bin/sh\n"}},
 		"a shop runs from these binaries": {files: map[string]string{"bin/lavka": "#!/bin/sh\necho a shop runs from them\nexit 1\n"}, code: 2, say: "a shop runs from them", left: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,23 +115,35 @@ func TestCompilerIsBroughtForTheRaceDetector(t *testing.T) {
 	}
 }
 
-// A module that reads what others hold is never taken from the cache; one that fails does not hide the others.
+// Without PKG every package of every module is tested in one go, and no result comes from the cache.
 func TestEveryModuleIsTested(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
-	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\n[ \"$*\" = 'env CC' ] && echo sh && exit\necho \"${PWD#"+dir+"/}: $*\"\ncase $PWD in */libs) exit 1; esac\n")
-	out, code := run(t, dir, nil, "make", "test")
-	if code == 0 || !strings.Contains(out, "tests fail in: libs\n") {
-		t.Errorf("%d, %s", code, out)
-	}
+	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\n[ \"$*\" = 'env CC' ] && echo sh && exit\necho \"$PWD: $*\"\n[ -z \"$FAILS\" ]\n")
+	const all = "./tests/... ./libs/... ./services/auth/... ./services/catalog/... ./services/billing/... ./deploy/..."
 	for _, m := range modules {
-		flags := "-race -parallel 4 -timeout 10m "
-		if m == "tests" {
-			flags += "-count=1 "
+		if !strings.Contains(all+" ", "./"+m+"/... ") {
+			t.Errorf("this test does not expect %s", m)
 		}
-		if want := m + ": test " + flags + "./...\n"; !strings.Contains(out, want) {
-			t.Errorf("%q was not run, but\n%s", want, out)
+	}
+	for _, c := range []struct {
+		env, args []string
+		want      string
+	}{
+		{nil, nil, "-count=1 " + all},
+		{[]string{"PKG=./libs/domain", "RUN=TestX"}, nil, "-count=1 " + all},
+		{nil, []string{"RUN=TestX"}, "-count=1 -run TestX " + all},
+		{nil, []string{"PKG=./services/billing/..."}, "./services/billing/..."},
+		{nil, []string{"PKG=./services/billing/... ./libs/domain/money", "RUN=TestX|TestY"}, "-run TestX|TestY ./services/billing/... ./libs/domain/money"},
+		{nil, []string{"PKG=./tests/e2e", "RUN=^TestX$"}, "-count=1 -run ^TestX$ ./tests/e2e"},
+	} {
+		out, code := run(t, dir, c.env, "make", append([]string{"test"}, c.args...)...)
+		if want := dir + ": test -race -parallel 4 -timeout 10m " + c.want + "\n"; code != 0 || out != want {
+			t.Errorf("%v make test %q: %d\n%swant\n%s", c.env, c.args, code, out, want)
 		}
+	}
+	if out, code := run(t, dir, []string{"FAILS=1"}, "make", "test"); code == 0 {
+		t.Errorf("a test fails, and yet: %s", out)
 	}
 }
 

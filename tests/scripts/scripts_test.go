@@ -1,4 +1,4 @@
-// Package scripts tests what stands in the Makefile and in .ci/run, with stand-ins for the programs that they start.
+// Package scripts tests the Makefile and the scripts in .ci, with stand-ins for the programs that they start.
 package scripts
 
 import (
@@ -14,11 +14,11 @@ import (
 
 const root = "../.."
 
-// checkout is a directory with the Makefile and .ci/run in it, and nothing else. Nothing can be installed from there.
+// checkout returns a directory that holds only the Makefile and the scripts in .ci. They can't install anything there.
 func checkout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"Makefile", ".ci/run"} {
+	for _, name := range []string{"Makefile", ".ci/run", ".ci/check"} {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		must(t, err)
 		write(t, filepath.Join(dir, name), string(text))
@@ -58,7 +58,7 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) (o
 	cmd.WaitDelay = time.Second
 	for _, entry := range os.Environ() {
 		switch name, _, _ := strings.Cut(entry, "="); name {
-		case "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "LAVKA_DATA", "USER", "BILL", "AMOUNT": // make test may have been told such
+		case "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "LAVKA_DATA", "USER", "BILL", "AMOUNT", "PKG", "RUN", "BASE": // make test may have been given these
 		default:
 			cmd.Env = append(cmd.Env, entry)
 		}
