@@ -4,10 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build run test check fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check k8s-check
 
-MODULES := libs services/auth services/catalog services/billing deploy tests
+SERVICES := $(sort $(notdir $(wildcard services/*)))
+MODULES := libs $(addprefix services/,$(SERVICES)) deploy tests
 # tests/ is first: its end-to-end tests take the longest, and the tests of the other modules run beside them.
 PACKAGES := ./tests/... $(patsubst %,./%/...,$(filter-out tests,$(MODULES)))
-SERVICES := auth catalog billing
 DATA := $(or $(LAVKA_DATA),.lavka)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath
 

@@ -110,7 +110,7 @@ func TestAFailedStepEndsWhatRunsInTheBackground(t *testing.T) {
 	t.Parallel()
 	dir := repository(t)
 	write(t, filepath.Join(dir, "path/make"), "#!/bin/sh\ncase $* in *compose-check) echo up; trap 'echo taken down; exit 1' TERM; sleep 50 & wait;; esac\n")
-	out, code := run(t, dir, []string{"XDG_CACHE_HOME=" + t.TempDir(), "FAILS=staticcheck ./libs/... ./services/auth/... ./services/catalog/... ./services/billing/... ./deploy/... ./tests/..."}, "bash", ".ci/run")
+	out, code := run(t, dir, []string{"XDG_CACHE_HOME=" + t.TempDir(), "FAILS=staticcheck ./libs/... ./services/auth/... ./services/billing/... ./services/catalog/... ./deploy/... ./tests/..."}, "bash", ".ci/run")
 	if code != 1 || !strings.Contains(out, "up\ntaken down\n--- staticcheck: FAILED") {
 		t.Errorf("%d\n%s", code, out)
 	}
