@@ -129,8 +129,8 @@ func (b *billing) decides(decide func(wire.PurchaseRequested) *wire.PurchaseAnsw
 	b.decide = decide
 }
 
-// heard returns the requests received so far.
-func (b *billing) heard() []request {
+// received returns the requests received so far.
+func (b *billing) received() []request {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]request(nil), b.requests...)

@@ -20,7 +20,7 @@ func TestPurchasesShareMessages(t *testing.T) {
 	tea := r.product(t, "tea", "3.50")
 	// buy buys 64 times at once, and returns how many purchases shared a message.
 	buy := func() (together int) {
-		before := len(b.heard())
+		before := len(b.received())
 		var all sync.WaitGroup
 		for range 64 {
 			all.Go(func() {
@@ -31,11 +31,11 @@ func TestPurchasesShareMessages(t *testing.T) {
 			})
 		}
 		all.Wait()
-		heard := b.heard()[before:]
-		if len(heard) != 64 {
-			t.Errorf("billing got requests for %d purchases, want 64", len(heard))
+		received := b.received()[before:]
+		if len(received) != 64 {
+			t.Errorf("billing got requests for %d purchases, want 64", len(received))
 		}
-		for _, m := range heard {
+		for _, m := range received {
 			if m.several > 1 {
 				together++
 			}

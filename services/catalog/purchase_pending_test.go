@@ -26,8 +26,8 @@ func TestALateAnswer(t *testing.T) {
 	if again.status != 202 || again.body["id"] != a.body["id"] || again.header.Get("Idempotent-Replayed") != "true" {
 		t.Errorf("the repeat: %s %v", again, again.header)
 	}
-	waittest.Eventually(t, "billing is asked twice", func() bool { return len(b.heard()) >= 2 })
-	m := b.heard()[0]
+	waittest.Eventually(t, "billing is asked twice", func() bool { return len(b.received()) >= 2 })
+	m := b.received()[0]
 	reply := m.header.Get(wire.HeaderReply)
 	for _, nonsense := range []string{"", "{", `{"v":1}`, `{"v":9,"purchase_id":"` + m.PurchaseID.String() + `","outcome":"settled","transaction_id":1}`} {
 		if err := b.nc.Publish(reply, []byte(nonsense)); err != nil {
@@ -106,8 +106,8 @@ func TestTheSweeperSendsRequestsThatWereNeverSent(t *testing.T) {
 	if !strings.Contains(r.metrics(t), "\ncatalog_purchases_resent_total ") {
 		t.Error("the metric catalog_purchases_resent_total is missing")
 	}
-	if s.number(t, `SELECT min(claimed) FROM catalog.purchases`) < 1 || len(b.heard()) < 2 {
-		t.Errorf("not all were claimed by the sweeper; billing got %d requests", len(b.heard()))
+	if s.number(t, `SELECT min(claimed) FROM catalog.purchases`) < 1 || len(b.received()) < 2 {
+		t.Errorf("not all were claimed by the sweeper; billing got %d requests", len(b.received()))
 	}
 }
 
@@ -144,7 +144,7 @@ func TestTooManyPending(t *testing.T) {
 	}
 	// Settling makes room.
 	b.decides(settled)
-	for _, m := range b.heard() {
+	for _, m := range b.received() {
 		b.answer(t, m.header.Get(wire.HeaderReply), about(m.PurchaseID, settled(m.PurchaseRequested)))
 	}
 	waittest.Eventually(t, "there is room again", func() bool { return buy(ann, "3").status != 503 })

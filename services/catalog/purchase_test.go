@@ -47,11 +47,11 @@ func TestBuying(t *testing.T) {
 		t.Errorf("another user's key: %s", other)
 	}
 
-	heard := b.heard()
-	if len(heard) != 2 {
-		t.Fatalf("billing got %d requests, want 2", len(heard))
+	received := b.received()
+	if len(received) != 2 {
+		t.Fatalf("billing got %d requests, want 2", len(received))
 	}
-	m := heard[0]
+	m := received[0]
 	if m.UserID != 2 || m.BillID != 7 || m.Amount != 350 || m.PurchaseID.String() != a.body["id"] || time.Until(m.ExpiresAt) < 14*time.Minute || m.ExpiresAt.Location() != time.UTC {
 		t.Errorf("request %+v", m)
 	}

@@ -62,7 +62,7 @@ func TestRequestsInFlightAreFinished(t *testing.T) {
 		}
 		result <- a
 	}()
-	waittest.Eventually(t, "billing is asked", func() bool { return len(b.heard()) == 1 })
+	waittest.Eventually(t, "billing is asked", func() bool { return len(b.received()) == 1 })
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
 	waittest.Eventually(t, "it reports that it is draining", func() bool {
@@ -73,7 +73,7 @@ func TestRequestsInFlightAreFinished(t *testing.T) {
 		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusServiceUnavailable
 	})
-	m := b.heard()[0]
+	m := b.received()[0]
 	b.answer(t, m.header.Get(wire.HeaderReply), about(m.PurchaseID, settled(m.PurchaseRequested)))
 	if a := <-result; a.status != 201 {
 		t.Errorf("the purchase in flight: %s", a)

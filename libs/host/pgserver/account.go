@@ -14,7 +14,7 @@ import (
 )
 
 // account returns the account that the server runs as: nil for the current user. Because PostgreSQL refuses to run as root,
-// for root it returns the owner of the data, or else the system's postgres, or else nobody.
+// for root it returns the owner of the data, or else the system's postgres, or else the user nobody.
 func account(data string) (*childprocess.User, error) {
 	if os.Getuid() != 0 {
 		return nil, nil

@@ -121,7 +121,7 @@ func TestGuard(t *testing.T) {
 	}
 	user := bearer("7", "user", 1)
 
-	// Until keys and versions have been read, nobody is told that his token is bad.
+	// Until keys and versions have been read, no client is told that its token is invalid.
 	check("no keys", "/mine", user, 503, `"starting"`)
 	keys.ready = true
 	if w := check("no versions", "/mine", user, 503, `"starting"`); w.Header().Get("Retry-After") == "" {

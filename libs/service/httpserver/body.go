@@ -21,8 +21,8 @@ var (
 	mediaTypeProblem = problem.New(problem.UnsupportedMediaType, "unsupported_media_type", "send the body as Content-Type: application/json")
 )
 
-// bounded refuses bodies over a limit: at once if Content-Length says so, else
-// while the body is read.
+// bounded refuses bodies over a limit: at once if Content-Length exceeds it,
+// else while the body is read.
 func bounded(limit int64) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {

@@ -57,8 +57,8 @@ func TestThePublicPortIsFull(t *testing.T) {
 	client.CloseIdleConnections()
 }
 
-// Clients that send a byte now and then are let go within the limits, and keep
-// nobody else from being served.
+// Clients that send a byte now and then are disconnected within the limits, and do
+// not keep other clients from being served.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	e, _, _ := service(t)

@@ -190,7 +190,7 @@ func TestServingWhileItDrains(t *testing.T) {
 	}
 }
 
-// A request that does not end keeps nobody from stopping.
+// A request that does not end does not keep the server from stopping.
 func TestTheEndIsBounded(t *testing.T) {
 	t.Parallel()
 	started, finish := make(chan struct{}), make(chan struct{})
@@ -237,7 +237,7 @@ func TestStoppedBeforeItServes(t *testing.T) {
 func TestInternalPort(t *testing.T) {
 	t.Parallel()
 	e, _, _ := service(t)
-	r := serve(t, e, func(context.Context) error { return errors.New("postgres://auth:hunter2@db is away") })
+	r := serve(t, e, func(context.Context) error { return errors.New("postgres://auth:hunter2@db is unreachable") })
 	if status, _ := get(t, r.internal+"/livez"); status != 200 {
 		t.Errorf("livez: %d", status)
 	}

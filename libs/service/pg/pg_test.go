@@ -160,7 +160,7 @@ func TestKindsOfErrors(t *testing.T) {
 	}
 }
 
-// A server that lets nobody in, whatever it gives as its reason, says something about the moment: a password may have just been changed.
+// A server that refuses the connection, for any reason, is a transient error: a password may have just been changed.
 func TestNoWayIn(t *testing.T) {
 	t.Parallel()
 	for reason, change := range map[string]func(*url.URL){

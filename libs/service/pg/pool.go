@@ -42,7 +42,7 @@ var sessionSettings = map[string]string{
 // groupSettings are added for sessions that settle groups. A group finds a few
 // hundred rows by key, whatever the size of the tables, so one plan is always
 // right, and these settings leave no other. Without them the server would plan
-// each group anew, a third of its work for a single purchase, or keep a plan from
+// every group, a third of its work for a single purchase, or keep a plan from
 // when a table was small enough to scan.
 var groupSettings = map[string]string{
 	"plan_cache_mode":  "force_generic_plan",

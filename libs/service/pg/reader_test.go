@@ -29,7 +29,7 @@ func TestReadsShareARoundTrip(t *testing.T) {
 	if _, err := held.Exec(t.Context(), `SELECT pg_advisory_xact_lock(1)`); err != nil {
 		t.Fatal(err)
 	}
-	// Both sessions wait for the lock, and everybody else for them.
+	// Both sessions wait for the lock, and all other reads for them.
 	var all sync.WaitGroup
 	const readers = 60
 	transactions := make([]int64, readers)

@@ -72,7 +72,7 @@ func TestBeginTravelsAlong(t *testing.T) {
 func TestATransactionThatFails(t *testing.T) {
 	t.Parallel()
 	pool := open(t, pgtest.New(t))
-	// Passed over, a failed statement is told of at the end.
+	// The error of a failed statement that was ignored appears at the end.
 	err := pg.InTx(t.Context(), pool, func(tx *pg.Tx) error {
 		_, _ = tx.Exec(t.Context(), `SELECT 1/0`)
 		return nil

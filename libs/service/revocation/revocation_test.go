@@ -169,7 +169,7 @@ func TestWhatTheStreamDoesNotSay(t *testing.T) {
 		t.Error("ready, but disagrees with auth's database")
 	}
 
-	// Once ready, it must not ask again: it has to receive changes while auth is down.
+	// Once ready, it must not repeat the question: it has to receive changes while auth is down.
 	f.set(func() { f.broken, f.asked = true, 0 })
 	if err := f.js.DeleteStream(t.Context(), wire.StreamUsers); err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func NewUsers(js jetstream.JetStream, customers Customers, log *slog.Logger) *Us
 }
 
 // Run receives users until ctx is cancelled. A durable consumer remembers its
-// position. If the stream is created anew, auth republishes all users.
+// position. If the stream is re-created, auth republishes all users.
 func (u *Users) Run(ctx context.Context) {
 	natsconn.Listener{Name: "users", Log: u.log, Ahead: 256, Open: u.open, Handle: u.handle}.Run(ctx)
 }

@@ -13,12 +13,12 @@ func TestAnAnswerThatComesEarly(t *testing.T) {
 	for who, learns := range map[string]func(*waiters){
 		"the buyer": func(w *waiters) {
 			if w.placed(p) {
-				t.Error("billing would be asked again")
+				t.Error("the request would be sent twice")
 			}
 		},
 		"a repeat": func(w *waiters) {
 			if joined, first := w.join(p); first || joined.purchase.Status != Completed {
-				t.Errorf("billing would be asked again; the repeat gets %+v", joined.purchase)
+				t.Errorf("the request would be sent twice; the repeat gets %+v", joined.purchase)
 			}
 		},
 	} {
