@@ -21,11 +21,11 @@ import (
 	"lavka/libs/host/freeport"
 )
 
-// operator is the user of NATS who may do everything.
+// operator is the NATS user with all permissions.
 const operator = nats.Operator
 
-// broker is NATS as a process of its own, so that it can be killed and frozen.
-// The launcher's lives within the launcher.
+// broker is NATS in a separate process, so that it can be killed and frozen.
+// The launcher's NATS runs inside the launcher.
 type broker struct {
 	bin, conf, dir string
 	port           int
@@ -34,7 +34,7 @@ type broker struct {
 	cmd            *exec.Cmd
 }
 
-// newBroker builds the server of the version that the launcher has in it.
+// newBroker builds the NATS server in the version that the launcher embeds.
 func (h *harness) newBroker(ctx context.Context, dir string, output io.Writer) (*broker, error) {
 	bin := filepath.Join(h.work, "nats-server")
 	build := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/nats-io/nats-server/v2")
@@ -52,7 +52,7 @@ func (h *harness) newBroker(ctx context.Context, dir string, output io.Writer) (
 	}
 	b := &broker{bin: bin, conf: conf, dir: filepath.Join(dir, "nats"), port: port, passwords: map[string]string{}, output: output}
 	for _, user := range nats.Users() {
-		b.passwords[user] = "p" + rand.Text() // what begins with a digit, NATS may read as a number
+		b.passwords[user] = "p" + rand.Text() // NATS may parse a password that begins with a digit as a number
 	}
 	return b, nil
 }
@@ -67,13 +67,13 @@ func (b *broker) start(ctx context.Context) error {
 	if err := childprocess.Start(b.cmd, childprocess.Options{}); err != nil {
 		return fmt.Errorf("start NATS: %w", err)
 	}
-	return await(ctx, "NATS listens", func() bool {
+	return await(ctx, "NATS to accept connections", func() bool {
 		conn, err := net.DialTimeout("tcp", b.addr(), time.Second)
 		return err == nil && conn.Close() == nil
 	})
 }
 
-// kill ends the process as a crash does.
+// kill ends the process like a crash.
 func (b *broker) kill() error {
 	if b.cmd == nil {
 		return nil
@@ -94,13 +94,13 @@ func (b *broker) signal(s syscall.Signal) error { return b.cmd.Process.Signal(s)
 
 func (b *broker) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
 
-// url is a user's way in, with the password in it.
+// url is the URL with which a user connects; it includes the password.
 func (b *broker) url(user string) string {
 	u := url.URL{Scheme: "nats", User: url.UserPassword(user, b.passwords[user]), Host: b.addr()}
 	return u.String()
 }
 
-// brokerFaults need NATS as a process of its own.
+// brokerFaults need NATS in a separate process.
 func brokerFaults() []fault {
 	return []fault{
 		{
@@ -118,7 +118,7 @@ func brokerFaults() []fault {
 			},
 		},
 		{
-			name: "nats-freeze", story: "SIGSTOP of NATS for 20 s (3 s), then SIGCONT: connections stay, and nothing moves", kind: "broker", blind: true,
+			name: "nats-freeze", story: "SIGSTOP of NATS for 20 s (3 s), then SIGCONT: connections stay open, but nothing is transferred", kind: "broker", blind: true,
 			strike: func(ctx context.Context, t *trial) error {
 				if err := t.broker.signal(syscall.SIGSTOP); err != nil {
 					return err

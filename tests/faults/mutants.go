@@ -16,8 +16,8 @@ import (
 	"lavka/tests/faults/variant"
 )
 
-// caught says under which faults each mutant must be noticed, and by which
-// invariants: one of them is enough.
+// caught maps each mutant to the fault under which it must be caught, and the
+// invariants that may catch it: one of them is enough.
 var caught = map[string]struct {
 	under string
 	by    []string
@@ -35,17 +35,17 @@ var caught = map[string]struct {
 	"published-unsaid":     {"quiet", []string{"j", "c"}},
 }
 
-// tries is how often a mutant may get away: what goes wrong only in a certain
-// order does not go wrong each time.
+// tries is the number of trials in which a mutant must be caught once: a bug that
+// depends on the order of events does not show every time.
 const tries = 12
 
-// tryMutants shows that each broken service is caught, and tries as many at a
+// tryMutants checks that each broken service is caught. It tries as many at a
 // time as there are processors.
 func (h *harness) tryMutants(ctx context.Context) error {
 	begin := time.Now()
 	mutants := slices.DeleteFunc(variant.Mutants(), func(m variant.Mutant) bool { return !h.wanted(m.Name) })
 	if len(mutants) == 0 {
-		return fmt.Errorf("there is no mutant %q", h.only)
+		return fmt.Errorf("unknown mutant %q", h.only)
 	}
 	rows, errs := make([]string, len(mutants)), make([]error, len(mutants))
 	slots := make(chan struct{}, runtime.NumCPU())
@@ -64,7 +64,7 @@ func (h *harness) tryMutants(ctx context.Context) error {
 		})
 	}
 	all.Wait()
-	fmt.Printf("\n| mutant | what it does | fault | caught by | tries |\n|---|---|---|---|---|\n%s\n\nseed %d, %v\n",
+	fmt.Printf("\n| mutant | what it does | fault | caught by | trial |\n|---|---|---|---|---|\n%s\n\nseed %d, %v\n",
 		strings.Join(rows, "\n"), h.seed, time.Since(begin).Round(time.Second))
 	return errors.Join(errs...)
 }
@@ -94,14 +94,14 @@ func (h *harness) tryMutant(ctx context.Context, m variant.Mutant, seed uint64) 
 			return oneLine(v.String()), n, nil
 		}
 		if len(o.wrong) > 0 {
-			return "", n, fmt.Errorf("caught by others than %v: %v", want.by, o.wrong)
+			return "", n, fmt.Errorf("caught by invariants other than %v: %v", want.by, o.wrong)
 		}
 	}
 	return "", tries, fmt.Errorf("it was not caught in %d trials", tries)
 }
 
-// tryOnce tries in a shop of its own: some faults leave one that can't be broken
-// in the same way again.
+// tryOnce runs one trial in a shop of its own: some faults leave a shop that can't
+// be broken in the same way again.
 func (h *harness) tryOnce(ctx context.Context, k kind, seed uint64, f fault) (o outcome, err error) {
 	s, err := h.startShop(ctx, k)
 	if err != nil {
@@ -111,7 +111,7 @@ func (h *harness) tryOnce(ctx context.Context, k kind, seed uint64, f fault) (o 
 	return s.try(ctx, seed, false, f)
 }
 
-// oneLine is a text's first line, which is all that fits a table.
+// oneLine returns the first line of a text, to fit into a table.
 func oneLine(text string) string {
 	first, _, _ := strings.Cut(text, "\n")
 	return first
@@ -134,5 +134,5 @@ func (h *harness) find(name string) (fault, error) {
 		}
 		names = append(names, f.name)
 	}
-	return fault{}, fmt.Errorf("there is no fault %q; there are: %s", name, strings.Join(names, ", "))
+	return fault{}, fmt.Errorf("unknown fault %q; the faults are: %s", name, strings.Join(names, ", "))
 }

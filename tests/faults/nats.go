@@ -14,7 +14,7 @@ import (
 	"lavka/tests/faults/natsproxy"
 )
 
-// natsFaults break the broker, and the messages on their way.
+// natsFaults break the broker, and messages in flight.
 func natsFaults() []fault {
 	broker := []fault{
 		{
@@ -25,7 +25,7 @@ func natsFaults() []fault {
 			},
 		},
 		{
-			name: "nats-away", story: "NATS stopped for a minute (3 s); purchases, payments, lists and logins go on", blind: true,
+			name: "nats-away", story: "NATS is stopped for a minute (3 s); purchases, payments, lists and logins keep working", blind: true,
 			strike: func(ctx context.Context, t *trial) error { return t.withoutNATS(ctx, nil) },
 		},
 		{
@@ -33,11 +33,11 @@ func natsFaults() []fault {
 			strike: func(ctx context.Context, t *trial) error { return t.withoutNATS(ctx, t.NATS().Wipe) },
 		},
 		{
-			name: "nats-rewound", story: "NATS comes back with the store that it had a while ago, as after a crash that took its last writes", blind: true, alone: true,
+			name: "nats-rewound", story: "NATS restarts with an earlier copy of its store, as after a crash that lost its last writes", blind: true, alone: true,
 			strike: natsRewound,
 		},
 		{
-			name: "stream-full", story: "the stream of purchase requests takes no more messages for a while",
+			name: "stream-full", story: "the stream of purchase requests accepts no messages for a while",
 			strike: streamFull,
 		},
 		{
@@ -69,13 +69,14 @@ func natsFaults() []fault {
 	return append(broker,
 		messages("messages-delayed", "messages are held for up to a second each way", natsproxy.Rule{Delay: 0.3, MaxDelay: time.Second}),
 		messages("messages-reordered", "messages overtake each other", natsproxy.Rule{Delay: 0.5, MaxDelay: 50 * time.Millisecond}),
-		messages("messages-doubled", "half of all messages come twice", natsproxy.Rule{Duplicate: 0.5}),
+		messages("messages-doubled", "half of all messages are delivered twice", natsproxy.Rule{Duplicate: 0.5}),
 		messages("messages-lost", "a fifth of all messages is lost", natsproxy.Rule{Drop: 0.2}),
 		messages("messages-mixed", "messages are lost, doubled, held and re-ordered", natsproxy.Rule{Drop: 0.1, Duplicate: 0.3, Delay: 0.3, MaxDelay: 500 * time.Millisecond}),
 	)
 }
 
-// withoutNATS stops NATS for a while, and does something to it meanwhile.
+// withoutNATS stops NATS for a while, and runs meanwhile, if not nil, before it
+// starts NATS again.
 func (t *trial) withoutNATS(ctx context.Context, meanwhile func() error) error {
 	t.NATS().Stop()
 	broken := t.natsAway(ctx)
@@ -86,7 +87,7 @@ func (t *trial) withoutNATS(ctx context.Context, meanwhile func() error) error {
 	return errors.Join(broken, err, t.NATS().Start())
 }
 
-// natsRewound gives NATS back what it had stored a while ago.
+// natsRewound restarts NATS with an earlier copy of its store.
 func natsRewound(ctx context.Context, t *trial) error {
 	store, then := filepath.Join(t.dir, "data", "nats"), filepath.Join(t.dir, "nats-then")
 	t.NATS().Stop()
@@ -96,8 +97,8 @@ func natsRewound(ctx context.Context, t *trial) error {
 	return errors.Join(err, os.RemoveAll(store), os.Rename(then, store), t.NATS().Start())
 }
 
-// streamFull leaves no room in the stream; discarding new messages, it refuses
-// them. Billing makes it again as it should be when it reconnects.
+// streamFull leaves no room in the stream, which then refuses new messages.
+// Billing restores the stream's configuration when it reconnects.
 func streamFull(ctx context.Context, t *trial) error {
 	resize := func(bytes int64) error {
 		return t.operate(ctx, func(ctx context.Context, js jetstream.JetStream) error {
@@ -120,7 +121,7 @@ func streamFull(ctx context.Context, t *trial) error {
 	return errors.Join(broken, err, resize(256<<20))
 }
 
-// messages does something to the messages of all replicas, both ways.
+// messages applies a rule to the messages of all replicas, in both directions.
 func messages(name, story string, rule natsproxy.Rule) fault {
 	return fault{
 		name: name, story: story, blind: true,
@@ -143,7 +144,7 @@ func messages(name, story string, rule natsproxy.Rule) fault {
 				l.messages.Clear()
 			}
 			if touched(of) == before && !t.mixed {
-				return errors.Join(err, errors.New("no message was touched"))
+				return errors.Join(err, errors.New("the fault had no effect: no message was dropped, duplicated or delayed"))
 			}
 			return err
 		},

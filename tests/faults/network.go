@@ -9,7 +9,7 @@ import (
 	"lavka/tests/faults/link"
 )
 
-// group is lines that a fault strikes together.
+// group is a set of links that a fault breaks together.
 type group []*link.Link
 
 func (g group) each(f func(*link.Link) error) error {
@@ -34,7 +34,7 @@ func (t *trial) postgresLines(services ...string) (g group) {
 	return g
 }
 
-// networkFaults break the network between a service and what it needs.
+// networkFaults break the network between a service and Postgres or NATS.
 func networkFaults() []fault {
 	ways := []struct {
 		name, story string

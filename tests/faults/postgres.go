@@ -20,7 +20,7 @@ import (
 func postgresFaults() []fault {
 	faults := []fault{
 		{
-			name: "postgres-stop", story: "Postgres stopped in good order for a while; 503 with Retry-After, /livez up, /readyz honest", blind: true, alone: true,
+			name: "postgres-stop", story: "Postgres is stopped cleanly for a while; 503 with Retry-After, /livez up, /readyz correct", blind: true, alone: true,
 			strike: func(ctx context.Context, t *trial) error {
 				err := t.Postgres().Stop()
 				broken := t.databaseAway(ctx)
@@ -28,13 +28,13 @@ func postgresFaults() []fault {
 			},
 		},
 		{
-			name: "postgres-restart", story: "Postgres stopped in good order and started at once", blind: true,
+			name: "postgres-restart", story: "Postgres is stopped cleanly and started at once", blind: true,
 			strike: func(ctx context.Context, t *trial) error {
 				return errors.Join(t.Postgres().Stop(), t.Postgres().Start(ctx))
 			},
 		},
 		{
-			name: "postgres-immediate", story: "Postgres stopped with immediate: as in a crash, it has to recover", blind: true, forgets: true,
+			name: "postgres-immediate", story: "Postgres is stopped in immediate mode: as after a crash, it has to recover", blind: true, forgets: true,
 			strike: func(ctx context.Context, t *trial) error { return t.signalPostgres(ctx, syscall.SIGQUIT) },
 		},
 		{
@@ -44,7 +44,7 @@ func postgresFaults() []fault {
 			},
 		},
 		{
-			name: "sessions-cut", story: "pg_terminate_backend of every session, again and again, in the middle of transactions", blind: true,
+			name: "sessions-cut", story: "pg_terminate_backend of every session, repeatedly, in the middle of transactions", blind: true,
 			strike: func(ctx context.Context, t *trial) error {
 				for end := time.Now().Add(t.span(2*time.Second, 20*time.Second)); time.Now().Before(end); {
 					if err := t.sql(ctx, endSessions); err != nil {
@@ -58,11 +58,11 @@ func postgresFaults() []fault {
 			},
 		},
 		{
-			name: "connections-gone", story: "all connections of the server taken by somebody else for a while", blind: true, alone: true,
+			name: "connections-gone", story: "another client takes all connections of the database server for a while", blind: true, alone: true,
 			strike: noConnections,
 		},
 		{
-			name: "read-only", story: "the database is read-only for a while, as a standby is", blind: true,
+			name: "read-only", story: "the database is read-only for a while, like a standby", blind: true,
 			strike: func(ctx context.Context, t *trial) error {
 				readOnly := `ALTER DATABASE lavka SET default_transaction_read_only = on`
 				writable := `ALTER DATABASE lavka RESET default_transaction_read_only`
@@ -72,7 +72,7 @@ func postgresFaults() []fault {
 			},
 		},
 		{
-			name: "disk-full", story: "no room on the database's disk (a small tmpfs) for a while", kind: "small-disk", blind: true, forgets: true, alone: true,
+			name: "disk-full", story: "the database's disk (a small tmpfs) is full for a while", kind: "small-disk", blind: true, forgets: true, alone: true,
 			strike: diskFull,
 		},
 	}
@@ -82,10 +82,11 @@ func postgresFaults() []fault {
 	return faults
 }
 
-// endSessions ends those of the services.
+// endSessions ends the services' sessions.
 const endSessions = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ('auth', 'catalog', 'billing')`
 
-// signalPostgres ends the server by a signal; the launcher starts it again.
+// signalPostgres ends the server with a signal and waits until the launcher has
+// restarted it.
 func (t *trial) signalPostgres(ctx context.Context, s syscall.Signal) error {
 	pid, err := t.postmaster()
 	if err != nil {
@@ -94,13 +95,13 @@ func (t *trial) signalPostgres(ctx context.Context, s syscall.Signal) error {
 	if err := syscall.Kill(pid, s); err != nil {
 		return fmt.Errorf("signal Postgres: %w", err)
 	}
-	return await(ctx, "Postgres runs again", func() bool {
+	return await(ctx, "Postgres to run again", func() bool {
 		again, err := t.postmaster()
 		return err == nil && again != pid && t.sql(ctx, `SELECT 1`) == nil
 	})
 }
 
-// postmaster is the server's process id, as its data directory has it.
+// postmaster returns the server's process id, from its data directory.
 func (t *trial) postmaster() (int, error) {
 	text, err := os.ReadFile(filepath.Join(t.dir, "data", "postgres", "data", "postmaster.pid"))
 	if err != nil {
@@ -110,8 +111,8 @@ func (t *trial) postmaster() (int, error) {
 	return strconv.Atoi(first)
 }
 
-// noConnections takes every connection that the server has, those kept for
-// administrators too, and for a while whatever becomes free.
+// noConnections takes every connection of the server, including those reserved
+// for administrators, and for a while each one that becomes free.
 func noConnections(ctx context.Context, t *trial) (err error) {
 	var taken []*pgx.Conn
 	defer func() {
@@ -131,7 +132,7 @@ func noConnections(ctx context.Context, t *trial) (err error) {
 			end = time.Now().Add(t.span(2*time.Second, 20*time.Second))
 		}
 		if err != nil {
-			// Full. What the services still have is taken from them.
+			// Full: take the connections that the services still hold.
 			if _, err := taken[0].Exec(ctx, endSessions); err != nil {
 				return err
 			}
@@ -140,7 +141,7 @@ func noConnections(ctx context.Context, t *trial) (err error) {
 			}
 		}
 		if now := time.Now(); now.After(filling) && end.IsZero() {
-			return fmt.Errorf("%d connections did not fill the server", len(taken))
+			return fmt.Errorf("the server still accepts connections after %d", len(taken))
 		} else if !end.IsZero() && now.After(end) {
 			return nil
 		}
@@ -149,18 +150,18 @@ func noConnections(ctx context.Context, t *trial) (err error) {
 
 const tooManyConnections = "53300" // PostgreSQL, appendix A
 
-// diskFull fills the disk, waits until the database suffers, and frees it.
+// diskFull fills the disk, waits until payments fail, and frees the disk.
 func diskFull(ctx context.Context, t *trial) error {
 	filler := filepath.Join(t.dir, "data", "filler")
 	if err := fill(filler); err != nil {
 		return errors.Join(err, os.Remove(filler))
 	}
-	suffers := await(ctx, "a payment fails for want of room", func() bool {
+	failing := await(ctx, "a payment to fail because the disk is full", func() bool {
 		h := t.rec.History()
 		return len(h.Pays) > 0 && h.Pays[len(h.Pays)-1].Status == 503
 	})
 	err := last(ctx, t.span(time.Second, 15*time.Second))
-	return errors.Join(suffers, err, os.Remove(filler), await(ctx, "Postgres runs again", func() bool {
+	return errors.Join(failing, err, os.Remove(filler), await(ctx, "Postgres to write again", func() bool {
 		return t.sql(ctx, `CREATE TEMPORARY TABLE room AS SELECT 1`) == nil
 	}))
 }

@@ -55,7 +55,7 @@ func processFaults() []fault {
 			},
 			fault{
 				name: "freeze-" + service, story: "SIGSTOP of one replica of " + service + " for 20 s (3 s), then SIGCONT",
-				blind: true, // a frozen replica hears nothing, nor does it answer
+				blind: true, // a frozen replica receives no revocations
 				strike: func(ctx context.Context, t *trial) error {
 					r := t.one(service)
 					if err := r.Signal(syscall.SIGSTOP); err != nil {
@@ -85,19 +85,19 @@ func processFaults() []fault {
 			strike: zombie,
 		},
 		fault{
-			name: "rolling-restart", story: "SIGTERM and a new start of every replica, one after another; no request through the gateway may fail", alone: true, kills: stack.Services(),
+			name: "rolling-restart", story: "every replica is stopped with SIGTERM and restarted, one after another; no request through the gateway may fail", alone: true, kills: stack.Services(),
 			blind: true, strike: rollingRestart,
 		},
 	)
 }
 
 var pointStory = map[string]string{
-	variant.AuthChanged:      "auth, when a user was changed and before he is published",
-	variant.AuthPublished:    "auth, when a user was published and before that is noted",
+	variant.AuthChanged:      "auth, after a user was changed and before the change is published",
+	variant.AuthPublished:    "auth, after a user was published and before that is recorded",
 	variant.CatalogInserted:  "catalog, inside a group: purchases inserted, before the commit",
 	variant.CatalogPlaced:    "catalog, between the insert's commit and the sending",
-	variant.CatalogClaimed:   "catalog, when the sweeper has claimed and before it sends",
-	variant.CatalogAnswered:  "catalog, when billing's answer is written and before the buyer hears it",
+	variant.CatalogClaimed:   "catalog, after the sweeper has claimed purchases and before it sends",
+	variant.CatalogAnswered:  "catalog, after billing's answer is written and before the buyer gets the response",
 	variant.BillingLocked:    "billing, inside a group: bills locked, before the writes",
 	variant.BillingWritten:   "billing, inside a group: written, before the commit",
 	variant.BillingCommitted: "billing, between the commit and the answers",
@@ -110,7 +110,8 @@ func (t *trial) one(service string) *stack.Replica {
 	return replicas[t.r.IntN(len(replicas))]
 }
 
-// moment is a short time, so that a fault strikes at any point of what is going on.
+// moment is a random time below 400 ms, so that a fault strikes at any point of
+// the work in flight.
 func (t *trial) moment() time.Duration {
 	return time.Duration(t.r.Int64N(int64(400 * time.Millisecond)))
 }
@@ -128,7 +129,7 @@ func (t *trial) killAt(ctx context.Context, name string) error {
 		return err
 	}
 	if name == variant.CatalogClaimed {
-		// The sweeper has something to do only when answers fail to come. Billing does not hear of users either, then.
+		// The sweeper has work only when answers are missing. This cuts billing off from news of users, too.
 		deaf := t.natsLines(stack.Billing)
 		return errors.Join(deaf.each(func(l *link.Link) error { l.Blackhole(link.Both); return nil }), t.awaitKill(ctx, name), deaf.each((*link.Link).Heal))
 	}
@@ -140,15 +141,16 @@ func (t *trial) awaitKill(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	// The launcher starts it again, as an operator's does.
-	return await(ctx, fmt.Sprintf("process %d has been replaced", pid), func() bool {
+	// The launcher restarts it, as a supervisor does in production.
+	return await(ctx, fmt.Sprintf("a new process in place of %d", pid), func() bool {
 		_, err := t.byPID(pid)
 		return err != nil
 	})
 }
 
-// zombie freezes billing while it holds bills. Others must get at them within
-// the sessions' limits: the server ends an idle transaction after 2 s.
+// zombie freezes a replica of billing while it holds locks on bills. The other
+// replica must be able to lock them within the sessions' limits: the server ends
+// an idle transaction after 2 s.
 func zombie(ctx context.Context, t *trial) error {
 	if err := t.arm(variant.BillingLocked, "stop"); err != nil {
 		return err
@@ -162,17 +164,17 @@ func zombie(ctx context.Context, t *trial) error {
 		return err
 	}
 	frozen, since := time.Now(), t.rec.Now()
-	free := await(ctx, "the zombie's locks are gone", func() bool {
+	free := await(ctx, "the release of the frozen replica's locks", func() bool {
 		held, err := value[bool](ctx, t.shop, `
 			SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'billing ledger' AND state = 'idle in transaction' AND now() - state_change > interval '1500 ms')`)
 		return err == nil && !held && time.Since(frozen) > 1500*time.Millisecond
 	})
 	if waited := time.Since(frozen); free == nil && waited > 5*time.Second { // the server ends it after 2 s
-		free = fmt.Errorf("a frozen replica held bills for %v", waited)
+		free = fmt.Errorf("a frozen replica kept bills locked for %v; the limit is 5s", waited)
 	}
 	free = errors.Join(free,
-		t.promise(ctx, "a payment is credited beside the zombie", func() bool { return t.credited(since) }),
-		t.promise(ctx, "a purchase is completed beside the zombie", func() bool { return t.completed(since) }))
+		t.promise(ctx, "a payment credited while one replica of billing is frozen", func() bool { return t.credited(since) }),
+		t.promise(ctx, "a purchase completed while one replica of billing is frozen", func() bool { return t.completed(since) }))
 	err = last(ctx, t.span(4*time.Second, 20*time.Second)-time.Since(frozen))
 	return errors.Join(free, err, r.Signal(syscall.SIGCONT))
 }
@@ -185,8 +187,8 @@ func rollingRestart(ctx context.Context, t *trial) error {
 			if err := r.Stop(); err != nil {
 				return err
 			}
-			if took := time.Since(stopping); took > 9*time.Second { // after ten it is killed
-				return fmt.Errorf("%s took %v to stop", r.Name, took)
+			if took := time.Since(stopping); took > 9*time.Second { // it is killed after 10 s
+				return fmt.Errorf("%s took %v to stop; the limit is 9s", r.Name, took)
 			}
 			if err := r.Start(ctx); err != nil {
 				return err
@@ -203,19 +205,18 @@ func rollingRestart(ctx context.Context, t *trial) error {
 		}
 	}
 	if len(failed) > 0 {
-		return fmt.Errorf("%d requests failed, such as: %s", len(failed), strings.Join(failed[:min(3, len(failed))], "; "))
+		return fmt.Errorf("%d requests failed, for example: %s", len(failed), strings.Join(failed[:min(3, len(failed))], "; "))
 	}
 	return nil
 }
 
-// billingAway checks what the shop promises while billing is down, as it is
-// from a moment on.
+// billingAway checks what the shop promises while billing is down, since away.
 func (t *trial) billingAway(ctx context.Context, away time.Duration) error {
 	if err := t.lists(ctx, "/products", "/purchases"); err != nil {
-		return fmt.Errorf("billing is away and %w", err)
+		return fmt.Errorf("while billing is down: %w", err)
 	}
 	if err := t.accounts.LogIn(ctx, t.rec, t.accounts.Buyers[0]); err != nil && !t.mixed {
-		return fmt.Errorf("billing is away and a buyer can't log in: %w", err)
+		return fmt.Errorf("while billing is down, a buyer can't log in: %w", err)
 	}
-	return t.promise(ctx, "a purchase is answered 202", func() bool { return t.boughtLater(away) })
+	return t.promise(ctx, "a purchase answered 202 while billing is down", func() bool { return t.boughtLater(away) })
 }

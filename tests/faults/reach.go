@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// connect opens a session as the database's administrator, past all lines.
+// connect opens a session as the database's administrator, not through a link.
 func (s *shop) connect(ctx context.Context) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(s.AdminDatabaseURL())
 	if err != nil {
@@ -46,7 +46,7 @@ func value[T any](ctx context.Context, s *shop, query string, args ...any) (v T,
 	return v, err
 }
 
-// operate does something to NATS as its operator.
+// operate runs f as the operator of NATS, for at most 10 s.
 func (s *shop) operate(ctx context.Context, f func(context.Context, jetstream.JetStream) error) error {
 	nc, err := nats.Connect(s.NATSURL())
 	if err != nil {
@@ -62,7 +62,8 @@ func (s *shop) operate(ctx context.Context, f func(context.Context, jetstream.Je
 	return f(ctx, js)
 }
 
-// arm has the first process that reaches a point end, or freeze.
+// arm makes the first process that reaches a point end ("kill") or freeze
+// ("stop").
 func (s *shop) arm(name, what string) error {
 	tmp := filepath.Join(s.dir, "arming-"+name)
 	if err := os.WriteFile(tmp, []byte(what), 0o600); err != nil {
@@ -71,10 +72,11 @@ func (s *shop) arm(name, what string) error {
 	return os.Rename(tmp, filepath.Join(s.dir, "points", name))
 }
 
-// reached waits until a process has reached an armed point, and gives its id.
+// reached waits up to three minutes until a process has reached an armed point,
+// and returns its id.
 func (s *shop) reached(ctx context.Context, name string) (pid int, err error) {
 	file := filepath.Join(s.dir, "points", name+".reached")
-	err = awaitFor(ctx, 3*time.Minute, "somebody reaches "+name, func() bool { // others may keep everybody from it for a while
+	err = awaitFor(ctx, 3*time.Minute, "a process to reach "+name, func() bool { // other faults may prevent it for a while
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return false

@@ -12,12 +12,13 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// everyReplicaServes looks at each replica by itself once all is healed, since
-// one that has stayed deaf can hide behind the other: each takes a purchase and
-// hears what billing decides on it, each of billing's decides on purchases, and
-// each refuses the token of a user who is disabled now.
+// everyReplicaServes tests each replica on its own after all faults have healed,
+// since a replica that no longer receives messages can hide behind the other:
+// each replica of catalog takes a purchase and receives billing's decision, each
+// replica of billing decides on purchases, and each replica refuses the token of
+// a user who has just been disabled.
 func (t *trial) everyReplicaServes(ctx context.Context) error {
-	if t.wrongClocks { // they refuse each other's tokens for as long as that lasts
+	if t.wrongClocks { // replicas refuse each other's tokens while their clocks differ
 		return nil
 	}
 	for _, r := range t.Replicas(stack.Catalog) {
@@ -29,7 +30,7 @@ func (t *trial) everyReplicaServes(ctx context.Context) error {
 		const decisions = "billing_charges_total"
 		for before := counter(ctx, r, decisions); counter(ctx, r, decisions) <= before; {
 			if err := errors.Join(ctx.Err(), t.world.BuyAt(ctx, t.Replicas(stack.Catalog)[0].URL())); err != nil {
-				return fmt.Errorf("%s decides on nothing: %w", r.Name, err)
+				return fmt.Errorf("%s decides on no purchase: %w", r.Name, err)
 			}
 		}
 	}
@@ -42,7 +43,7 @@ func (t *trial) everyReplicaServes(ctx context.Context) error {
 	return t.world.OutEverywhere(ctx, urls)
 }
 
-// counted sums up a counter of all replicas of a service.
+// counted returns the sum of a counter over all replicas of a service.
 func (t *trial) counted(ctx context.Context, service, name string) (sum float64) {
 	for _, r := range t.Replicas(service) {
 		sum += counter(ctx, r, name)
@@ -50,7 +51,8 @@ func (t *trial) counted(ctx context.Context, service, name string) (sum float64)
 	return sum
 }
 
-// counter is the sum of all series of a metric, 0 where there is no answer.
+// counter returns the sum of all series of a metric, 0 if the replica does not
+// respond.
 func counter(ctx context.Context, r *stack.Replica, name string) (sum float64) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.InternalURL()+"/metrics", nil)
 	if err != nil {

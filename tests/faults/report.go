@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// row is what has come of all trials of one fault.
+// row is the result of all trials of one fault.
 type row struct {
 	story         string
 	trials, calls int
@@ -21,7 +21,7 @@ type row struct {
 	wrong         []string
 }
 
-// table is what has come of everything.
+// table is the result of all trials.
 type table struct {
 	mu    sync.Mutex
 	names []string
@@ -47,7 +47,7 @@ func (t *table) add(p plan, o outcome) {
 	}
 }
 
-// leaveOut has the table say, loudly, that a fault was not tried.
+// leaveOut prints that a fault was not tried, and marks its row in the table.
 func (t *table) leaveOut(p plan, why error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -64,7 +64,7 @@ func (t *table) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var b strings.Builder
-	b.WriteString("| fault | what is done | trials | calls | looks at the ledger | slowest outcome | violations |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| fault | what happens | trials | calls | ledger checks | slowest outcome | violations |\n|---|---|---|---|---|---|---|\n")
 	slices.Sort(t.names)
 	var trials, calls, wrong int
 	for _, name := range t.names {
@@ -88,14 +88,14 @@ func (t *table) failure() error {
 	return errors.Join(errs...)
 }
 
-// plan is one trial that is to be made.
+// plan is one trial to run.
 type plan struct {
 	seed   uint64
 	faults []fault
-	long   string // " MINUTES=1" in a long run, whose faults last for longer
+	long   string // " MINUTES=1" in a long run, in which faults last longer
 }
 
-// name is what -case takes to have the same faults again.
+// name is the value of -case that reproduces the faults.
 func (p plan) name() string {
 	var names []string
 	for _, f := range p.faults {
@@ -104,7 +104,7 @@ func (p plan) name() string {
 	return strings.Join(names, "+")
 }
 
-// row says which row of the table the plan belongs to.
+// row returns the name and story of the table row that the plan belongs to.
 func (p plan) row() (name, story string) {
 	if len(p.faults) == 1 {
 		return p.faults[0].name, p.faults[0].story
@@ -112,7 +112,7 @@ func (p plan) row() (name, story string) {
 	return fmt.Sprintf("mix of %d", len(p.faults)), "several of the others at the same time, drawn at random"
 }
 
-// tryFaults makes trials, as many at a time as there are processors.
+// tryFaults runs the trials, as many at a time as there are processors.
 func (h *harness) tryFaults(ctx context.Context) error {
 	rounds, err := h.rounds()
 	if err != nil {
@@ -137,7 +137,7 @@ func (h *harness) tryFaults(ctx context.Context) error {
 	return errors.Join(append(errs, t.failure())...)
 }
 
-// rounds are the faults, or mixes, of which each is tried in every round.
+// rounds returns the faults or mixes that are each tried once per round.
 func (h *harness) rounds() ([][]fault, error) {
 	var rounds [][]fault
 	if strings.Contains(h.only, "+") {
@@ -160,13 +160,13 @@ func (h *harness) rounds() ([][]fault, error) {
 		_, err := h.find(h.only)
 		return nil, err
 	}
-	// The same kinds of shops in a row, so that few have to be started.
+	// Faults that need the same kind of shop run in a row, so that few shops are started.
 	slices.SortStableFunc(rounds, func(a, b []fault) int { return strings.Compare(a[0].kind, b[0].kind) })
 	return rounds, nil
 }
 
-// draw gives each fault once, and then, in a long run, again and in mixes until
-// the time is over. The first trial has the run's own seed.
+// draw sends each fault once and then, in a long run, again and in mixes until
+// the time is over. The first trial uses the run's own seed.
 func (h *harness) draw(ctx context.Context, rounds [][]fault, plans chan<- plan) {
 	r := rand.New(rand.NewPCG(h.seed, 1))
 	end := time.Now().Add(h.limit)
@@ -204,7 +204,7 @@ func (h *harness) draw(ctx context.Context, rounds [][]fault, plans chan<- plan)
 	}
 }
 
-// mixOf draws so many faults, no two of one part.
+// mixOf draws up to n faults, no two with the same part.
 func mixOf(r *rand.Rand, faults []fault, n int) (mix []fault) {
 	taken := map[string]bool{}
 	for _, i := range r.Perm(len(faults)) {
@@ -217,7 +217,8 @@ func mixOf(r *rand.Rand, faults []fault, n int) (mix []fault) {
 	return mix
 }
 
-// takePlans makes one trial after another, on one shop for as long as that will do.
+// takePlans runs one trial after another. It reuses a shop as long as the next
+// trial needs the same kind and nothing is wrong with the shop.
 func (h *harness) takePlans(ctx context.Context, plans <-chan plan, t *table) (err error) {
 	var s *shop
 	var at string
@@ -251,7 +252,7 @@ func (h *harness) takePlans(ctx context.Context, plans <-chan plan, t *table) (e
 			return errors.Join(err, fmt.Errorf("%s (seed %d): %w\n%s", p.name(), p.seed, tryErr, s.tail()))
 		}
 		t.add(p, o)
-		fmt.Printf("%-28s seed %-7d %6d calls, all outcomes after %5.1f s, %5.1f s in all\n",
+		fmt.Printf("%-28s seed %-7d %6d calls, all outcomes known after %5.1f s, %5.1f s in total\n",
 			p.name(), p.seed, o.calls, o.definite.Seconds(), time.Since(begin).Seconds())
 		for _, v := range o.wrong {
 			fmt.Println("    VIOLATION", v)
@@ -260,7 +261,7 @@ func (h *harness) takePlans(ctx context.Context, plans <-chan plan, t *table) (e
 			fmt.Println("    the shop's output is in", s.output.Name())
 		}
 		if len(o.wrong) > 0 || p.faults[0].spoils {
-			end() // the next one gets a shop that nothing is wrong with
+			end() // the next trial gets a new shop
 		}
 	}
 	return err

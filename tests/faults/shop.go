@@ -26,8 +26,8 @@ import (
 	"lavka/tests/faults/point"
 )
 
-// shop is a shop under test: two replicas of each service, each with lines of
-// its own to Postgres and to NATS that can be broken.
+// shop is a shop under test: two replicas of each service, each with its own
+// links to Postgres and to NATS, which can be broken.
 type shop struct {
 	*stack.Stack
 	dir        string
@@ -37,16 +37,16 @@ type shop struct {
 	loggedIn   time.Time
 	worlds     int64
 	output     *os.File
-	mounted    string           // a disk of its own
-	after      *pgserver.Server // that has taken the place of Postgres
+	mounted    string           // where its own disk is mounted, if it has one
+	after      *pgserver.Server // the server that has replaced Postgres
 	failedOver time.Duration    // when it was promoted
-	broker     *broker          // nil where NATS runs within this program
+	broker     *broker          // nil if NATS runs within this program
 
 	expiry      time.Duration // PURCHASE_EXPIRY
 	wrongClocks bool          // of replicas
 }
 
-// lines lead from a replica to what it needs.
+// lines are a replica's links to Postgres and NATS.
 type lines struct {
 	postgres, nats *link.Link
 	messages       *natsproxy.Proxy // between the replica and its line to NATS
@@ -55,17 +55,17 @@ type lines struct {
 // kind is what a shop is made of.
 type kind struct {
 	name    string
-	bin     string                       // of the binaries; "" means those with points
+	bin     string                       // directory of the binaries; "" means those with points
 	env     map[string]string            // for every service
 	replica map[string]map[string]string // settings of a replica, by its name
-	disk    int                          // MiB that Postgres has; 0 for all there is
-	broker  bool                         // NATS is a process of its own
-	expiry  time.Duration                // of purchases; 0 for the services' own
+	disk    int                          // size of Postgres' disk in MiB; 0 means no limit
+	broker  bool                         // NATS is a separate process
+	expiry  time.Duration                // of purchases; 0 means the services' default
 	clocks  bool                         // of replicas are wrong
 	change  func(*stack.Config)
 }
 
-// startShop starts a shop and registers its people.
+// startShop starts a shop and registers its users.
 func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
 	dir, err := os.MkdirTemp(h.work, "shop-*")
 	if err != nil {
@@ -130,7 +130,8 @@ func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
 	return s, err
 }
 
-// lay lays a replica's lines, and has its settings lead along them.
+// lay creates a replica's links, and changes its settings so that it connects
+// through them.
 func (s *shop) lay(replica string, env map[string]string) error {
 	l := &lines{}
 	s.lines[replica] = l
@@ -154,12 +155,12 @@ func (s *shop) lay(replica string, env map[string]string) error {
 func lineTo(rawURL string) (*link.Link, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, errors.New("a URL of the shop can't be read") // err would show its password
+		return nil, errors.New("a URL of the shop can't be parsed") // err would show its password
 	}
 	return link.New(u.Host)
 }
 
-// stop ends the shop and all that stands around it.
+// stop ends the shop and everything that was started for it.
 func (s *shop) stop() error {
 	var errs []error
 	if s.Stack != nil {
@@ -201,9 +202,9 @@ func (s *shop) target() load.Target {
 	return t
 }
 
-// newWorld gives bills and products that no earlier run on this shop has used.
+// newWorld returns bills and products that no earlier run on this shop has used.
 func (s *shop) newWorld(ctx context.Context, seed uint64) (*load.World, error) {
-	if time.Since(s.loggedIn) > 4*time.Minute { // a token lives for ten
+	if time.Since(s.loggedIn) > 4*time.Minute { // a token is valid for ten
 		if err := s.accounts.Refresh(ctx); err != nil {
 			return nil, err
 		}
@@ -213,7 +214,8 @@ func (s *shop) newWorld(ctx context.Context, seed uint64) (*load.World, error) {
 	return load.New(ctx, load.Config{Target: s.target(), Accounts: s.accounts, Recorder: s.rec, Seed: seed, Serial: s.worlds})
 }
 
-// everyReplica runs f for all replicas at once, or for those of some services.
+// everyReplica runs f for all replicas of the given services, or of all services
+// if none is given, at the same time.
 func (s *shop) everyReplica(f func(*stack.Replica) error, services ...string) error {
 	if len(services) == 0 {
 		services = stack.Services()
@@ -243,7 +245,7 @@ func (s *shop) awaitReady(ctx context.Context) error {
 	return s.everyReplica(func(r *stack.Replica) error { return r.AwaitReady(ctx) })
 }
 
-// linesOf gives the lines of a service's replicas.
+// linesOf returns the links of the replicas of some services.
 func (s *shop) linesOf(services ...string) []*lines {
 	var of []*lines
 	for _, service := range services {
@@ -254,7 +256,7 @@ func (s *shop) linesOf(services ...string) []*lines {
 	return of
 }
 
-// pids are the processes of all replicas, but for those of some services.
+// pids returns the process ids of all replicas, except those of some services.
 func (s *shop) pids(except []string) map[string]int {
 	pids := map[string]int{}
 	for _, service := range stack.Services() {
@@ -280,7 +282,7 @@ func (s *shop) byPID(pid int) (*stack.Replica, error) {
 	return nil, fmt.Errorf("no replica has process %d", pid)
 }
 
-// verify is billing verify.
+// verify runs `billing verify`.
 func (s *shop) verify(ctx context.Context) error {
 	if out, err := s.Command(ctx, stack.Billing, "verify").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
@@ -288,9 +290,9 @@ func (s *shop) verify(ctx context.Context) error {
 	return nil
 }
 
-// complaints looks for what no fault excuses: what the race detector has said of
-// a service, panics, answers of 500, and what NATS has refused to let a service
-// do.
+// complaints returns an error if the services' output has what no fault excuses:
+// a data race, a panic, a response of 500, or an operation that NATS did not
+// permit.
 func (s *shop) complaints() error {
 	text, err := os.ReadFile(s.output.Name())
 	if err != nil {
@@ -298,7 +300,7 @@ func (s *shop) complaints() error {
 	}
 	for _, bad := range []string{"DATA RACE", "panic: ", "fatal error: ", "panic serving", `"status":500`, "Permissions Violation"} {
 		if i := bytes.Index(text, []byte(bad)); i >= 0 {
-			return fmt.Errorf("a service says:\n%s", text[max(0, i-200):min(len(text), i+3000)])
+			return fmt.Errorf("in the services' output:\n%s", text[max(0, i-200):min(len(text), i+3000)])
 		}
 	}
 	return nil

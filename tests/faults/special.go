@@ -19,7 +19,7 @@ import (
 	"lavka/tests/faults/variant"
 )
 
-// faults are all rows of the table.
+// faults returns all faults: the rows of the table.
 func (h *harness) faults() []fault {
 	var all []fault
 	for _, some := range [][]fault{processFaults(), natsFaults(), brokerFaults(), postgresFaults(), networkFaults(), specialFaults()} {
@@ -33,7 +33,7 @@ func (h *harness) faults() []fault {
 	return all
 }
 
-// kind makes what a shop of a kind needs.
+// kind returns the kind of shop with that name, and builds the binaries it needs.
 func (h *harness) kind(name string) (kind, error) {
 	k := kind{name: name}
 	switch name {
@@ -64,12 +64,12 @@ func (h *harness) kind(name string) (kind, error) {
 		}
 		k.disk = 400
 	default:
-		return k, fmt.Errorf("there is no kind of shop called %q", name)
+		return k, fmt.Errorf("unknown kind of shop %q", name)
 	}
 	return k, nil
 }
 
-// specialFaults need a shop of another kind, or another load.
+// specialFaults need another kind of shop, or another load.
 func specialFaults() []fault {
 	return []fault{
 		{
@@ -78,9 +78,9 @@ func specialFaults() []fault {
 				since := t.rec.Now()
 				err := last(ctx, t.span(3*time.Second, 10*time.Second))
 				return errors.Join(err,
-					t.promise(ctx, "a purchase is completed", func() bool { return t.completed(since) }),
-					t.promise(ctx, "a payment is credited", func() bool { return t.credited(since) }),
-					t.promise(ctx, "a user is disabled", func() bool {
+					t.promise(ctx, "a purchase completed", func() bool { return t.completed(since) }),
+					t.promise(ctx, "a payment credited", func() bool { return t.credited(since) }),
+					t.promise(ctx, "a user disabled", func() bool {
 						return t.among(func(h history.History) bool {
 							return slices.ContainsFunc(h.Switches, func(s history.Switch) bool { return s.Start > since && !s.Enabled && s.Status == http.StatusOK })
 						})
@@ -88,23 +88,23 @@ func specialFaults() []fault {
 			},
 		},
 		{
-			name: "redelivery", story: "billing killed inside a group, and catalog too: NATS alone has the request, and delivers it again", alone: true, kills: []string{stack.Billing, stack.Catalog}, blind: true,
+			name: "redelivery", story: "billing and catalog are killed inside a group: only NATS still has the request, and redelivers it", alone: true, kills: []string{stack.Billing, stack.Catalog}, blind: true,
 			mix: load.Mix{Buyers: 1}, strike: redelivery,
 		},
 		{
-			name: "failover", story: "the primary lost for good, and a synchronous standby in its place, after commits had waited for it", alone: true, blind: true, forgets: true, spoils: true,
+			name: "failover", story: "the primary is lost for good and a synchronous standby replaces it, after commits waited for the standby", alone: true, blind: true, forgets: true, spoils: true,
 			strike: failover,
 		},
 		{
-			name: "key-for-a-minute", story: "one Idempotency-Key asked with for a minute (4 s) by eight clients while replicas are killed", blind: true, kills: []string{stack.Billing, stack.Catalog},
+			name: "key-for-a-minute", story: "eight clients send the same Idempotency-Key for a minute (4 s) while replicas are killed", blind: true, kills: []string{stack.Billing, stack.Catalog},
 			strike: keyForAMinute,
 		},
 		{
-			name: "sweeper-races", story: "the sweeper sends again while the first request is still under way (PURCHASE_WAIT 30 ms)", kind: "hasty", alone: true,
+			name: "sweeper-races", story: "the sweeper resends while the first request is still in flight (PURCHASE_WAIT 30 ms)", kind: "hasty", alone: true,
 			strike: func(ctx context.Context, t *trial) error {
 				before := t.counted(ctx, stack.Catalog, "catalog_purchases_resent_total")
 				err := last(ctx, t.span(3*time.Second, 20*time.Second))
-				return errors.Join(err, t.promise(ctx, "the sweeper has sent something again", func() bool {
+				return errors.Join(err, t.promise(ctx, "a purchase resent by the sweeper", func() bool {
 					return t.counted(ctx, stack.Catalog, "catalog_purchases_resent_total") > before
 				}))
 			},
@@ -116,29 +116,29 @@ func specialFaults() []fault {
 				err = errors.Join(err, last(ctx, t.span(4*time.Second, 20*time.Second)))
 				err = errors.Join(err, t.everyReplica(func(r *stack.Replica) error { return r.Start(ctx) }, stack.Billing))
 				from, to := t.world.Range()
-				return errors.Join(err, t.promise(ctx, "something has expired", func() bool {
+				return errors.Join(err, t.promise(ctx, "a charge declined as expired", func() bool {
 					n, err := value[int](ctx, t.shop, `SELECT count(*) FROM billing.charges WHERE outcome = 'expired' AND bill_id >= $1 AND bill_id < $2`, from, to)
 					return err == nil && n > 0
 				}))
 			},
 		},
 		{
-			name: "clocks-off", story: "the wall clocks of replicas are an hour ahead or behind, billing's one each way", kind: "clocks", blind: true, alone: true,
+			name: "clocks-off", story: "the wall clocks of replicas are an hour ahead or behind; of billing's two, one each way", kind: "clocks", blind: true, alone: true,
 			strike: func(ctx context.Context, t *trial) error { return last(ctx, t.span(3*time.Second, 20*time.Second)) },
 		},
 		{
-			name: "webhook-alone", story: "auth, catalog and NATS all down: payments are credited", alone: true, kills: []string{stack.Auth, stack.Catalog}, blind: true,
+			name: "webhook-alone", story: "auth, catalog and NATS are all down: payments are credited", alone: true, kills: []string{stack.Auth, stack.Catalog}, blind: true,
 			strike: webhookAlone,
 		},
 		{
-			name: "overload", story: "twice as many purchases as can be done, for 30 s (4 s): each is answered, with 503 and Retry-After if need be", alone: true, blind: true,
+			name: "overload", story: "twice as many purchases as the shop can process, for 30 s (4 s): each gets a response, with 503 and Retry-After if necessary", alone: true, blind: true,
 			strike: overload,
 		},
 	}
 }
 
-// keyForAMinute has several clients ask with one key, for as long as it takes,
-// while replicas die.
+// keyForAMinute has eight clients send the same key for a minute (4 s in a short
+// run) while replicas are killed.
 func keyForAMinute(ctx context.Context, t *trial) error {
 	asking, stop := context.WithTimeout(ctx, t.span(4*time.Second, time.Minute))
 	defer stop()
@@ -156,7 +156,7 @@ func keyForAMinute(ctx context.Context, t *trial) error {
 	return err
 }
 
-// redelivery leaves a request in nobody's hands but NATS's.
+// redelivery kills billing and catalog so that only NATS still has a request.
 func redelivery(ctx context.Context, t *trial) error {
 	if err := t.arm(variant.BillingLocked, "kill"); err != nil {
 		return err
@@ -167,7 +167,7 @@ func redelivery(ctx context.Context, t *trial) error {
 	if err := t.everyReplica((*stack.Replica).Crash, stack.Catalog); err != nil {
 		return err
 	}
-	broken := t.promise(ctx, "billing decides, without catalog, on the request that it had taken", func() bool {
+	broken := t.promise(ctx, "billing's decision on a redelivered request while catalog is down", func() bool {
 		open, err := value[int](ctx, t.shop, `
 			SELECT count(*) FROM catalog.purchases p WHERE status = 'pending' AND NOT EXISTS (SELECT FROM billing.charges c WHERE c.purchase_id = p.id)`)
 		return err == nil && open == 0
@@ -175,24 +175,24 @@ func redelivery(ctx context.Context, t *trial) error {
 	return errors.Join(broken, t.everyReplica(func(r *stack.Replica) error { return r.Start(ctx) }, stack.Catalog))
 }
 
-// webhookAlone leaves billing nothing but its database.
+// webhookAlone stops everything that billing uses except its database.
 func webhookAlone(ctx context.Context, t *trial) error {
 	err := t.everyReplica((*stack.Replica).Crash, stack.Auth, stack.Catalog)
 	t.NATS().Stop()
 	alone := t.rec.Now()
-	broken := t.promise(ctx, "a payment is credited while auth, catalog and NATS are down", func() bool { return t.credited(alone) })
+	broken := t.promise(ctx, "a payment credited while auth, catalog and NATS are down", func() bool { return t.credited(alone) })
 	err = errors.Join(err, last(ctx, t.span(time.Second, 10*time.Second)), t.NATS().Start())
-	// Auth first: the others ask it for its keys when they start.
+	// Auth first: the others fetch its keys when they start.
 	for _, service := range []string{stack.Auth, stack.Catalog} {
 		err = errors.Join(err, t.everyReplica(func(r *stack.Replica) error { return r.Start(ctx) }, service))
 	}
 	return errors.Join(broken, err)
 }
 
-// overload finds out how many purchases a second the shop can do, and asks for
+// overload measures how many purchases a second the shop can process, and sends
 // twice as many.
 func overload(ctx context.Context, t *trial) error {
-	const maxMemory = 1500 // MiB; the race detector takes five to ten times what a service does
+	const maxMemory = 1500 // MiB; with the race detector a service uses five to ten times its usual memory
 	before := t.most(ctx)
 	storming, calm := context.WithTimeout(ctx, t.span(4*time.Second, 30*time.Second))
 	defer calm()
@@ -200,16 +200,16 @@ func overload(ctx context.Context, t *trial) error {
 	sent := t.world.Storm(storming, 2*before)
 	span := t.span(4*time.Second, 30*time.Second).Seconds()
 	if float64(sent)/span < 1.5*before {
-		return fmt.Errorf("that was no overload: %.0f purchases a second were asked for, and %.0f can be done", float64(sent)/span, before)
+		return fmt.Errorf("the shop was not overloaded: %.0f purchases a second were sent, and it can process %.0f", float64(sent)/span, before)
 	}
 	end := t.rec.Now()
 	for _, b := range t.rec.History().Buys {
 		switch {
 		case b.Start < begin || b.Start > end:
 		case b.Status == 0:
-			return fmt.Errorf("a purchase was not answered within %v of overload: %s", b.End-b.Start, b.Failure)
+			return fmt.Errorf("under overload a purchase got no response within %v: %s", b.End-b.Start, b.Failure)
 		case b.Status == http.StatusServiceUnavailable && !b.RetryAfter, b.Status >= 500 && b.Status != http.StatusServiceUnavailable:
-			return fmt.Errorf("overload was answered with %d %s, Retry-After %v", b.Status, b.Code, b.RetryAfter)
+			return fmt.Errorf("under overload a purchase was answered %d %s, Retry-After %v", b.Status, b.Code, b.RetryAfter)
 		}
 	}
 	err := t.everyReplica(func(r *stack.Replica) error {
@@ -218,21 +218,21 @@ func overload(ctx context.Context, t *trial) error {
 			return err
 		}
 		if mib > maxMemory {
-			return fmt.Errorf("%s takes %d MiB after an overload", r.Name, mib)
+			return fmt.Errorf("%s uses %d MiB after an overload; the limit is %d MiB", r.Name, mib, maxMemory)
 		}
 		return nil
 	})
 	var after float64
-	if normal := await(ctx, "half as much is done as before the overload", func() bool {
+	if normal := await(ctx, "at least half the rate of purchases before the overload", func() bool {
 		after = t.most(ctx)
 		return after >= before/2
 	}); normal != nil {
-		err = errors.Join(err, fmt.Errorf("%w: %.0f purchases a second, and %.0f before", normal, after, before))
+		err = errors.Join(err, fmt.Errorf("%w: %.0f purchases a second, %.0f before", normal, after, before))
 	}
 	return err
 }
 
-// most is how many purchases a second the shop gets done.
+// most measures how many purchases a second the shop processes.
 func (t *trial) most(ctx context.Context) float64 {
 	trying, stop := context.WithTimeout(ctx, t.span(2*time.Second, 5*time.Second))
 	defer stop()
@@ -247,17 +247,17 @@ func (t *trial) most(ctx context.Context) float64 {
 	return float64(done) / span.Seconds()
 }
 
-// errNotHere means that this machine does not let a fault be tried.
-var errNotHere = errors.New("it can't be tried here")
+// errNotHere means that a fault can't be tried on this machine.
+var errNotHere = errors.New("not possible on this machine")
 
-// mount gives a directory a disk of its own, of so many MiB. That takes root.
+// mount mounts a tmpfs of mib MiB at a directory. It needs root.
 func mount(dir string, mib int) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib))
 	if errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("%w: only root may mount a tmpfs", errNotHere)
+		return fmt.Errorf("%w: only root can mount a tmpfs", errNotHere)
 	}
 	if err != nil {
 		return fmt.Errorf("mount a tmpfs of %d MiB: %w", mib, err)

@@ -15,49 +15,49 @@ import (
 	"lavka/tests/faults/load"
 )
 
-// fault is a row of the table: something that breaks.
+// fault is a row of the table: a way to break the shop.
 type fault struct {
 	name  string
-	story string // what is done, in a few words
-	kind  string // of the shop that it needs; "" means the usual one
-	// strike breaks something, heals it, and returns when it is healed. What
-	// it calls a broken promise is an error.
+	story string // what happens, in a few words
+	kind  string // of shop that it needs; "" means the usual one
+	// strike breaks something, heals it, and returns when it is healed. It
+	// returns an error if the shop breaks a promise.
 	strike func(context.Context, *trial) error
-	// part is what the fault takes from everybody, if it does. Two of one part
-	// would be in each other's way, and are not mixed.
+	// part names what the fault takes from the whole shop, if anything. Two faults
+	// with the same part would interfere, and are not mixed.
 	part string
-	// mix is the load meanwhile; the zero value means the usual one.
+	// mix is the load during the fault; the zero value means the usual one.
 	mix load.Mix
-	// blind is for faults that keep news of users from arriving in time: then
-	// a disabled user may get in for longer.
+	// blind marks faults that delay changes of users: a disabled user may keep
+	// access for longer.
 	blind bool
-	// forgets is for crashes of the database: catalog may forget answers, and
-	// is told again.
+	// forgets marks crashes of the database: catalog may lose answers, and gets
+	// them again.
 	forgets bool
-	// kills are the services whose processes the fault ends. No other may end:
-	// what is healed comes back without a restart.
+	// kills are the services whose processes the fault ends. No other process may
+	// end: services must recover without a restart.
 	kills []string
-	// alone is not to be mixed with others. What spoils leaves a shop that is
-	// no longer like others.
+	// alone marks faults that are not mixed with others. spoils marks faults after
+	// which the shop can't be reused.
 	alone, spoils bool
 }
 
 // The limits that the shop promises.
 const (
-	definiteIn = 30 * time.Second // from healing to every outcome
+	definiteIn = 30 * time.Second // from healing until every outcome is known
 	revokedIn  = time.Second
 )
 
-// trial is one try of a fault, or of several at once.
+// trial is one run of a fault, or of several at once.
 type trial struct {
 	*shop
 	r     *rand.Rand
 	world *load.World
 	long  bool
-	mixed bool // with other faults: then what is promised for each of them alone is not asked for
+	mixed bool // with other faults: promises that hold for a single fault are not checked
 }
 
-// span is how long a fault lasts: the second length in a long run.
+// span returns how long a fault lasts: short, or long in a long run.
 func (t *trial) span(short, long time.Duration) time.Duration {
 	if t.long {
 		return long
@@ -65,23 +65,23 @@ func (t *trial) span(short, long time.Duration) time.Duration {
 	return short
 }
 
-// outcome is what came of a trial.
+// outcome is the result of a trial.
 type outcome struct {
 	calls    int
 	definite time.Duration // from healing until every outcome was known
-	looks    int64         // at the ledger, while it was in use
+	looks    int64         // how often the ledger was checked while in use
 	wrong    []check.Violation
 }
 
-// add notes what is wrong, if anything is.
+// add records a violation if err is not nil.
 func (o *outcome) add(invariant string, err error) {
 	if err != nil {
 		o.wrong = append(o.wrong, check.Violation{Invariant: invariant, What: err.Error()})
 	}
 }
 
-// try lets faults strike a shop under load, and judges. An error means that the
-// trial itself failed.
+// try breaks a shop under load in the given ways, and checks the result. An error
+// means that the trial itself failed.
 func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault) (o outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
@@ -120,7 +120,7 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	t.settle(ctx, healed, &o)
 	o.add("promise", struck)
 	if now := s.pids(kills); !maps.Equal(now, processes) {
-		o.add("promise", fmt.Errorf("services have ended that nobody has killed: they were %v and are %v", processes, now))
+		o.add("promise", fmt.Errorf("services exited that the fault did not kill: process ids were %v and are %v", processes, now))
 	}
 	var unbalanced []string
 	o.looks, unbalanced = watcher.Stop()
@@ -131,7 +131,7 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	return o, err
 }
 
-// settle waits until every outcome is known, which must be soon after healing.
+// settle waits until every outcome is known, at most definiteIn after healing.
 func (t *trial) settle(ctx context.Context, healed time.Time, o *outcome) {
 	ctx, cancel := context.WithDeadline(ctx, healed.Add(definiteIn))
 	defer cancel()
@@ -139,7 +139,7 @@ func (t *trial) settle(ctx context.Context, healed time.Time, o *outcome) {
 		if err == nil {
 			return nil
 		}
-		return fmt.Errorf("%v after healing: %w", definiteIn, err)
+		return fmt.Errorf("%v after the faults healed: %w", definiteIn, err)
 	}
 	o.add("promise", late(t.everyReplicaServes(ctx)))
 	o.add("c", late(t.world.Finish(ctx)))
@@ -147,7 +147,7 @@ func (t *trial) settle(ctx context.Context, healed time.Time, o *outcome) {
 	o.definite = time.Since(healed)
 }
 
-// judge holds what was answered against the books.
+// judge compares the answers with the databases.
 func (t *trial) judge(ctx context.Context, opts check.Options, o *outcome) error {
 	from, to := t.world.Range()
 	b, err := books.Read(ctx, t.AdminDatabaseURL(), from, to)
@@ -155,7 +155,7 @@ func (t *trial) judge(ctx context.Context, opts check.Options, o *outcome) error
 		return err
 	}
 	if o.looks == 0 {
-		o.add("e", errors.New("nobody could look at the ledger while it was in use"))
+		o.add("e", errors.New("the ledger could not be checked while it was in use"))
 	}
 	h := t.rec.History().Within(from, to)
 	o.calls = calls(h)
@@ -166,8 +166,8 @@ func (t *trial) judge(ctx context.Context, opts check.Options, o *outcome) error
 	return nil
 }
 
-// strikeAll lets all faults strike at once, under load before and after, and
-// says when they were healed.
+// strikeAll applies all faults at once, with load before and after, and returns
+// when they were healed.
 func (t *trial) strikeAll(ctx context.Context, faults []fault) (healed time.Time, err error) {
 	if err := last(ctx, t.span(500*time.Millisecond, time.Second)); err != nil {
 		return time.Now(), err
@@ -187,11 +187,10 @@ func (t *trial) strikeAll(ctx context.Context, faults []fault) (healed time.Time
 	return healed, errors.Join(append(errs, last(ctx, t.span(500*time.Millisecond, 2*time.Second)))...)
 }
 
-// atRest waits until no purchase is pending, and billing knows the users as
-// auth does.
+// atRest waits until no purchase is pending and billing's users match auth's.
 func (t *trial) atRest(ctx context.Context) error {
 	from, to := t.world.Range()
-	wrong := errors.New("the database does not say whether anything is pending")
+	wrong := errors.New("the database could not be read to check for pending purchases")
 	for {
 		pending, err := value[int](ctx, t.shop, `SELECT count(*) FROM catalog.purchases WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2`, from, to)
 		var late int
@@ -202,7 +201,7 @@ func (t *trial) atRest(ctx context.Context) error {
 		case err == nil && pending+late == 0:
 			return nil
 		case err == nil:
-			wrong = fmt.Errorf("%d purchases are pending and billing does not know %d users as they are", pending, late)
+			wrong = fmt.Errorf("%d purchases are pending and %d users differ between billing and auth", pending, late)
 		case ctx.Err() == nil:
 			wrong = err
 		}

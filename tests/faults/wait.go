@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// memory is a process's resident memory in MiB.
+// memory returns a process's resident memory in MiB.
 func memory(ctx context.Context, pid int) (int, error) {
 	out, err := exec.CommandContext(ctx, "ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {
@@ -20,7 +20,8 @@ func memory(ctx context.Context, pid int) (int, error) {
 	return kib / 1024, err
 }
 
-// status is what a GET is answered with; 0 for no answer.
+// status returns the status of the response to a GET, 0 if there is none within
+// 5 s.
 func status(ctx context.Context, url, token string) int {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -39,7 +40,8 @@ func status(ctx context.Context, url, token string) int {
 	return resp.StatusCode
 }
 
-// await waits for a condition, for a minute at most.
+// await waits for a condition, for at most a minute. what completes "timed out
+// waiting for".
 func await(ctx context.Context, what string, reached func() bool) error {
 	return awaitFor(ctx, time.Minute, what, reached)
 }
@@ -50,14 +52,14 @@ func awaitFor(ctx context.Context, limit time.Duration, what string, reached fun
 	for !reached() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited in vain until %s", what)
+			return fmt.Errorf("timed out waiting for %s", what)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	return nil
 }
 
-// last passes the time during which a fault lasts.
+// last waits while a fault lasts.
 func last(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
