@@ -1,4 +1,4 @@
-# The shop in a few words; make help lists them.
+# make help lists the targets.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -60,7 +60,7 @@ BASE =
 # exceeded" although it found nothing (go.dev/issue/75804). Fuzzing for a number of inputs, such as TIME=10000x, does not.
 TIME = 30s
 
-fuzz: ## Try random input on all that reads input, 30 s each: make fuzz TIME=5m
+fuzz: ## Run every fuzz test for 30 s: make fuzz TIME=5m
 	@for f in $$(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(MODULES) | sed 's|/[^/]*:func |:|' | sort); do \
 		echo "== $$f" && (cd $${f%:*} && go test -run '^$$' -fuzz "^$${f#*:}\$$" -fuzztime $(TIME) .) || exit 1; \
 	done
@@ -68,11 +68,11 @@ fuzz: ## Try random input on all that reads input, 30 s each: make fuzz TIME=5m
 faults: compiler ## Inject faults into running shops and check the outcome: make faults SEED= CASE= MINUTES= MUTANTS=1
 	@cd tests && go run -race ./faults $(if $(MUTANTS),-then-mutants) $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)') $(if $(MINUTES),-minutes $(MINUTES))
 
-mutants: compiler ## Show that what judges make faults catches broken services: make mutants SEED= CASE=
+mutants: compiler ## Prove that the checker behind make faults catches deliberately broken services: make mutants SEED= CASE=
 	@cd tests && go run -race ./faults -mutants $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)')
 
-# Without the race detector: what is measured is what is released.
-bench: ## Measure the shop against bare floors; writes docs/benchmarks.md, or with SHORT=1 only shows that it works
+# Without the race detector, as in a release.
+bench: ## Measure the shop against bare floors; writes docs/benchmarks.md; SHORT=1 only checks that it works, PART=storm runs one part
 	@cd tests && go run ./bench $(if $(SHORT),-short,-out ../docs) $(if $(PART),-only '$(PART)')
 
 # For another shop, a password or key that is not in the environment is read from the secrets of Compose.

@@ -13,6 +13,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/google/uuid"
+
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
 	"lavka/libs/service/telemetry"
@@ -60,6 +62,9 @@ func showTrace(ctx context.Context, cfg settings, args []string) error {
 	id := flags.Arg(0)
 	if flags.NArg() > 1 || id != "" && *purchase != "" {
 		return errors.New("trace takes one trace id, or --purchase and the id of a purchase, or neither for the latest purchase")
+	}
+	if *purchase != "" && uuid.Validate(*purchase) != nil {
+		return fmt.Errorf("%q is not the id of a purchase: an id is a UUID such as 01a20a47-504a-7759-b295-5f4d6f836fdc", *purchase)
 	}
 	shop, err := stack.Running(cfg.Data)
 	if err != nil {

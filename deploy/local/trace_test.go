@@ -28,7 +28,7 @@ func TestTracesThatCanNotBeShown(t *testing.T) {
 		{here.URL, []string{"6ebc852d0a54f1d344a408a3f8fbb310"}, `there is no trace "6ebc852d0a54f1d344a408a3f8fbb310"`},
 		{here.URL, []string{"../latest?x"}, "there is no trace"},
 		{here.URL, []string{"--purchase", "01a20a47-504a-7759-b295-5f4d6f836fdc"}, `no trace of the purchase "01a20a47-504a-7759-b295-5f4d6f836fdc" is kept here`},
-		{here.URL, []string{"--purchase", "../latest?x"}, "no trace of the purchase"},
+		{here.URL, []string{"--purchase", "../latest?x"}, "is not the id of a purchase"},
 		{here.URL, []string{"--purchase", "1", "2"}, "one trace id"},
 		{here.URL, []string{"a", "b"}, "one trace id"},
 		{"", nil, "sends its traces elsewhere"},

@@ -56,7 +56,7 @@ func newFloor(ctx context.Context, adminURL, dir string) (*floor, error) {
 		return nil, err
 	}
 	defer inside.Close(ctx)
-	// Nobody cleans up after the floor: the shop, whose turn it is then, would pay for it.
+	// Clean up after the floor, or the shop, which runs next, would pay for it.
 	_, err = inside.Exec(ctx, `
 		CREATE TABLE bills (id bigint PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 80, autovacuum_enabled = off);
 		CREATE TABLE transactions (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, bill_id bigint NOT NULL, amount bigint NOT NULL, created_at timestamptz NOT NULL DEFAULT now()) WITH (autovacuum_enabled = off);
@@ -86,7 +86,7 @@ var (
 	latency = regexp.MustCompile(`latency average = ([0-9.]+) ms`)
 )
 
-// write has so many clients write for a while, on all bills ("uniform") or on
+// write makes a number of clients write for a while, on all bills ("uniform") or on
 // one ("hot"), and returns what pgbench says of it.
 func (f *floor) write(ctx context.Context, script string, clients int, span time.Duration, options ...string) ([]byte, error) {
 	seconds := strconv.Itoa(max(1, int(span.Seconds())))
@@ -99,7 +99,7 @@ func (f *floor) write(ctx context.Context, script string, clients int, span time
 	return out, nil
 }
 
-// run gives the rate of so many clients, and how long one waits.
+// run returns the rate of a number of clients, and their latency.
 func (f *floor) run(ctx context.Context, script string, clients int, span time.Duration) (rate float64, mean time.Duration, err error) {
 	out, err := f.write(ctx, script, clients, span)
 	if err != nil {
@@ -129,7 +129,7 @@ func (f *floor) best(ctx context.Context, script string, clients []int, span tim
 }
 
 // offered gives the 99th percentile of how long a transaction takes, from the
-// moment it was due, when so many are asked for in a second.
+// moment it was due, at a given rate per second.
 func (f *floor) offered(ctx context.Context, script string, clients int, rate float64, span time.Duration) (p99 time.Duration, err error) {
 	dir, err := os.MkdirTemp(f.dir, "pgbench-*")
 	if err != nil {

@@ -35,7 +35,7 @@ type hosted struct {
 
 const launcher, postgres = "launcher", "postgres"
 
-// host starts the process, with so many replicas of each service and settings
+// host starts the process, with a number of replicas of each service and settings
 // beside our own, and returns when the shop is ready.
 func host(dir string, replicas int, env ...string) (*hosted, error) {
 	self, err := os.Executable()

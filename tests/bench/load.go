@@ -135,7 +135,8 @@ func (w *worker) one(a ask, due time.Time) {
 	}
 }
 
-// closed has so many clients ask, each as soon as it is answered, for a while.
+// closed runs a closed loop for a while: each of a number of clients sends its next
+// request when it gets a response.
 func closed(ctx context.Context, addr string, clients int, span time.Duration, a ask) sample {
 	ctx, cancel := context.WithTimeout(ctx, span)
 	defer cancel()

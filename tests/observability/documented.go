@@ -52,7 +52,7 @@ func (e *Exposed) Documented(section string) []error {
 		delete(listed, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(listed)) {
-		errs = append(errs, fmt.Errorf("%s is listed, and nobody exposes it", name))
+		errs = append(errs, fmt.Errorf("%s is listed, but no service exposes it", name))
 	}
 	return errs
 }
