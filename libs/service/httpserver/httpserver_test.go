@@ -250,7 +250,7 @@ func TestClientAddress(t *testing.T) {
 		forwarded []string
 		want      string
 	}{
-		"no proxy is trusted":         {nil, []string{"198.51.100.7"}, "192.0.2.1"},
+		"no proxy is trusted":       {nil, []string{"198.51.100.7"}, "192.0.2.1"},
 		"another is trusted":        {[]string{"10.0.0.0/8"}, []string{"198.51.100.7"}, "192.0.2.1"},
 		"the gateway is trusted":    {[]string{"192.0.2.0/24"}, []string{"198.51.100.7"}, "198.51.100.7"},
 		"the client lies":           {[]string{"192.0.2.0/24"}, []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},

@@ -29,11 +29,11 @@ var sessionLimits = map[string]string{
 
 // sessionSettings are the other settings of every session.
 var sessionSettings = map[string]string{
-	"client_connection_check_interval":    "1000",
-	"tcp_keepalives_idle":                 "5",
-	"tcp_keepalives_interval":             "2",
-	"tcp_keepalives_count":                "3",
-	"timezone":                            "UTC",
+	"client_connection_check_interval": "1000",
+	"tcp_keepalives_idle":              "5",
+	"tcp_keepalives_interval":          "2",
+	"tcp_keepalives_count":             "3",
+	"timezone":                         "UTC",
 	// On SSDs a random page costs little more than the next one. Groups look rows
 	// up by key and never scan a table.
 	"random_page_cost": "1.1",
