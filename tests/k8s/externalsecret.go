@@ -36,7 +36,7 @@ type ExternalSecret struct {
 	} `json:"spec"`
 }
 
-// DeepCopyObject is there for the scheme; nobody changes one.
+// DeepCopyObject is required by the scheme. The copy is shallow: the objects are never changed.
 func (e *ExternalSecret) DeepCopyObject() runtime.Object {
 	copied := *e
 	return &copied
