@@ -26,14 +26,14 @@ type bench struct {
 	rows      []*row
 	past      past
 	curve     []point
-	atRest    map[string]float64 // MiB that each service uses before the first request
-	peak      map[string]float64 // MiB, the maximum under load
+	atRest    map[string]float64 // MiB that each service takes before anybody comes
+	peak      map[string]float64 // the most it has taken under load
 }
 
-// past is the history that the shop is filled with, once, at the end.
+// past is what the shop is filled with, once, in the end.
 type past struct{ payments, purchases int }
 
-// point is the result for one number of clients.
+// point is what so many clients get done.
 type point struct {
 	clients int
 	rate    float64
@@ -136,8 +136,7 @@ func (b *bench) add(name, target, unit string, value float64, note string) {
 	fmt.Printf("  %-60s %10.2f %s  (%s)\n", name, value, unit, note)
 }
 
-// full measures the rate with the given number of clients. It fails unless all
-// responses are as expected.
+// full measures what so many clients get done, all of it as it should be.
 func (b *bench) full(ctx context.Context, addr string, clients int, a ask) (sample, error) {
 	return b.watched(ctx, func() sample { return closed(ctx, addr, clients, b.span, a) })
 }

@@ -56,7 +56,7 @@ func newFloor(ctx context.Context, adminURL, dir string) (*floor, error) {
 		return nil, err
 	}
 	defer inside.Close(ctx)
-	// Autovacuum is off: it would run during the shop's turn and slow it down.
+	// Nobody cleans up after the floor: the shop, whose turn it is then, would pay for it.
 	_, err = inside.Exec(ctx, `
 		CREATE TABLE bills (id bigint PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 80, autovacuum_enabled = off);
 		CREATE TABLE transactions (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, bill_id bigint NOT NULL, amount bigint NOT NULL, created_at timestamptz NOT NULL DEFAULT now()) WITH (autovacuum_enabled = off);
@@ -86,8 +86,8 @@ var (
 	latency = regexp.MustCompile(`latency average = ([0-9.]+) ms`)
 )
 
-// write makes pgbench write with the given number of clients for span, on all
-// bills ("uniform") or on one ("hot"), and returns pgbench's output.
+// write has so many clients write for a while, on all bills ("uniform") or on
+// one ("hot"), and returns what pgbench says of it.
 func (f *floor) write(ctx context.Context, script string, clients int, span time.Duration, options ...string) ([]byte, error) {
 	seconds := strconv.Itoa(max(1, int(span.Seconds())))
 	args := append(options, "-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, processors)),
@@ -99,7 +99,7 @@ func (f *floor) write(ctx context.Context, script string, clients int, span time
 	return out, nil
 }
 
-// run returns the rate with the given number of clients, and the mean latency.
+// run gives the rate of so many clients, and how long one waits.
 func (f *floor) run(ctx context.Context, script string, clients int, span time.Duration) (rate float64, mean time.Duration, err error) {
 	out, err := f.write(ctx, script, clients, span)
 	if err != nil {
@@ -128,8 +128,8 @@ func (f *floor) best(ctx context.Context, script string, clients []int, span tim
 	return best, nil
 }
 
-// offered returns the 99th percentile of the latency of a transaction, from the
-// moment it was due, when rate transactions a second are requested.
+// offered gives the 99th percentile of how long a transaction takes, from the
+// moment it was due, when so many are asked for in a second.
 func (f *floor) offered(ctx context.Context, script string, clients int, rate float64, span time.Duration) (p99 time.Duration, err error) {
 	dir, err := os.MkdirTemp(f.dir, "pgbench-*")
 	if err != nil {

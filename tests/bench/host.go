@@ -35,8 +35,8 @@ type hosted struct {
 
 const launcher, postgres = "launcher", "postgres"
 
-// host starts the process, with the given number of replicas of each service and
-// with env in addition to our own settings, and returns when the shop is ready.
+// host starts the process, with so many replicas of each service and settings
+// beside our own, and returns when the shop is ready.
 func host(dir string, replicas int, env ...string) (*hosted, error) {
 	self, err := os.Executable()
 	if err != nil {

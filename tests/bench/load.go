@@ -135,8 +135,7 @@ func (w *worker) one(a ask, due time.Time) {
 	}
 }
 
-// closed runs a closed loop for span: each client sends its next request as soon
-// as it has a response.
+// closed has so many clients ask, each as soon as it is answered, for a while.
 func closed(ctx context.Context, addr string, clients int, span time.Duration, a ask) sample {
 	ctx, cancel := context.WithTimeout(ctx, span)
 	defer cancel()

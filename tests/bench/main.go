@@ -68,7 +68,7 @@ func run(ctx context.Context, root, out string, b *bench, replicas int) (err err
 		return err
 	}
 	b.root, b.work = root, work
-	time.Sleep(10 * time.Second) // the shop is idle without requests
+	time.Sleep(10 * time.Second) // it is at rest when nobody asks for anything
 	if b.atRest, err = s.memory(); err != nil {
 		return err
 	}

@@ -267,7 +267,7 @@ func (b *bench) storm(ctx context.Context) error {
 	return nil
 }
 
-// login is a login of any user.
+// login is a login of anybody.
 func (b *bench) login() ask {
 	auth := b.addr(stack.Auth)
 	return ask{

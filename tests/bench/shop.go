@@ -159,10 +159,10 @@ func (s *shop) payment(id, user, bill, amount int64) []byte {
 	return payment.Signed(s.PaymentKeys[0], id, user, bill, amount)
 }
 
-// errBusy means that the request should be retried.
+// errBusy is an answer that asks to come again.
 var errBusy = errors.New("busy")
 
-// patiently retries, after a pause, while the shop is busy.
+// patiently asks again, after a pause, while the shop is busy.
 func patiently(ask func() error) error {
 	for {
 		if err := ask(); !errors.Is(err, errBusy) {
@@ -210,7 +210,7 @@ func prepare(req *fasthttp.Request, host, method, path, token string) {
 	}
 }
 
-// each calls f for 0 to n-1, at most parallel at a time, until one fails.
+// each calls f for 0 to n-1, so many at a time, until one fails.
 func each(ctx context.Context, n, parallel int, f func(int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -14,7 +14,7 @@ var (
 	unwritten  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// A link to a part of a document leads to a heading. An operator who follows one from an alert has no time to search.
+// A link to a part of a document leads to a heading. Whoever follows one from an alert has no time to search.
 func TestLinksLeadToHeadings(t *testing.T) {
 	t.Parallel()
 	found := inDocuments(t, anchorLink, func(file string, m []string) {

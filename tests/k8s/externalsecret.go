@@ -36,7 +36,7 @@ type ExternalSecret struct {
 	} `json:"spec"`
 }
 
-// DeepCopyObject is required by the scheme. The copy is shallow: the objects are never changed.
+// DeepCopyObject is there for the scheme; nobody changes one.
 func (e *ExternalSecret) DeepCopyObject() runtime.Object {
 	copied := *e
 	return &copied

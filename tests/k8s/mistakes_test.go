@@ -55,7 +55,7 @@ func TestOverlaysKeepTheRules(t *testing.T) {
 	}
 }
 
-// mistake is a possible mistake in the manifests, and the message that it must cause.
+// mistake is something that somebody might do, and what he is to be told.
 type mistake struct {
 	rule string
 	make func(*objects)
@@ -110,7 +110,7 @@ var mistakes = []mistake{
 		settingIn(o, "billing", "PAYMENT_PRIVATE_KEYS_FILE").Value = "/run/secrets/lavka/payment-key"
 	}, "/run/secrets/lavka/payment-key, which no volume brings"},
 	{"ConfigMaps have hashed names", func(o *objects) { at(o, "auth").EnvFrom[0].ConfigMapRef.Name = "auth" }, "ConfigMap auth, whose name does not change"},
-	{"secrets come from somewhere", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auht" }, "needs Secret auht, which does not exist"},
+	{"secrets come from somewhere", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auht" }, "needs Secret auht, which nobody makes"},
 	{"secrets come from somewhere", func(o *objects) { o.secrets[0].Spec.Data[0].SecretKey = "url" }, "add it in components/external-secrets"},
 	{"secrets come from somewhere", func(o *objects) { o.clusters[0].Spec.Managed.Roles[0].PasswordSecret.Name = "postgres-x" }, "needs Secret postgres-x"},
 	{"images are those that are built, with a release", func(o *objects) { at(o, "billing").Image = "registry.example/lavka-billing:latest" }, "of no release"},
@@ -159,7 +159,7 @@ var mistakes = []mistake{
 	{"what is watched is there", func(o *objects) { o.rules[0].Spec.Groups = o.rules[0].Spec.Groups[1:] }, "the PrometheusRule is not"},
 }
 
-// Each rule catches a mistake, and its message says what to change.
+// Each rule is broken by somebody's mistake, and tells him what to change.
 func TestMistakesAreCaught(t *testing.T) {
 	t.Parallel()
 	o := rendered(t, "production")
@@ -176,7 +176,7 @@ func TestMistakesAreCaught(t *testing.T) {
 			if r.name == m.rule {
 				told := strings.Join(r.broken(o), "\n")
 				if caught = strings.Contains(told, m.told); !caught {
-					t.Errorf("mistake %d (%s): got the message %q, want %q", i, m.rule, told, m.told)
+					t.Errorf("mistake %d (%s): told was %q, and should be %q", i, m.rule, told, m.told)
 				}
 			}
 		}
@@ -184,7 +184,7 @@ func TestMistakesAreCaught(t *testing.T) {
 	made["NATS is configured as everywhere"] = true // below: it is about files
 	for _, r := range rules(root) {
 		if !made[r.name] {
-			t.Errorf("no mistake breaks the rule %q", r.name)
+			t.Errorf("nobody makes a mistake against the rule %q", r.name)
 		}
 	}
 }

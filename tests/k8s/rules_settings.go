@@ -122,7 +122,7 @@ func secretsThere(root string, o *objects) (wrong []string) {
 			return
 		}
 		if given[secret] == nil {
-			wrong = append(wrong, fmt.Sprintf("%s needs Secret %s, which does not exist: add it to %s", who, secret, where))
+			wrong = append(wrong, fmt.Sprintf("%s needs Secret %s, which nobody makes: add it to %s", who, secret, where))
 		}
 		for _, key := range keys {
 			if given[secret] != nil && !slices.Contains(given[secret], key) {

@@ -17,7 +17,7 @@ type setting struct {
 	fallback string // its default
 }
 
-// settingsOf reads the settings of a service from its source, since a main package can't be imported.
+// settingsOf reads the settings of a service from its source, since nobody can import a program.
 func settingsOf(root, service string) (map[string]setting, error) {
 	all := map[string]setting{}
 	for _, file := range []string{"libs/service/config/config.go", "services/" + service + "/config.go"} {

@@ -47,12 +47,12 @@ func (e *Exposed) Documented(section string) []error {
 		case !ok:
 			errs = append(errs, fmt.Errorf("%s is exposed, but no row of a table lists it", name))
 		case sorted(said) != has:
-			errs = append(errs, fmt.Errorf("%s has the labels {%s}, but {%s} are listed", name, has, said))
+			errs = append(errs, fmt.Errorf("%s has the labels {%s}, and {%s} are listed", name, has, said))
 		}
 		delete(listed, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(listed)) {
-		errs = append(errs, fmt.Errorf("%s is listed, but not exposed", name))
+		errs = append(errs, fmt.Errorf("%s is listed, but no service exposes it", name))
 	}
 	return errs
 }

@@ -111,7 +111,7 @@ func labelsOf(expr parser.Expr) []string {
 	return nil
 }
 
-// Check returns an error for each metric, label or label value that a query names but no service exposes.
+// Check reports what a query names but no service exposes: a metric, one of its labels, or a label's value.
 func (e *Exposed) Check(query string) []error {
 	expr, err := parse(query)
 	if err != nil {

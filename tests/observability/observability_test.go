@@ -81,8 +81,8 @@ func TestTheListIsHeldAgainstWhatIsThere(t *testing.T) {
 		"| `logins_total{outcome}` | a `word` | b | c |\n| `wait_seconds{kind}` (histogram) | a | b | c |\n| `queue` | a | b | c |": nil,
 		"| `logins_total{outcome}`, `queue` | a | b | c |\nSee `wait_seconds{kind}`.":                                               {"wait_seconds is exposed, but no row of a table lists it"},
 		"| `logins_total` | a | b | c |\n| `wait_seconds{kind,le}` | a | b | c |\n| `queue` | a | b | c |": {
-			"logins_total has the labels {outcome}, but {} are listed", "wait_seconds has the labels {kind}, but {kind,le} are listed"},
-		"| `logins_total{outcome}` | a | b | c |\n| `wait_seconds{kind}` | a | b | c |\n| `queue` | a | b | c |\n| `queues` | a | b | c |": {"queues is listed, but not exposed"},
+			"logins_total has the labels {outcome}, and {} are listed", "wait_seconds has the labels {kind}, and {kind,le} are listed"},
+		"| `logins_total{outcome}` | a | b | c |\n| `wait_seconds{kind}` | a | b | c |\n| `queue` | a | b | c |\n| `queues` | a | b | c |": {"queues is listed, but no service exposes it"},
 	} {
 		if got := texts(e.Documented(list)); !slices.Equal(got, want) {
 			t.Errorf("%s\n got %q\nwant %q", list, got, want)
@@ -99,7 +99,7 @@ func texts(errs []error) (all []string) {
 
 var heading = regexp.MustCompile(`(?m)^### (\w+)$`)
 
-// The operator on call must find what to do.
+// An operator who is paged must find what to do.
 func TestEveryAlertLeadsToItsPartOfTheRunbook(t *testing.T) {
 	t.Parallel()
 	rules, err := Rules(root)
