@@ -1,4 +1,4 @@
-// Package contract checks what the tests send and see against the services'
+// Package contract checks the tests' requests and responses against the services'
 // OpenAPI contracts.
 package contract
 
@@ -26,7 +26,7 @@ type Checker struct {
 	services []service
 
 	mu        sync.Mutex
-	succeeded map[string]bool // operations that were answered with a 2xx
+	succeeded map[string]bool // operations with at least one 2xx response
 }
 
 type service struct {
@@ -65,7 +65,7 @@ func Load(root string) (*Checker, error) {
 // Operation is one line of a contract.
 type Operation struct {
 	Service, ID, Method, Path string
-	Role                      string // "" is anyone
+	Role                      string // "" means any caller
 }
 
 // Operations lists every operation of every service.
@@ -85,8 +85,8 @@ func (c *Checker) Operations() []Operation {
 	return all
 }
 
-// NeverSucceeded lists the operations that Check has not seen answered with a
-// 2xx: nothing has shown that they work.
+// NeverSucceeded lists the operations for which Check has seen no 2xx response, so
+// that no test has shown that they work.
 func (c *Checker) NeverSucceeded() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,9 +100,9 @@ func (c *Checker) NeverSucceeded() []string {
 	return missing
 }
 
-// Check holds an exchange against the contract. A request that the contract
-// does not allow must have been refused with a 4xx; an answer must be one that
-// the contract knows; on a route that no contract knows only a problem will do.
+// Check checks an exchange against the contract. A request that the contract does
+// not allow must not get a 2xx; a response must be in the contract; on a route that
+// is in no contract the response must be a problem.
 func (c *Checker) Check(r *http.Request, sent []byte, resp *http.Response, got []byte) error {
 	route, params := c.find(r)
 	if route == nil {
@@ -126,16 +126,16 @@ func (c *Checker) Check(r *http.Request, sent []byte, resp *http.Response, got [
 		RequestValidationInput: in, Status: resp.StatusCode, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(got)), Options: in.Options,
 	})
 	if err != nil {
-		return fmt.Errorf("%s %s: the answer %d is not in the contract: %w", r.Method, r.URL.Path, resp.StatusCode, err)
+		return fmt.Errorf("%s %s: the response %d violates the contract: %w", r.Method, r.URL.Path, resp.StatusCode, err)
 	}
 	if resp.StatusCode >= 400 && resp.Header.Get("Content-Type") != httpproblem.ContentType {
-		return fmt.Errorf("%s %s: the answer %d is no problem: %s", r.Method, r.URL.Path, resp.StatusCode, got)
+		return fmt.Errorf("%s %s: the response %d is not a problem: %s", r.Method, r.URL.Path, resp.StatusCode, got)
 	}
 	return nil
 }
 
 func (c *Checker) find(r *http.Request) (*routers.Route, map[string]string) {
-	// The contracts know no host of ours.
+	// The contracts name no host.
 	plain := r.Clone(context.Background())
 	plain.URL.Scheme, plain.URL.Host, plain.Host = "", "", ""
 	for _, s := range c.services {
@@ -156,7 +156,7 @@ func checkUnknown(r *http.Request, resp *http.Response) error {
 	return nil
 }
 
-// raw is a route whose body is its own business, whatever its content type.
+// raw reports whether a route's body is not described by the contract, whatever its content type.
 func raw(route *routers.Route) bool {
 	_, ok := route.Operation.Extensions["x-lavka-raw"]
 	return ok

@@ -18,13 +18,13 @@ import (
 	"lavka/tests/faults/link"
 )
 
-// failover gives the database a synchronous standby, cuts that off so that
-// commits wait, ends the sessions that wait, loses the primary for good, and
-// has the standby take over its address. What was answered must be there.
+// failover gives the database a synchronous standby, cuts it off so that commits
+// wait, ends the sessions that wait, loses the primary for good, and moves the
+// primary's address to the standby. Everything that was answered must be on it.
 //
-// An ended session leaves its transaction committed on the primary alone
-// (PostgreSQL, "Synchronous Replication"): whoever answers a repeat by what
-// can be seen there has promised more than the standby knows.
+// An ended session leaves its transaction committed on the primary only
+// (PostgreSQL, "Synchronous Replication"): a service that answers a repeat from
+// what is visible there promises more than the standby has.
 func failover(ctx context.Context, t *trial) (err error) {
 	standby, line, err := t.standby(ctx)
 	if err != nil {
@@ -51,7 +51,7 @@ func failover(ctx context.Context, t *trial) (err error) {
 	if err := t.Postgres().Crash(); err != nil {
 		return err
 	}
-	// As an operator does who has lost a machine: promote, and move the address.
+	// Like an operator after the loss of a machine: promote, and move the address.
 	if err := promote(ctx, standby.URL("postgres")); err != nil {
 		return err
 	}
@@ -65,8 +65,8 @@ func failover(ctx context.Context, t *trial) (err error) {
 
 func (s *shop) standbyDir() string { return filepath.Join(s.dir, "standby") }
 
-// standby makes a copy of the server that follows it, and has every commit wait
-// for it. The line is the one between them.
+// standby starts a synchronous standby: every commit waits for it. The returned
+// link is the one between the two servers.
 func (t *trial) standby(ctx context.Context) (*pgserver.Server, *link.Link, error) {
 	primary, err := url.Parse(t.AdminDatabaseURL())
 	if err != nil {
@@ -113,7 +113,7 @@ func (t *trial) standby(ctx context.Context) (*pgserver.Server, *link.Link, erro
 	if err := t.sql(ctx, `SELECT pg_reload_conf()`); err != nil {
 		return nil, nil, err
 	}
-	return server, line, await(ctx, "the standby is synchronous", func() bool {
+	return server, line, await(ctx, "the standby to be synchronous", func() bool {
 		sync, err := value[bool](ctx, t.shop, `SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')`)
 		return err == nil && sync
 	})

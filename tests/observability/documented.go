@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Section gives what stands under a heading of the second level in docs/operations.md.
+// Section returns the text below a second-level heading of docs/operations.md.
 func Section(root, heading string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(root, "docs/operations.md"))
 	if err != nil {
@@ -45,7 +45,7 @@ func (e *Exposed) Documented(section string) []error {
 		switch {
 		case strings.HasPrefix(name, "go_"), strings.HasPrefix(name, "process_"), strings.HasPrefix(name, "promhttp_"):
 		case !ok:
-			errs = append(errs, fmt.Errorf("%s is exposed, and no row of a table lists it", name))
+			errs = append(errs, fmt.Errorf("%s is exposed, but no row of a table lists it", name))
 		case sorted(said) != has:
 			errs = append(errs, fmt.Errorf("%s has the labels {%s}, and {%s} are listed", name, has, said))
 		}

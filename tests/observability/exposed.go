@@ -1,4 +1,4 @@
-// Package observability holds what watches the shop (deploy/observability and the metrics in docs/operations.md) against what the shop shows.
+// Package observability checks the shop's monitoring (deploy/observability and the metrics in docs/operations.md) against the metrics that the shop exposes.
 package observability
 
 import (
@@ -16,10 +16,10 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// Exposed are series: the labels of each, by the name that a query calls them by.
+// Exposed are series: the labels of each, by the name used in queries.
 type Exposed struct {
 	series   map[string][]map[string]string
-	families map[string]map[string]bool // the labels of metrics as /metrics calls them, with histograms in one piece
+	families map[string]map[string]bool // the labels of metrics by their names in /metrics, where a histogram is one metric
 }
 
 // foreign are the metrics of others that we use, and the labels that we use of them.
@@ -32,7 +32,7 @@ var foreign = map[string][]string{
 // attached are the labels that Prometheus gives to every series.
 var attached = []string{"job", "instance"}
 
-// NewExposed knows the metrics of others.
+// NewExposed returns the metrics that other programs expose.
 func NewExposed() *Exposed {
 	e := &Exposed{map[string][]map[string]string{}, map[string]map[string]bool{}}
 	for name, has := range foreign {
@@ -49,7 +49,7 @@ func (e *Exposed) add(name string, has ...string) {
 	e.series[name] = append(e.series[name], series)
 }
 
-// Scraped adds what a service has shown.
+// Scraped adds the metrics that a service has exposed.
 func (e *Exposed) Scraped(text io.Reader) error {
 	p := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := p.TextToMetricFamilies(text)
@@ -85,10 +85,10 @@ func (e *Exposed) Scraped(text io.Reader) error {
 	return nil
 }
 
-// Has says whether there is a series of that name.
+// Has reports whether there is a series with that name.
 func (e *Exposed) Has(name string) bool { return len(e.series[name]) > 0 }
 
-// Recorded adds what a rule records.
+// Recorded adds the metric that a rule records.
 func (e *Exposed) Recorded(name, query string) error {
 	expr, err := parse(query)
 	if err != nil {
@@ -156,7 +156,7 @@ func (e *Exposed) selected(s *parser.VectorSelector) []error {
 	return errs
 }
 
-// named are the values that a matcher spells out. A pattern such as 5.. names none.
+// named returns the values that a matcher names. A pattern such as 5.. names none.
 func named(m *labels.Matcher) []string {
 	switch m.Type {
 	case labels.MatchEqual:
@@ -167,7 +167,7 @@ func named(m *labels.Matcher) []string {
 	return nil
 }
 
-// label says whether a metric has a label; with a value, whether one of its series has that.
+// label reports whether a metric has a label, and, if value is not empty, whether one of its series has that value.
 func (e *Exposed) label(metric, name, value string) bool {
 	return slices.ContainsFunc(e.series[metric], func(series map[string]string) bool {
 		has, ok := series[name]
@@ -193,7 +193,7 @@ func (e *Exposed) grouped(within parser.Expr, by []string) []error {
 	return errs
 }
 
-// parse reads a query, of Grafana's too: its intervals are made out when it is asked.
+// parse parses a query. Grafana replaces $__rate_interval at query time; here it is 5m.
 func parse(query string) (parser.Expr, error) {
 	expr, err := parser.NewParser(parser.Options{}).ParseExpr(strings.ReplaceAll(query, "$__rate_interval", "5m"))
 	if err != nil {

@@ -79,7 +79,7 @@ func TestTheListIsHeldAgainstWhatIsThere(t *testing.T) {
 	e := small(t)
 	for list, want := range map[string][]string{
 		"| `logins_total{outcome}` | a `word` | b | c |\n| `wait_seconds{kind}` (histogram) | a | b | c |\n| `queue` | a | b | c |": nil,
-		"| `logins_total{outcome}`, `queue` | a | b | c |\nSee `wait_seconds{kind}`.":                                               {"wait_seconds is exposed, and no row of a table lists it"},
+		"| `logins_total{outcome}`, `queue` | a | b | c |\nSee `wait_seconds{kind}`.":                                               {"wait_seconds is exposed, but no row of a table lists it"},
 		"| `logins_total` | a | b | c |\n| `wait_seconds{kind,le}` | a | b | c |\n| `queue` | a | b | c |": {
 			"logins_total has the labels {outcome}, and {} are listed", "wait_seconds has the labels {kind}, and {kind,le} are listed"},
 		"| `logins_total{outcome}` | a | b | c |\n| `wait_seconds{kind}` | a | b | c |\n| `queue` | a | b | c |\n| `queues` | a | b | c |": {"queues is listed, but no service exposes it"},
@@ -126,7 +126,7 @@ func TestEveryAlertLeadsToItsPartOfTheRunbook(t *testing.T) {
 		delete(headings, r.Alert)
 		// An anchor is its heading in small letters.
 		if got, want := r.Annotations["runbook_url"], "docs/operations.md#"+strings.ToLower(r.Alert); got != want {
-			t.Errorf("%s leads to %q, want %q", r.Alert, got, want)
+			t.Errorf("%s links to %q, want %q", r.Alert, got, want)
 		}
 		for _, name := range []string{"summary", "description"} {
 			if r.Annotations[name] == "" {
@@ -141,7 +141,7 @@ func TestEveryAlertLeadsToItsPartOfTheRunbook(t *testing.T) {
 		}
 	}
 	for name := range headings {
-		t.Errorf("the runbook has the heading ### %s, and there is no such alert", name)
+		t.Errorf("the runbook has the heading ### %s, but there is no such alert", name)
 	}
 	if alerts < 20 {
 		t.Errorf("only %d alerts were found", alerts)
@@ -165,7 +165,7 @@ func TestEveryAlertIsTestedToFireAndToStayQuiet(t *testing.T) {
 		m := firing.FindStringSubmatch(e.Expr)
 		switch {
 		case m == nil && e.Expr != `ALERTS{alertstate="firing"}`:
-			t.Errorf("this test does not know what %q is about", e.Expr)
+			t.Errorf("unexpected expression %q in a rule test", e.Expr)
 		case m == nil:
 		case len(e.Samples) == 0:
 			quiet[m[1]] = true
@@ -190,14 +190,14 @@ func TestDashboard(t *testing.T) {
 	ids, taken := map[int]bool{}, map[string]string{}
 	for _, p := range panels {
 		if ids[p.ID] {
-			t.Errorf("%s has the id of another", p.Title)
+			t.Errorf("%s has the same id as another panel", p.Title)
 		}
 		ids[p.ID] = true
 		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 				at := fmt.Sprint(x, ",", y)
 				if other, ok := taken[at]; ok || x >= 24 {
-					t.Fatalf("%q lies upon %q at %s", p.Title, other, at)
+					t.Fatalf("%q overlaps %q at %s", p.Title, other, at)
 				}
 				taken[at] = p.Title
 			}
@@ -210,7 +210,7 @@ func TestDashboard(t *testing.T) {
 			t.Errorf("%q lacks its title, its description %q or its unit %q", p.Title, p.Description, p.FieldConfig.Defaults.Unit)
 		}
 		if p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
-			t.Errorf("%q asks %q, %d times", p.Title, p.Datasource.UID, len(p.Targets))
+			t.Errorf("%q has the data source %q and %d targets", p.Title, p.Datasource.UID, len(p.Targets))
 		}
 		for _, target := range p.Targets {
 			if target.Expr == "" || target.LegendFormat == "" {

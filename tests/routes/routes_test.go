@@ -1,4 +1,4 @@
-// Package routes holds the gateway's routes against the services' contracts.
+// Package routes checks the gateway's routes against the services' contracts.
 package routes
 
 import (
@@ -19,7 +19,7 @@ import (
 
 const routesFile = "deploy/local/gateway/routes.go"
 
-// paths are what each service answers to clients: the paths of its contract, and the contract itself.
+// paths returns the paths that each service serves to clients: those of its contract, and the contract itself.
 func paths(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -30,7 +30,7 @@ func paths(t *testing.T) map[string][]string {
 		}
 		all[service] = append(doc.Paths.Keys(), "/"+service+"/openapi.json")
 		if len(all[service]) < 4 {
-			t.Errorf("%s has the paths %v only: something is not read", service, all[service])
+			t.Errorf("%s has only the paths %v: some were not read", service, all[service])
 		}
 	}
 	return all
@@ -46,14 +46,14 @@ func TestContractsAreReached(t *testing.T) {
 		for _, path := range paths {
 			example := parameter.ReplaceAllString(path, "1")
 			if got, ok := gateway.Match(routes, example, (&url.URL{Path: example}).EscapedPath()); !ok || got != service {
-				t.Errorf("services/%s/api/openapi.yaml has %s, which the gateway gives to %q: add {%q, %q} to Routes in %s",
+				t.Errorf("services/%s/api/openapi.yaml has %s, which the gateway routes to %q: add {%q, %q} to Routes in %s",
 					service, path, got, service, pattern(path), routesFile)
 			}
 		}
 	}
 }
 
-// Every route of the gateway is there for a path of its service's contract, and is no wider than that: a tree has a parameter, or several paths.
+// Every route of the gateway serves a path of its service's contract, and is no wider: a tree route has a parameter, or several paths.
 func TestRoutesAreInContracts(t *testing.T) {
 	t.Parallel()
 	paths := paths(t)
@@ -65,7 +65,7 @@ func TestRoutesAreInContracts(t *testing.T) {
 			}
 		}
 		if below < 2 && !slices.ContainsFunc(paths[r.Service], func(path string) bool { return r.Path == pattern(path) }) {
-			t.Errorf("the gateway sends %s to %s, and services/%s/api/openapi.yaml asks for no such route: remove it from Routes in %s, or add the path to the contract",
+			t.Errorf("the gateway sends %s to %s, and services/%s/api/openapi.yaml has no such path: remove it from Routes in %s, or add the path to the contract",
 				r.Path, r.Service, r.Service, routesFile)
 		}
 	}
@@ -82,7 +82,7 @@ func TestCaddyHasTheSameRoutes(t *testing.T) {
 	var routes []gateway.Route
 	for _, m := range caddyRoutes.FindAllStringSubmatch(string(text), -1) {
 		if used := fmt.Sprintf("handle @%s {\n\t\timport service %[1]s\n", m[1]); !strings.Contains(string(text), used) {
-			t.Errorf("%s does nothing with @%s", file, m[1])
+			t.Errorf("%s does not use @%s", file, m[1])
 		}
 		for path := range strings.FieldsSeq(m[2]) {
 			routes = append(routes, gateway.Route{Service: m[1], Path: path})
@@ -93,7 +93,7 @@ func TestCaddyHasTheSameRoutes(t *testing.T) {
 
 var caddyRoutes = regexp.MustCompile(`(?m)^\t@(auth|catalog|billing) path (.+)$`)
 
-// And so has Kubernetes'. A prefix /users is /users and what is below it; the service refuses what it does not have of the two.
+// Kubernetes' gateway has the same routes. A prefix /users covers /users and everything below it; the service answers 404 to paths it does not have.
 func TestHTTPRoutesAreTheSameRoutes(t *testing.T) {
 	t.Parallel()
 	const file = "deploy/k8s/components/gateway/routes.yaml"
@@ -105,7 +105,7 @@ func TestHTTPRoutesAreTheSameRoutes(t *testing.T) {
 	for document := range strings.SplitSeq(string(text), "---\n") {
 		service := backend.FindStringSubmatch(document)
 		if service == nil {
-			t.Fatalf("a route of %s leads nowhere:\n%s", file, document)
+			t.Fatalf("a route of %s has no backend:\n%s", file, document)
 		}
 		for _, m := range httpPath.FindAllStringSubmatch(document, -1) {
 			switch route := (gateway.Route{Service: service[1], Path: m[2]}); {
@@ -126,7 +126,7 @@ var (
 	httpPath = regexp.MustCompile(`path: \{ type: (Exact|PathPrefix), value: (\S+) \}`)
 )
 
-// same holds a file's routes against the launcher's, which the tests above hold against the contracts.
+// same compares a file's routes with the launcher's, which the tests above check against the contracts.
 func same(t *testing.T, file string, routes []gateway.Route) {
 	t.Helper()
 	for _, r := range gateway.Routes() {
@@ -141,7 +141,7 @@ func same(t *testing.T, file string, routes []gateway.Route) {
 	}
 }
 
-// pattern is how the gateway would write a contract's path: with a tree in place of a parameter and what follows it.
+// pattern returns the gateway's form of a contract's path: with * in place of the first parameter and everything after it.
 func pattern(path string) string {
 	if i := strings.Index(path, "{"); i >= 0 {
 		return path[:i] + "*"

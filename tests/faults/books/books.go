@@ -1,4 +1,4 @@
-// Package books reads what the databases of a shop hold, past all services.
+// Package books reads the databases of a shop directly, not through its services.
 package books
 
 import (
@@ -13,8 +13,8 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// Read reads all that belongs to bills from one id up to, but not including,
-// another, and all users and customers.
+// Read reads everything that belongs to bills with ids from from up to, but not
+// including, to, and all users and customers.
 func Read(ctx context.Context, url string, from, to int64) (b history.Books, err error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -68,8 +68,8 @@ func collect[T any](ctx context.Context, tx pgx.Tx, into *[]T, sql string, args 
 	}
 }
 
-// Watcher looks at the ledger while it is in use: at every moment a bill's
-// balance is the sum of its transactions, and not below zero.
+// Watcher checks the ledger while it is in use: at every moment a bill's balance
+// must be the sum of its transactions, and not below zero.
 type Watcher struct {
 	looks atomic.Int64
 	end   context.CancelFunc
@@ -79,8 +79,8 @@ type Watcher struct {
 	wrong []string
 }
 
-// Watch looks every few hundredths of a second at the bills in a range of ids.
-// While the server is away it sees nothing.
+// Watch checks the bills in a range of ids about every 40 ms. It retries while the
+// server is unreachable.
 func Watch(ctx context.Context, url string, from, to int64) *Watcher {
 	ctx, end := context.WithCancel(ctx)
 	w := &Watcher{end: end}
@@ -96,7 +96,7 @@ func Watch(ctx context.Context, url string, from, to int64) *Watcher {
 	return w
 }
 
-// Stop ends the watch, and says how often it has looked and what was wrong.
+// Stop ends the watch, and returns the number of checks and the violations.
 func (w *Watcher) Stop() (looks int64, wrong []string) {
 	w.end()
 	w.done.Wait()
@@ -110,9 +110,9 @@ func (w *Watcher) session(ctx context.Context, url string, from, to int64) {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for ctx.Err() == nil {
-		// One statement sees one moment.
+		// One statement reads one snapshot.
 		rows, err := conn.Query(ctx, `
-			SELECT format('bill %s holds %s, its transactions make %s', b.id, b.balance, coalesce(t.total, 0))
+			SELECT format('bill %s has a balance of %s, its transactions sum to %s', b.id, b.balance, coalesce(t.total, 0))
 			FROM billing.bills b
 			LEFT JOIN (SELECT bill_id, sum(amount) AS total FROM billing.transactions WHERE bill_id >= $1 AND bill_id < $2 GROUP BY bill_id) t ON t.bill_id = b.id
 			WHERE b.id >= $1 AND b.id < $2 AND (b.balance <> coalesce(t.total, 0) OR b.balance < 0)

@@ -7,15 +7,15 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// answer is what the answer to a purchase or a payment promises.
+// answer is what the response to a purchase or a payment promises.
 type answer int
 
 const (
-	unknown   answer = iota // it may have been done, or may be yet
+	unknown   answer = iota // it may have taken effect, or may still do so
 	completed               // 201; 200 of a payment
 	pending                 // 202
-	declined                // for good, and a row says so
-	refused                 // this call has done nothing and never will
+	declined                // finally, and a row records it
+	refused                 // this call has no effect and never will
 )
 
 // declines are the problems that decline a purchase, with their reasons.
@@ -31,7 +31,7 @@ type problem struct {
 	code   string
 }
 
-// refusals are the problems above 499 that promise that nothing was done
+// refusals are the 5xx problems that promise that the request had no effect
 // (docs/errors.md).
 var (
 	buyRefusals = map[problem]bool{{503, "overloaded"}: true, {503, "unavailable"}: true, {503, "starting"}: true, {503, "service_unavailable"}: true}
@@ -64,9 +64,9 @@ func answerToPay(p *history.Pay) answer {
 	return unknown
 }
 
-// answersKept is invariant (a). Each answer 201 gives id, price and transaction
-// of a purchase; catalog has that purchase once, as it was asked for, completed
-// with the same numbers; billing has settled one charge for it, on the same
+// answersKept checks invariant (a). Each answer 201 gives id, price and transaction
+// of a purchase; catalog has that purchase once, as requested, completed with the
+// same numbers; billing has settled one charge for it, on the same
 // bill of the same user, over the same amount; and the ledger takes that amount
 // once, under the transaction id of the answer. Two calls without a key are two
 // purchases. For each payment that was answered 200 the ledger has one credit,
@@ -89,7 +89,7 @@ func (j *judge) answersKept() {
 		name, credits := paymentName(p.PaymentID), j.payments[p.PaymentID].credits
 		switch {
 		case len(credits) != 1:
-			j.report("a", name, "%s was answered 200, but the ledger has it %d times", paid(p), len(credits))
+			j.report("a", name, "%s was answered 200, but is in the ledger %d times", paid(p), len(credits))
 		case creditOfLine(credits[0]) != creditOf(p):
 			j.report("a", name, "%s was answered 200, but the ledger has it as %s", paid(p), line(credits[0]))
 		}
@@ -98,40 +98,41 @@ func (j *judge) answersKept() {
 
 func (p *purchase) unlikeCompleted(b *history.Buy) string {
 	if b.Price == nil || b.TransactionID == nil || b.State != "completed" {
-		return fmt.Sprintf("it said price %s, transaction %s and %q", number(b.Price), number(b.TransactionID), b.State)
+		return fmt.Sprintf("the answer has price %s, transaction %s and state %q", number(b.Price), number(b.TransactionID), b.State)
 	}
 	if wrong := p.unlike(b); wrong != "" {
 		return wrong
 	}
 	row := p.rows[0]
 	if row.Status != "completed" || !same(row.TransactionID, b.TransactionID) {
-		return fmt.Sprintf("it said transaction %d, and catalog has %s", *b.TransactionID, rowText(row))
+		return fmt.Sprintf("the answer has transaction %d, and catalog has %s", *b.TransactionID, rowText(row))
 	}
 	return p.unlikeSettled()
 }
 
-// unlike says why a purchase is not the one that a call asked for.
+// unlike returns why a purchase is not the one that a call requested, or "".
 func (p *purchase) unlike(b *history.Buy) string {
 	if b.PurchaseID == "" {
 		return "the answer names no purchase"
 	}
 	if len(p.rows) != 1 {
-		return fmt.Sprintf("catalog has it %d times", len(p.rows))
+		return fmt.Sprintf("it is in catalog %d times", len(p.rows))
 	}
 	if row := p.rows[0]; contentOfRow(row) != contentOf(b) || row.Key != b.Key {
 		return "catalog has it as " + rowText(row)
 	} else if b.Price != nil && *b.Price != row.Price {
-		return fmt.Sprintf("it said price %d, and catalog has %s", *b.Price, rowText(row))
+		return fmt.Sprintf("the answer has price %d, and catalog has %s", *b.Price, rowText(row))
 	}
 	for _, other := range p.named {
 		if other != b && b.Key == "" {
-			return "so was " + asked(other)
+			return "it was also the answer to " + asked(other)
 		}
 	}
 	return ""
 }
 
-// unlikeSettled says why billing's books don't fit catalog's completed row.
+// unlikeSettled returns how billing's tables differ from catalog's completed row,
+// or "".
 func (p *purchase) unlikeSettled() string {
 	row := p.rows[0]
 	if row.TransactionID == nil || row.Reason != "" {
@@ -142,25 +143,25 @@ func (p *purchase) unlikeSettled() string {
 	}
 	c, t := p.charges[0], p.debits[0]
 	if c.Outcome != "settled" || c.UserID != row.UserID || c.BillID != row.BillID || c.Amount != row.Price || !same(c.TransactionID, row.TransactionID) {
-		return fmt.Sprintf("catalog has %s and billing %s", rowText(row), chargeText(c))
+		return fmt.Sprintf("catalog has %s and billing has %s", rowText(row), chargeText(c))
 	}
 	if t.ID != *row.TransactionID || t.UserID != row.UserID || t.BillID != row.BillID || t.Amount != -row.Price {
-		return fmt.Sprintf("catalog has %s and the ledger %s", rowText(row), line(t))
+		return fmt.Sprintf("catalog has %s and the ledger has %s", rowText(row), line(t))
 	}
 	if value(c.Balance) != t.After {
-		return fmt.Sprintf("billing has %s and the ledger %s", chargeText(c), line(t))
+		return fmt.Sprintf("billing has %s and the ledger has %s", chargeText(c), line(t))
 	}
 	return ""
 }
 
-// The texts of reports.
+// The texts of violations.
 
 func purchaseName(id string) string { return "purchase " + id }
 func paymentName(id int64) string   { return fmt.Sprintf("payment %d", id) }
 func billName(id int64) string      { return fmt.Sprintf("bill %d", id) }
 
 func when(c history.Call) string {
-	return fmt.Sprintf("at %s to %s by client %d", c.Start.Round(time.Microsecond), c.End.Round(time.Microsecond), c.Client)
+	return fmt.Sprintf("from %s to %s by client %d", c.Start.Round(time.Microsecond), c.End.Round(time.Microsecond), c.Client)
 }
 
 func asked(b *history.Buy) string {
@@ -176,7 +177,7 @@ func line(t history.Transaction) string {
 	if t.PurchaseID != nil {
 		source = purchaseName(*t.PurchaseID)
 	}
-	return fmt.Sprintf("transaction %d (%s, user %d, bill %d, amount %d, after it %d)", t.ID, source, t.UserID, t.BillID, t.Amount, t.After)
+	return fmt.Sprintf("transaction %d (%s, user %d, bill %d, amount %d, balance after it %d)", t.ID, source, t.UserID, t.BillID, t.Amount, t.After)
 }
 
 func rowText(r history.Purchase) string {

@@ -37,7 +37,7 @@ func TestA(t *testing.T) {
 		{"billing has no charge", func(s *shop) { s.uncharge("bare") }},
 		{"billing has two charges", func(s *shop) { s.b.Charges = append(s.b.Charges, *s.chargeOf("bare")) }},
 		{"billing has declined it", func(s *shop) { s.chargeOf("bare").Outcome = "expired" }},
-		{"billing has charged somebody else", func(s *shop) { s.chargeOf("bare").UserID = 3 }},
+		{"billing has charged another user", func(s *shop) { s.chargeOf("bare").UserID = 3 }},
 		{"two calls without a key are one purchase", func(s *shop) { s.h.Buys = append(s.h.Buys, *s.answer("bare", 1)) }},
 		{"a payment is not in the ledger", func(s *shop) { s.uncredit(5) }},
 		{"it is there twice", func(s *shop) { s.double(*s.creditOf(5)) }},
@@ -68,10 +68,10 @@ func TestB(t *testing.T) {
 		{"the answer has another price", func(s *shop) { s.answer("poor", 1).Price = new(int64(3)) }},
 		{"the answer has no price", func(s *shop) { s.answer("poor", 1).Price = nil }},
 		{"billing has another balance", func(s *shop) { s.row("poor").Balance, s.answer("poor", 1).Balance = new(int64(3)), new(int64(3)) }},
-		{"what a look showed declined is charged", func(s *shop) {
+		{"what a GET showed as declined is charged", func(s *shop) {
 			s.enter(history.Transaction{ID: s.debit("late").ID + 1, BillID: 21, UserID: 2, Amount: -250, PurchaseID: new("quiet")})
 		}},
-		{"what a look showed declined is settled", func(s *shop) { s.chargeOf("quiet").Outcome = "settled" }},
+		{"what a GET showed as declined is settled", func(s *shop) { s.chargeOf("quiet").Outcome = "settled" }},
 		{"what was refused is bought", func(s *shop) {
 			s.h.Buys = append(s.h.Buys, refusedOrder(""))
 			s.invent(history.Purchase{ID: "bought", UserID: 2, ProductID: 1, BillID: 21, Price: 100})
@@ -91,10 +91,10 @@ func TestB(t *testing.T) {
 			s.invent(history.Purchase{ID: "bought", UserID: 2, ProductID: 1, BillID: 21, Price: 100, Key: "k20"})
 		}},
 		{"a malformed payment is credited", func(s *shop) { s.payment(3, 1).Status, s.payment(3, 1).Code = 400, "malformed" }},
-		{"nobody knows the balance of a decline", func(s *shop) {
+		{"a decline has no balance anywhere", func(s *shop) {
 			s.row("poor").Balance, s.chargeOf("poor").Balance, s.answer("poor", 1).Balance = nil, nil, nil
 		}},
-		{"a payment for nobody is credited", func(s *shop) {
+		{"a payment for an unknown user is credited", func(s *shop) {
 			s.b.Bills = append(s.b.Bills, history.Bill{ID: 90, UserID: 9})
 			s.enter(history.Transaction{BillID: 90, UserID: 9, Amount: 100, PaymentID: new(int64(4))})
 		}},
@@ -139,7 +139,7 @@ func TestC(t *testing.T) {
 		{"catalog has no transaction", func(s *shop) { s.row("lost").TransactionID = nil }},
 		{"neither has a transaction", func(s *shop) { s.row("lost").TransactionID, s.chargeOf("lost").TransactionID = nil, nil }},
 		{"only billing has another transaction", func(s *shop) { s.chargeOf("lost").TransactionID = new(int64(77)) }},
-		{"somebody else's bill is charged", func(s *shop) {
+		{"another user's bill is charged", func(s *shop) {
 			s.invent(*s.row("lost-wrong"))
 			s.b.Purchases = slices.DeleteFunc(s.b.Purchases, func(r history.Purchase) bool { return r.ID == "lost-wrong" && r.Status == "declined" })
 			s.b.Charges = slices.DeleteFunc(s.b.Charges, func(c history.Charge) bool { return c.PurchaseID == "lost-wrong" && c.Outcome != "settled" })
@@ -153,7 +153,7 @@ func TestC(t *testing.T) {
 		{"the ledger has another bill", func(s *shop) { s.debit("lost").BillID = 21; s.addUp() }},
 		{"billing has another balance", func(s *shop) { s.chargeOf("lost").Balance = new(int64(77)) }},
 		{"billing has another reason", func(s *shop) { s.chargeOf("lost-wrong").Outcome = "expired" }},
-		{"billing has declined nobody", func(s *shop) { s.chargeOf("lost-wrong").UserID = 0 }},
+		{"billing's decline has no user", func(s *shop) { s.chargeOf("lost-wrong").UserID = 0 }},
 		{"billing has declined another bill", func(s *shop) { s.chargeOf("lost-wrong").BillID = 20 }},
 		{"billing has let another amount expire", func(s *shop) {
 			s.row("lost-wrong").Reason, s.chargeOf("lost-wrong").Outcome, s.chargeOf("lost-wrong").Amount = "expired", "expired", 90
@@ -163,17 +163,17 @@ func TestC(t *testing.T) {
 			s.enter(history.Transaction{BillID: 21, UserID: 2, Amount: -100, PurchaseID: new("lost-wrong")})
 		}},
 		{"a charge has no row", func(s *shop) { s.unrow("lost") }},
-		{"a look saw another price", func(s *shop) { s.lastLook("late").Price = 100 }},
-		{"a look saw another transaction", func(s *shop) { s.lastLook("late").TransactionID = new(int64(77)) }},
-		{"a look saw another end", func(s *shop) {
+		{"a GET showed another price", func(s *shop) { s.lastLook("late").Price = 100 }},
+		{"a GET showed another transaction", func(s *shop) { s.lastLook("late").TransactionID = new(int64(77)) }},
+		{"a GET showed another outcome", func(s *shop) {
 			s.lastLook("late").State, s.lastLook("late").Reason, s.lastLook("late").TransactionID = "declined", "expired", nil
 			s.unsettle("late")
 			s.row("late").Reason, s.chargeOf("late").Outcome = "buyer_disabled", "buyer_disabled"
 		}},
-		{"a look saw a state that its reason belies", func(s *shop) { s.lastLook("quiet").State = "completed" }},
-		{"a look saw it completed, and it is declined", func(s *shop) { s.unsettle("late") }},
-		{"somebody else looked at it", func(s *shop) { s.lastLook("late").UserID = 1 }},
-		{"a look saw what is nowhere", func(s *shop) {
+		{"a GET showed a state that contradicts its reason", func(s *shop) { s.lastLook("quiet").State = "completed" }},
+		{"a GET showed it as completed, and it is declined", func(s *shop) { s.unsettle("late") }},
+		{"another user saw it", func(s *shop) { s.lastLook("late").UserID = 1 }},
+		{"a GET showed a purchase that does not exist", func(s *shop) {
 			s.h.Looks = append(s.h.Looks, history.Look{Call: history.Call{Status: 200}, UserID: 1, PurchaseID: "ghost", State: "pending"})
 		}},
 	})
@@ -190,16 +190,16 @@ func (s *shop) lastLook(id string) *history.Look {
 func TestD(t *testing.T) {
 	t.Parallel()
 	wantOnly(t, "d", []broken{
-		{"a credit that nobody sent", func(s *shop) {
+		{"a credit that no client sent", func(s *shop) {
 			s.enter(history.Transaction{BillID: 21, UserID: 2, Amount: 100, PaymentID: new(int64(99))})
 		}},
 		{"a credit over another amount", func(s *shop) { s.creditOf(3).Amount++; s.addUp(); s.declineWith(201) }},
 		{"a credit for another bill", func(s *shop) { s.creditOf(6).BillID = 21; s.addUp() }},
 		{"a second credit", func(s *shop) { s.double(*s.creditOf(6)) }},
-		{"a purchase that nobody asked for", func(s *shop) {
+		{"a purchase that no client requested", func(s *shop) {
 			s.invent(history.Purchase{ID: "x", UserID: 2, ProductID: 2, BillID: 21, Price: 250})
 		}},
-		{"a purchase under a key that nobody used", func(s *shop) {
+		{"a purchase under a key that no client used", func(s *shop) {
 			s.invent(history.Purchase{ID: "x", UserID: 2, ProductID: 2, BillID: 20, Price: 250, Key: "k99"})
 		}},
 		{"a purchase of another product", func(s *shop) { s.row("lost-key").ProductID = 2 }},

@@ -10,10 +10,10 @@ import (
 )
 
 // findCauses finds the calls that may have made each purchase. With a key they
-// are those of the same key and content that were not refused. Without one it is
-// the call whose answer names the purchase; where no answer does, it may be any
-// call without a key and of the same content whose client never learned what
-// became of it, as long as there is one for each such purchase.
+// are the calls with the same key and content that were not refused. Without a
+// key it is the call whose answer names the purchase; if no answer does, it may be
+// any call without a key, with the same content and an unknown outcome, as long as
+// there is one for each such purchase.
 func (f *facts) findCauses() {
 	strangers := map[content][]*purchase{}
 	for _, p := range sorted(f.purchases) {
@@ -44,8 +44,8 @@ func (f *facts) findCauses() {
 	f.findLost(strangers)
 }
 
-// findLost gives the purchases that no answer names to the calls of which
-// nothing is known.
+// findLost matches the purchases that no answer names with the calls whose
+// outcome is unknown.
 func (f *facts) findLost(strangers map[content][]*purchase) {
 	lost := map[content][]*history.Buy{}
 	for i := range f.history.Buys {
@@ -66,7 +66,7 @@ func (f *facts) findLost(strangers map[content][]*purchase) {
 	slices.SortFunc(f.unasked, func(p, q *purchase) int { return cmp.Compare(p.id, q.id) })
 }
 
-// causes are the calls that may have made a credit.
+// causes returns the calls that may have made a credit.
 func (p *payment) causes(t history.Transaction) []*history.Pay {
 	var calls []*history.Pay
 	for _, call := range p.calls {
@@ -77,7 +77,8 @@ func (p *payment) causes(t history.Transaction) []*history.Pay {
 	return calls
 }
 
-// began is when the first of some calls was begun, 0 when there are none.
+// began returns when the first call that may have made the purchase began, 0 if
+// there is none.
 func (p *purchase) began() time.Duration {
 	if len(p.causes) == 0 {
 		return 0
@@ -89,40 +90,40 @@ func (p *purchase) began() time.Duration {
 	return first
 }
 
-// nothingUnasked is invariant (d), and the other half of (b). Every credit in
+// nothingUnasked checks invariant (d), and the second half of (b). Every credit in
 // the ledger has a call of that payment id for the same user, bill and amount.
 // Every purchase has a call that may have made it (see findCauses), and every
 // debit has a purchase. A key has at most one purchase. Every line of the ledger
 // is of one payment or of one purchase.
 //
-// Where the only calls for it were refused with the promise that nothing was
-// bought (404 product_not_found, 409 price_changed, 422, 503 overloaded and so
-// on), it is (b) that is violated.
+// If the only calls for it were refused with the promise that nothing was bought
+// (404 product_not_found, 409 price_changed, 422, 503 overloaded and so on), (b)
+// is violated instead.
 func (j *judge) nothingUnasked() {
 	for _, p := range j.unasked {
-		letter, calls := "d", "no client has asked for it"
+		letter, calls := "d", "no client requested it"
 		row := p.rows[0]
 		if b := j.refused[order{contentOfRow(row), row.Key}]; b != nil {
-			letter, calls = "b", fmt.Sprintf("all who have asked for it were refused, as %s was (%d %s)", asked(b), b.Status, b.Code)
+			letter, calls = "b", fmt.Sprintf("all requests for it were refused, for example %s (%d %s)", asked(b), b.Status, b.Code)
 		}
 		j.report(letter, purchaseName(p.id), "catalog has %s, and %s", rowText(row), calls)
 	}
 	for _, k := range j.sortedKeys() {
 		for _, p := range j.keys[k].rows[min(1, len(j.keys[k].rows)):] {
-			j.report("d", purchaseName(p.id), "catalog has %s, the second purchase under that key", rowText(p.rows[0]))
+			j.report("d", purchaseName(p.id), "catalog has %s, a second purchase with the same key", rowText(p.rows[0]))
 		}
 	}
 	for _, t := range j.books.Transactions {
 		switch {
 		case (t.PaymentID == nil) == (t.PurchaseID == nil), (t.PaymentID != nil) != (t.Amount > 0), t.Amount == 0:
-			j.report("d", fmt.Sprintf("transaction %d", t.ID), "%s is neither a payment nor a purchase", line(t))
+			j.report("d", fmt.Sprintf("transaction %d", t.ID), "%s belongs neither to a payment nor to a purchase", line(t))
 		case t.PurchaseID != nil:
 			if p := j.purchases[*t.PurchaseID]; len(p.rows) == 0 {
-				j.report("d", purchaseName(p.id), "%s is for no purchase", line(t))
+				j.report("d", purchaseName(p.id), "%s belongs to a purchase that catalog does not have", line(t))
 			}
 		default:
 			if p := j.payments[*t.PaymentID]; len(p.causes(t)) == 0 || len(p.credits) > 1 {
-				j.report("d", paymentName(*t.PaymentID), "no payment stands behind %s, one of %d credits under that id", line(t), len(p.credits))
+				j.report("d", paymentName(*t.PaymentID), "no client sent the payment of %s, or it was credited more than once: the ledger has %d credits with its id", line(t), len(p.credits))
 			}
 		}
 	}

@@ -76,11 +76,11 @@ func TestAReportSaysWhereToLook(t *testing.T) {
 		fmt.Fprintln(&told, v)
 	}
 	for _, want := range []string{
-		"a: the order at 112ms to 116ms by client 2 (user 2, product 1, bill 20", "purchase bare", "the charge expired (user 2, bill 20, amount 100",
-		"a: payment 5 at 32ms to 36ms by client 0 (user 2, bill 21, amount 500)", "transaction 40 (payment 5, user 2, bill 21, amount 501",
+		"a: the order from 112ms to 116ms by client 2 (user 2, product 1, bill 20", "purchase bare", "the charge expired (user 2, bill 20, amount 100",
+		"a: payment 5 from 32ms to 36ms by client 0 (user 2, bill 21, amount 500)", "transaction 40 (payment 5, user 2, bill 21, amount 501",
 	} {
 		if !strings.Contains(told.String(), want) {
-			t.Errorf("nothing says %q in:\n%s", want, told.String())
+			t.Errorf("the violations do not contain %q:\n%s", want, told.String())
 		}
 	}
 }
@@ -92,18 +92,18 @@ func TestOptions(t *testing.T) {
 		breakIt func(*shop)
 		o       check.Options
 	}{
-		{"catalog may forget what was not on the disk", func(s *shop) {
+		{"catalog may lose what was not on disk", func(s *shop) {
 			b := s.answer("k1", 2)
 			b.Status, b.State, b.TransactionID = 202, "pending", nil
 			s.h.Looks[0].State, s.h.Looks[0].TransactionID = "pending", nil
 		}, check.Options{CatalogForgets: true}},
-		{"nobody waits for billing to hear of users", func(s *shop) { s.b.Customers = nil }, check.Options{SkipUsers: true}},
-		{"revocation is not judged", func(s *shop) { s.h.Accesses[1].Status = 200 }, check.Options{}},
+		{"users are not compared", func(s *shop) { s.b.Customers = nil }, check.Options{SkipUsers: true}},
+		{"revocation is not checked", func(s *shop) { s.h.Accesses[1].Status = 200 }, check.Options{}},
 	} {
 		s := story()
 		c.breakIt(s)
 		if found := check.Check(s.h, s.b, options); len(found) == 0 {
-			t.Errorf("%s: it is no violation at all", c.name)
+			t.Errorf("%s: want a violation without the option", c.name)
 		}
 		for _, v := range check.Check(s.h, s.b, c.o) {
 			t.Errorf("%s: %s", c.name, v)

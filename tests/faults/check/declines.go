@@ -6,17 +6,17 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// declinesKept is the first half of invariant (b). Each answer that declines
+// declinesKept checks the first half of invariant (b). Each answer that declines
 // (402 insufficient_funds, 404 bill_not_found, 403 user_disabled, 409
-// purchase_expired) names a purchase that catalog has once, as it was asked for,
-// declined for that reason; for want of money, with the price and the balance of
-// the answer. Billing has decided the same, once, and the ledger has nothing
-// for it. What a look showed as declined is charged nowhere either. A payment
-// that was refused is not credited unless another call of the same content may
-// have been; one that was refused as transaction_conflict never is, and then
-// another one was.
+// purchase_expired) names a purchase that catalog has once, as requested, declined
+// for that reason; for insufficient funds, with the price and the balance of the
+// answer. Billing has decided the same, once, and the ledger has nothing for it. A
+// purchase that a GET showed as declined is charged nowhere either. A refused
+// payment is not credited unless another call with the same content may have been;
+// a payment refused as transaction_conflict is never credited, and then another
+// payment with its id was.
 //
-// The other half, refusals that leave no row, is a part of nothingUnasked.
+// The second half, refusals that leave no row, is part of nothingUnasked.
 func (j *judge) declinesKept() {
 	for i := range j.history.Buys {
 		b := &j.history.Buys[i]
@@ -31,7 +31,7 @@ func (j *judge) declinesKept() {
 		l := &j.history.Looks[i]
 		p := j.purchases[l.PurchaseID]
 		if l.State == "declined" && p.charged() {
-			j.report("b", purchaseName(p.id), "a look %s showed %s declined, but it is charged", when(l.Call), purchaseName(p.id))
+			j.report("b", purchaseName(p.id), "a GET %s showed %s as declined, but it is charged", when(l.Call), purchaseName(p.id))
 		}
 	}
 	for id, p := range sorted(j.payments) {
@@ -52,12 +52,12 @@ func (p *purchase) unlikeDeclined(b *history.Buy) string {
 		return "catalog has it as " + rowText(row)
 	}
 	if reason == "insufficient_funds" && (b.Price == nil || !same(b.Balance, row.Balance)) {
-		return fmt.Sprintf("it said price %s and balance %s, and catalog has %s", number(b.Price), number(b.Balance), rowText(row))
+		return fmt.Sprintf("the answer has price %s and balance %s, and catalog has %s", number(b.Price), number(b.Balance), rowText(row))
 	}
 	return p.unlikeUnsettled()
 }
 
-// charged says whether billing took anything for the purchase.
+// charged reports whether billing charged anything for the purchase.
 func (p *purchase) charged() bool {
 	for _, c := range p.charges {
 		if c.Outcome == "settled" {
@@ -67,7 +67,8 @@ func (p *purchase) charged() bool {
 	return len(p.debits) > 0
 }
 
-// unlikeUnsettled says why billing's books don't fit catalog's declined row.
+// unlikeUnsettled returns how billing's tables differ from catalog's declined row,
+// or "".
 func (p *purchase) unlikeUnsettled() string {
 	row := p.rows[0]
 	if row.TransactionID != nil || (row.Balance != nil) != (row.Reason == "insufficient_funds") {
@@ -80,19 +81,20 @@ func (p *purchase) unlikeUnsettled() string {
 	unreadable := c.Outcome == "expired" && c.UserID == 0
 	alike := unreadable || c.UserID == row.UserID && c.BillID == row.BillID && c.Amount == row.Price
 	if c.Outcome != row.Reason || c.TransactionID != nil || !same(c.Balance, row.Balance) || !alike {
-		return fmt.Sprintf("catalog has %s and billing %s", rowText(row), chargeText(c))
+		return fmt.Sprintf("catalog has %s and billing has %s", rowText(row), chargeText(c))
 	}
 	return ""
 }
 
-// unlikeRefused says why the ledger does not fit the refusal of a payment.
+// unlikeRefused returns how the ledger contradicts the refusal of a payment, or
+// "".
 func (p *payment) unlikeRefused(call *history.Pay) string {
 	if answerToPay(call) != refused {
 		return ""
 	}
 	conflict := call.Code == "transaction_conflict"
 	if conflict && len(p.credits) == 0 {
-		return "the ledger has nothing that it could conflict with"
+		return "the ledger has no payment that it conflicts with"
 	}
 	for _, t := range p.credits {
 		if creditOfLine(t) == creditOf(call) && (conflict || len(p.causes(t)) == 0) {

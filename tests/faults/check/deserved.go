@@ -2,13 +2,14 @@ package check
 
 import "lavka/tests/faults/history"
 
-// deserved is the last part of invariant (b): nobody is declined or refused
-// without a cause. For want of a bill only where no payment had made one for the
-// buyer; as disabled only who was disabled; as expired only after
-// Options.Expiry; for want of a product only where there was none. A token is
-// refused (401) only to who was disabled (Options.BadTokens), and a payment only
-// for an unknown user, another's bill or another payment of its id. A decline
-// for want of money is judged by (g), a changed price by (h).
+// deserved checks the last part of invariant (b): no request is declined or
+// refused without a cause. bill_not_found requires that no payment had created the
+// bill for the buyer; user_disabled, that the user was disabled at some time;
+// expired, that Options.Expiry had passed; product_not_found, that the product did
+// not exist. A token is refused (401) only if its user was disabled
+// (Options.BadTokens), and a payment only for an unknown user, another user's bill
+// or another payment with its id. A decline for insufficient funds is checked by
+// (g), a changed price by (h).
 func (j *judge) deserved() {
 	disabled := map[int64]bool{}
 	for _, s := range j.history.Switches {
@@ -16,7 +17,7 @@ func (j *judge) deserved() {
 	}
 	for id, p := range sorted(j.purchases) {
 		if wrong := j.undeserved(p, disabled); wrong != "" {
-			j.report("b", purchaseName(id), "catalog has %s, asked for by %s, but %s", rowText(p.rows[0]), asked(p.causes[0]), wrong)
+			j.report("b", purchaseName(id), "catalog has %s, requested by %s, but %s", rowText(p.rows[0]), asked(p.causes[0]), wrong)
 		}
 	}
 	offered := map[int64]history.Call{}
@@ -51,23 +52,23 @@ func (j *judge) deserved() {
 
 func (j *judge) undeserved(p *purchase, disabled map[int64]bool) string {
 	if len(p.rows) != 1 || len(p.charges) != 1 || len(p.causes) == 0 {
-		return "" // told of in others
+		return "" // other checks report it
 	}
 	row := p.rows[0]
 	switch row.Reason {
 	case "bill_not_found":
 		for _, call := range j.history.Pays {
 			if call.BillID == row.BillID && call.UserID == row.UserID && call.Status == 200 && call.End < p.began() {
-				return "a payment had made the bill: " + paid(&call)
+				return "a payment had created the bill: " + paid(&call)
 			}
 		}
 	case "buyer_disabled":
 		if !disabled[row.UserID] {
-			return "nobody has disabled him"
+			return "the user was never disabled"
 		}
 	case "expired":
 		if p.charges[0].UserID != 0 && j.Expiry > 0 && p.toldBy() != forever && p.toldBy()-p.began() < j.Expiry {
-			return "its time was not over when that was told"
+			return "a client saw that before the purchase could expire"
 		}
 	}
 	return ""
@@ -75,7 +76,7 @@ func (j *judge) undeserved(p *purchase, disabled map[int64]bool) string {
 
 func (j *judge) tokenTaken(user int64, c history.Call, disabled map[int64]bool) {
 	if c.Status == 401 && !disabled[user] && !j.BadTokens {
-		j.report("b", "a token of user "+number(&user), "user %d was refused (401 %s) %s, and nobody has disabled him", user, c.Code, when(c))
+		j.report("b", "a token of user "+number(&user), "user %d was refused (401 %s) %s, but was never disabled", user, c.Code, when(c))
 	}
 }
 
@@ -94,7 +95,7 @@ func (j *judge) paymentsDeserved() {
 		first, ok := known[p.UserID]
 		bill := j.bills[p.BillID]
 		switch {
-		case p.Code == "transaction_conflict": // judged before
+		case p.Code == "transaction_conflict": // see unlikeRefused
 		case p.Code == "user_not_found" && !(ok && first.End < p.Start):
 		case p.Code == "bill_owner_mismatch" && bill != nil && len(bill.rows) == 1 && bill.rows[0].UserID != p.UserID:
 		default:

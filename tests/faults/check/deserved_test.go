@@ -35,7 +35,7 @@ func TestNobodyIsRefusedWithoutACause(t *testing.T) {
 	}
 	wantOnly(t, "b", []broken{
 		{"a bill that is there is not found", func(s *shop) { s.decline("bill_not_found", 404, "bill_not_found") }},
-		{"somebody is disabled whom nobody has disabled", func(s *shop) { s.decline("buyer_disabled", 403, "user_disabled") }},
+		{"declined as disabled, but never disabled", func(s *shop) { s.decline("buyer_disabled", 403, "user_disabled") }},
 		{"a product that is there is not found", refuse(1, 2, 404, "product_not_found")},
 		{"an order is forbidden", refuse(1, 2, 403, "forbidden")},
 		{"a good token is refused to a buyer", refuse(1, 2, 401, "token_invalid")},
@@ -64,7 +64,7 @@ func TestCausesThatMayBe(t *testing.T) {
 			p.Status, p.Code = 409, "bill_owner_mismatch"
 			s.h.Pays = append(s.h.Pays, p)
 		},
-		"a token of somebody who was disabled": func(s *shop) { s.h.Buys[len(s.h.Buys)-1].Status = 401 },
+		"a token of a user who was disabled": func(s *shop) { s.h.Buys[len(s.h.Buys)-1].Status = 401 },
 	} {
 		s := story()
 		change(s)

@@ -6,13 +6,13 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// allEnds is invariant (c). Every purchase in the books is in catalog once, and
+// allEnds checks invariant (c). Every purchase in the books is in catalog once, and
 // completed or declined. Completed: billing has settled one charge for it, and
 // the ledger one transaction, with catalog's user, bill, price and transaction
 // id. Declined: billing has declined it once, for the same reason, with the same
-// balance, and the ledger has nothing. An answer 202 names such a purchase, as it
-// was asked for. What a look showed (to the buyer alone) stayed so: a final
-// state, its reason, the price, the transaction.
+// balance, and the ledger has nothing. An answer 202 names such a purchase, as
+// requested. What a GET showed (only the buyer can see it) has not changed since:
+// a final state, its reason, the price, the transaction.
 func (j *judge) allEnds() {
 	for id, p := range sorted(j.purchases) {
 		if wrong := p.openEnd(); wrong != "" {
@@ -38,7 +38,7 @@ func (p *purchase) openEnd() string {
 	return ""
 }
 
-// disagreement says what catalog and billing don't agree on.
+// disagreement returns what catalog and billing disagree on, or "".
 func (p *purchase) disagreement() string {
 	switch len(p.rows) {
 	case 0:
@@ -48,7 +48,7 @@ func (p *purchase) disagreement() string {
 		return ""
 	case 1:
 	default:
-		return fmt.Sprintf("catalog has it %d times", len(p.rows))
+		return fmt.Sprintf("it is in catalog %d times", len(p.rows))
 	}
 	switch p.rows[0].Status {
 	case "completed":
@@ -64,12 +64,12 @@ func (p *purchase) unlikeLook(l *history.Look) string {
 		return ""
 	}
 	if len(p.rows) == 0 {
-		return fmt.Sprintf("a look %s showed it, and catalog does not have it", when(l.Call))
+		return fmt.Sprintf("a GET %s showed it, but catalog does not have it", when(l.Call))
 	}
 	row := p.rows[0]
 	final := l.State == row.Status && l.Reason == row.Reason && same(l.TransactionID, row.TransactionID)
 	if l.UserID != row.UserID || l.Price != row.Price || (l.State != "pending" && !final) {
-		return fmt.Sprintf("a look %s showed user %d: %s, price %d, transaction %s, reason %q; in the end catalog has %s",
+		return fmt.Sprintf("a GET %s showed user %d: %s, price %d, transaction %s, reason %q; at the end catalog has %s",
 			when(l.Call), l.UserID, l.State, l.Price, number(l.TransactionID), l.Reason, rowText(row))
 	}
 	return ""

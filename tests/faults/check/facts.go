@@ -10,8 +10,7 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// facts are a history and its books, with all that concerns one purchase,
-// payment or bill together.
+// facts are a history and its books, grouped by purchase, payment and bill.
 type facts struct {
 	history   history.History
 	books     history.Books
@@ -23,14 +22,14 @@ type facts struct {
 	unasked   []*purchase            // rows that no call of the history can have made
 }
 
-// purchase is all that is known under one purchase id.
+// purchase is everything known about one purchase id.
 type purchase struct {
 	id      string
-	rows    []history.Purchase    // at most one, if all is well
+	rows    []history.Purchase    // must be at most one
 	charges []history.Charge      // the same
 	debits  []history.Transaction // the same
-	named   []*history.Buy        // the answers that speak of it: 201, 202, declines
-	doubted []*history.Buy        // those that say it may be there
+	named   []*history.Buy        // the answers that name it: 201, 202, declines
+	doubted []*history.Buy        // the answers that name it with an unknown outcome
 	looks   []*history.Look
 	causes  []*history.Buy // the calls that may have made it
 }
@@ -41,28 +40,28 @@ type key struct {
 	key  string
 }
 
-// wish is all that is known under one key.
+// wish is everything known about one key.
 type wish struct {
 	buys []*history.Buy
 	rows []*purchase
 }
 
-// payment is all that is known under one payment id.
+// payment is everything known about one payment id.
 type payment struct {
 	calls   []*history.Pay
 	credits []history.Transaction
 }
 
-// bill is all that is known of one bill.
+// bill is everything known about one bill.
 type bill struct {
 	rows     []history.Bill
-	lines    []history.Transaction // by their ids
-	declined []*purchase           // for want of money
+	lines    []history.Transaction // in the order of their ids
+	declined []*purchase           // for insufficient funds
 	reads    []*history.BillRead   // answered 200
 	pages    []*history.Page       // the same
 }
 
-// content is what a purchase asks for.
+// content is what a purchase requests.
 type content struct {
 	user, product, bill int64
 	expected            int64 // 0: none was given
@@ -76,20 +75,20 @@ func contentOfRow(r history.Purchase) content {
 	return content{r.UserID, r.ProductID, r.BillID, value(r.Expected)}
 }
 
-// order is what a call asks for, and under which key.
+// order is what a call requests, and its key.
 type order struct {
 	content
 	key string
 }
 
-// credit is what a payment asks for.
+// credit is what a payment requests.
 type credit struct{ user, bill, amount int64 }
 
 func creditOf(p *history.Pay) credit { return credit{p.UserID, p.BillID, p.Amount} }
 
 func creditOfLine(t history.Transaction) credit { return credit{t.UserID, t.BillID, t.Amount} }
 
-// forever is the end of what has none.
+// forever is the end of a period that has none.
 const forever = time.Duration(math.MaxInt64)
 
 func gather(h history.History, b history.Books) *facts {
@@ -189,8 +188,8 @@ func (f *facts) purchase(id string) *purchase {
 	return p
 }
 
-// toldBy is when some client had been told for the first time that the purchase
-// was completed or declined.
+// toldBy returns when a client had first received that the purchase was completed
+// or declined.
 func (p *purchase) toldBy() time.Duration {
 	first := forever
 	for _, b := range p.named {
@@ -206,7 +205,7 @@ func (p *purchase) toldBy() time.Duration {
 	return first
 }
 
-// entry gives what is under a key, which is made where it is missing.
+// entry returns the value of a key, and adds an empty one if there is none.
 func entry[K comparable, V any](m map[K]*V, k K) *V {
 	v, ok := m[k]
 	if !ok {
@@ -216,7 +215,7 @@ func entry[K comparable, V any](m map[K]*V, k K) *V {
 	return v
 }
 
-// sorted goes over a map in the order of its keys.
+// sorted iterates over a map in the order of its keys.
 func sorted[K cmp.Ordered, V any](m map[K]V) func(yield func(K, V) bool) {
 	return func(yield func(K, V) bool) {
 		for _, k := range slices.Sorted(maps.Keys(m)) {
@@ -227,7 +226,7 @@ func sorted[K cmp.Ordered, V any](m map[K]V) func(yield func(K, V) bool) {
 	}
 }
 
-// sortedKeys are all keys, by user.
+// sortedKeys returns all keys, ordered by user.
 func (f *facts) sortedKeys() []key {
 	return slices.SortedFunc(maps.Keys(f.keys), func(a, b key) int {
 		return cmp.Or(cmp.Compare(a.user, b.user), cmp.Compare(a.key, b.key))
@@ -241,5 +240,5 @@ func value(n *int64) int64 {
 	return *n
 }
 
-// same says whether two numbers are equal, or both missing.
+// same reports whether two numbers are equal, or both missing.
 func same(a, b *int64) bool { return (a == nil) == (b == nil) && value(a) == value(b) }

@@ -6,13 +6,13 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// ledger is invariant (e). For each bill, the lines of the ledger in the order
-// of their ids: each leaves what the one before it left plus its own amount,
-// never less than nothing, and belongs to the bill's owner. The bill's balance is
-// what the last line left, 0 without lines, and every line has its bill. Every
-// balance that a client read is at least 0. Every page that a client saw is a
-// part of the ledger without gaps, newest first, line by line the same, and was
-// shown to the bill's owner.
+// ledger checks invariant (e). For each bill, in the order of transaction ids: the
+// balance after each line is the balance before it plus its amount, never below
+// zero, and the line belongs to the bill's owner. The bill's balance is the balance
+// after its last line, 0 without lines, and every line has its bill. Every balance
+// that a client read is at least 0. Every page that a client saw is a part of the
+// ledger without gaps, newest first, line by line the same, and was shown to the
+// bill's owner.
 func (j *judge) ledger() {
 	for id, b := range sorted(j.bills) {
 		if wrong := b.wrongSum(); wrong != "" {
@@ -34,7 +34,7 @@ func (j *judge) ledger() {
 
 func (b *bill) wrongSum() string {
 	if len(b.rows) != 1 {
-		return fmt.Sprintf("the books have it %d times; %d transactions, %d reads and %d declines are about it",
+		return fmt.Sprintf("it is in the books %d times; %d transactions, %d reads and %d declines refer to it",
 			len(b.rows), len(b.lines), len(b.reads)+len(b.pages), len(b.declined))
 	}
 	balance, before := int64(0), int64(0)
@@ -44,7 +44,7 @@ func (b *bill) wrongSum() string {
 			return fmt.Sprintf("%s follows a balance of %d, and their sum is %d", line(t), balance-t.Amount, balance)
 		}
 		if t.ID == before {
-			return fmt.Sprintf("transaction %d is there twice", t.ID)
+			return fmt.Sprintf("transaction %d occurs twice", t.ID)
 		}
 		if t.UserID != b.rows[0].UserID {
 			return fmt.Sprintf("it belongs to user %d, and the ledger has %s", b.rows[0].UserID, line(t))
@@ -52,12 +52,12 @@ func (b *bill) wrongSum() string {
 		before = t.ID
 	}
 	if b.rows[0].Balance != balance {
-		return fmt.Sprintf("its balance is %d, and its transactions make %d", b.rows[0].Balance, balance)
+		return fmt.Sprintf("its balance is %d, but its transactions sum to %d", b.rows[0].Balance, balance)
 	}
 	return ""
 }
 
-// places are the positions of the bill's lines, by transaction id.
+// places returns the positions of the bill's lines, by transaction id.
 func (b *bill) places() map[int64]int {
 	places := make(map[int64]int, len(b.lines))
 	for i, t := range b.lines {
@@ -79,10 +79,10 @@ func (b *bill) unlikePage(p *history.Page, places map[int64]int) string {
 		alike := seen.Amount == t.Amount && seen.After == t.After && same(seen.PaymentID, t.PaymentID) &&
 			(seen.PurchaseID == nil) == (t.PurchaseID == nil) && (t.PurchaseID == nil || *seen.PurchaseID == *t.PurchaseID)
 		if !alike {
-			return fmt.Sprintf("it shows transaction %d over %d, after it %d; the ledger has %s", seen.ID, seen.Amount, seen.After, line(t))
+			return fmt.Sprintf("it shows transaction %d with amount %d and balance after it %d; the ledger has %s", seen.ID, seen.Amount, seen.After, line(t))
 		}
 		if i > 0 && place != places[p.Lines[i-1].ID]-1 {
-			return fmt.Sprintf("%s does not go right before transaction %d", line(t), p.Lines[i-1].ID)
+			return fmt.Sprintf("%s does not directly precede transaction %d", line(t), p.Lines[i-1].ID)
 		}
 	}
 	return ""

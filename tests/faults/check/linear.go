@@ -9,24 +9,23 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// linearizable is invariant (g). For each bill there is one order of all that
-// happened to it in which every read says what the lines before it sum up to,
-// and in which nothing goes before what had ended when it began.
+// linearizable checks invariant (g). For each bill there is one order of all its
+// events in which every read returns the sum of the lines before it, and in which
+// no event precedes another that had ended before it began.
 //
-// A line of the ledger happened between the beginning of the first call that may
-// have caused it and the end of the first answer that told of it (the end of the
-// run where none did). A decline for want of money is a read of the balance that
-// it names, which must be less than the price, with the same bounds. A read of
-// the bill is one of its balance; a page is one of the place in the ledger of
-// its newest line.
+// A line of the ledger was written between the start of the first call that may
+// have caused it and the end of the first answer that shows it (without a limit if
+// none does). A decline for insufficient funds is a read of the balance that it
+// names, which must be lower than the price, with the same bounds. A read of the
+// bill reads its balance; a page reads the position in the ledger of its newest
+// line.
 //
-// The lines have to keep the order of their ids, since that is the order that
-// balance_after claims; any other would be no excuse. That makes the judgement
-// exact and cheap: see walk. Where walk finds an order, porcupine has to agree
-// that it is one: see search. When it does not say so in time, that is reported
-// as "g?".
+// The lines must keep the order of their ids, since balance_after follows that
+// order; no other order is valid. That makes the check exact and cheap: see walk.
+// If walk finds an order, porcupine must confirm it: see search. If it does not do
+// so in time, that is reported as "g?".
 //
-// A bill whose ledger does not add up (e) is passed over.
+// A bill that violates (e) is skipped.
 func (j *judge) linearizable() {
 	for id, b := range sorted(j.bills) {
 		if j.seen[billName(id)] {
@@ -50,7 +49,7 @@ func (j *judge) linearizable() {
 // story is what happened to one bill.
 type story struct {
 	lines []event // of the ledger, in its order
-	sums  []int64 // what the first 0, 1, 2 … lines make
+	sums  []int64 // of the first 0, 1, 2 … lines
 	reads []event // by their beginnings
 	wrong string
 }
@@ -93,10 +92,10 @@ func (f *facts) story(b *bill) *story {
 	for _, p := range b.declined {
 		c := p.charges[0]
 		if c.Balance == nil {
-			continue // told of in (b) or (c)
+			continue // reported by (b) or (c)
 		}
 		if *c.Balance >= c.Amount {
-			s.wrong = fmt.Sprintf("%s was declined for want of money: %s", purchaseName(p.id), chargeText(c))
+			s.wrong = fmt.Sprintf("%s was declined for insufficient funds although the balance covers the price: %s", purchaseName(p.id), chargeText(c))
 			continue
 		}
 		s.reads = append(s.reads, event{
@@ -107,14 +106,14 @@ func (f *facts) story(b *bill) *story {
 	return s
 }
 
-// written gives when a line of the ledger was written.
+// written returns the bounds of when a line of the ledger was written.
 func (f *facts) written(t history.Transaction) (from, to time.Duration) {
 	if t.PurchaseID != nil {
 		p := f.purchases[*t.PurchaseID]
 		return p.began(), p.toldBy()
 	}
 	if t.PaymentID == nil {
-		return 0, forever // told of in (d), as is a payment that nobody has sent
+		return 0, forever // reported by (d), as is a payment that no client sent
 	}
 	from, to = forever, forever
 	for _, call := range f.payments[*t.PaymentID].causes(t) {

@@ -62,9 +62,9 @@ func TestWalkAndPorcupineAgree(t *testing.T) {
 	}
 }
 
-// hotBill is a true run of so many calls on one bill by 32 clients: payments and
-// purchases, a tenth of them never answered, reads and pages. The balance takes
-// few values, so that it tells little about the order.
+// hotBill returns a valid run of the given number of calls on one bill by 32
+// clients: payments and purchases, a tenth of them never answered, reads and pages.
+// The balance takes few values, so that it reveals little about the order.
 func hotBill(calls int) (history.History, history.Books) {
 	r := rand.New(rand.NewPCG(1, 2))
 	h := history.History{Reprices: []history.Reprice{{Call: history.Call{Status: 201}, ProductID: 1, Price: 100}}}

@@ -13,12 +13,12 @@ const (
 	undecided = porcupine.Unknown
 )
 
-// narrow gives every event the bounds that its place in the order leaves it.
-// They lie within those that were observed, so an order that is found for them
-// is one for what was observed, whoever has proposed it.
+// narrow reduces the bounds of every event to those that its place in the order
+// leaves. They lie within the observed bounds, so any order found for them is also
+// an order of the observed events.
 //
-// A search without it would not end: porcupine writes lines as soon as it may,
-// and what was never answered may be written at any time.
+// Without it the search would not end: porcupine writes lines as early as allowed,
+// and a line without an answer may be written at any time.
 func narrow(order []event) {
 	notBefore, notAfter := bounds(order)
 	for i := range order {
@@ -26,11 +26,11 @@ func narrow(order []event) {
 	}
 }
 
-// search has porcupine look for an order of the events; of those that begin at
-// the same moment, it tries the ones that are given first. Its model is a ledger
-// that grows line by line; the state is its length. A line can be written when
-// those before it are there. A read is right where the lines make up its
-// balance, a page where they are as many as it shows.
+// search makes porcupine search for an order of the events, for at most limit; of
+// events that begin at the same moment, it tries them in the given order. Its model
+// is a ledger that grows line by line; the state is its length. A line can be
+// written once all lines before it are written. A read is valid if the lines sum
+// up to its balance; a page, if the number of lines also matches.
 func (s *story) search(events []event, limit time.Duration) porcupine.CheckResult {
 	type side struct {
 		at time.Duration
@@ -45,7 +45,7 @@ func (s *story) search(events []event, limit time.Duration) porcupine.CheckResul
 	if len(sides) == 0 {
 		return porcupine.Ok
 	}
-	// What ends when something else begins is at the same time as that.
+	// At the same time, starts come before ends, so that the two events overlap.
 	last := map[porcupine.EventKind]int{porcupine.ReturnEvent: 1}
 	slices.SortStableFunc(sides, func(a, b side) int { return cmp.Or(cmp.Compare(a.at, b.at), last[a.Kind]-last[b.Kind]) })
 	history := make([]porcupine.Event, len(sides))

@@ -6,15 +6,15 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// pricesShown is invariant (h). A purchase has the price that its buyer
-// expected, if he did, and in any case one that the product had at some moment
-// between the beginning of a call that may have made it and the end of
-// that call (or when some client first heard of the purchase; a call that got no
-// answer has no end). A refusal with price_changed names another price than the
-// expected one, which the product had at some moment of the call.
+// pricesShown checks invariant (h). A purchase has the price that its buyer
+// expected, if any, and in any case a price that the product had at some moment
+// between the start of a call that may have made it and the end of the first
+// answer that shows it (without a limit if none does). A refusal with
+// price_changed names a price other than the expected one, which the product had
+// at some moment during the call.
 //
-// A change of price takes effect within its call, or at any time after its
-// beginning when it got no answer. What was refused never does.
+// A change of price takes effect within its call, or at any time after its start
+// if it got no answer. A refused change has no effect.
 func (j *judge) pricesShown() {
 	tags := map[int64][]*history.Reprice{}
 	for i := range j.history.Reprices {
@@ -28,9 +28,9 @@ func (j *judge) pricesShown() {
 		row := p.rows[0]
 		switch {
 		case row.Expected != nil && *row.Expected != row.Price:
-			j.report("h", purchaseName(id), "%s has another price than was expected", rowText(row))
+			j.report("h", purchaseName(id), "%s has a price other than the expected one", rowText(row))
 		case !p.shown(tags[row.ProductID]):
-			j.report("h", purchaseName(id), "%s has a price that product %d did not have then", rowText(row), row.ProductID)
+			j.report("h", purchaseName(id), "%s has a price that product %d did not have at the time", rowText(row), row.ProductID)
 		}
 	}
 	for i := range j.history.Buys {
@@ -39,12 +39,13 @@ func (j *judge) pricesShown() {
 			continue
 		}
 		if b.Price == nil || b.Expected == nil || *b.Price == *b.Expected || !hadPrice(tags[b.ProductID], *b.Price, b.Start, b.End) {
-			j.report("h", asked(b), "%s was refused for the price %s, which product %d did not have then", asked(b), number(b.Price), b.ProductID)
+			j.report("h", asked(b), "%s was refused with the current price %s, which product %d did not have at the time", asked(b), number(b.Price), b.ProductID)
 		}
 	}
 }
 
-// shown says whether the product had the purchase's price when it was made.
+// shown reports whether the product had the purchase's price when the purchase was
+// made.
 func (p *purchase) shown(tags []*history.Reprice) bool {
 	seen := forever
 	for _, b := range p.named {
@@ -60,10 +61,11 @@ func (p *purchase) shown(tags []*history.Reprice) bool {
 			return true
 		}
 	}
-	return len(p.causes) == 0 // which is told elsewhere
+	return len(p.causes) == 0 // which is reported elsewhere
 }
 
-// hadPrice says whether the product may have had the price at some moment.
+// hadPrice reports whether the product may have had the price at some moment
+// between from and to.
 func hadPrice(tags []*history.Reprice, price int64, from, to time.Duration) bool {
 	for _, r := range tags {
 		if r.Price == price && !ineffective(r.Call) && r.Start <= to && !replaced(tags, r, max(from, r.Start)) {
@@ -73,7 +75,7 @@ func hadPrice(tags []*history.Reprice, price int64, from, to time.Duration) bool
 	return false
 }
 
-// replaced says whether a change had surely been followed by another one.
+// replaced reports whether another change had certainly followed a change.
 func replaced(tags []*history.Reprice, r *history.Reprice, by time.Duration) bool {
 	if !effective(r.Call) {
 		return false
@@ -86,7 +88,7 @@ func replaced(tags []*history.Reprice, r *history.Reprice, by time.Duration) boo
 	return false
 }
 
-// effective says whether an administrator's call was done, ineffective that it
-// was not. What was not answered may be either.
+// effective reports whether an administrator's call took effect, ineffective that
+// it did not. A call without an answer is neither.
 func effective(c history.Call) bool   { return c.Status >= 200 && c.Status < 300 }
 func ineffective(c history.Call) bool { return c.Status >= 400 && c.Status < 500 }

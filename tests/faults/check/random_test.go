@@ -12,13 +12,13 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// dice gives a number from 0 to n−1.
+// dice returns a number from 0 to n−1.
 type dice func(n int) int
 
-// randomShop has so many random calls, one begun every so many milliseconds, and
-// each for up to 50: the fewer milliseconds, the more of them at once. They ask
-// for what others ask for at about the same time. A tenth gets no answer, or
-// none that tells.
+// randomShop returns a shop with the given number of random calls. One starts every
+// every milliseconds, and each takes up to 50 ms: the smaller every is, the more
+// calls overlap. Calls close in time request the same things. A tenth of them gets
+// no answer, or an inconclusive one.
 func randomShop(d dice, calls, every int) *shop {
 	s := newShop(1, 2, 3)
 	for product := range int64(2) {
@@ -151,7 +151,7 @@ var corruptions = map[string]func(*shop, dice) bool{
 		}
 		return ok
 	},
-	"a purchase that nobody asked for": func(s *shop, _ dice) bool {
+	"a purchase that no client requested": func(s *shop, _ dice) bool {
 		s.invent(history.Purchase{ID: "x", UserID: 1, ProductID: 1, BillID: 10, Price: 100, Key: "x"})
 		return true
 	},
@@ -211,7 +211,7 @@ var corruptions = map[string]func(*shop, dice) bool{
 		}
 		return false
 	},
-	"billing has not heard of a change": func(s *shop, d dice) bool {
+	"billing lacks a change of a user": func(s *shop, d dice) bool {
 		s.b.Customers[2].Version--
 		return true
 	},

@@ -7,21 +7,22 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// sameAnswers is invariant (f).
+// sameAnswers checks invariant (f).
 //
 // All answers to one key that name a purchase (201, 202, declines) name the same
-// one, at the same price; those that say how it ended say the same: the status,
+// one, at the same price; those that give the outcome give the same: the status,
 // the code, the transaction or the balance. At most one of them is not marked as
-// a repeat. Once one of them has ended, no later call of the same content is
-// refused for the product, its price, the key or overload. The key is called
-// reused only where it stands for a purchase of other content.
+// a repeat. Once one of them has ended, no later call with the same content is
+// refused for the product, its price, the key or overload. A key is refused as
+// reused only if it belongs to a purchase with other content.
 //
-// Of one purchase, with a key or without: once some client has been told how it
-// ended, no later call or look says that it is pending (see
-// Options.CatalogForgets); once it has been named, no later look of its buyer finds nothing.
+// For each purchase, with a key or without: once a client has received its
+// outcome, no later answer or GET shows it as pending (see
+// Options.CatalogForgets); once an answer has named it, no later GET by its buyer
+// is answered 404.
 //
 // All answers 200 to one payment id are to the same content, and at most one of
-// them is not marked as a repeat. Once one has ended, a later call of the same
+// them is not marked as a repeat. Once one has ended, a later call with the same
 // content is answered 200, 429, 5xx or not at all.
 func (j *judge) sameAnswers() {
 	for _, k := range j.sortedKeys() {
@@ -59,7 +60,7 @@ func (w *wish) contradiction() string {
 			return differ(first, b)
 		}
 		if first.Price == nil {
-			first = b // names the same purchase, and its price too
+			first = b // names the same purchase, and also its price
 		}
 		if a != pending {
 			if definite != nil && !sameEnd(definite, b) {
@@ -80,16 +81,16 @@ func (w *wish) contradiction() string {
 	}
 	for _, b := range w.buys {
 		if by, ok := answeredBy[contentOf(b)]; ok && b.Start > by && neverAgain[problem{b.Status, b.Code}] {
-			return fmt.Sprintf("%s was refused (%s) after the same had been answered by %s", asked(b), b.Code, by)
+			return fmt.Sprintf("%s was refused (%s), although a request with the same key and content had been answered by %s", asked(b), b.Code, by)
 		}
 		if b.Code == "idempotency_key_reused" && (len(w.rows) == 0 || contentOfRow(w.rows[0].rows[0]) == contentOf(b)) {
-			return fmt.Sprintf("%s was refused as reused, and the key stands for nothing else", asked(b))
+			return fmt.Sprintf("%s was refused because its key was reused, but the key belongs to no other purchase", asked(b))
 		}
 	}
 	return ""
 }
 
-// neverAgain are refusals that no repeat gets.
+// neverAgain are refusals that a repeat must not get.
 var neverAgain = map[problem]bool{
 	{404, "product_not_found"}: true, {409, "price_changed"}: true, {422, "idempotency_key_reused"}: true, {503, "overloaded"}: true,
 }
@@ -99,17 +100,17 @@ func sameEnd(a, b *history.Buy) bool {
 }
 
 func differ(a, b *history.Buy) string {
-	return fmt.Sprintf("%s was answered %s, %s %s", asked(a), answerText(a), asked(b), answerText(b))
+	return fmt.Sprintf("%s was answered %s, but %s was answered %s", asked(a), answerText(a), asked(b), answerText(b))
 }
 
 func answerText(b *history.Buy) string {
 	return fmt.Sprintf("%d %s %s, price %s, transaction %s, balance %s", b.Status, b.Code, b.PurchaseID, number(b.Price), number(b.TransactionID), number(b.Balance))
 }
 
-// wayBack says where a purchase was seen less far than before.
+// wayBack returns how a purchase went back to an earlier state, or "".
 func (p *purchase) wayBack(mayForget bool) string {
 	toldBy := p.toldBy()
-	named := map[int64]time.Duration{} // to each buyer; there is one, if all is well
+	named := map[int64]time.Duration{} // to each buyer; there must be only one
 	for _, b := range p.named {
 		if by, ok := named[b.UserID]; !ok || b.End < by {
 			named[b.UserID] = b.End
@@ -120,15 +121,15 @@ func (p *purchase) wayBack(mayForget bool) string {
 	}
 	for _, b := range p.named {
 		if answerTo(b) == pending && b.Start > toldBy {
-			return fmt.Sprintf("%s was answered 202, after it had been told by %s how it ended", asked(b), toldBy)
+			return fmt.Sprintf("%s was answered 202, although a client had the outcome by %s", asked(b), toldBy)
 		}
 	}
 	for _, l := range p.looks {
 		if l.State == "pending" && l.Start > toldBy {
-			return fmt.Sprintf("a look %s found it pending, after it had been told by %s how it ended", when(l.Call), toldBy)
+			return fmt.Sprintf("a GET %s showed it as pending, although a client had the outcome by %s", when(l.Call), toldBy)
 		}
 		if by, ok := named[l.UserID]; ok && l.Status == 404 && l.Start > by {
-			return fmt.Sprintf("a look %s did not find it, after an answer had named it by %s", when(l.Call), by)
+			return fmt.Sprintf("a GET %s was answered 404, although an answer had named it by %s", when(l.Call), by)
 		}
 	}
 	return ""
@@ -145,11 +146,11 @@ func (p *payment) contradiction() string {
 			first = call
 		}
 		if creditOf(call) != creditOf(first) {
-			return fmt.Sprintf("both were answered 200: %s and %s", paid(first), paid(call))
+			return fmt.Sprintf("two different payments with the same id were answered 200: %s and %s", paid(first), paid(call))
 		}
 		if !call.Replayed {
 			if original != nil {
-				return fmt.Sprintf("both were credited as new: %s and %s", paid(original), paid(call))
+				return fmt.Sprintf("neither was marked as a repeat: %s and %s", paid(original), paid(call))
 			}
 			original = call
 		}
@@ -158,7 +159,7 @@ func (p *payment) contradiction() string {
 	for _, call := range p.calls {
 		refusedLater := call.Start > credited && creditOf(call) == creditOf(first) && call.Status >= 400 && call.Status < 500 && call.Status != 429
 		if refusedLater {
-			return fmt.Sprintf("%s was refused (%d %s), after it had been credited by %s", paid(call), call.Status, call.Code, credited)
+			return fmt.Sprintf("%s was refused (%d %s), although it had been credited by %s", paid(call), call.Status, call.Code, credited)
 		}
 	}
 	return ""

@@ -73,8 +73,8 @@ func (t span) call(client int) history.Call {
 	return history.Call{Client: client, Start: time.Duration(t.start) * time.Millisecond, End: time.Duration(t.end) * time.Millisecond}
 }
 
-// token gives what says whether a token that the user has at that moment is
-// still good. A disabled user has none, and a ban ends it for ever.
+// token returns a function that reports whether a token that the user got at that
+// moment is still valid. A disabled user has none, and a ban ends a token forever.
 func (s *shop) token(ms int, user int64) (good func() bool) {
 	bans := -1
 	s.at(ms, func() {

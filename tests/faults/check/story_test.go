@@ -39,7 +39,7 @@ func story() *shop {
 	pay(span{20, 22, 24}, 1, 1, 10, 1000, nil) // again
 	pay(span{20, 22, 24}, 2, 2, 20, 900, nil)
 	pay(span{26, 28, 30}, 3, 3, 30, 200, &lost)
-	pay(span{26, 28, 30}, 4, 9, 90, 100, nil) // nobody
+	pay(span{26, 28, 30}, 4, 9, 90, 100, nil) // an unknown user
 	pay(span{32, 34, 36}, 5, 2, 21, 500, nil)
 	pay(span{38, 40, 42}, 6, 2, 20, 300, &lost)
 	pay(span{44, 46, 48}, 6, 2, 20, 333, nil) // conflicts with it
@@ -54,10 +54,10 @@ func story() *shop {
 	bare.Expected = new(int64(100))
 	buy(span{112, 114, 116}, "bare", bare)
 	buy(span{112, 114, 116}, "poor", order(3, 2, 30, "k2"))
-	buy(span{118, 120, 122}, "wrong", order(2, 1, 10, "")) // not his bill
+	buy(span{118, 120, 122}, "wrong", order(2, 1, 10, "")) // another user's bill
 	s.buy(buying{span: span{124, 126, 130}, id: "late", Buy: order(2, 2, 20, "k3"), decided: 136})
 	s.look(span{132, 133, 134}, 2, 2, "late")
-	s.look(span{132, 133, 134}, 1, 1, "late") // somebody else's
+	s.look(span{132, 133, 134}, 1, 1, "late") // another user's
 	s.look(span{138, 140, 142}, 2, 2, "late")
 	s.buy(buying{span: span{144, 146, 150}, id: "quiet", Buy: order(2, 2, 10, "k4"), decided: 152})
 	s.look(span{154, 156, 158}, 2, 2, "quiet")

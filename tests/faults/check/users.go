@@ -7,16 +7,16 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// lingers is how long after its end a call that got no answer may still take
-// effect: longer than any replica is frozen, or waits for its database.
+// lingers is how long after its end a call without an answer may still take
+// effect: longer than any replica is frozen or waits for its database.
 const lingers = 30 * time.Second
 
-// users is invariant (j). Billing has each of auth's users once, with auth's
-// status and version, and no others (Options.SkipUsers). A user has no entry
-// from Options.RevocationLimit after the end of an answered call that disabled
-// him until the beginning of the next one that may have enabled him: no call of
-// his that began then is answered 2xx, whenever he logged in, and no purchase is
-// completed that only such calls can have made.
+// users checks invariant (j). Billing has each of auth's users once, with auth's
+// status and version, and no others (Options.SkipUsers). A user has no access from
+// Options.RevocationLimit after the end of an answered call that disabled them
+// until the start of the next call that may have enabled them: none of their calls
+// that began in that period is answered 2xx, no matter when they logged in, and no
+// purchase is completed that only such calls can have made.
 func (j *judge) users() {
 	if !j.SkipUsers {
 		j.sameUsers()
@@ -39,12 +39,13 @@ func (j *judge) sameUsers() {
 	}
 	for id, p := range sorted(users) {
 		if len(p.auth) != 1 || len(p.billing) != 1 || p.auth[0] != p.billing[0] {
-			j.report("j", fmt.Sprintf("customer %d", id), "user %d is %+v for auth and %+v for billing", id, p.auth, p.billing)
+			j.report("j", fmt.Sprintf("customer %d", id), "user %d is %+v in auth and %+v in billing", id, p.auth, p.billing)
 		}
 	}
 }
 
-// ban is a time in which a user has no entry: calls that begin within it.
+// ban is a period in which a user has no access; it applies to calls that begin
+// within it.
 type ban struct{ from, to time.Duration }
 
 func (b ban) covers(t time.Duration) bool { return t > b.from && t < b.to }
@@ -87,7 +88,7 @@ func (j *judge) noEntry() {
 	}
 	enter := func(user int64, c history.Call, what string, args ...any) {
 		if effective(c) && banned(user, c.Start) {
-			j.report("j", fmt.Sprintf("user %d", user), "user %d was disabled, and answered %d %s: %s", user, c.Status, when(c), fmt.Sprintf(what, args...))
+			j.report("j", fmt.Sprintf("user %d", user), "user %d was disabled, but was answered %d %s: %s", user, c.Status, when(c), fmt.Sprintf(what, args...))
 		}
 	}
 	for _, a := range j.history.Accesses {
@@ -114,7 +115,7 @@ func (j *judge) noEntry() {
 			all = all && banned(b.UserID, b.Start)
 		}
 		if all {
-			j.report("j", purchaseName(id), "user %d was disabled when he asked for %s, %s", p.rows[0].UserID, rowText(p.rows[0]), asked(p.causes[0]))
+			j.report("j", purchaseName(id), "user %d was disabled when they requested %s, %s", p.rows[0].UserID, rowText(p.rows[0]), asked(p.causes[0]))
 		}
 	}
 }

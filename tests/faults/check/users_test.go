@@ -15,7 +15,7 @@ func TestJ(t *testing.T) {
 		{"billing does not know a user", func(s *shop) { s.b.Customers = s.b.Customers[1:] }},
 		{"billing knows another status", func(s *shop) { s.b.Customers[2].Status = "active" }},
 		{"billing knows another version", func(s *shop) { s.b.Customers[0].Version++ }},
-		{"billing has heard of a user by a token only", func(s *shop) { s.b.Customers[0].Version = 0 }},
+		{"billing knows a user only from a token", func(s *shop) { s.b.Customers[0].Version = 0 }},
 		{"billing knows a user who is not there", func(s *shop) { s.b.Customers = append(s.b.Customers, history.User{ID: 8, Status: "active"}) }},
 		{"billing knows a user twice", func(s *shop) { s.b.Customers = append(s.b.Customers, s.b.Customers[0]) }},
 		{"a disabled user gets in", func(s *shop) { s.h.Accesses[1].Status = 200 }},
@@ -66,7 +66,7 @@ func TestWhoMayGetIn(t *testing.T) {
 			s.h.Accesses[1].Start = 330 * ms
 		}, false},
 		{"enabled until then", func(s *shop) { s.h.Switches = append(s.h.Switches, enabling(250*ms, 260*ms, 200)) }, false},
-		{"somebody else is enabled", func(s *shop) {
+		{"another user is enabled", func(s *shop) {
 			s.h.Switches = append(s.h.Switches, enabling(299*ms, 301*ms, 200))
 			s.h.Switches[1].UserID = 2
 		}, true},

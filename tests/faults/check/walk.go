@@ -8,15 +8,13 @@ import (
 	"time"
 )
 
-// walk goes through the ledger and gives an order of the whole story, or says
-// where it breaks.
+// walk returns a valid order of all events of the story, or why there is none.
 //
-// It puts every read at the earliest place it can have: not before a line that
-// was told of before the read began, nor before the place of a read that had
-// ended when this one began, and where the balance is right. An earlier place
-// never takes one from a later read. So there is an order if and only if no
-// place comes too late: after a line that was asked for only when the read had
-// ended.
+// It puts every read at its earliest possible place: after every line that a
+// client knew of before the read began, not before the place of a read that had
+// ended when this one began, and where the balance matches. An earlier place never
+// takes one from a later read. So an order exists if and only if no read comes too
+// late: after a line that was requested only when the read had ended.
 func (s *story) walk() (order []event, wrong string) {
 	if s.wrong != "" {
 		return nil, s.wrong
@@ -24,7 +22,7 @@ func (s *story) walk() (order []event, wrong string) {
 	notBefore, notAfter := bounds(s.lines)
 	for i, l := range s.lines {
 		if notBefore[i] > l.to {
-			return nil, fmt.Sprintf("%s was known by %s, before one that precedes it in the ledger was asked for, at %s", l.what(), l.to, notBefore[i])
+			return nil, fmt.Sprintf("a client knew of %s by %s, before an earlier line of the ledger was requested, at %s", l.what(), l.to, notBefore[i])
 		}
 	}
 	places := map[int64][]int{} // by the balance there
@@ -47,7 +45,7 @@ func (s *story) walk() (order []event, wrong string) {
 		most := sort.Search(len(s.lines), func(n int) bool { return notBefore[n] > r.to })
 		place, ok := r.place(least, places)
 		if !ok || place > most || r.from > r.to {
-			return nil, fmt.Sprintf("%s saw %d, which is right at no moment between %s and %s: then %d to %d transactions were there",
+			return nil, fmt.Sprintf("%s returned %d, which was never the balance between %s and %s, while the ledger had %d to %d transactions",
 				r.what(), r.balance, r.from, r.to, least, most)
 		}
 		at[i] = place
@@ -55,7 +53,7 @@ func (s *story) walk() (order []event, wrong string) {
 	return s.inOrder(at), ""
 }
 
-// place is the first place from least on where the read is right.
+// place returns the first place from least on where the read is valid.
 func (e event) place(least int, places map[int64][]int) (place int, ok bool) {
 	if e.length != anyLength {
 		return e.length, e.length >= least
@@ -68,7 +66,7 @@ func (e event) place(least int, places map[int64][]int) (place int, ok bool) {
 	return right[i], true
 }
 
-// inOrder has each read follow as many lines as at says.
+// inOrder returns all events, with each read after the number of lines in at.
 func (s *story) inOrder(at []int) []event {
 	reads := make([][]event, len(s.lines)+1)
 	for i, r := range s.reads {
@@ -81,8 +79,8 @@ func (s *story) inOrder(at []int) []event {
 	return order
 }
 
-// bounds are when each of some events in order happened: not before any one
-// that precedes it, not after any one that follows.
+// bounds returns the bounds of each event in an order: not before any event that
+// precedes it, and not after any event that follows.
 func bounds(order []event) (notBefore, notAfter []time.Duration) {
 	n := len(order)
 	notBefore, notAfter = make([]time.Duration, n), make([]time.Duration, n)

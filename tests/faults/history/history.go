@@ -1,7 +1,7 @@
-// Package history is what clients saw of a shop and what its databases hold in
-// the end: all that the checker (lavka/tests/faults/check) judges by.
+// Package history records what clients saw of a shop and what its databases hold
+// at the end: the input of the checker (lavka/tests/faults/check).
 //
-// Amounts are in minor units. Times are since the beginning of the run, by one
+// Amounts are in minor units. Times are since the start of the run, by one
 // monotonic clock.
 package history
 
@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// Call is one request and what came back.
+// Call is one request and its response.
 type Call struct {
-	Client     int // who asked; one client asks one thing at a time
+	Client     int // the sender; a client sends one request at a time
 	Start, End time.Duration
-	Status     int    // 0: the connection broke, or the client gave up
+	Status     int    // 0: the connection broke, or the request timed out
 	Code       string // of a problem
-	RetryAfter bool   // the header was there
+	RetryAfter bool   // the header was present
 	Replayed   bool   // Idempotent-Replayed: true
-	Failure    string // why there was no status, or why the answer is not what the contract says
+	Failure    string // why there was no status, or why the response violates the contract
 }
 
-// Answered reports whether any answer came.
+// Answered reports whether the call got a response.
 func (c Call) Answered() bool { return c.Status != 0 }
 
 // Buy is one POST /purchases.
@@ -94,7 +94,7 @@ type Switch struct {
 type Access struct {
 	Call
 	UserID    int64
-	TokenFrom time.Duration // when the login (or refresh) that gave the token was begun
+	TokenFrom time.Duration // when the login (or refresh) that returned the token began
 	Replica   string
 }
 
@@ -110,7 +110,7 @@ type History struct {
 	Accesses  []Access
 }
 
-// Calls gives every call, with what it was for. Payments and accesses go to a
+// Calls iterates over every call and its kind. Payments and accesses go to a
 // replica, all others through the gateway.
 func (h History) Calls() iter.Seq2[string, Call] {
 	return func(yield func(string, Call) bool) {
@@ -134,8 +134,9 @@ func each[T any](some []T, yield func(string, Call) bool, what string, call func
 	return true
 }
 
-// Within is the part of a history that is about the bills and payments with ids
-// from one up to, but not including, another. What is about users belongs to all.
+// Within returns the part of a history that concerns the bills and payments with
+// ids from from up to, but not including, to. Changes of prices are all included;
+// calls that disable or test users, from the first of these payments on.
 func (h History) Within(from, to int64) History {
 	in := func(id int64) bool { return id >= from && id < to }
 	var part History
@@ -186,7 +187,7 @@ func (h History) Within(from, to int64) History {
 	return part
 }
 
-// Books are what the databases hold when everything has come to rest.
+// Books are what the databases hold when no work is left.
 type Books struct {
 	Purchases    []Purchase    // catalog.purchases
 	Charges      []Charge      // billing.charges
@@ -196,7 +197,7 @@ type Books struct {
 	Users        []User        // auth.users
 }
 
-// Purchase is a row of catalog's.
+// Purchase is a row of catalog.purchases.
 type Purchase struct {
 	ID                        string
 	UserID, ProductID, BillID int64
@@ -211,7 +212,7 @@ type Purchase struct {
 // Charge is billing's decision on a purchase.
 type Charge struct {
 	PurchaseID             string
-	UserID, BillID, Amount int64  // 0 when the request could not be read
+	UserID, BillID, Amount int64  // 0 if the request could not be parsed
 	Outcome                string // settled, or why it was declined
 	Balance, TransactionID *int64
 }
@@ -226,7 +227,7 @@ type Transaction struct {
 // Bill is a bill with its cached sum.
 type Bill struct{ ID, UserID, Balance int64 }
 
-// User is a user, as auth or billing knows him.
+// User is a user as stored by auth or billing.
 type User struct {
 	ID      int64
 	Status  string // inactive, active, disabled

@@ -13,10 +13,10 @@ type Recorder struct {
 	h  History
 }
 
-// NewRecorder begins a run.
+// NewRecorder returns an empty Recorder; the run starts now.
 func NewRecorder() *Recorder { return &Recorder{began: time.Now()} }
 
-// Now is the time since the run began.
+// Now returns the time since the run began.
 func (r *Recorder) Now() time.Duration { return time.Since(r.began) }
 
 // Add records one call of any kind.
@@ -26,8 +26,7 @@ func (r *Recorder) Add(add func(*History)) {
 	add(&r.h)
 }
 
-// History gives what was recorded until now. It shares nothing with what is
-// recorded later.
+// History returns a copy of what has been recorded so far.
 func (r *Recorder) History() History {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -142,8 +142,8 @@ func TestPostgresSlow(t *testing.T) {
 	must(t, <-answered)
 }
 
-// connectNATS gives a client that notices soon that nobody answers, and why
-// its connections end.
+// connectNATS returns a client that soon detects a server that does not respond,
+// and a channel with the reasons why its connections ended.
 func connectNATS(t *testing.T, url string) (*nats.Conn, <-chan error) {
 	t.Helper()
 	ended := make(chan error, 100)

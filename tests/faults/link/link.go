@@ -1,9 +1,9 @@
-// Package link puts a line between a service and a server that can be cut,
-// made deaf or mute, slowed, and healed.
+// Package link puts a link between a service and a server that can be cut, made to
+// lose everything in one or both directions, slowed, and healed.
 //
-// It is our own. Toxiproxy's black hole lets the closing of a connection
-// through, it can't reset one that is idle, and healing waits for a receiver
-// that stands still.
+// Toxiproxy is not enough: its black hole lets the closing of a connection
+// through, it can't reset an idle connection, and healing waits for a receiver
+// that does not read.
 package link
 
 import (
@@ -17,7 +17,7 @@ import (
 	"lavka/libs/testkit/tcprelay"
 )
 
-// Direction is a way along the line.
+// Direction is a direction of a link, or both.
 type Direction int
 
 // The directions.
@@ -27,8 +27,8 @@ const (
 	Both = Up | Down
 )
 
-// Link is a line to a server. Through gives the URL that leads along it, Reset
-// breaks what is connected, Close ends it.
+// Link is a link to a server. Through returns the URL that leads through it, Reset
+// breaks all connections, Close ends it.
 type Link struct {
 	*tcprelay.Relay
 
@@ -39,7 +39,7 @@ type Link struct {
 	lost            map[*tcprelay.Pair]Direction
 }
 
-// New lays a good line to a server at host:port.
+// New returns a working link to a server at host:port.
 func New(upstream string) (*Link, error) {
 	l := &Link{changed: make(chan struct{}), lost: map[*tcprelay.Pair]Direction{}}
 	var err error
@@ -47,34 +47,34 @@ func New(upstream string) (*Link, error) {
 	return l, err
 }
 
-// Cut refuses new connections and resets those that there are.
+// Cut refuses new connections and resets the existing ones.
 func (l *Link) Cut() error {
 	err := l.Shut()
 	l.Reset()
 	return err
 }
 
-// Blackhole swallows what goes in a direction, the news that somebody has
-// closed or reset the connection too. The connections stay open. New ones are
-// accepted, and the server never hears of them. A connection that has lost
-// something stays as it is until Heal resets it.
+// Blackhole discards everything sent in a direction, including the closing or
+// reset of a connection. Connections stay open. New connections are accepted but
+// not passed on to the server. A connection that has lost data stays broken until
+// Heal resets it.
 func (l *Link) Blackhole(d Direction) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mute = d
 }
 
-// Slow delays everything by latency, more or less jitter, each way; the order
-// stays. With a latency of an hour it holds everything until Heal, as a
-// network does that loses packets for a while and sends them again.
+// Slow delays everything by latency plus or minus jitter in each direction, in
+// order. With a latency of an hour it holds everything until Heal, like a network
+// that loses packets for a while and retransmits them.
 func (l *Link) Slow(latency, jitter time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.slow(latency, jitter)
 }
 
-// Heal makes the line good again: new connections are let in, what was held is
-// sent at once, and the connections that have lost something are reset.
+// Heal ends all faults: new connections are accepted, delayed data is sent at
+// once, and connections that have lost data are reset.
 func (l *Link) Heal() error {
 	l.mu.Lock()
 	l.mute = 0
@@ -95,7 +95,7 @@ func (l *Link) slow(latency, jitter time.Duration) {
 func (l *Link) serve(p *tcprelay.Pair) {
 	defer l.forget(p)
 	if l.swallows(p, Both) {
-		// Nobody cares how it ends: the client gives up, or Heal resets it.
+		// The error does not matter: the client gives up, or Heal resets the connection.
 		_, _ = io.Copy(io.Discard, p.Client)
 		return
 	}
@@ -110,16 +110,16 @@ func (l *Link) serve(p *tcprelay.Pair) {
 	ways.Wait()
 }
 
-// chunk is what was read at once, or the end of the stream.
+// chunk is the result of one read: data, or the end of the stream.
 type chunk struct {
 	data []byte
 	end  error
 	at   time.Time
-	luck float64 // which part of the jitter it gets, from -1 to 1
+	luck float64 // its fraction of the jitter, from -1 to 1
 }
 
-// maxChunks bounds what is under way in one direction of a connection; then
-// the sender has to wait.
+// maxChunks limits the chunks in flight in one direction of a connection; beyond
+// it the sender waits.
 const maxChunks = 64
 
 func read(from *net.TCPConn, to chan<- chunk) {
@@ -146,12 +146,12 @@ func (l *Link) carry(p *tcprelay.Pair, d Direction, from, to *net.TCPConn) {
 		switch {
 		case l.swallows(p, d):
 		case errors.Is(c.end, io.EOF):
-			// An error means that the receiver is gone, and it knows.
+			// An error means that the receiver has already closed the connection.
 			_ = to.CloseWrite()
 		case c.end != nil:
 			p.Reset()
 		default:
-			// A receiver that is gone says so, in the other direction.
+			// The reset of a closed receiver travels in the other direction.
 			if _, err := to.Write(c.data); err != nil && !l.swallows(p, Both&^d) {
 				p.Reset()
 			}
@@ -159,7 +159,7 @@ func (l *Link) carry(p *tcprelay.Pair, d Direction, from, to *net.TCPConn) {
 	}
 }
 
-// hold returns when a chunk has been under way for long enough.
+// hold waits until a chunk has been delayed for long enough.
 func (l *Link) hold(p *tcprelay.Pair, c chunk) {
 	for {
 		l.mu.Lock()
@@ -179,8 +179,8 @@ func (l *Link) hold(p *tcprelay.Pair, c chunk) {
 	}
 }
 
-// swallows says whether what goes in a direction is lost, and remembers it:
-// what comes later must not be taken for what follows.
+// swallows reports whether data in a direction is lost, and marks the connection:
+// later data must not be delivered as if nothing were missing.
 func (l *Link) swallows(p *tcprelay.Pair, d Direction) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

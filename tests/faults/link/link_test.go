@@ -36,7 +36,7 @@ func TestAGoodLinkChangesNothing(t *testing.T) {
 		})
 		all.Go(func() {
 			if got, err := io.ReadAll(e); err != nil || !bytes.Equal(got, hears) {
-				t.Errorf("%d bytes arrived of %d, or others: %v", len(got), len(hears), err)
+				t.Errorf("got %d bytes, want the %d sent: %v", len(got), len(hears), err)
 			}
 		})
 	}
@@ -78,7 +78,7 @@ func TestCut(t *testing.T) {
 	client.hearEnd(syscall.ECONNRESET)
 	server.hearEnd(syscall.ECONNRESET)
 	if _, err := net.Dial("tcp", w.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("to connect along a link that is cut: %v", err)
+		t.Errorf("connecting through a link that is cut: %v", err)
 	}
 	must(t, w.Heal())
 	client, server = w.dial()
@@ -123,7 +123,7 @@ func TestBlackhole(t *testing.T) {
 					way.to.hearNothing()
 				}
 			}
-			// Nor does the one who hears nothing hear that the other has gone.
+			// The receiver of nothing does not notice either that the other end has closed.
 			gone, deaf := client, server
 			if c.up {
 				gone, deaf = server, client
@@ -131,14 +131,14 @@ func TestBlackhole(t *testing.T) {
 			must(t, gone.Close())
 			deaf.hearNothing()
 
-			// A newcomer gets in, and that is all.
+			// A new connection is accepted, but nothing is passed on.
 			newcomer, err := net.Dial("tcp", w.Addr())
 			must(t, err)
-			w.end(newcomer).say("anybody?")
+			w.end(newcomer).say("hello?")
 			w.end(newcomer).hearNothing()
 			must(t, w.server.(*net.TCPListener).SetDeadline(time.Now().Add(moment)))
 			if _, err := w.server.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("the server has heard of a newcomer: %v", err)
+				t.Errorf("the server got the new connection: %v", err)
 			}
 
 			must(t, w.Heal())
@@ -152,8 +152,8 @@ func TestBlackhole(t *testing.T) {
 	}
 }
 
-// What has lost a part must not go on as if nothing had happened, even when
-// the hole moves.
+// A connection that has lost data must not continue as if it had not, even when
+// another direction is lost instead.
 func TestWhatHasLostSomethingStaysLost(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
@@ -184,7 +184,7 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// What follows does not wait until what went before has arrived.
+// Data does not wait until earlier data has arrived.
 func TestSlowDoesNotThrottle(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
@@ -220,7 +220,7 @@ func TestWhatIsHeldArrivesWhenHealed(t *testing.T) {
 	client.hear("thanks")
 }
 
-// What is under way is bounded: who sends more has to wait.
+// Data in flight is bounded: a sender of more has to wait.
 func TestASlowLinkHoldsNotEverything(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
@@ -229,7 +229,7 @@ func TestASlowLinkHoldsNotEverything(t *testing.T) {
 	must(t, client.SetWriteDeadline(time.Now().Add(2*time.Second)))
 	n, err := client.Write(make([]byte, 256<<20))
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("%d bytes went under way, %v", n, err)
+		t.Fatalf("%d bytes were accepted, %v", n, err)
 	}
 	must(t, w.Heal())
 	must(t, client.Close())
@@ -246,16 +246,16 @@ func TestThrough(t *testing.T) {
 	u, err := url.Parse(got)
 	must(t, err)
 	if password, _ := u.User.Password(); u.Host != w.Addr() || password != "s:cret" || u.Path != "/shop" || u.RawQuery != "sslmode=disable" {
-		t.Errorf("it became %s", got)
+		t.Errorf("got %s", got)
 	}
 	for _, bad := range []string{"host=/tmp password=cret", "nats://ann:cret@[::1", ""} {
 		if got, err := w.Through(bad); err == nil || bytes.Contains([]byte(err.Error()), []byte("cret")) {
-			t.Errorf("%q became %q, %v", bad, got, err)
+			t.Errorf("%q: got %q, %v", bad, got, err)
 		}
 	}
 }
 
-// Not parallel: nobody else's goroutines come and go meanwhile.
+// Not parallel: no other test's goroutines may start or end meanwhile.
 func TestCloseLeavesNothing(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	for _, fault := range []func(*link.Link){
@@ -274,7 +274,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		_, _ = client.Write(make([]byte, 1<<20)) // whether it goes is the fault's business
 		must(t, l.Close())
 		if _, err := net.Dial("tcp", l.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("to connect along a closed link: %v", err)
+			t.Errorf("connecting through a closed link: %v", err)
 		}
 		other.Close()
 		client.Close()

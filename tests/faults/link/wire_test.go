@@ -73,7 +73,7 @@ func (e *end) hear(want string) {
 	must(e.t, e.SetReadDeadline(time.Now().Add(patience)))
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(e, got); err != nil || string(got) != want {
-		e.t.Errorf("heard %q, %v, want %q", got, err, want)
+		e.t.Errorf("received %q, %v, want %q", got, err, want)
 	}
 }
 
@@ -82,7 +82,7 @@ func (e *end) hearNothing() {
 	e.t.Helper()
 	must(e.t, e.SetReadDeadline(time.Now().Add(moment)))
 	if n, err := e.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		e.t.Errorf("heard %d bytes, %v, want nothing", n, err)
+		e.t.Errorf("received %d bytes, %v, want nothing", n, err)
 	}
 }
 

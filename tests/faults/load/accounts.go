@@ -12,7 +12,7 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// Target is the shop that the load goes to.
+// Target is the shop under load.
 type Target struct {
 	Gateway                   string
 	Billing, Catalog          []string // the replicas' own addresses
@@ -20,14 +20,14 @@ type Target struct {
 	AdminLogin, AdminPassword string
 }
 
-// Account is somebody who can log in.
+// Account is a user who can log in.
 type Account struct {
 	ID              int64
 	Login, password string
 
 	mu    sync.Mutex
 	token string
-	from  time.Duration // when the login was begun that gave the token
+	from  time.Duration // when the login that returned the token began
 }
 
 func (a *Account) current() (token string, from time.Duration) {
@@ -36,8 +36,8 @@ func (a *Account) current() (token string, from time.Duration) {
 	return a.token, a.from
 }
 
-// Accounts are the people of a shop: some who buy, one who is disabled time
-// and again, and the administrator.
+// Accounts are the users of a shop: the buyers, the suspect, who is repeatedly
+// disabled, and the administrator.
 type Accounts struct {
 	Buyers  []*Account
 	Suspect *Account
@@ -49,7 +49,7 @@ type Accounts struct {
 
 const password = "correct-horse-battery-staple-7"
 
-// Register makes the people of a shop and logs them in.
+// Register creates the users of a shop and logs them in.
 func Register(ctx context.Context, t Target, rec *history.Recorder, buyers int) (*Accounts, error) {
 	a := &Accounts{target: t, c: &client{rec: rec, hc: newHTTPClient()}}
 	for i := range buyers + 1 {
@@ -84,7 +84,8 @@ func (a *Accounts) register(ctx context.Context, login string) (*Account, error)
 	return u, nil
 }
 
-// Refresh logs everybody in anew, so that tokens outlast the next minutes.
+// Refresh logs all users in again, so that their tokens stay valid for the next
+// minutes.
 func (a *Accounts) Refresh(ctx context.Context) error {
 	for _, u := range append([]*Account{a.Admin, a.Suspect}, a.Buyers...) {
 		if call, raw := a.login(ctx, a.c, u); call.Status != http.StatusOK {
@@ -104,7 +105,7 @@ func (a *Accounts) login(ctx context.Context, c *client, u *Account) (history.Ca
 	return call, raw
 }
 
-// Token is what an account shows to services.
+// Token returns the account's current access token.
 func (a *Account) Token() string {
 	token, _ := a.current()
 	return token
@@ -122,7 +123,7 @@ func id(raw []byte) (int64, error) {
 	return n.ID, err
 }
 
-// LogIn logs somebody in anew.
+// LogIn logs a user in again.
 func (a *Accounts) LogIn(ctx context.Context, rec *history.Recorder, u *Account) error {
 	if call, raw := a.login(ctx, &client{rec: rec, hc: a.c.hc}, u); call.Status != http.StatusOK {
 		return fmt.Errorf("%d %s %s", call.Status, raw, call.Failure)

@@ -11,7 +11,7 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// reprice changes prices.
+// reprice changes prices until ctx ends.
 func (w *World) reprice(ctx context.Context) {
 	c := w.client()
 	r := w.random(c)
@@ -25,8 +25,8 @@ func (w *World) reprice(ctx context.Context) {
 	}
 }
 
-// suspect is a user who is disabled and enabled, and meanwhile tries to get in
-// everywhere.
+// suspect disables and enables a user until ctx ends, and meanwhile sends that
+// user's requests to every replica.
 func (w *World) suspect(ctx context.Context) {
 	c := w.client()
 	r := w.random(c)
@@ -45,7 +45,7 @@ func (w *World) suspect(ctx context.Context) {
 	w.leaveOpen(fmt.Sprintf("user %d can't be enabled", s.ID), func(ctx context.Context) bool { return w.enable(ctx, c) })
 }
 
-// enable brings the suspect back, with a new token.
+// enable enables the suspect and gets a new token.
 func (w *World) enable(ctx context.Context, c *client) bool {
 	if !w.setEnabled(ctx, c, w.accounts.Suspect, true) {
 		return false
@@ -62,7 +62,8 @@ func (w *World) setEnabled(ctx context.Context, c *client, u *Account, enabled b
 	return change.Status == http.StatusOK
 }
 
-// tryToGetIn asks every replica of catalog and billing, and tries to buy.
+// tryToGetIn sends the suspect's token to every replica of catalog and billing,
+// and tries to buy.
 func (w *World) tryToGetIn(ctx context.Context, c *client, times int) {
 	s := w.accounts.Suspect
 	for range times {
@@ -75,7 +76,7 @@ func (w *World) tryToGetIn(ctx context.Context, c *client, times int) {
 	}
 }
 
-// enter is one try of the suspect's at one replica.
+// enter sends one request of the suspect's to one replica.
 func (w *World) enter(ctx context.Context, c *client, url string) (status int) {
 	token, from := w.accounts.Suspect.current()
 	access := history.Access{UserID: w.accounts.Suspect.ID, TokenFrom: from, Replica: url}
@@ -84,9 +85,9 @@ func (w *World) enter(ctx context.Context, c *client, url string) (status int) {
 	return access.Status
 }
 
-// OutEverywhere disables the suspect and returns when each of some URLs, which
-// knew his token before, refuses it; and enables him again. It fails when ctx
-// ends first.
+// OutEverywhere waits until each of the URLs accepts the suspect's token, disables
+// the suspect, waits until each URL refuses the token, and enables the suspect
+// again. It fails if ctx ends first.
 func (w *World) OutEverywhere(ctx context.Context, urls []string) error {
 	c := w.client()
 	until := func(what string, done func() bool) error {
@@ -107,14 +108,14 @@ func (w *World) OutEverywhere(ctx context.Context, urls []string) error {
 	if err := until("can't be enabled", func() bool { return w.enable(ctx, c) }); err != nil {
 		return err
 	}
-	if err := until("is active and has a new token, and is not let in", answered(http.StatusOK)); err != nil {
+	if err := until("is active and has a new token, but has no access", answered(http.StatusOK)); err != nil {
 		return fmt.Errorf("%w at %v", err, urls)
 	}
 	if err := until("can't be disabled", func() bool { return w.setEnabled(ctx, c, w.accounts.Suspect, false) }); err != nil {
 		return err
 	}
 	urls = all
-	if err := until("is disabled, and let in", answered(http.StatusUnauthorized)); err != nil {
+	if err := until("is disabled, but still has access", answered(http.StatusUnauthorized)); err != nil {
 		return fmt.Errorf("%w at %v", err, urls)
 	}
 	return until("can't be enabled", func() bool { return w.enable(ctx, c) })

@@ -12,8 +12,8 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// patience is how long a buyer follows one purchase before he turns to
-// something else; he comes back to it in the end.
+// patience is how long a buyer retries one purchase before going on; Finish
+// retries it again.
 const patience = 2 * time.Second
 
 // buyer is a client with an account.
@@ -23,7 +23,7 @@ type buyer struct {
 	account *Account
 	bills   []int64
 	r       *rand.Rand
-	prices  map[int64]int64 // as he has seen them last
+	prices  map[int64]int64 // as this buyer last saw them
 }
 
 func (w *World) buy(ctx context.Context, account *Account) {
@@ -53,7 +53,7 @@ func (w *World) key() string {
 	return fmt.Sprintf("key-%d-%d", w.serial, w.keys)
 }
 
-// bill is the first one more often than not, so that it is hot.
+// bill returns the first bill most of the time, so that it is hot.
 func (b *buyer) bill() int64 {
 	if b.r.IntN(4) > 0 {
 		return b.bills[0]
@@ -94,14 +94,14 @@ func (b *buyer) readPage(ctx context.Context, bill int64) {
 	b.rec.Add(func(h *history.History) { h.Pages = append(h.Pages, page) })
 }
 
-// purchase buys something, and follows it until its outcome is definite or
-// patience ends.
+// purchase buys a product, and retries until its outcome is final, at most for
+// patience.
 func (b *buyer) purchase(ctx context.Context, key string) {
 	want := history.Buy{
 		UserID: b.account.ID, ProductID: b.w.Products[b.r.IntN(len(b.w.Products))], BillID: b.bill(), Key: key,
 	}
 	if b.r.IntN(50) == 0 {
-		want.BillID = b.w.billsOf(b.w.accounts.Suspect.ID)[0] // somebody else's
+		want.BillID = b.w.billsOf(b.w.accounts.Suspect.ID)[0] // another user's
 	}
 	if price, ok := b.prices[want.ProductID]; ok && b.r.IntN(2) == 0 {
 		want.Expected = &price
@@ -109,9 +109,9 @@ func (b *buyer) purchase(ctx context.Context, key string) {
 	b.follow(ctx, want)
 }
 
-// follow asks until the outcome is known, as a careful client does: again under
-// the same key; without one it looks at the purchase, if it knows which, and
-// never asks again.
+// follow retries until the outcome is known, as a careful client does: with the
+// same key; without a key it reads the purchase, if it knows its id, and never
+// retries.
 func (b *buyer) follow(ctx context.Context, want history.Buy) {
 	first, staleToken := true, false
 	lookAt := ""
@@ -119,13 +119,13 @@ func (b *buyer) follow(ctx context.Context, want history.Buy) {
 		if lookAt != "" {
 			switch state, found := b.lookAt(ctx, lookAt); {
 			case !found:
-				return b.w.finishing.Load() // nothing was bought, and by now nothing will be
+				return b.w.finishing.Load() // nothing was bought, and once all faults have healed nothing will be
 			default:
 				return state == "completed" || state == "declined"
 			}
 		}
 		if !first && want.Key == "" {
-			return true // he will never know; the books must
+			return true // this buyer never learns the outcome; the databases must have it
 		}
 		first = false
 		got := b.order(ctx, want)
@@ -134,7 +134,7 @@ func (b *buyer) follow(ctx context.Context, want history.Buy) {
 			lookAt = got.PurchaseID
 			return lookAt == ""
 		case got.Status == http.StatusUnauthorized:
-			if staleToken { // at first he meets another replica with the token that he has
+			if staleToken { // at first the retry reaches another replica with the same token
 				b.w.accounts.login(ctx, b.client, b.account)
 			}
 			staleToken = !staleToken
@@ -150,7 +150,7 @@ func (b *buyer) follow(ctx context.Context, want history.Buy) {
 		}
 		rest(ctx, pause/2+time.Duration(b.r.Int64N(int64(pause))))
 	}
-	b.w.leaveOpen(fmt.Sprintf("user %d does not know what became of his purchase (key %q, id %q)", want.UserID, want.Key, lookAt), try)
+	b.w.leaveOpen(fmt.Sprintf("user %d does not know the outcome of a purchase (key %q, id %q)", want.UserID, want.Key, lookAt), try)
 }
 
 // order is one POST /purchases.
@@ -167,7 +167,7 @@ func (b *buyer) orderAt(ctx context.Context, at string, want history.Buy) histor
 	if want.Key != "" {
 		headers = []string{"Idempotency-Key", want.Key}
 	}
-	// A buyer who leaves has no answer; but none leaves because the load ends.
+	// The end of the load must not cancel the request.
 	call, r, _ := b.call(context.WithoutCancel(ctx), "POST", at+"/purchases", b.token(), body, headers...)
 	got := want
 	got.Call = call
@@ -197,8 +197,8 @@ func (b *buyer) lookAt(ctx context.Context, purchase string) (state string, foun
 	return look.State, call.Status != http.StatusNotFound
 }
 
-// BuyAt buys at one replica of catalog until a purchase is completed, or declined
-// for want of money, at once. It fails when ctx ends first.
+// BuyAt buys at one replica of catalog until a purchase is answered 201 or 402. It
+// fails if ctx ends first.
 func (w *World) BuyAt(ctx context.Context, catalog string) error {
 	account := w.accounts.Buyers[0]
 	b := &buyer{client: w.client(), w: w, account: account}
@@ -208,13 +208,13 @@ func (w *World) BuyAt(ctx context.Context, catalog string) error {
 			return nil
 		}
 		if rest(ctx, 50*time.Millisecond); ctx.Err() != nil {
-			return fmt.Errorf("a purchase is answered %d %s %s", got.Status, got.Code, got.Failure)
+			return fmt.Errorf("a purchase was answered %d %s %s", got.Status, got.Code, got.Failure)
 		}
 	}
 }
 
-// SameKey has several clients, started by start, ask with one and the same key
-// until ctx ends.
+// SameKey makes several clients, started by start, send purchases with the same
+// key until ctx ends.
 func (w *World) SameKey(ctx context.Context, clients int, start func(func())) {
 	account := w.accounts.Buyers[0]
 	want := history.Buy{UserID: account.ID, ProductID: w.Products[0], BillID: w.billsOf(account.ID)[0], Key: w.key()}
@@ -231,9 +231,9 @@ func (w *World) SameKey(ctx context.Context, clients int, start func(func())) {
 	}
 }
 
-// Storm has purchases made at a rate, in numbers a second, whether those before
-// are answered or not, until ctx ends; and returns how many when all have been
-// answered or given up.
+// Storm sends purchases at a rate per second until ctx ends, without waiting for
+// answers. It returns how many were sent, when all have been answered or have
+// timed out.
 func (w *World) Storm(ctx context.Context, rate float64) (sent int) {
 	var buyers sync.WaitGroup
 	defer buyers.Wait()
@@ -249,7 +249,7 @@ func (w *World) Storm(ctx context.Context, rate float64) (sent int) {
 		want := history.Buy{UserID: account.ID, ProductID: w.Products[0], BillID: w.billsOf(account.ID)[0], Key: w.key()}
 		buyers.Go(func() {
 			if got := b.order(ctx, want); got.Status == http.StatusAccepted || got.Status == 0 || got.Status >= 500 {
-				b.w.leaveOpen(fmt.Sprintf("user %d does not know what became of his purchase in the storm (key %q)", want.UserID, want.Key), func(ctx context.Context) bool {
+				b.w.leaveOpen(fmt.Sprintf("user %d does not know the outcome of a purchase sent under overload (key %q)", want.UserID, want.Key), func(ctx context.Context) bool {
 					again := b.order(ctx, want)
 					return again.Answered() && again.Status != http.StatusAccepted && again.Status < 500
 				})

@@ -12,21 +12,21 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// giveUp is how long a client waits for an answer.
+// giveUp is the timeout of a request.
 const giveUp = 10 * time.Second
 
-// client asks one thing at a time and records each call.
+// client sends one request at a time and records each call.
 type client struct {
 	id  int
 	rec *history.Recorder
 	hc  *http.Client
 }
 
-// reply is all that any answer may hold.
+// reply has the members of all responses.
 type reply struct {
 	Code string `json:"code"`
 
-	// A purchase, or a problem that speaks of one.
+	// A purchase, or a problem that names one.
 	ID            string        `json:"id"`
 	PurchaseID    string        `json:"purchase_id"`
 	Status        any           `json:"status"` // a problem's is a number
@@ -57,12 +57,13 @@ func (r reply) state() string {
 	return s
 }
 
-// numbered is the part of a reply with a number for its id.
+// numbered is a reply whose id is a number.
 type numbered struct {
 	ID int64 `json:"id"`
 }
 
-// call sends a request and reads its answer to the end. Header pairs follow.
+// call sends a request and reads the whole response. headers are names and values
+// in turn.
 func (c *client) call(ctx context.Context, method, url, token string, body any, headers ...string) (history.Call, reply, []byte) {
 	call := history.Call{Client: c.id, Start: c.rec.Now()}
 	r, raw := c.exchange(ctx, &call, method, url, token, body, headers...)
@@ -85,7 +86,7 @@ func (c *client) exchange(ctx context.Context, call *history.Call, method, url, 
 	if err != nil {
 		panic(err) // our own URLs
 	}
-	req.GetBody = nil // or net/http would send some requests twice and tell nobody
+	req.GetBody = nil // otherwise net/http silently sends some requests twice
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -14,8 +14,8 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// pay is the payment provider: he sends payments, sends some again that were
-// credited long ago, and sometimes two at once under one id with different
+// pay is the payment provider: it sends payments, repeats some that were credited
+// long ago, and sometimes sends two at once with the same id and different
 // contents, as no provider should.
 func (w *World) pay(ctx context.Context) {
 	c := w.client()
@@ -58,7 +58,7 @@ func (w *World) sent(r *rand.Rand) (history.Pay, bool) {
 	return w.payments[r.IntN(len(w.payments))], true
 }
 
-// quarrel sends two payments under one id at the same time, for different
+// quarrel sends two payments with the same id at the same time, for different
 // bills. At most one may be credited.
 func (w *World) quarrel(ctx context.Context, r *rand.Rand, bills []int64) {
 	one := w.payment(r, bills)
@@ -74,7 +74,7 @@ func (w *World) quarrel(ctx context.Context, r *rand.Rand, bills []int64) {
 	both.Wait()
 }
 
-// deliver sends a payment until it is credited or refused for good.
+// deliver sends a payment until it is credited or finally refused.
 func (w *World) deliver(ctx context.Context, c *client, r *rand.Rand, p history.Pay) {
 	n := r.IntN(len(w.target.Billing))
 	try := func(ctx context.Context) bool {
@@ -91,7 +91,7 @@ func (w *World) deliver(ctx context.Context, c *client, r *rand.Rand, p history.
 		}
 		rest(ctx, pause/2+time.Duration(r.Int64N(int64(pause))))
 	}
-	w.leaveOpen(fmt.Sprintf("the provider does not know what became of payment %d", p.PaymentID), try)
+	w.leaveOpen(fmt.Sprintf("the provider does not know the outcome of payment %d", p.PaymentID), try)
 }
 
 // send is one call of the webhook, at one of billing's replicas.

@@ -1,10 +1,10 @@
 // Package load drives a shop the way its clients would: buyers with keys and
-// without, who ask again when no answer comes; a payment provider who repeats
-// himself, and sometimes sends nonsense; an administrator who changes prices
-// and disables somebody. Every call is recorded.
+// without, who retry when they get no response; a payment provider that repeats
+// payments, and sometimes sends conflicting ones; an administrator who changes
+// prices and disables a user. Every call is recorded.
 //
-// A seed decides what is asked. When it is asked depends on the machine, so a
-// seed repeats a run's plan and not its every moment.
+// A seed decides which requests are sent. When they are sent depends on the
+// machine, so a seed reproduces a run's plan but not its exact timing.
 package load
 
 import (
@@ -22,8 +22,8 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// World is what one run buys and pays with: bills and products of its own, so
-// that runs on one shop are judged apart.
+// World is the bills and products of one run. Each run has its own, so that runs
+// on one shop are checked separately.
 type World struct {
 	Bills    map[int64]int64 // owner by bill
 	Products []int64
@@ -35,7 +35,7 @@ type World struct {
 	serial   int64
 	hc       *http.Client
 
-	finishing atomic.Bool // nothing is broken any more
+	finishing atomic.Bool // all faults have healed
 
 	mu       sync.Mutex
 	payments []history.Pay // that were sent
@@ -45,17 +45,17 @@ type World struct {
 	open     []unfinished
 }
 
-// unfinished is something whose outcome a client does not know yet. Its try
-// reports whether he knows now.
+// unfinished is a request whose outcome a client does not know yet. try repeats it
+// and reports whether the outcome is now known.
 type unfinished struct {
 	what string
 	try  func(context.Context) bool
 }
 
-// block is how many payment and bill ids a world has to itself.
+// block is how many payment and bill ids are reserved for a world.
 const block = 1_000_000
 
-// Config is what a World is made of.
+// Config configures a World.
 type Config struct {
 	Target   Target
 	Accounts *Accounts
@@ -71,7 +71,7 @@ const (
 	firstPayment = 10_000 // on each bill
 )
 
-// New opens bills, puts money on them, and offers products.
+// New creates products, and opens bills by paying money into them.
 func New(ctx context.Context, cfg Config) (*World, error) {
 	w := &World{
 		Bills: map[int64]int64{}, target: cfg.Target, accounts: cfg.Accounts, rec: cfg.Recorder, seed: cfg.Seed, serial: cfg.Serial,
@@ -98,8 +98,8 @@ func New(ctx context.Context, cfg Config) (*World, error) {
 	return w, nil
 }
 
-// Range is where the world's bills and payments have their ids: from, and up to
-// but not including, to.
+// Range returns the range of ids of the world's bills and payments: from from up
+// to, but not including, to.
 func (w *World) Range() (from, to int64) { return w.serial * block, (w.serial + 1) * block }
 
 func (w *World) billsOf(owner int64) []int64 {
@@ -123,7 +123,7 @@ func (w *World) client() *client {
 func (w *World) offer(ctx context.Context, c *client, price int64) (int64, error) {
 	var call history.Call
 	var raw []byte
-	for n := range 20 { // a replica whose clock is wrong takes no tokens, or makes some that nobody takes
+	for n := range 20 { // a replica whose clock is wrong refuses tokens, or issues tokens that others refuse
 		call, _, raw = c.call(ctx, "POST", w.target.Gateway+"/products", w.accounts.Admin.Token(),
 			map[string]any{"title": "tea", "description": "", "price": money.Amount(price)})
 		if call.Status != http.StatusUnauthorized {
@@ -143,11 +143,12 @@ func (w *World) offer(ctx context.Context, c *client, price int64) (int64, error
 	return product, err
 }
 
-// ErrUnheardOf means that billing does not know a user who was activated and
-// has logged in, 30 s later.
-var ErrUnheardOf = errors.New("billing has not heard of a user")
+// ErrUnheardOf means that billing does not know a user 30 s after they were
+// activated and logged in.
+var ErrUnheardOf = errors.New("billing does not know a user")
 
-// deposit waits until billing knows the user, as a provider does.
+// deposit pays money into a bill. Like a provider, it retries until billing knows
+// the user, for 30 s.
 func (w *World) deposit(ctx context.Context, c *client, user, bill int64) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -175,10 +176,10 @@ func (w *World) paymentID() int64 {
 
 func (w *World) random(c *client) *rand.Rand { return rand.New(rand.NewPCG(w.seed, uint64(c.id))) }
 
-// Mix is how many clients of each kind there are.
+// Mix is the number of clients of each kind.
 type Mix struct{ Buyers, Providers, Admins int }
 
-// Usual is the mix that most faults are tried under.
+// Usual is the mix for most faults.
 var Usual = Mix{Buyers: 8, Providers: 3, Admins: 1}
 
 // Run puts the shop under load until ctx ends.
@@ -197,8 +198,8 @@ func (w *World) Run(ctx context.Context, mix Mix) {
 	clients.Wait()
 }
 
-// Finish has every client find out what became of what he does not know, until
-// ctx ends. What is still unknown then is an error.
+// Finish makes every client retry its requests with unknown outcomes until ctx
+// ends. Outcomes that are still unknown then are an error.
 func (w *World) Finish(ctx context.Context) error {
 	w.finishing.Store(true)
 	w.mu.Lock()
@@ -235,7 +236,7 @@ func (w *World) Finish(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// maxTold is how many of the unfinished are told of.
+// maxTold is how many unknown outcomes the error lists.
 const maxTold = 3
 
 func (w *World) leaveOpen(what string, try func(context.Context) bool) {

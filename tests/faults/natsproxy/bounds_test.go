@@ -92,7 +92,7 @@ func TestClosingsGoThrough(t *testing.T) {
 			}
 			must(t, one.Close())
 			if _, err := io.ReadAll(other); errors.Is(err, syscall.ECONNRESET) != broken || !broken && err != nil {
-				t.Errorf("the server's: %v, reset: %v, and the other heard of %v", turn, broken, err)
+				t.Errorf("server closed: %v, with a reset: %v; the other end got %v", turn, broken, err)
 			}
 			other.Close()
 			must(t, p.Close())
@@ -100,8 +100,8 @@ func TestClosingsGoThrough(t *testing.T) {
 	}
 }
 
-// Who closes has said what he had to say. What he only began to say comes last,
-// or it would be taken to end in what was held.
+// When an end closes, its held frames are sent first. An incomplete frame comes
+// last; otherwise held frames would be taken as the rest of it.
 func TestWhatIsHeldGoesBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	p, client, server := ends(t)
@@ -121,7 +121,7 @@ func TestWhatIsHeldGoesBeforeTheEnd(t *testing.T) {
 	must(t, p.Close())
 }
 
-// A receiver that stands still holds up nobody but its own messages.
+// A receiver that does not read delays only its own messages.
 func TestClearDoesNotWaitForAReceiver(t *testing.T) {
 	t.Parallel()
 	p, client, server := ends(t)
@@ -133,7 +133,7 @@ func TestClearDoesNotWaitForAReceiver(t *testing.T) {
 	must(t, client.SetWriteDeadline(time.Now().Add(time.Second)))
 	much := "PUB y 60000000\r\n" + strings.Repeat("y", 60_000_000) + "\r\n"
 	if _, err := client.Write([]byte(much + much)); err == nil {
-		t.Fatal("the receiver does not stand still")
+		t.Fatal("the receiver is reading")
 	}
 	p.Clear()
 	must(t, client.Close())
@@ -143,7 +143,7 @@ func TestClearDoesNotWaitForAReceiver(t *testing.T) {
 	must(t, p.Close())
 }
 
-// Not parallel: nobody else's goroutines come and go meanwhile.
+// Not parallel: no other test's goroutines may start or end meanwhile.
 func TestCloseLeavesNothing(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	for _, rule := range []natsproxy.Rule{{}, {Delay: 1, MaxDelay: time.Hour}, {Delay: 1, MaxDelay: time.Millisecond}} {
@@ -154,7 +154,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		p.Clear()
 		must(t, p.Close())
 		if _, err := net.Dial("tcp", p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("to connect to a closed proxy: %v", err)
+			t.Errorf("connecting to a closed proxy: %v", err)
 		}
 		client.Close()
 		server.Close()

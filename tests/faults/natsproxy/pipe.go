@@ -29,7 +29,7 @@ type pipe struct {
 	from, to  *net.TCPConn
 	random    *rand.Rand
 
-	mu        sync.Mutex // whoever has it sends whole frames
+	mu        sync.Mutex // its holder writes whole frames
 	out       *bufio.Writer
 	held      []*heldFrame // in order of arrival
 	heldBytes int

@@ -26,7 +26,7 @@ func TestWithoutRulesNothingChanges(t *testing.T) {
 		for i := range n {
 			m := &nats.Msg{Subject: "x", Data: awkward(random), Header: nats.Header{"Number": {fmt.Sprint(i)}}}
 			if i%3 == 0 {
-				m.Header, m.Reply = nil, "nobody.there"
+				m.Header, m.Reply = nil, "no.subscriber"
 			}
 			sent = append(sent, m)
 			must(t, from.PublishMsg(m))

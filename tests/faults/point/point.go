@@ -1,6 +1,6 @@
-// Package point lets a test end or freeze a service at a named place in its
-// code. No service knows it: lavka/tests/faults/variant lays calls of it over
-// a service's sources when it builds the service for a test.
+// Package point lets a test end or freeze a service at a named place in its code.
+// No service imports it: lavka/tests/faults/variant adds calls of it to a
+// service's sources when it builds the service for a test.
 package point
 
 import (
@@ -11,13 +11,13 @@ import (
 	"syscall"
 )
 
-// Dir is the environment variable that names the directory in which points are
-// armed: a file with a point's name that holds "kill" or "stop".
+// Dir is the environment variable with the directory in which points are armed:
+// by a file with the point's name that contains "kill" or "stop".
 const Dir = "LAVKA_POINTS"
 
 var dir = os.Getenv(Dir)
 
-// Armed reports whether Reach would do something.
+// Armed reports whether Reach would end or freeze the process.
 func Armed(name string) bool {
 	if dir == "" {
 		return false
@@ -26,8 +26,8 @@ func Armed(name string) bool {
 	return err == nil
 }
 
-// Reach ends or freezes this process when the point is armed. Of several
-// processes one gets it, and leaves its process id in a file called
+// Reach ends or freezes this process if the point is armed. If several processes
+// reach it, only the first is affected. It leaves its process id in a file named
 // <name>.reached.
 func Reach(name string) {
 	if !Armed(name) {
@@ -36,7 +36,7 @@ func Reach(name string) {
 	armed := filepath.Join(dir, name)
 	taken := armed + "." + strconv.Itoa(os.Getpid())
 	if os.Rename(armed, taken) != nil {
-		return // somebody else was first
+		return // another process was first
 	}
 	what, err := os.ReadFile(taken)
 	if err == nil {
