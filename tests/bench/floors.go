@@ -56,7 +56,7 @@ func newFloor(ctx context.Context, adminURL, dir string) (*floor, error) {
 		return nil, err
 	}
 	defer inside.Close(ctx)
-	// Clean up after the floor, or the shop, which runs next, would pay for it.
+	// Autovacuum is off: it would run during the shop's turn and slow the shop down.
 	_, err = inside.Exec(ctx, `
 		CREATE TABLE bills (id bigint PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 80, autovacuum_enabled = off);
 		CREATE TABLE transactions (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, bill_id bigint NOT NULL, amount bigint NOT NULL, created_at timestamptz NOT NULL DEFAULT now()) WITH (autovacuum_enabled = off);

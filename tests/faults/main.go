@@ -1,14 +1,13 @@
-// Faults starts shops of real binaries, drives them, breaks something, heals
-// it, and judges what clients saw and what the databases hold.
+// Faults starts shops of real binaries, runs a load against them, injects a
+// fault, removes it, and checks what clients saw against what the databases hold.
 //
 //	go run ./faults [-seed N] [-case NAME] [-minutes N]
 //	go run ./faults -mutants [-case NAME]
 //	go run ./faults -then-mutants
 //
-// The first tries each fault once, or, with -minutes, one after another and
-// random mixes of them until the time is over. The second builds broken
-// services and shows that each is caught. The third does both, and builds the
-// services only once.
+// The first tries each fault once or, with -minutes, faults and random mixes of
+// them until the time is up. The second builds deliberately broken services and
+// checks that each is caught. The third does both and builds the services once.
 package main
 
 import (
@@ -27,11 +26,11 @@ import (
 )
 
 func main() {
-	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "decides what is asked and when it breaks")
-	only := flag.String("case", "", "only the faults (or mutants) whose names match this pattern, as in a shell")
-	minutes := flag.Int("minutes", 0, "how long to go on; 0 means each fault once, and short")
-	mutants := flag.Bool("mutants", false, "show that broken services are caught")
-	thenMutants := flag.Bool("then-mutants", false, "try the faults, and then show that broken services are caught")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "decides the requests and the time of each fault")
+	only := flag.String("case", "", "only the faults (or mutants) whose names match this shell pattern")
+	minutes := flag.Int("minutes", 0, "how long to run; 0 means each fault once, and briefly")
+	mutants := flag.Bool("mutants", false, "check that broken services are caught")
+	thenMutants := flag.Bool("then-mutants", false, "try the faults, and then check that broken services are caught")
 	root := flag.String("root", "..", "the repository")
 	keep := flag.Bool("keep", false, "keep the shops' data and output")
 	flag.Parse()

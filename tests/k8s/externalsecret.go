@@ -36,8 +36,8 @@ type ExternalSecret struct {
 	} `json:"spec"`
 }
 
-// DeepCopyObject implements runtime.Object for the scheme. It does not copy, since
-// no code modifies an ExternalSecret.
+// DeepCopyObject implements runtime.Object for the scheme. The copy is shallow,
+// since no code modifies an ExternalSecret.
 func (e *ExternalSecret) DeepCopyObject() runtime.Object {
 	copied := *e
 	return &copied

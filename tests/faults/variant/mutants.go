@@ -1,10 +1,10 @@
 package variant
 
-// Mutant is a service that is broken on purpose.
+// Mutant is a deliberately broken service.
 type Mutant struct {
 	Variant
 	Service string
-	Breaks  string // what it does wrong, in a sentence
+	Breaks  string // a sentence that says what is broken
 }
 
 const (
@@ -21,20 +21,20 @@ const (
 	publisher = "services/auth/internal/bus/publisher.go"
 )
 
-// Mutants are the broken services.
+// Mutants returns the broken services.
 func Mutants() []Mutant {
 	all := []Mutant{
-		mutant("charge-before-lookup", "billing", "billing decides on a purchase without looking up whether it has decided before",
+		mutant("charge-before-lookup", "billing", "billing decides on a purchase without looking up an earlier decision",
 			Edit{decide, "if known := g.Charges[r.PurchaseID]; known != nil {", "if known := g.Charges[r.PurchaseID]; known != nil && r.Unreadable {"}),
 
-		mutant("answer-before-commit", "billing", "billing answers while its COMMIT is still to come",
+		mutant("answer-before-commit", "billing", "billing answers before its COMMIT",
 			Edit{ledger, "\tdefer tx.Rollback(context.WithoutCancel(ctx))\n", "\tdefer func() {\n\t\tif err != nil {\n\t\t\ttx.Rollback(context.WithoutCancel(ctx))\n\t\t}\n\t}()\n"},
 			Edit{ledger, "\tif err := tx.CommitWith(ctx, b); err != nil {\n", "\tgo func() {\n\t\ttime.Sleep(30 * time.Millisecond)\n\t\t_ = tx.CommitWith(context.WithoutCancel(ctx), b)\n\t}()\n\tif err != nil {\n"}),
 
 		mutant("skip-bill-lock", "billing", "billing reads bills without locking them",
 			Edit{ledger, "\twait lock = \"FOR UPDATE\"", "\twait lock = \"\""}),
 
-		mutant("lose-an-item", "billing", "billing answers every item of a group and writes all but the last",
+		mutant("lose-an-item", "billing", "billing answers every item of a group, but does not write the last one",
 			Edit{ledger, "\tb := write(changes)\n", `	if n := len(changes.Transactions) - 1; n > 0 {
 		lost := changes.Transactions[n]
 		changes.Transactions = changes.Transactions[:n]
@@ -49,19 +49,19 @@ func Mutants() []Mutant {
 	b := write(changes)
 `}),
 
-		mutant("ack-before-commit", "billing", "billing acks a request before it has decided on it",
+		mutant("ack-before-commit", "billing", "billing acknowledges a request before it has decided it",
 			Edit{requests, "\trequests, err := read(msg.Data())\n", "\t_ = msg.Ack()\n\trequests, err := read(msg.Data())\n"}),
 
-		mutant("forget-sweeper", "catalog", "catalog never sends a request again",
+		mutant("forget-sweeper", "catalog", "catalog never retries a request",
 			Edit{sweep, "\tdue, err := s.Store.Due(", "\treturn 0, nil\n\tdue, err := s.Store.Due("}),
 
-		mutant("credit-a-replay", "billing", "billing credits a payment again that comes again",
+		mutant("credit-a-replay", "billing", "billing credits a repeated payment again",
 			Edit{decide, "\tcase repeat:\n", "\tcase repeat:\n\t\tbill.Balance += p.Amount\n\t\tg.changes.Balances[bill.ID] = bill\n"}),
 
-		mutant("stale-user", "billing", "billing takes an older state of a user for the newer one",
+		mutant("stale-user", "billing", "billing replaces the newer state of a user with an older one",
 			Edit{customer, "\n\t\tWHERE customers.version < EXCLUDED.version`", "`"}),
 
-		mutant("repeat-before-lock", "billing", "billing answers a repeat without waiting for the bill's lock",
+		mutant("repeat-before-lock", "billing", "billing answers a repeat without waiting for the lock on the bill",
 			Edit{settle, "\tresults, err := s.settleAgain(ctx, items, wait)\n", `	early, rest := s.answeredBefore(ctx, items)
 	if len(rest) == 0 {
 		return early
@@ -100,14 +100,14 @@ func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) (early
 
 func (s *Store) settleAgain(`}),
 
-		mutant("conflict-do-nothing", "billing", "billing's ledger inserts say ON CONFLICT DO NOTHING",
+		mutant("conflict-do-nothing", "billing", "billing inserts into the ledger with ON CONFLICT DO NOTHING",
 			Edit{ledger, "$6::bigint[], $7::uuid[])`,\n\t\t\tids, bills", "$6::bigint[], $7::uuid[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, bills"},
 			Edit{ledger, "$7::bigint[], $8::text[])`,\n\t\t\tids, users", "$7::bigint[], $8::text[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, users"}),
 
-		mutant("published-unsaid", "auth", "auth notes that a user was published, and has not published him",
+		mutant("published-unsaid", "auth", "auth records that a user was published without publishing the user",
 			Edit{publisher, "\t_, err := p.js.PublishMsg(ctx, msg, ", "\t_, err := func(context.Context, *nats.Msg, ...jetstream.PublishOpt) (any, error) { return nil, nil }(ctx, msg, "}),
 	}
-	// These are caught by what happens at a point.
+	// These are caught at a point.
 	for i, m := range all {
 		if m.Name == "ack-before-commit" {
 			points := WithPoints()

@@ -1,17 +1,17 @@
 package variant
 
-// The points, named by the service and by what has just happened.
+// The points, named by the service and the step that it has just done.
 const (
-	// Auth has changed a user and not published it; has published it and not
-	// noted that.
+	// Auth has changed a user but not published it; auth has published it but not
+	// recorded that.
 	AuthChanged, AuthPublished = "auth.changed", "auth.published"
-	// Catalog has inserted a group's purchases and not committed; has committed
-	// and not sent; has claimed rows for the sweeper and not sent; has written
-	// billing's answers and told nobody.
+	// Catalog has inserted a group's purchases but not committed; has committed but
+	// not sent the requests; has claimed rows for the sweeper but not sent them; has
+	// written billing's answers but not woken the waiting requests.
 	CatalogInserted, CatalogPlaced, CatalogClaimed, CatalogAnswered = "catalog.inserted", "catalog.placed", "catalog.claimed", "catalog.answered"
-	// Billing has locked a group's bills; has written the group and
-	// not committed; has committed and answered nobody; has answered and not
-	// acked.
+	// Billing has locked a group's bills; has written the group but not committed;
+	// has committed but sent no answer; has answered but not acknowledged the
+	// message.
 	BillingLocked, BillingWritten, BillingCommitted, BillingAnswered = "billing.locked", "billing.written", "billing.committed", "billing.answered"
 )
 
@@ -47,7 +47,7 @@ func WithPoints() Variant {
 			{ledger, "\tif err := tx.CommitWith(ctx, b); err != nil {\n",
 				"\tif err := tx.SendBatch(ctx, b).Close(); err != nil {\n\t\treturn nil, err\n\t}\n\t" + reach(BillingWritten) + "\n\tif err := tx.Commit(ctx); err != nil {\n"},
 			{ledger, "\treturn results, nil\n", "\t" + reach(BillingCommitted) + "\n\treturn results, nil\n"},
-			// What is published lies in a buffer for a moment; here it has been sent.
+			// A published message stays in a buffer for a moment: flush, so that it has been sent.
 			{delivery, "\t\terr = d.msg.Ack()\n", "\t\tif point.Armed(\"" + BillingAnswered + "\") {\n\t\t\t_ = d.nc.Flush()\n\t\t\t" + reach(BillingAnswered) + "\n\t\t}\n\t\terr = d.msg.Ack()\n"},
 		},
 	}
