@@ -71,7 +71,7 @@ func (s *shop) playAuth(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), streams.Users(1)); err != nil {
 		t.Fatal(err)
 	}
-	none, err := wire.Encode(wire.RevocationsTold{V: wire.Version, Versions: []wire.TokenVersion{}})
+	none, err := wire.Encode(wire.RevocationsPage{V: wire.Version, Versions: []wire.TokenVersion{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func (t *trial) everyReplicaServes(ctx context.Context) error {
 			urls = append(urls, r.URL()+path)
 		}
 	}
-	return t.world.OutEverywhere(ctx, urls)
+	return t.world.RevokedEverywhere(ctx, urls)
 }
 
 // counted returns the sum of a counter over all replicas of a service.

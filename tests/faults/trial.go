@@ -87,7 +87,7 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	defer cancel()
 	t := &trial{shop: s, r: rand.New(rand.NewPCG(seed, 0)), long: long, mixed: len(faults) > 1}
 	t.world, err = s.newWorld(ctx, seed)
-	if errors.Is(err, load.ErrUnheardOf) {
+	if errors.Is(err, load.ErrUnknownUser) {
 		o.add("j", err)
 		return o, nil
 	}

@@ -80,11 +80,11 @@ func FuzzDecodeUserChanged(f *testing.F) {
 func FuzzDecodeRevocations(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if m, err := wire.DecodeRevocationsAsked(data); err == nil {
-			same(t, data, m, reread(t, m, wire.DecodeRevocationsAsked))
+		if m, err := wire.DecodeRevocationsRequest(data); err == nil {
+			same(t, data, m, reread(t, m, wire.DecodeRevocationsRequest))
 		}
 		const after = 7
-		decode := func(data []byte) (wire.RevocationsTold, error) { return wire.DecodeRevocationsTold(data, after) }
+		decode := func(data []byte) (wire.RevocationsPage, error) { return wire.DecodeRevocationsPage(data, after) }
 		m, err := decode(data)
 		if err != nil {
 			return

@@ -10,15 +10,15 @@ import (
 // behind auth's database or may have been lost.
 const SubjectRevocations = "users.revocations"
 
-// RevocationsAsked asks auth for the users whose token versions were raised
+// RevocationsRequest asks auth for the users whose token versions were raised
 // within a token's lifetime. The answer comes in pages.
-type RevocationsAsked struct {
+type RevocationsRequest struct {
 	V     int   `json:"v"`
 	After int64 `json:"after"` // the last user id of the previous page; 0 for the first page
 }
 
-// RevocationsTold is one page of the answer, ordered by user id.
-type RevocationsTold struct {
+// RevocationsPage is one page of the answer, ordered by user id.
+type RevocationsPage struct {
 	V        int            `json:"v"`
 	Versions []TokenVersion `json:"versions"`
 	More     bool           `json:"more"` // whether another page follows
@@ -31,9 +31,9 @@ type TokenVersion struct {
 	TokenVersion int64 `json:"token_version"`
 }
 
-// DecodeRevocationsAsked reads a request for revocations.
-func DecodeRevocationsAsked(data []byte) (RevocationsAsked, error) {
-	var m RevocationsAsked
+// DecodeRevocationsRequest reads a request for revocations.
+func DecodeRevocationsRequest(data []byte) (RevocationsRequest, error) {
+	var m RevocationsRequest
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fmt.Errorf("read revocations request: %w", err)
 	}
@@ -43,11 +43,11 @@ func DecodeRevocationsAsked(data []byte) (RevocationsAsked, error) {
 	return m, nil
 }
 
-// DecodeRevocationsTold reads the page requested with this After. It returns an
+// DecodeRevocationsPage reads the page requested with this After. It returns an
 // error unless the page's user ids increase from there and every page but the
 // last has users, so that a client that requests page after page comes to an end.
-func DecodeRevocationsTold(data []byte, after int64) (RevocationsTold, error) {
-	var m RevocationsTold
+func DecodeRevocationsPage(data []byte, after int64) (RevocationsPage, error) {
+	var m RevocationsPage
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fmt.Errorf("read revocations: %w", err)
 	}

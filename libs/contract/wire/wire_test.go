@@ -39,9 +39,9 @@ func TestGolden(t *testing.T) {
 			{V: 1, PurchaseID: id, Outcome: wire.Settled, Balance: &balance, TransactionID: &tx, Traceparent: traceparent},
 			{V: 1, PurchaseID: other, Outcome: wire.Declined, Reason: wire.Expired},
 		},
-		"user_changed":      wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when, ChangedAt: when.Add(time.Hour)},
-		"revocations_asked": wire.RevocationsAsked{V: 1, After: 7},
-		"revocations_told":  wire.RevocationsTold{V: 1, Versions: []wire.TokenVersion{{UserID: 8, TokenVersion: 2}}, More: true},
+		"user_changed":        wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when, ChangedAt: when.Add(time.Hour)},
+		"revocations_request": wire.RevocationsRequest{V: 1, After: 7},
+		"revocations_page":    wire.RevocationsPage{V: 1, Versions: []wire.TokenVersion{{UserID: 8, TokenVersion: 2}}, More: true},
 	} {
 		want, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 		if err != nil {
@@ -88,10 +88,10 @@ func TestReadersTakeTheGoldenFilesAndUnknownMembers(t *testing.T) {
 	if m, err := wire.DecodeUserChanged([]byte(older)); err != nil || m.TokenVersion != 2 || !m.ChangedAt.IsZero() {
 		t.Errorf("from an older release: %+v, %v", m, err)
 	}
-	if m, err := wire.DecodeRevocationsAsked(read("revocations_asked")); err != nil || m.After != 7 {
+	if m, err := wire.DecodeRevocationsRequest(read("revocations_request")); err != nil || m.After != 7 {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if m, err := wire.DecodeRevocationsTold(read("revocations_told"), 7); err != nil || m.Versions[0].TokenVersion != 2 || !m.More {
+	if m, err := wire.DecodeRevocationsPage(read("revocations_page"), 7); err != nil || m.Versions[0].TokenVersion != 2 || !m.More {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
@@ -109,7 +109,7 @@ func TestReadersRefuse(t *testing.T) {
 		if _, err := wire.DecodeUserChanged([]byte(text)); err == nil {
 			t.Errorf("user %s was accepted", text)
 		}
-		if _, err := wire.DecodeRevocationsTold([]byte(text), 0); err == nil {
+		if _, err := wire.DecodeRevocationsPage([]byte(text), 0); err == nil {
 			t.Errorf("revocations %s were accepted", text)
 		}
 	}
@@ -117,7 +117,7 @@ func TestReadersRefuse(t *testing.T) {
 		t.Error("a user without a token version was accepted: it does not say which tokens are revoked")
 	}
 	for _, text := range []string{`{}`, `{"v":2}`, `{"v":1,"after":-1}`, `{"v":1,"after":"x"}`} {
-		if _, err := wire.DecodeRevocationsAsked([]byte(text)); err == nil {
+		if _, err := wire.DecodeRevocationsRequest([]byte(text)); err == nil {
 			t.Errorf("revocations request %s was accepted", text)
 		}
 	}
@@ -125,7 +125,7 @@ func TestReadersRefuse(t *testing.T) {
 		`{"v":1}`, `{"v":1,"versions":[],"more":true}`, `{"v":1,"versions":[{"user_id":7,"token_version":2}]}`, `{"v":1,"versions":[{"user_id":8}]}`,
 		`{"v":1,"versions":[{"user_id":9,"token_version":2},{"user_id":8,"token_version":2}]}`,
 	} {
-		if _, err := wire.DecodeRevocationsTold([]byte(text), 7); err == nil {
+		if _, err := wire.DecodeRevocationsPage([]byte(text), 7); err == nil {
 			t.Errorf("revocations after user 7 %s were accepted", text)
 		}
 	}

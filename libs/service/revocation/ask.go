@@ -32,16 +32,16 @@ func Ask(nc *nats.Conn) Source {
 	}
 }
 
-func ask(ctx context.Context, nc *nats.Conn, after int64) (wire.RevocationsTold, error) {
+func ask(ctx context.Context, nc *nats.Conn, after int64) (wire.RevocationsPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	question, err := wire.Encode(wire.RevocationsAsked{V: wire.Version, After: after})
+	question, err := wire.Encode(wire.RevocationsRequest{V: wire.Version, After: after})
 	if err != nil {
-		return wire.RevocationsTold{}, err
+		return wire.RevocationsPage{}, err
 	}
 	msg, err := nc.RequestWithContext(ctx, wire.SubjectRevocations, question)
 	if err != nil {
-		return wire.RevocationsTold{}, fmt.Errorf("ask auth: %w", err)
+		return wire.RevocationsPage{}, fmt.Errorf("ask auth: %w", err)
 	}
-	return wire.DecodeRevocationsTold(msg.Data, after)
+	return wire.DecodeRevocationsPage(msg.Data, after)
 }

@@ -40,7 +40,7 @@ func TestAsk(t *testing.T) {
 	// A responder that answers page by page, for users 1 to 5, unless given a broken answer.
 	broken := make(chan string, 1)
 	if _, err := nc.Subscribe(wire.SubjectRevocations, func(msg *nats.Msg) {
-		asked, err := wire.DecodeRevocationsAsked(msg.Data)
+		asked, err := wire.DecodeRevocationsRequest(msg.Data)
 		if err != nil {
 			t.Error(err)
 		}

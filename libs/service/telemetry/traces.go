@@ -80,14 +80,14 @@ func Propagator() propagation.TextMapPropagator {
 // specification's default, a collector on this machine, would make every service
 // log that there is none.
 func newExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
-	if !Destined() {
+	if !HasDestination() {
 		return nil, nil
 	}
 	return autoexport.NewSpanExporter(ctx)
 }
 
-// Destined reports whether the environment names a destination for traces.
-func Destined() bool {
+// HasDestination reports whether the environment names a destination for traces.
+func HasDestination() bool {
 	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
 		if os.Getenv(name) != "" {
 			return true

@@ -85,10 +85,10 @@ func (w *World) enter(ctx context.Context, c *client, url string) (status int) {
 	return access.Status
 }
 
-// OutEverywhere waits until each of the URLs accepts the suspect's token, disables
+// RevokedEverywhere waits until each of the URLs accepts the suspect's token, disables
 // the suspect, waits until each URL refuses the token, and enables the suspect
 // again. It fails if ctx ends first.
-func (w *World) OutEverywhere(ctx context.Context, urls []string) error {
+func (w *World) RevokedEverywhere(ctx context.Context, urls []string) error {
 	c := w.client()
 	until := func(what string, done func() bool) error {
 		for !done() {

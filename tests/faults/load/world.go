@@ -143,9 +143,9 @@ func (w *World) offer(ctx context.Context, c *client, price int64) (int64, error
 	return product, err
 }
 
-// ErrUnheardOf means that billing does not know a user 30 s after they were
+// ErrUnknownUser means that billing does not know a user 30 s after they were
 // activated and logged in.
-var ErrUnheardOf = errors.New("billing does not know a user")
+var ErrUnknownUser = errors.New("billing does not know a user")
 
 // deposit pays money into a bill. Like a provider, it retries until billing knows
 // the user, for 30 s.
@@ -159,7 +159,7 @@ func (w *World) deposit(ctx context.Context, c *client, user, bill int64) error 
 		case pay.Status == http.StatusOK:
 			return nil
 		case pay.Status == http.StatusNotFound && ctx.Err() != nil:
-			return fmt.Errorf("%w: %d", ErrUnheardOf, user)
+			return fmt.Errorf("%w: %d", ErrUnknownUser, user)
 		case pay.Status != http.StatusNotFound && pay.Status != http.StatusServiceUnavailable && pay.Status != 0 || ctx.Err() != nil:
 			return fmt.Errorf("deposit: %d %s %s", pay.Status, pay.Code, pay.Failure)
 		}

@@ -77,7 +77,7 @@ func (r *Revocations) Answer(nc *nats.Conn) error {
 }
 
 func (r *Revocations) answer(ctx context.Context, question []byte) ([]byte, error) {
-	asked, err := wire.DecodeRevocationsAsked(question)
+	asked, err := wire.DecodeRevocationsRequest(question)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (r *Revocations) answer(ctx context.Context, question []byte) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	told := wire.RevocationsTold{V: wire.Version, Versions: make([]wire.TokenVersion, len(page)), More: len(page) == revocationsPage}
+	told := wire.RevocationsPage{V: wire.Version, Versions: make([]wire.TokenVersion, len(page)), More: len(page) == revocationsPage}
 	for i, one := range page {
 		told.Versions[i] = wire.TokenVersion{UserID: one.UserID, TokenVersion: one.Version}
 	}
