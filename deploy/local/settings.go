@@ -61,7 +61,7 @@ func load() (settings, error) {
 		return s, fmt.Errorf("MAX_CONNECTIONS is %d, but must be between 1 and 1000000", s.MaxConnections)
 	}
 	for _, key := range s.paymentKeys() {
-		if len(key) < minKey {
+		if utf8.RuneCountInString(key) < minKey {
 			return s, fmt.Errorf("PAYMENT_PRIVATE_KEYS: a key has fewer than %d characters", minKey)
 		}
 	}

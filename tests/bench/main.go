@@ -1,4 +1,4 @@
-// Bench measures a shop of real binaries against bare floors on the same
+// Bench measures a shop of real binaries against baselines on the same
 // machine, in the same run: pgbench on the shop's own Postgres for writes, a
 // bare echo server that answers the same bytes for reads. Only the ratios count.
 //
