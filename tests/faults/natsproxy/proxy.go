@@ -60,8 +60,8 @@ func (p *Proxy) Clear() {
 	}
 }
 
-// Counts counts since the beginning. A test whose rules did nothing shows
-// nothing.
+// Counts returns the counts since the start. A test should check them: if its
+// rules affected no message, it proves nothing.
 func (p *Proxy) Counts() Counts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
