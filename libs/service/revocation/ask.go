@@ -41,7 +41,7 @@ func ask(ctx context.Context, nc *nats.Conn, after int64) (wire.RevocationsTold,
 	}
 	msg, err := nc.RequestWithContext(ctx, wire.SubjectRevocations, question)
 	if err != nil {
-		return wire.RevocationsTold{}, fmt.Errorf("request revocations from auth: %w", err)
+		return wire.RevocationsTold{}, fmt.Errorf("ask auth: %w", err)
 	}
 	return wire.DecodeRevocationsTold(msg.Data, after)
 }
