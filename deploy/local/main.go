@@ -13,9 +13,9 @@ const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the s
 
   lavka [run]                                 run it until Ctrl-C
   lavka run --without billing                 run it without a service, and show how to start that one under a debugger
-  lavka restart SERVICE                       replace a service's running process by the binary beside this one
+  lavka restart SERVICE                       replace a service's running process with the binary beside this one
   lavka demo [--url URL]                      play the whole story against the running shop, and check every response
-  lavka seed [--url URL]                      add users, products, bills with money and purchases; may be repeated
+  lavka seed [--url URL]                      add users, products, bills with money and purchases; safe to repeat
   lavka topup --user N --bill N --amount N    play the payment provider
   lavka trace [ID | --purchase ID]            show what happened in a request, in a purchase, or in the latest purchase
   lavka verify                                check the ledger of the running shop
@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// endings are the signals that stop the shop. SIGHUP, from a closed terminal, is one of them unless nohup has it ignored.
+// endings are the signals that stop the shop. SIGHUP, from a closed terminal, is one of them unless nohup makes the program ignore it.
 func endings() []os.Signal {
 	if signal.Ignored(syscall.SIGHUP) {
 		return []os.Signal{os.Interrupt, syscall.SIGTERM}

@@ -41,7 +41,7 @@ func restart(ctx context.Context, cfg settings, args []string) error {
 		return err
 	}
 	if shop.BinDir != bin {
-		return fmt.Errorf("the shop on %s runs from the binaries in %s, not from those in %s: use the make of that checkout", cfg.Data, shop.BinDir, bin)
+		return fmt.Errorf("the shop on %s runs from the binaries in %s, not from those in %s: run make in that checkout", cfg.Data, shop.BinDir, bin)
 	}
 	if *check {
 		return nil
@@ -50,7 +50,7 @@ func restart(ctx context.Context, cfg settings, args []string) error {
 	if err := askLauncher(ctx, shop.Control, service); err != nil {
 		return fmt.Errorf("%s was not restarted: %w", service, err)
 	}
-	_, err = fmt.Printf("%s runs the new binary, and is ready after %d ms\n", service, time.Since(begin).Milliseconds())
+	_, err = fmt.Printf("%s now runs the new binary; it was ready after %d ms\n", service, time.Since(begin).Milliseconds())
 	return err
 }
 

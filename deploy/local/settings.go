@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/service/config"

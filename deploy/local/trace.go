@@ -87,7 +87,7 @@ func showTrace(ctx context.Context, cfg settings, args []string) error {
 	return traces.Write(os.Stdout, spans)
 }
 
-const notKept = "check the id; the trace may be from before this start of the shop, older than its last 50,000 steps, or less than a second old"
+const notKept = "check the id; the trace may be from before the shop was last started, older than its last 50,000 steps, or less than a second old"
 
 // fetchTrace fetches the trace of an id, of a purchase, or of the latest purchase when both are empty.
 func fetchTrace(ctx context.Context, address, id, purchase string) ([]traces.Span, error) {

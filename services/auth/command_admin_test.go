@@ -51,7 +51,7 @@ func TestAdminCommand(t *testing.T) {
 
 	for want, args := range map[string][]string{
 		"last active admin":   {"admin", "revoke", adminLogin},
-		"user not found":      {"admin", "grant", "nobody"},
+		"user does not exist": {"admin", "grant", "nobody"},
 		"is taken":            {"admin", "create", "anna"},
 		"login must":          {"admin", "create", "?"},
 		"usage: auth admin":   {"admin"},

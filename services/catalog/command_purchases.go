@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	purchasesUsage = "purchases show <id>, purchases pending"
+	purchasesUsage = "purchases show ID, purchases pending"
 	// pendingShown is the most purchases that purchases pending lists.
 	pendingShown = 100
 )

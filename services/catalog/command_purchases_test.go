@@ -115,7 +115,7 @@ func TestPurchasesCommandErrors(t *testing.T) {
 		{"show " + unknown, nil, "no purchase has the id " + unknown},
 		{"show 17", nil, `"17" is not the id of a purchase`},
 		{"show {" + unknown + "}", nil, "is not the id of a purchase"},
-		{"show", nil, `unknown command "purchases show"; the commands are purchases show <id>, purchases pending`},
+		{"show", nil, `unknown command "purchases show"; the commands are purchases show ID, purchases pending`},
 		{"show " + unknown + " now", nil, "unknown command"},
 		{"pending all", nil, "unknown command"},
 		{"", nil, `unknown command "purchases"; the commands are`},
@@ -131,7 +131,7 @@ func TestPurchasesCommandErrors(t *testing.T) {
 			t.Errorf("purchases %s: %v, want an error that mentions %s; printed %q", c.args, err, c.says, out)
 		}
 	}
-	if _, err := runCommand(t, s.settings(t), "sell"); err == nil || !strings.Contains(err.Error(), "purchases show <id>, purchases pending") {
+	if _, err := runCommand(t, s.settings(t), "sell"); err == nil || !strings.Contains(err.Error(), "purchases show ID, purchases pending") {
 		t.Errorf("an unknown command does not list them: %v", err)
 	}
 }

@@ -28,7 +28,7 @@ func (c Config) ValidateServe() error {
 		wrong = append(wrong, fmt.Errorf("PURCHASE_EXPIRY %v is not between 1s and 24h", c.PurchaseExpiry))
 	}
 	if c.PendingMax < 1 || c.PendingMaxPerUser < 1 {
-		wrong = append(wrong, errors.New("PENDING_MAX and PENDING_MAX_PER_USER must be above zero"))
+		wrong = append(wrong, errors.New("PENDING_MAX and PENDING_MAX_PER_USER must be greater than zero"))
 	}
 	return errors.Join(wrong...)
 }

@@ -35,8 +35,8 @@ var (
 	errNotFound    = problem.New(problem.NotFound, "not_found", "this route does not exist")
 	errTooLarge    = problem.New(problem.TooLarge, "body_too_large", "the body is larger than any route accepts")
 	errUnreadable  = problem.New(problem.Malformed, "malformed", "the body could not be read completely")
-	errUnavailable = problem.New(problem.Unavailable, "service_unavailable", "the service is down; the request was not processed").Retry(time.Second)
-	errBroken      = problem.New(problem.BadGateway, "bad_gateway", "the response was lost on its way from the service; the request may have been processed")
+	errUnavailable = problem.New(problem.Unavailable, "service_unavailable", "the service is down; the request was not processed; retry").Retry(time.Second)
+	errBroken      = problem.New(problem.BadGateway, "bad_gateway", "the service's response was lost; the request may have been processed, so check before you retry")
 )
 
 // Config configures a gateway.

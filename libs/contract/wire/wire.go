@@ -123,7 +123,7 @@ func (m PurchaseRequested) check() error {
 	case m.PurchaseID == uuid.Nil:
 		return errors.New("no purchase_id")
 	case m.UserID <= 0 || m.BillID <= 0 || m.Amount <= 0:
-		return errors.New("user_id, bill_id and amount must be above zero")
+		return errors.New("user_id, bill_id and amount must be greater than zero")
 	case m.ExpiresAt.IsZero():
 		return errors.New("no expires_at")
 	}

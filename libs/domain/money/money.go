@@ -49,7 +49,7 @@ func Parse(text string) (Amount, error) {
 // Positive returns a problem "invalid_amount" unless 0 < a ≤ Max.
 func (a Amount) Positive() error {
 	if a <= 0 {
-		return invalid("an amount must be above zero")
+		return invalid("an amount must be greater than zero")
 	}
 	if a > Max {
 		return invalid("an amount must be at most 70000000000000.00")

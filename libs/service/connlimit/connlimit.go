@@ -13,7 +13,7 @@ import (
 	"lavka/libs/domain/problem"
 )
 
-var errTooMany = problem.New(problem.Unavailable, "too_many_connections", "too many open connections; the request was not processed").Retry(time.Second)
+var errTooMany = problem.New(problem.Unavailable, "too_many_connections", "too many open connections; the request was not processed; retry").Retry(time.Second)
 
 // Listener accepts the connections of a server with a limit.
 type Listener struct {

@@ -17,7 +17,7 @@ import (
 const MaxBody = 64 << 10
 
 var (
-	tooLargeProblem  = problem.New(problem.TooLarge, "body_too_large", "the body exceeds this route's limit")
+	tooLargeProblem  = problem.New(problem.TooLarge, "body_too_large", "the body is larger than this route accepts")
 	mediaTypeProblem = problem.New(problem.UnsupportedMediaType, "unsupported_media_type", "send the body as Content-Type: application/json")
 )
 

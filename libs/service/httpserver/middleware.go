@@ -130,7 +130,7 @@ func from(networks []netip.Prefix, addr string) bool {
 func measured(registry prometheus.Registerer) echo.MiddlewareFunc {
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "http_server_request_duration_seconds",
-		Help:    "Time from a request to its answer.",
+		Help:    "Time from a request to its response.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"method", "route", "status"})
 	registry.MustRegister(duration)

@@ -70,7 +70,7 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	cfg.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "http_server_connections", Help: "Open connections on the public port.",
 	}, func() float64 { return float64(bounded.Open()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "http_server_connections_max", Help: "Maximum of open connections on the public port; further clients are refused.",
+		Name: "http_server_connections_max", Help: "Maximum number of open connections on the public port; further clients are refused.",
 	}, func() float64 { return float64(cfg.MaxConnections) }))
 	go func() { failed <- publicServer.Serve(bounded) }()
 	go func() {
@@ -155,7 +155,7 @@ func internal(cfg Config, draining *atomic.Bool) http.Handler {
 			if !unready.Swap(true) {
 				cfg.Log.WarnContext(ctx, "not ready", "error", err)
 			}
-			httpproblem.Write(w, r, problem.New(problem.Unavailable, "not_ready", "the database is unreachable, or its schema is older than this release"))
+			httpproblem.Write(w, r, problem.New(problem.Unavailable, "not_ready", "the database is unreachable, or its schema is older than this release, or the service is not set up yet; the log says which"))
 			return
 		}
 		if unready.Swap(false) {

@@ -81,5 +81,5 @@ type envelope[K any] struct {
 }
 
 func bad(cause error) error {
-	return problem.New(problem.Malformed, "malformed", "this cursor was not issued for this list").Because(cause)
+	return problem.New(problem.Malformed, "malformed", "this cursor was not issued for this list; omit it to start at the first page").Because(cause)
 }

@@ -25,7 +25,7 @@ const (
 	readLimit  = 6 * time.Second
 )
 
-var errManyReads = problem.New(problem.Unavailable, "overloaded", "too many reads are queued; try again").Retry(time.Second)
+var errManyReads = problem.New(problem.Unavailable, "overloaded", "too many reads are queued; retry").Retry(time.Second)
 
 // Reader runs short reads in groups. Reads that arrive while others are in
 // flight share the next round trip, which costs more than a short read itself;

@@ -16,7 +16,7 @@ import (
 
 // ErrUnavailable is the problem that a client gets while the database is
 // unreachable or busy.
-var ErrUnavailable = problem.New(problem.Unavailable, "unavailable", "the database is unreachable or busy; retry").Retry(time.Second)
+var ErrUnavailable = problem.New(problem.Unavailable, "unavailable", "the database is unreachable or busy; retry, but after a write first check whether it took effect").Retry(time.Second)
 
 // Wrap says what failed. A transient error (see [Passing]) becomes the problem
 // ErrUnavailable; any other error stays one that shows the client nothing. Wrap

@@ -6,6 +6,7 @@ package strictjson
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 
@@ -63,11 +64,11 @@ func check(text []byte, nulls bool) error {
 		case tok.Kind() == '"' && strings.ContainsRune(tok.String(), 0):
 			return malformed("U+0000 is not allowed in a string", d.StackPointer())
 		case tok.Kind() == 'n' && !nulls && d.StackDepth() == 0:
-			return malformed("the body must be an object", "")
+			return malformed("the body must be a JSON object", "")
 		case tok.Kind() == 'n' && !nulls:
 			return malformed("a member must not be null", d.StackPointer())
 		case d.StackDepth() > MaxDepth:
-			return malformed("the JSON is nested too deeply", "")
+			return malformed(fmt.Sprintf("the JSON is nested more than %d levels deep", MaxDepth), "")
 		}
 		if d.StackDepth() == 0 {
 			break
@@ -93,7 +94,7 @@ func unreadable(err error) error {
 	case errors.As(err, &syntax):
 		detail = "the body is not valid JSON"
 	case errors.As(err, &semantic) && at == "":
-		detail = "the body must be an object"
+		detail = "the body must be a JSON object"
 	case errors.As(err, &semantic):
 		detail = "a member " + form(semantic.GoType)
 	}
@@ -108,7 +109,7 @@ func form(t reflect.Type) string {
 	switch {
 	case t == nil:
 	case t.Kind() == reflect.Int64:
-		return "must be an integer within 64 bits"
+		return "must be a 64-bit integer"
 	case t.Kind() == reflect.String:
 		return "must be a string"
 	case t.Kind() == reflect.Bool:

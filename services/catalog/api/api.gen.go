@@ -188,7 +188,7 @@ type CreateProductJSONBody struct {
 	// Description At most 10000 characters.
 	Description *string `json:"description"`
 
-	// Price An exact amount above zero, with at most two decimals.
+	// Price An exact amount greater than zero, with at most two decimals.
 	Price *money.Amount `json:"price"`
 
 	// Title 1 to 200 characters, and not only spaces.
@@ -210,7 +210,7 @@ type PatchProductJSONBody struct {
 	// Description At most 10000 characters.
 	Description *string `json:"description,omitempty"`
 
-	// Price An exact amount above zero, with at most two decimals.
+	// Price An exact amount greater than zero, with at most two decimals.
 	Price *money.Amount `json:"price,omitempty"`
 
 	// Title 1 to 200 characters, and not only spaces.

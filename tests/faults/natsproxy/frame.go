@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 )
 
-// Bounds of what is read before it is passed on. The server's own limits are
+// Limits on what is read before it is forwarded. The server's own limits are
 // 4 KiB for a line and, unless its INFO says otherwise, 1 MiB for a message.
 const (
 	maxLine    = 64 << 10
@@ -25,8 +25,8 @@ type frame struct {
 	message *Message // of PUB, HPUB, MSG and HMSG
 }
 
-// reader reads frames. What it can't understand it hands on as it is, and from
-// then on everything: the server or the client is to judge it.
+// reader reads frames. From the first input that it can't parse, it returns all
+// bytes unparsed: the server or the client must decide what to do with them.
 type reader struct {
 	r         *bufio.Reader
 	direction Direction
@@ -38,8 +38,8 @@ func newReader(r io.Reader, d Direction, allowed *atomic.Int64) *reader {
 	return &reader{r: bufio.NewReaderSize(r, maxLine), direction: d, allowed: allowed}
 }
 
-// next reads a frame, or why there are no more. The raw bytes of all frames
-// together are those that came in.
+// next returns the next frame, or the error that ended the input. The raw bytes
+// of all frames together are exactly the input.
 func (r *reader) next() (frame, error) {
 	if r.blind {
 		buf := make([]byte, maxLine)
@@ -54,7 +54,7 @@ func (r *reader) next() (frame, error) {
 		return frame{}, err
 	}
 	f := frame{raw: bytes.Clone(line)}
-	if err != nil { // the line has no end, or not soon enough
+	if err != nil { // the line does not end, or is too long
 		r.blind = true
 		return f, nil
 	}
@@ -74,10 +74,11 @@ func (r *reader) next() (frame, error) {
 	return r.payload(f, m, header, total)
 }
 
-// payload reads what follows the line of a message, whatever it looks like.
+// payload reads the header and data that follow a message's line, and does not
+// interpret them.
 func (r *reader) payload(f frame, m *Message, header, total int64) (frame, error) {
 	start := int64(len(f.raw))
-	whole := bytes.NewBuffer(f.raw) // grows with what arrives, not with what is announced
+	whole := bytes.NewBuffer(f.raw) // grows as bytes arrive; the announced size is not allocated up front
 	_, err := io.CopyN(whole, r.r, total+2)
 	f.raw = whole.Bytes()
 	if err != nil || !bytes.HasSuffix(f.raw, []byte("\r\n")) {
@@ -97,7 +98,7 @@ func (r *reader) limit() int64 {
 	return maxPayload
 }
 
-// heed reads the server's limit, if it names one.
+// heed stores the server's message limit from its INFO, if it has one.
 func (r *reader) heed(line []byte) {
 	var info struct {
 		MaxPayload int64 `json:"max_payload"`
@@ -115,8 +116,8 @@ func words(line []byte) (verb string, args []string) {
 	return strings.ToUpper(all[0]), all[1:]
 }
 
-// shape says what stands in a message's line: the subject, with the
-// subscription's id where the server speaks, a reply subject or none, and sizes.
+// shape describes the arguments in a message's line: the subject and, from the
+// server, the subscription id; then an optional reply subject; then the sizes.
 type shape struct{ before, sizes int }
 
 func (d Direction) shapes() map[string]shape {

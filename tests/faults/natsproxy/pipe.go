@@ -14,8 +14,8 @@ import (
 	"lavka/libs/testkit/tcprelay"
 )
 
-// Bounds of what is held back in one direction of a connection. Beyond them
-// messages are passed on at once.
+// Limits on what is held back in one direction of a connection. Beyond them,
+// messages are forwarded at once.
 const (
 	maxHeld      = 4096
 	maxHeldBytes = 16 << 20
@@ -48,7 +48,7 @@ func (p *pipe) run(allowed *atomic.Int64) {
 	frames := newReader(p, p.direction, allowed)
 	for {
 		f, err := frames.next()
-		if frames.blind { // then this may be a part of a frame, and nothing must come in between
+		if frames.blind { // f may be part of a frame, and no held frame may be sent within it
 			p.releaseAll()
 		}
 		if err == nil {
@@ -61,8 +61,8 @@ func (p *pipe) run(allowed *atomic.Int64) {
 	}
 }
 
-// Read reads from the sender. What was read before goes on first: it must not
-// wait for what may never come.
+// Read reads from the sender. It first flushes what was forwarded before, which
+// must not wait for input that may never arrive.
 func (p *pipe) Read(buf []byte) (int, error) {
 	p.mu.Lock()
 	err := p.out.Flush()
@@ -73,7 +73,7 @@ func (p *pipe) Read(buf []byte) (int, error) {
 	return p.from.Read(buf)
 }
 
-// pass does with a frame what the rules say.
+// pass applies the rules to a frame.
 func (p *pipe) pass(f frame) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,7 +113,7 @@ func (p *pipe) deal(raw []byte, delays []time.Duration) error {
 	return nil
 }
 
-// send needs the lock, as hold does.
+// send writes a frame. The caller must hold the lock, also for hold.
 func (p *pipe) send(raw []byte) error {
 	_, err := p.out.Write(raw)
 	return err
@@ -126,7 +126,7 @@ func (p *pipe) hold(raw []byte, delay time.Duration) {
 	p.heldBytes += len(raw)
 }
 
-// release sends a frame that was held back, if it still is.
+// release sends a frame if it is still held back.
 func (p *pipe) release(h *heldFrame) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +136,7 @@ func (p *pipe) release(h *heldFrame) {
 	}
 }
 
-// releaseAll sends all that is held back.
+// releaseAll sends all frames that are held back.
 func (p *pipe) releaseAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -159,14 +159,14 @@ func (p *pipe) sendHeld(held ...*heldFrame) {
 	}
 }
 
-// end passes on that the sender has closed or broken the connection. What is
-// held back goes before: it has been sent, after all.
+// end closes or breaks the connection to the receiver, as the sender did. Frames
+// that are held back are sent first, because the sender did send them.
 func (p *pipe) end(err error) {
 	p.releaseAll()
 	if !errors.Is(err, io.EOF) {
 		p.pair.Reset()
 		return
 	}
-	// An error means that the receiver is gone, and it knows.
+	// An error means that the receiver has disconnected already.
 	_ = p.to.CloseWrite()
 }

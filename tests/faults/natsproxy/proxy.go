@@ -1,10 +1,10 @@
-// Package natsproxy is a NATS server's bad company: it stands between a
-// service and the server, and drops, duplicates and delays messages, so that
-// they overtake each other. Everything else goes through as it came, byte for
-// byte and in order.
+// Package natsproxy is a fault-injecting NATS proxy: between a service and the
+// server, it drops, duplicates, delays and so reorders messages. It forwards
+// everything else unchanged and in order.
 //
-// It reads no TLS, and it stands in front of one server: a cluster's INFO
-// names others, to which a client might reconnect past the proxy.
+// It does not support TLS, and it works with a single server only: the INFO of a
+// cluster names the other servers, and a client could reconnect to one of them,
+// past the proxy.
 package natsproxy
 
 import (
@@ -15,8 +15,8 @@ import (
 	"lavka/libs/testkit/tcprelay"
 )
 
-// Proxy is a faulty way to a NATS server. Through gives the URL that leads
-// there, Reset breaks what is connected, Close ends it.
+// Proxy is a fault-injecting proxy for a NATS server. Through returns the URL to
+// connect to, Reset breaks all connections, Close stops the proxy.
 type Proxy struct {
 	*tcprelay.Relay
 	seed uint64
@@ -28,16 +28,16 @@ type Proxy struct {
 	counts Counts
 }
 
-// Counts is what became of the messages until now.
+// Counts counts the messages so far, by what happened to them.
 type Counts struct {
-	Passed     int // went on as they came
+	Passed     int // forwarded unchanged
 	Dropped    int
-	Duplicated int // went on twice
-	Delayed    int // were held back, duplicates counted each
+	Duplicated int // forwarded twice
+	Delayed    int // held back; each duplicate counts
 }
 
-// New opens a way to the server at host:port. It has no rules yet. The seed
-// decides what happens to the n-th message of a connection.
+// New starts a proxy for the server at host:port, without any rules. The seed
+// determines what happens to the n-th message of a connection.
 func New(upstream string, seed uint64) (*Proxy, error) {
 	p := &Proxy{seed: seed, pipes: map[*pipe]struct{}{}}
 	p.rules.Store(&[]Rule{})
@@ -46,12 +46,11 @@ func New(upstream string, seed uint64) (*Proxy, error) {
 	return p, err
 }
 
-// Set puts rules in the place of those that there are. What is held back stays
-// so.
+// Set replaces all rules. Messages that are held back stay held back.
 func (p *Proxy) Set(rules ...Rule) { p.rules.Store(&rules) }
 
-// Clear takes the rules away and has what is held back sent on, in the order
-// in which it came. It does not wait for a receiver that stands still.
+// Clear removes all rules and forwards the messages that are held back, in the
+// order in which they arrived. It does not wait for a receiver that has stalled.
 func (p *Proxy) Clear() {
 	p.Set()
 	p.mu.Lock()
@@ -61,8 +60,8 @@ func (p *Proxy) Clear() {
 	}
 }
 
-// Counts counts since the beginning. A test whose rules did nothing shows
-// nothing.
+// Counts returns the counts since the start. A test should check them: if its
+// rules affected no message, it proves nothing.
 func (p *Proxy) Counts() Counts {
 	p.mu.Lock()
 	defer p.mu.Unlock()

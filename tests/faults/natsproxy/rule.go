@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// Direction is a way through the proxy.
+// Direction is the direction of a message through the proxy.
 type Direction int
 
-// The directions. The zero Direction of a Rule stands for both.
+// The directions. In a Rule, zero means both.
 const (
 	ToServer Direction = iota + 1 // PUB and HPUB
 	ToClient                      // MSG and HMSG
 )
 
-// Message is what a rule is asked about. Its bytes are the proxy's: they must
-// not be changed or kept.
+// Message is the message that rules are matched against. Its bytes belong to the
+// proxy: they must not be changed or kept.
 type Message struct {
 	Direction      Direction
 	Subject, Reply string
 	Header, Data   []byte
 }
 
-// Stream is the JetStream stream that a message was delivered from, or whose
-// delivery it acknowledges; "" when it is neither.
+// Stream returns the JetStream stream that a message was delivered from, or
+// whose delivery it acknowledges; "" if it is neither.
 func (m Message) Stream() string {
 	for _, subject := range []string{m.Reply, m.Subject} {
 		t := strings.Split(subject, ".")
@@ -43,20 +43,20 @@ func (m Message) Stream() string {
 	return ""
 }
 
-// Rule says what happens to some messages. Of the rules that match a message,
-// the first counts.
+// Rule determines what happens to the messages that match it. The first rule
+// that matches a message applies.
 type Rule struct {
-	// What it is about; left empty, a condition is always met.
+	// The messages that the rule applies to; an empty condition matches all.
 	Subject   string             // with * and >, as in a subscription
 	Stream    string             // see Message.Stream
 	Direction Direction          // 0: both
 	Match     func(Message) bool // must neither block nor use the proxy
 
-	// The probabilities, from 0 to 1, that a message is dropped, and if not,
-	// that it is sent twice, and that it (or each of the two) is held back.
+	// The probabilities, from 0 to 1, that a message is dropped; if not, that
+	// it is sent twice; and that it (or each of the two copies) is held back.
 	Drop, Duplicate, Delay float64
-	// MaxDelay is the longest that one is held back: a random time up to it,
-	// so that messages overtake each other. 0 means 100 ms.
+	// MaxDelay is the maximum delay. Each delay is random, so that messages
+	// overtake each other. 0 means 100 ms.
 	MaxDelay time.Duration
 }
 
@@ -67,7 +67,7 @@ func (r Rule) matches(m Message) bool {
 		(r.Match == nil || r.Match(m))
 }
 
-// covers says whether a subject is one that a pattern stands for.
+// covers reports whether a subject matches a pattern.
 func covers(pattern, subject string) bool {
 	p, s := strings.Split(pattern, "."), strings.Split(subject, ".")
 	for i, token := range p {
@@ -81,7 +81,8 @@ func covers(pattern, subject string) bool {
 	return len(p) == len(s)
 }
 
-// roll throws the dice: after which delays a message is sent, once for each.
+// roll decides at random what happens to a message: it returns one delay for
+// each time that the message is sent, and none if it is dropped.
 func (r Rule) roll(random *rand.Rand) []time.Duration {
 	chance := func(p float64) bool { return random.Float64() < p }
 	if chance(r.Drop) {

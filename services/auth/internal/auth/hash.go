@@ -33,7 +33,7 @@ const (
 )
 
 // ErrOverloaded guarantees that the request changed nothing.
-var ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many passwords are being checked right now; the request was not processed; try again").Retry(time.Second)
+var ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many passwords are being checked right now; the request was not processed; retry").Retry(time.Second)
 
 // Hasher hashes passwords with argon2id (RFC 9106), a limited number at a time.
 // During a storm of logins, callers wait here for half a second, and then all but

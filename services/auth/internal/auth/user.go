@@ -45,10 +45,10 @@ type User struct {
 
 // The problems with users.
 var (
-	ErrUserNotFound      = problem.New(problem.NotFound, "user_not_found", "user not found")
+	ErrUserNotFound      = problem.New(problem.NotFound, "user_not_found", "this user does not exist")
 	ErrLoginTaken        = problem.New(problem.Conflict, "login_taken", "this login is taken; logins are not case-sensitive")
 	ErrUserInactive      = problem.New(problem.Forbidden, "user_inactive", "this user is not active yet; follow the activation link, or request a new one with POST /auth/activation")
-	ErrUserDisabled      = problem.New(problem.Forbidden, "user_disabled", "this user is disabled")
+	ErrUserDisabled      = problem.New(problem.Forbidden, "user_disabled", "this user is disabled; only an admin can enable them")
 	ErrForbidden         = problem.New(problem.Forbidden, "forbidden", "you are no longer an active admin")
 	ErrCannotDisableSelf = problem.New(problem.Conflict, "cannot_disable_self", "you can't disable yourself; ask another admin")
 )

@@ -135,7 +135,7 @@ func (p *Publisher) step(ctx context.Context) {
 		p.log.WarnContext(ctx, "can't publish users; retrying", "error", err)
 	case err == nil && published > 0 && p.trouble != "":
 		p.trouble = ""
-		p.log.InfoContext(ctx, "publishing users has recovered")
+		p.log.InfoContext(ctx, "users are being published again")
 	}
 }
 

@@ -95,7 +95,7 @@ func toFilter(p api.ListUsersParams) (auth.Filter, error) {
 	var f auth.Filter
 	if p.Status != nil {
 		if !p.Status.Valid() {
-			return f, problem.InvalidFields(problem.Field{Field: "status", Message: "must be one of inactive, active, disabled"})
+			return f, problem.InvalidFields(problem.Field{Field: "status", Message: "must be inactive, active or disabled"})
 		}
 		f.Status = auth.Status(*p.Status)
 	}

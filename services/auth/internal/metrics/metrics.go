@@ -36,7 +36,7 @@ func Gauges(hashing func() int, due, keyCreated func() int64) []prometheus.Colle
 	return []prometheus.Collector{
 		gauge("auth_hash_queue", "Callers waiting for a turn to hash a password.", func() float64 { return float64(hashing()) }),
 		gauge("auth_users_due", "Users that should have been published by now.", func() float64 { return float64(due()) }),
-		gauge("auth_signing_key_created_timestamp_seconds", "Unix time at which the signing key was created; 0 if its file does not say.",
+		gauge("auth_signing_key_created_timestamp_seconds", "Unix time at which the signing key was created; 0 if its file does not record it.",
 			func() float64 { return float64(keyCreated()) }),
 	}
 }

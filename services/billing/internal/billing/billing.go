@@ -16,7 +16,7 @@ import (
 // The errors of reads that find nothing.
 var (
 	ErrBillNotFound     = problem.New(problem.NotFound, "bill_not_found", "you have no bill with this id")
-	ErrCustomerNotFound = problem.New(problem.NotFound, "user_not_found", "no user has this id")
+	ErrCustomerNotFound = problem.New(problem.NotFound, "user_not_found", "this user does not exist")
 )
 
 // Bill is a prepaid account of a user.

@@ -28,7 +28,7 @@ const (
 )
 
 var (
-	errOverloaded = problem.New(problem.Unavailable, "overloaded", "billing is overloaded; nothing was credited").Retry(time.Second)
+	errOverloaded = problem.New(problem.Unavailable, "overloaded", "billing is overloaded; nothing was credited; retry the same payment").Retry(time.Second)
 	errBillBusy   = problem.New(problem.Unavailable, "bill_busy", "the bill is locked by another operation; retry the same payment").Retry(2 * time.Second)
 	errNotSettled = problem.New(problem.Internal, "internal", "this payment could not be credited; it was recorded for an operator to review")
 	errUnknown    = problem.New(problem.Unavailable, "outcome_unknown", "the ledger did not respond, so the outcome is unknown; retry the same payment").Retry(2 * time.Second)

@@ -24,7 +24,7 @@ import (
 // maxWebhook is the maximum size of a webhook's body, in bytes.
 const maxWebhook = 16 << 10
 
-var errSignature = problem.New(problem.Forbidden, "invalid_signature", "the signature does not match")
+var errSignature = problem.New(problem.Forbidden, "invalid_signature", "the signature does not match; check the key, and that the signed values are written exactly as in the body")
 
 // Webhook receives top-ups from the payment provider. It depends on Postgres only,
 // not on auth, catalog or NATS.

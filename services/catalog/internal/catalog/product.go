@@ -20,7 +20,7 @@ const (
 
 var (
 	// ErrProductNotFound means that a product does not exist or has been deleted.
-	ErrProductNotFound = problem.New(problem.NotFound, "product_not_found", "no product has this id")
+	ErrProductNotFound = problem.New(problem.NotFound, "product_not_found", "this product does not exist or has been deleted")
 	// ErrPreconditionFailed means that a product has changed since the client read it.
 	ErrPreconditionFailed = problem.New(problem.PreconditionFailed, "precondition_failed", "If-Match does not match the product's current version; fetch it again")
 )

@@ -43,7 +43,7 @@ var (
 	ErrNothingBought = problem.New(problem.Unavailable, "unavailable", "the database is unreachable or busy; nothing was bought; retry").Retry(time.Second)
 	// ErrOverloaded refuses orders without a key when the queue is full, and all
 	// new orders when too many purchases are pending.
-	ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many purchases are pending; nothing was bought, and this request will not be processed later; try again").Retry(2 * time.Second)
+	ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many purchases are pending; nothing was bought, and this request will not be processed later; retry").Retry(2 * time.Second)
 	// ErrAskAgain refuses orders with a key that could not be looked up: an earlier
 	// request with that key may have bought something.
 	ErrAskAgain = problem.New(problem.Unavailable, "outcome_unknown", "we can't check right now whether this Idempotency-Key was already used for a purchase; retry with the same key").Retry(2 * time.Second)
@@ -85,7 +85,7 @@ func (p Purchase) Refusal() error {
 	case p.Reason == BillNotFound:
 		e = problem.New(problem.NotFound, "bill_not_found", "you have no bill with this id")
 	case p.Reason == BuyerDisabled:
-		e = problem.New(problem.Forbidden, "user_disabled", "this user is disabled and can't buy")
+		e = problem.New(problem.Forbidden, "user_disabled", "this user is disabled and can't buy; only an admin can enable them")
 	default:
 		e = problem.New(problem.Conflict, "purchase_expired", "the purchase expired before it was settled; nothing was or will be charged; retry with a new key")
 	}
@@ -108,10 +108,10 @@ type Order struct {
 func NewOrder(userID, productID, billID int64, expectedPrice *money.Amount, key string) (Order, error) {
 	var fields []problem.Field
 	if productID <= 0 {
-		fields = append(fields, problem.Field{Field: "product_id", Message: "must be above zero"})
+		fields = append(fields, problem.Field{Field: "product_id", Message: "must be greater than zero"})
 	}
 	if billID <= 0 {
-		fields = append(fields, problem.Field{Field: "bill_id", Message: "must be above zero"})
+		fields = append(fields, problem.Field{Field: "bill_id", Message: "must be greater than zero"})
 	}
 	if len(fields) > 0 {
 		return Order{}, problem.InvalidFields(fields...)

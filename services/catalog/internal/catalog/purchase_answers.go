@@ -59,7 +59,7 @@ func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 	settled, err := s.Store.Settle(ctx, slices.Collect(maps.Values(byID)))
 	if err != nil {
 		s.Metrics.AnswersUnwritten()
-		s.Log.ErrorContext(ctx, "can't write billing's answers; the sweeper will send the requests again", "answers", len(answers), "error", err)
+		s.Log.ErrorContext(ctx, "can't write billing's answers; the sweeper will resend the requests", "answers", len(answers), "error", err)
 	}
 	for _, p := range settled.Written {
 		s.Backlog.add(p.UserID, -1)

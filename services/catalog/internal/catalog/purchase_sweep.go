@@ -80,11 +80,11 @@ func (s *Sweeper) runOnce(ctx context.Context) (sent int, err error) {
 	}
 	for _, p := range due {
 		if err := s.Limiter.Wait(ctx); err != nil {
-			return sent, fmt.Errorf("send again: %w", err)
+			return sent, fmt.Errorf("resend: %w", err)
 		}
 		// If it gets lost, no answer comes, and the purchase is due again later.
 		if err := s.Requests.SendAgain(ctx, p); err != nil {
-			return sent, fmt.Errorf("send again: %w", err)
+			return sent, fmt.Errorf("resend: %w", err)
 		}
 		s.Metrics.RequestResent()
 		sent++

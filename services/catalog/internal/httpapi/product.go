@@ -80,7 +80,7 @@ func productQuery(params api.ListProductsParams) (catalog.ProductQuery, error) {
 	}
 	if after != nil {
 		if strings.ContainsRune(after.Title, 0) {
-			return q, problem.New(problem.Malformed, "malformed", "this cursor was not issued for this list")
+			return q, problem.New(problem.Malformed, "malformed", "this cursor was not issued for this list; omit it to start at the first page")
 		}
 		q.After = (*catalog.ProductKey)(after)
 	}

@@ -37,9 +37,9 @@ func New(registry prometheus.Registerer) *Metrics {
 		}, []string{"outcome"}),
 		pending:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "catalog_purchases_pending", Help: "Purchases that billing has not settled, over all replicas."}),
 		oldest:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "catalog_purchases_oldest_pending_seconds", Help: "Age of the oldest pending purchase."}),
-		resent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_purchases_resent_total", Help: "Requests that the sweeper sent again."}),
+		resent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_purchases_resent_total", Help: "Charge requests that the sweeper resent."}),
 		refused:   prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_orders_refused_total", Help: "Orders refused before they were read, because the queue was full."}),
-		unsent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_purchases_unsent_total", Help: "Requests that could not be sent when the purchase was placed."}),
+		unsent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_purchases_unsent_total", Help: "Charge requests that could not be sent when the purchase was placed."}),
 		dropped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answers_dropped_total", Help: "Answers from billing that were dropped because the queue was full."}),
 		unwritten: prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answer_groups_failed_total", Help: "Groups of answers that could not be written in full."}),
 	}
@@ -65,8 +65,8 @@ func Queues(orders, answers func() int) []prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(waiting()) })
 	}
 	return []prometheus.Collector{
-		gauge("catalog_orders_waiting", "Orders that wait for a group.", orders),
-		gauge("catalog_answers_waiting", "Answers from billing that wait for a group.", answers),
+		gauge("catalog_orders_waiting", "Orders waiting for a group.", orders),
+		gauge("catalog_answers_waiting", "Answers from billing waiting for a group.", answers),
 	}
 }
 
@@ -81,7 +81,7 @@ func (m *Metrics) OrderRefused() { m.refused.Inc() }
 // placed.
 func (m *Metrics) RequestUnsent() { m.unsent.Inc() }
 
-// RequestResent counts a request that the sweeper sent again.
+// RequestResent counts a charge request that the sweeper resent.
 func (m *Metrics) RequestResent() { m.resent.Inc() }
 
 // AnswerDropped counts an answer dropped because the queue was full.
