@@ -206,6 +206,9 @@ func (r *Replica) Restart(ctx context.Context) error {
 	if err := r.Stop(); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("restart %s: %w", r.Name, err)
+	}
 	return r.Start(ctx)
 }
 

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,6 +20,9 @@ func (s *Stack) Restart(ctx context.Context, service string) error {
 	}
 	s.restarting.Lock()
 	defer s.restarting.Unlock()
+	if s.stopping {
+		return errStopping
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
 	if err := s.migrateService(ctx, service); err != nil {
@@ -30,6 +34,16 @@ func (s *Stack) Restart(ctx context.Context, service string) error {
 		}
 	}
 	return nil
+}
+
+var errStopping = errors.New("the shop is stopping")
+
+// endRestarts waits for a restart in flight, and refuses later ones: a process that
+// starts while the shop stops would outlive its database.
+func (s *Stack) endRestarts() {
+	s.restarting.Lock()
+	defer s.restarting.Unlock()
+	s.stopping = true
 }
 
 func known(service string) error {

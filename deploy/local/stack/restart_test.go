@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -173,5 +174,27 @@ func TestAssignments(t *testing.T) {
 		if err != nil || string(out) != value {
 			t.Errorf("%s is %q for a shell, %v", name, out, err)
 		}
+	}
+}
+
+// A process that starts while the shop stops would outlive its database.
+func TestNothingIsRestartedWhileTheShopStops(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, _ := open(t, Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data")})
+	done := make(chan error, 1)
+	s.restarting.Lock() // as a restart in flight does
+	go func() { done <- s.Stop() }()
+	select {
+	case err := <-done:
+		t.Fatalf("the shop stopped during a restart: %v", err)
+	case <-time.After(100 * time.Millisecond): // long enough for a stop that does not wait
+	}
+	s.restarting.Unlock()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Restart(t.Context(), Billing); !errors.Is(err, errStopping) {
+		t.Errorf("a restart after the stop: %v", err)
 	}
 }

@@ -45,7 +45,8 @@ type Stack struct {
 	gateway        *gateway.Gateway
 	stopped        sync.Once
 	stopErr        error
-	restarting     sync.Mutex
+	restarting     sync.Mutex // held by a restart
+	stopping       bool       // under restarting
 }
 
 // Start starts a shop and returns when it is ready. If anything fails, or ctx ends first, it stops what was started.
@@ -281,6 +282,7 @@ func (s *Stack) Stop() error {
 }
 
 func (s *Stack) stop() error {
+	s.endRestarts()
 	var errs []error
 	if s.gateway != nil {
 		errs = append(errs, s.stopGateway())
