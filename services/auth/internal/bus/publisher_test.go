@@ -216,7 +216,7 @@ func TestTroubleEndsWithAPublish(t *testing.T) {
 	p.log = slog.New(slog.NewTextHandler(&log, nil))
 	logged := func(failures, recoveries int) {
 		t.Helper()
-		if strings.Count(log.String(), "can't publish users") != failures || strings.Count(log.String(), "has recovered") != recoveries {
+		if strings.Count(log.String(), "can't publish users") != failures || strings.Count(log.String(), "users are being published again") != recoveries {
 			t.Errorf("want %d failures and %d recoveries:\n%s", failures, recoveries, log.String())
 		}
 	}
