@@ -20,12 +20,22 @@ COPY services/$SERVICE .
 ARG VERSION=unknown
 RUN go build -ldflags "-s -w -X lavka/libs/service/release.version=$VERSION" -o /service .
 
+# The licences and notices of everything that is linked into the service.
+RUN set -e; mkdir -p /licenses/go; cp "$(go env GOROOT)/LICENSE" /licenses/go/; \
+    go list -deps -f '{{with .Module}}{{if not (or .Main .Replace)}}{{.Path}}@{{.Version}} {{.Dir}}{{end}}{{end}}' . | sort -u >/tmp/modules; [ -s /tmp/modules ]; \
+    while read -r module dir; do \
+        mkdir -p "/licenses/$module"; \
+        find "$dir" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'copyright*' \) -exec cp {} "/licenses/$module/" \;; \
+        [ -n "$(ls "/licenses/$module")" ] || { echo "$module has no licence" >&2; exit 1; }; \
+    done </tmp/modules
+
 FROM gcr.io/distroless/static-debian12:nonroot
 ARG SERVICE
 ARG VERSION=unknown
 LABEL org.opencontainers.image.title="lavka-$SERVICE" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.description="Lavka, a shop's backend: $SERVICE. Settings are environment variables; it writes no files."
+COPY --from=build /licenses /licenses
 COPY --from=build /service /service
 USER 65532:65532
 EXPOSE 8080 9090

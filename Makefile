@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test check fuzz faults mutants bench compiler demo topup trace verify clean generate lint tools rules secrets images compose-check k8s-check
+.PHONY: help build run test check fuzz faults mutants bench compiler demo topup trace verify restore clean generate lint tools rules secrets images compose-check k8s-check
 
 SERVICES := $(sort $(notdir $(wildcard services/*)))
 MODULES := libs $(addprefix services/,$(SERVICES)) deploy tests
@@ -49,7 +49,7 @@ RUN =
 # notice changes to what tests/ builds and reads from other modules. Only PKG outside tests/ uses the cache. Most tests wait, for a process or a condition, so
 # each package runs four at a time, on any number of processors.
 test: compiler ## Run all tests with the race detector: make test PKG='./services/billing/...' RUN=TestX
-	@go test -race -parallel 4 -timeout 10m $(if $(or $(if $(PKG),,all),$(findstring tests,$(PKG))),-count=1) $(if $(RUN),-run '$(RUN)') $(or $(PKG),$(PACKAGES))
+	@go test -race -parallel 4 -timeout 20m $(if $(or $(if $(PKG),,all),$(findstring tests,$(PKG))),-count=1) $(if $(RUN),-run '$(RUN)') $(or $(PKG),$(PACKAGES))
 
 check: tools compiler ## Lint and test the packages that your change affects: make check BASE=main
 	@.ci/check $(BASE)
@@ -95,8 +95,14 @@ topup: bin/lavka ## Play the payment provider: make topup USER=1 BILL=1 AMOUNT=1
 trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id> or PURCHASE=<id>; without either, in the latest purchase
 	@exec bin/lavka trace $(if $(PURCHASE),--purchase "$(PURCHASE)") $(if $(ID),"$(ID)")
 
-verify: bin/lavka ## Check the ledger of the running shop
+verify: bin/lavka ## Check the running shop: the ledger, the schemas, and purchases against charges
 	@exec bin/lavka verify
+
+# Only of the command line.
+DUMP =
+
+restore: build ## Restore a dump into a new data directory: make restore DUMP=lavka.dump LAVKA_DATA=new
+	@LAVKA_DATA="$(DATA)" exec bin/lavka restore "$(DUMP)"
 
 # Only the launcher knows whether a shop runs on the data or from bin/. If a shop's data exists, the launcher is built to find out.
 clean: ## Remove the data and everything that was built; refuses while the shop runs

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"lavka/libs/service/directhttp"
 )
 
 // client sends requests to a shop. When show is set, it prints each request and response there.
@@ -100,7 +102,7 @@ func (c client) do(ctx context.Context, call call) (answer, error) {
 		req.Header.Set(name, value)
 	}
 	c.showRequest(req, body)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := directhttp.Client.Do(req)
 	if err != nil {
 		return answer{}, fmt.Errorf("the shop does not respond: %w", err)
 	}

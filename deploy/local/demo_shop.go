@@ -28,7 +28,7 @@ func (s *story) pay(ctx context.Context) error {
 	if _, err := s.expect(ctx, http.StatusForbidden, "invalid_signature", call{method: http.MethodPost, path: "/payment/webhook", body: forged}); err != nil {
 		return err
 	}
-	// Billing answers 404 until it has learned about her from auth; a provider retries.
+	// Billing waits up to two seconds until it has learned about her from auth, and then answers 404; a provider retries.
 	payment := call{method: http.MethodPost, path: "/payment/webhook", body: json.RawMessage(p)}
 	first, _, err := s.await(ctx, http.StatusOK, "", payment)
 	if err != nil {

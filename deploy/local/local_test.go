@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -26,7 +27,7 @@ func TestTokensAreShortened(t *testing.T) {
 
 // Scripts rely on these defaults.
 func TestDefaults(t *testing.T) {
-	for _, name := range []string{"LAVKA_DATA", "LAVKA_GATEWAY_ADDR", "LAVKA_NATS_PORT", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "DATABASE_URL", "NATS_URL"} {
+	for _, name := range []string{"LAVKA_DATA", "LAVKA_GATEWAY_ADDR", "LAVKA_NATS_PORT", "LAVKA_GATEWAY_TRUSTED_PROXIES", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "DATABASE_URL", "NATS_URL"} {
 		t.Setenv(name, "")
 	}
 	s, err := load()
@@ -39,7 +40,7 @@ func TestDefaults(t *testing.T) {
 		AuthInner: "127.0.0.1:9081", CatalogInner: "127.0.0.1:9082", BillingInner: "127.0.0.1:9083",
 		NATSPort: 4222, PostgresPort: 54329, MaxConnections: 8192, AdminLogin: "admin", LogFormat: s.LogFormat,
 	}
-	if s != want {
+	if !reflect.DeepEqual(s, want) {
 		t.Errorf("defaults are %+v", s)
 	}
 }

@@ -18,7 +18,9 @@ const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the s
   lavka seed [--url URL]                      add users, products, bills with money and purchases; safe to repeat
   lavka topup --user N --bill N --amount N    play the payment provider
   lavka trace [ID | --purchase ID]            show what happened in a request, in a purchase, or in the latest purchase
-  lavka verify                                check the ledger of the running shop
+  lavka verify                                check the running shop: the ledger, the schemas, and catalog's purchases against billing's charges
+  lavka verify --books CATALOG BILLING        compare what catalog books and then billing books have written to files
+  lavka restore DUMP                          restore a dump of the database into a new data directory
   lavka secrets [DIR]                         create the secrets that docker-compose.yml needs and that don't exist yet
   lavka clean                                 remove the shop's data, and the binaries beside this one
 
@@ -54,7 +56,7 @@ func dispatch(ctx context.Context, args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, settings, []string) error{
-		"run": run, "restart": restart, "demo": demo, "seed": seed, "topup": topUp, "trace": showTrace, "verify": verify, "secrets": makeSecrets, "clean": clean,
+		"run": run, "restart": restart, "demo": demo, "seed": seed, "topup": topUp, "trace": showTrace, "verify": verify, "restore": restore, "secrets": makeSecrets, "clean": clean,
 	}
 	do, ok := commands[command]
 	if !ok {

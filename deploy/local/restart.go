@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/service/directhttp"
 )
 
-// restartTime limits a restart: the service's migrations, its stop and its start.
-const restartTime = 2 * time.Minute
+// restartTime limits a restart: the service's migrations, its stop and its start. A
+// migration waits up to half an hour for a table, and building an index takes longer.
+const restartTime = 6 * time.Hour
 
 // restart makes the launcher restart a service with the binary that is now beside this program. With --check it only checks that a shop runs
 // here and has the service, so that nothing is built in vain.
@@ -62,7 +64,7 @@ func askLauncher(ctx context.Context, launcher stack.Control, service string) er
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+launcher.Token)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := directhttp.Client.Do(req)
 	if err != nil {
 		return fmt.Errorf("the launcher does not respond: %w", err)
 	}

@@ -16,7 +16,7 @@ import (
 func ask(t *testing.T, shop stack.Shop, args ...string) error {
 	t.Helper()
 	dir := t.TempDir()
-	cfg := pretend(t, dir, "")
+	cfg := pretend(t, dir)
 	text, err := json.Marshal(shop)
 	if err != nil {
 		t.Fatal(err)

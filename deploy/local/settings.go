@@ -10,6 +10,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/service/config"
+	"lavka/libs/service/proxies"
 )
 
 // minKey is the shortest payment key that billing accepts, in characters.
@@ -36,6 +37,8 @@ type settings struct {
 	DatabaseURL   config.Secret `envconfig:"DATABASE_URL"`
 	NATSURL       config.Secret `envconfig:"NATS_URL"`
 	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
+
+	GatewayTrustedProxies config.Prefixes `envconfig:"LAVKA_GATEWAY_TRUSTED_PROXIES"` // in front of the gateway
 
 	TrustTraceparent bool `envconfig:"TRUST_TRACEPARENT"` // from clients; always true while traces are kept here
 }
@@ -119,6 +122,7 @@ func (s settings) stack() (stack.Config, error) {
 		PaymentKeys:    s.paymentKeys(),
 		Env:            env,
 
+		TrustedProxies:   proxies.Trusted(s.GatewayTrustedProxies),
 		TrustTraceparent: s.TrustTraceparent,
 		Output:           os.Stdout,
 	}, nil

@@ -17,6 +17,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
+	"lavka/libs/service/directhttp"
 	"lavka/libs/service/telemetry"
 )
 
@@ -101,7 +102,7 @@ func fetchTrace(ctx context.Context, address, id, purchase string) ([]traces.Spa
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := directhttp.Client.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("fetch the trace: %w", err)
 	}

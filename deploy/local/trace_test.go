@@ -35,7 +35,7 @@ func TestTracesThatCanNotBeShown(t *testing.T) {
 		{gone.URL, nil, "fetch the trace"},
 	} {
 		dir := t.TempDir()
-		cfg := pretend(t, dir, "")
+		cfg := pretend(t, dir)
 		text, err := json.Marshal(stack.Shop{BinDir: dir, TracesURL: c.url})
 		if err != nil {
 			t.Fatal(err)

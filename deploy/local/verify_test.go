@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,8 +11,8 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// pretend makes dir look to the tools as if a shop ran on it. Its billing is a script.
-func pretend(t *testing.T, dir, billing string) settings {
+// pretend makes dir look to the tools as if a shop ran on it.
+func pretend(t *testing.T, dir string) settings {
 	t.Helper()
 	lock, err := stack.LockData(dir)
 	if err != nil {
@@ -22,34 +23,68 @@ func pretend(t *testing.T, dir, billing string) settings {
 			t.Error(err)
 		}
 	})
-	text, err := json.Marshal(stack.Shop{BinDir: dir, DatabaseURLs: map[string]string{stack.Billing: "postgres://billing@here"}})
+	text, err := json.Marshal(stack.Shop{BinDir: dir, DatabaseURLs: map[string]string{
+		stack.Auth: "postgres://auth@here", stack.Billing: "postgres://billing@here", stack.Catalog: "postgres://catalog@here"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "running.json"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if billing != "" {
-		if err := os.WriteFile(filepath.Join(dir, stack.Billing), []byte("#!/bin/sh\n"+billing), 0o700); err != nil {
+	return settings{Data: dir}
+}
+
+// sound is a service whose verify passes, and that writes books with one purchase each.
+const sound = `
+name=$(basename $0)
+[ "$PGUSER$DATABASE_URL" = "postgres://$name@here" ] || { echo "called with $PGUSER$DATABASE_URL" >&2; exit 3; }
+case $1 in
+verify) ;;
+books) echo '{"v":1,"book":"'$name'","at":"2026-11-29T12:00:00Z"}'
+	echo '{"purchase_id":"019ac000-0000-7000-8000-000000000001","user_id":3,"bill_id":7,"minor":999,"outcome":"settled","transaction_id":5,"due":'$([ $name = catalog ] && echo true || echo false)'}'
+	echo '{"end":true,"items":1}';;
+*) exit 4;;
+esac
+`
+
+func services(t *testing.T, dir string, scripts map[string]string) settings {
+	t.Helper()
+	cfg := pretend(t, dir)
+	for name, text := range scripts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return settings{Data: dir}
+	return cfg
 }
 
 func TestVerify(t *testing.T) {
 	t.Setenv("PGUSER", "of another server")
 	t.Setenv("DATABASE_URL", "postgres://another")
-	if err := verify(t.Context(), pretend(t, t.TempDir(), `[ "$PGUSER$DATABASE_URL $1" = "postgres://billing@here verify" ]`), nil); err != nil {
-		t.Errorf("billing was not called as expected: %v", err)
+	all := func(change map[string]string) map[string]string {
+		scripts := map[string]string{stack.Auth: sound, stack.Billing: sound, stack.Catalog: sound}
+		maps.Copy(scripts, change)
+		return scripts
 	}
-	for billing, want := range map[string]string{
-		"exit 1":     "see billing's output above",
-		"kill -9 $$": "signal: killed",
-		"":           "no such file",
+	if err := verify(t.Context(), services(t, t.TempDir(), all(nil)), nil); err != nil {
+		t.Errorf("the services were not called as expected: %v", err)
+	}
+	for name, c := range map[string]struct {
+		scripts map[string]string
+		want    string
+	}{
+		"billing fails":         {all(map[string]string{stack.Billing: `[ $1 != verify ] || exit 1` + sound}), "the check of billing failed; see its output above"},
+		"catalog fails":         {all(map[string]string{stack.Catalog: `[ $1 != verify ] || exit 1` + sound}), "the check of catalog failed"},
+		"auth is killed":        {all(map[string]string{stack.Auth: `kill -9 $$`}), "signal: killed"},
+		"there is no billing":   {map[string]string{stack.Auth: sound, stack.Catalog: sound}, "no such file"},
+		"billing has no charge": {all(map[string]string{stack.Billing: strings.Replace(sound, `"user_id":3`, `"user_id":4`, 1)}), "catalog and billing differ"},
+		"catalog's books fail":  {all(map[string]string{stack.Catalog: `[ $1 != books ] || exit 1` + sound}), "catalog's books are empty"},
+		"billing's books end":   {all(map[string]string{stack.Billing: strings.Replace(sound, `echo '{"end"`, `exit 1; echo '{"end"`, 1)}), "without their last line"},
 	} {
-		if err := verify(t.Context(), pretend(t, t.TempDir(), billing), nil); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%q: %v, want %q", billing, err, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := verify(t.Context(), services(t, t.TempDir(), c.scripts), nil); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"lavka/deploy/postgres"
 	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/natstest"
 )
 
 // rule lists the services that may use a subject; all others are refused.
@@ -218,12 +219,12 @@ func TestStrangersCantConnect(t *testing.T) {
 		{"sys", ""},
 		{"$SYS", ""},
 	} {
-		if nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(login[0], login[1])); !errors.Is(err, nats.ErrAuthorization) {
+		if nc, err := natstest.Connect(s.ClientURL(), nats.UserInfo(login[0], login[1])); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("%q with %q: %v", login[0], login[1], err)
 			nc.Close()
 		}
 	}
-	if nc, err := nats.Connect(s.ClientURL()); !errors.Is(err, nats.ErrAuthorization) {
+	if nc, err := natstest.Connect(s.ClientURL()); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("an unknown user: %v", err)
 		nc.Close()
 	}

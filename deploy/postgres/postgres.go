@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/service/pgconfig"
 )
 
 //go:embed roles.sql
@@ -21,7 +23,7 @@ func Owner(service string) string { return service + "_owner" }
 
 // Apply creates the roles and schemas in the database of adminURL, all or none. It is idempotent.
 func Apply(ctx context.Context, adminURL string) error {
-	conn, err := pgx.Connect(ctx, adminURL)
+	conn, err := pgconfig.Connect(ctx, adminURL)
 	if err != nil {
 		return fmt.Errorf("connect as the administrator: %w", err)
 	}

@@ -29,16 +29,6 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-func connect(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
-	return conn
-}
-
 func exec(t *testing.T, conn *pgx.Conn, sql string) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), sql); err != nil {
@@ -57,7 +47,7 @@ func refused(t *testing.T, conn *pgx.Conn, sql string) {
 func TestApplyAgain(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	exec(t, connect(t, db.URL("billing_owner")), `CREATE TABLE billing.bills (id bigint); GRANT SELECT ON billing.bills TO billing`)
+	exec(t, pgtest.Connect(t, db.URL("billing_owner")), `CREATE TABLE billing.bills (id bigint); GRANT SELECT ON billing.bills TO billing`)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -75,21 +65,21 @@ func TestApplyAgain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	exec(t, connect(t, db.URL("billing")), `SELECT * FROM billing.bills`)
+	exec(t, pgtest.Connect(t, db.URL("billing")), `SELECT * FROM billing.bills`)
 }
 
 func TestNoServiceReachesAnothersSchema(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	for _, service := range Services() {
-		owner := connect(t, db.URL(Owner(service)))
+		owner := pgtest.Connect(t, db.URL(Owner(service)))
 		exec(t, owner, `CREATE TABLE `+service+`.things (id bigint)`)
 		// Even a careless GRANT by an owner gives others no access: they lack USAGE on the schema.
 		exec(t, owner, `GRANT ALL ON `+service+`.things TO PUBLIC`)
 	}
 	for _, service := range Services() {
 		for _, role := range []string{service, Owner(service)} {
-			conn := connect(t, db.URL(role))
+			conn := pgtest.Connect(t, db.URL(role))
 			exec(t, conn, `SELECT * FROM `+service+`.things`)
 			for _, other := range Services() {
 				if other != service {
@@ -106,7 +96,7 @@ func TestNoServiceReachesAnothersSchema(t *testing.T) {
 			refused(t, conn, `CREATE ROLE mine`)
 			refused(t, conn, `CREATE DATABASE mine`)
 		}
-		conn := connect(t, db.URL(service))
+		conn := pgtest.Connect(t, db.URL(service))
 		refused(t, conn, `CREATE TABLE `+service+`.mine (id bigint)`)
 		refused(t, conn, `DROP SCHEMA `+service+` CASCADE`)
 		refused(t, conn, `SET ROLE `+Owner(service))
@@ -117,7 +107,7 @@ func TestStrangersCantConnect(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	stranger := "stranger_of_" + db.Name // roles belong to the whole server
-	exec(t, connect(t, db.AdminURL()), `CREATE ROLE `+stranger+` LOGIN`)
+	exec(t, pgtest.Connect(t, db.AdminURL()), `CREATE ROLE `+stranger+` LOGIN`)
 	url, err := pgtest.RoleURL(t.Context(), db.AdminURL(), stranger)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +122,7 @@ func TestStrangersCantConnect(t *testing.T) {
 func TestAdministratorWithoutSuperuser(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	admin := connect(t, db.AdminURL())
+	admin := pgtest.Connect(t, db.AdminURL())
 	landlord, rented := "landlord_of_"+db.Name, "rented_"+db.Name
 	exec(t, admin, `CREATE ROLE `+landlord+` LOGIN CREATEROLE`)
 	exec(t, admin, `CREATE DATABASE `+rented+` OWNER `+landlord)
@@ -160,7 +150,7 @@ func TestAdministratorWithoutSuperuser(t *testing.T) {
 func TestSetPassword(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	admin := connect(t, db.AdminURL())
+	admin := pgtest.Connect(t, db.AdminURL())
 	guard := "guard_of_" + db.Name
 	exec(t, admin, `CREATE ROLE `+guard+` LOGIN; GRANT CONNECT ON DATABASE `+db.Name+` TO `+guard)
 	for _, password := range []string{"first one", "second"} {
@@ -172,7 +162,7 @@ func TestSetPassword(t *testing.T) {
 			t.Fatal(err)
 		}
 		u.User = url.UserPassword(guard, password)
-		connect(t, u.String())
+		pgtest.Connect(t, u.String())
 		u.User = url.UserPassword(guard, password+"x")
 		if _, err := pgx.Connect(t.Context(), u.String()); err == nil {
 			t.Error("a wrong password was accepted")

@@ -29,7 +29,7 @@ func TestRoles(t *testing.T) {
 		"GET /users/me": "user", "POST /auth/logout": "user", "POST /auth/password": "user",
 		"GET /users": "admin", "GET /users/2": "admin", "PATCH /users/2": "admin",
 		"POST /auth/register": "", "POST /auth/login": "", "POST /auth/refresh": "", "POST /auth/activation": "",
-		"GET /.well-known/jwks.json": "", "GET /auth/openapi.json": "", "GET /auth/activate/x": "",
+		"GET /.well-known/jwks.json": "", "GET /auth/openapi.json": "", "GET /auth/activate/x": "", "POST /auth/activate": "",
 	}
 	waittest.Eventually(t, "the short token has expired", func() bool { return r.do("GET", "/users/me", short, nil).status == 401 })
 	for route, role := range routes {

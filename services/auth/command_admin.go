@@ -24,13 +24,18 @@ func runAdmin(ctx context.Context, cfg Config, args []string, std program.Stream
 		return errors.New(adminUsage)
 	}
 	command, login := args[0], args[1]
+	if err := cfg.checkPasswordStrength(); err != nil {
+		return err
+	}
 	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" admin", 2)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	store := postgres.New(pool)
-	credentials, _, err := newCredentials(store)
+	pools := pg.OnePool(pool)
+	defer pools.Close()
+	store := postgres.New(pools)
+	credentials, _, err := newCredentials(store, cfg)
 	if err != nil {
 		return err
 	}

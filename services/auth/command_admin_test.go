@@ -90,26 +90,98 @@ func TestFirstAdmin(t *testing.T) {
 	// An existing admin keeps their password.
 	r := w.start(func(c *Config) { c.AdminLogin, c.AdminPassword = "BOSS", config.Hide(otherPassword) })
 	r.admin()
-
-	r.register("anna")
+	if metrics := r.metrics(); !strings.Contains(metrics, "\nauth_admin_login_is_admin 1\n") {
+		t.Error("auth_admin_login_is_admin is not 1")
+	}
 	for want, change := range map[string]func(*Config){
-		"without that role": func(c *Config) { c.AdminLogin = "anna" },
-		"easy to guess":     func(c *Config) { c.AdminLogin, c.AdminPassword = "chief", config.Hide("password123") },
-		"characters":        func(c *Config) { c.AdminLogin = "?" },
-		"together":          func(c *Config) { c.AdminPassword = config.Secret{} },
-		"PUBLIC_URL":        func(c *Config) { c.PublicURL = "shop.example" },
-		"DATABASE_URL":      func(c *Config) { c.DatabaseURL = config.Secret{} },
-		"signing_keys":      func(c *Config) { c.SigningKeys = "/nowhere/signing_keys.json" },
-		"REFRESH_LIFETIM":   func(c *Config) { c.RefreshLifetime = 1 },
+		"ADMIN_LOGIN":     func(c *Config) { c.AdminLogin = "" },
+		"PUBLIC_URL":      func(c *Config) { c.PublicURL = "shop.example" },
+		"DATABASE_URL":    func(c *Config) { c.DatabaseURL = config.Secret{} },
+		"signing_keys":    func(c *Config) { c.SigningKeys = "/nowhere/signing_keys.json" },
+		"REFRESH_LIFETIM": func(c *Config) { c.RefreshLifetime = 1 },
 	} {
-		cfg := w.config()
-		change(&cfg)
-		err := run(t.Context(), cfg, nil, program.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", want, err)
-		}
-		if err != nil && strings.ContainsAny(config.Sentence(err), "\n") {
-			t.Errorf("more than one line: %q", config.Sentence(err))
-		}
+		w.refusesToStart(want, change)
+	}
+}
+
+// refusesToStart fails the test unless a replica ends with an error of one line that
+// contains a text.
+func (w *world) refusesToStart(want string, change func(*Config)) {
+	w.t.Helper()
+	cfg := w.config()
+	change(&cfg)
+	err := run(w.t.Context(), cfg, nil, program.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	if err == nil || !strings.Contains(err.Error(), want) {
+		w.t.Errorf("%s: %v", want, err)
+	}
+	if err != nil && strings.ContainsAny(config.Sentence(err), "\n") {
+		w.t.Errorf("more than one line: %q", config.Sentence(err))
+	}
+}
+
+// Without an admin, a login or password that can't be used is a mistake of the first
+// start. With one, nothing of it keeps auth from starting.
+func TestTheFirstAdminCannotBeCreated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	unusable := map[string]func(*Config){
+		"easy to guess":  func(c *Config) { c.AdminLogin, c.AdminPassword = "chief", config.Hide("password123") },
+		"characters":     func(c *Config) { c.AdminLogin = "?" },
+		"ADMIN_PASSWORD": func(c *Config) { c.AdminLogin, c.AdminPassword = "chief", config.Secret{} },
+	}
+	for want, change := range unusable {
+		w.refusesToStart(want, change)
+	}
+	if _, err := w.command(otherPassword, "admin", "create", "olga"); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range unusable {
+		w.start(change).withoutFirstAdmin()
+	}
+	if n := w.count(`auth.users`); n != 1 {
+		t.Errorf("%d users", n)
+	}
+}
+
+// What the first start needed may have changed since: the admin lost the role, or a
+// customer has chosen the login. auth starts, and promotes no user.
+func TestTheFirstAdminIsNoMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start().admin()
+	if _, err := w.command(otherPassword, "admin", "create", "olga"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.command("", "admin", "revoke", adminLogin); err != nil {
+		t.Fatal(err)
+	}
+	r := w.start()
+	r.withoutFirstAdmin()
+	token := r.admin()
+	r.do("GET", "/users", token, nil).want(t, 403, "forbidden")
+
+	w.start().register("anna")
+	w.exec(`UPDATE auth.users SET role = 'user'`) // and there is no admin at all
+	customer := w.start(func(c *Config) { c.AdminLogin, c.AdminPassword = "Anna", config.Hide(otherPassword) })
+	customer.withoutFirstAdmin()
+	if n := w.count(`auth.users WHERE role = 'admin'`); n != 0 {
+		t.Errorf("%d users became admins", n)
+	}
+	if _, err := w.command("", "admin", "grant", "olga"); err != nil {
+		t.Fatal(err)
+	}
+	access, _ := customer.login("olga", otherPassword)
+	customer.do("GET", "/users", access, nil).want(t, 200, "")
+}
+
+// withoutFirstAdmin fails the test unless the replica serves, and says that ADMIN_LOGIN
+// is not an admin's and what to do.
+func (r *replica) withoutFirstAdmin() {
+	r.t.Helper()
+	waittest.Eventually(r.t, "the warning", func() bool {
+		return strings.Contains(r.log.String(), "ADMIN_LOGIN is not an admin's") && strings.Contains(r.log.String(), "auth admin create")
+	})
+	if metrics := r.metrics(); !strings.Contains(metrics, "\nauth_admin_login_is_admin 0\n") {
+		r.t.Error("auth_admin_login_is_admin is not 0")
 	}
 }

@@ -15,7 +15,8 @@ type Config struct {
 	PublicURL          string        `envconfig:"PUBLIC_URL"`                       // the beginning of activation links
 	SigningKeys        string        `envconfig:"AUTH_SIGNING_KEYS"`                // a file; `auth keys new` creates one
 	AdminLogin         string        `envconfig:"ADMIN_LOGIN"`                      // of the first admin
-	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`                   // used only to create that admin
+	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`                   // used only to create that admin, so it may be removed later
+	PasswordStrength   int           `envconfig:"PASSWORD_STRENGTH" default:"3"`    // zxcvbn's score that a new password needs; 0: its length alone
 	StreamReplicas     int           `envconfig:"NATS_STREAM_REPLICAS" default:"1"` // copies of the stream USERS, which auth owns
 	RefreshLifetime    time.Duration `envconfig:"REFRESH_LIFETIME" default:"720h"`
 	ActivationLifetime time.Duration `envconfig:"ACTIVATION_LIFETIME" default:"48h"`
@@ -28,8 +29,11 @@ func (c Config) ValidateServe() error {
 	if c.SigningKeys == "" {
 		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` creates one)")
 	}
-	if (c.AdminLogin == "") != c.AdminPassword.Empty() {
-		add("ADMIN_LOGIN and ADMIN_PASSWORD must be set together, or neither")
+	if c.AdminLogin == "" && !c.AdminPassword.Empty() {
+		add("ADMIN_PASSWORD is set, and ADMIN_LOGIN is not: set both, or neither")
+	}
+	if err := c.checkPasswordStrength(); err != nil {
+		wrong = append(wrong, err)
 	}
 	if c.RefreshLifetime < c.TokenLifetime || c.RefreshLifetime > auth.MaxSession {
 		add("REFRESH_LIFETIME %v is not between TOKEN_LIFETIME and 90 days", c.RefreshLifetime)
@@ -38,4 +42,11 @@ func (c Config) ValidateServe() error {
 		add("ACTIVATION_LIFETIME %v is not between 1m and 366 days", c.ActivationLifetime)
 	}
 	return errors.Join(wrong...)
+}
+
+func (c Config) checkPasswordStrength() error {
+	if s := auth.Strength(c.PasswordStrength); s < auth.LengthAlone || s > auth.MaxStrength {
+		return fmt.Errorf("PASSWORD_STRENGTH %d is not between 0 and 4", c.PasswordStrength)
+	}
+	return nil
 }

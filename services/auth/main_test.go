@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	timeout = 5 * time.Second
+	timeout = time.Minute
 
 	adminLogin    = "boss"
 	adminPassword = "samovar-orbit-kettle-9"
@@ -72,7 +72,7 @@ func (w *world) config() Config {
 			LogLevel: "info", LogFormat: "text", ShutdownTimeout: 10 * time.Second, MaxConnections: 1000,
 		},
 		PublicURL: "https://shop.example", SigningKeys: w.keys, AdminLogin: adminLogin, AdminPassword: config.Hide(adminPassword),
-		StreamReplicas: 1, RefreshLifetime: 720 * time.Hour, ActivationLifetime: 48 * time.Hour,
+		PasswordStrength: 3, StreamReplicas: 1, RefreshLifetime: 720 * time.Hour, ActivationLifetime: 48 * time.Hour,
 	}
 }
 

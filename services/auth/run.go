@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,17 +9,18 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"lavka/libs/service/access"
 	"lavka/libs/service/gctuning"
 	"lavka/libs/service/httpserver"
+	"lavka/libs/service/lineage"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
+	"lavka/libs/service/serving"
 	"lavka/libs/service/telemetry"
 	"lavka/libs/service/token"
 	"lavka/libs/service/workers"
@@ -33,13 +35,9 @@ import (
 
 const service = "auth"
 
-const (
-	// sessions is the number of Postgres sessions of a replica.
-	sessions = 20
-	// hashQueue is the number of callers that may wait for each hash in progress:
-	// about a second, at 30 ms a hash.
-	hashQueue = 32
-)
+// requestSessions is the number of Postgres sessions of a replica, besides those
+// that every service has (pg.Pools, pg.Probe).
+const requestSessions = 14
 
 // run is the whole program.
 func run(ctx context.Context, cfg Config, args []string, std program.Streams) (err error) {
@@ -64,32 +62,40 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		return serve(ctx, cfg, log)
 	case "migrate":
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
+	case "after-restore":
+		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
+	case "verify":
+		return verify(ctx, cfg, std.Out)
 	case "admin":
 		return runAdmin(ctx, cfg, args, std)
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck, admin, keys", command)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, after-restore, verify, healthcheck, admin, keys", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	// No gctuning.Tune: auth allocates mostly for hashes, 19 MiB each, and compared
 	// with such a hash the collector's work is small.
 	go gctuning.GiveBack(ctx)
-	stopTraces, err := telemetry.Start(ctx, service, log)
-	if err != nil {
-		return err
-	}
-	defer stopTraces()
+	defer telemetry.Start(ctx, service, log)()
 	registry := httpserver.NewRegistry()
 	ring, err := keys.Open(cfg.SigningKeys, log)
 	if err != nil {
 		return err
 	}
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, sessions)
+	pools, err := pg.OpenPools(ctx, pg.PoolsConfig{URL: cfg.DatabaseURL.Reveal(), Service: service, Requests: requestSessions, Caller: access.UserID})
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
-	store := postgres.New(pool)
+	defer pools.Close()
+	probe, err := pg.NewProbe(cfg.DatabaseURL.Reveal(), service, postgres.Schema, postgres.Migrations)
+	if err != nil {
+		return err
+	}
+	defer probe.Close()
+	if err := probe.Pooled(ctx); err != nil {
+		return err
+	}
+	store := postgres.New(pools)
 	publisher := bus.NewPublisher(store, cfg.StreamReplicas, log)
 	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), service, log, publisher.Connected)
 	if err != nil {
@@ -110,7 +116,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 
-	credentials, hasher, err := newCredentials(store)
+	credentials, hasher, err := newCredentials(store, cfg)
 	if err != nil {
 		return err
 	}
@@ -122,11 +128,21 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Keys:      ring,
 		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Metrics: metrics.New(registry),
 	})
-	registry.MustRegister(metrics.Gauges(hasher.Waiting, publisher.Due, ring.MadeAt)...)
+	registry.MustRegister(metrics.Polled(hasher.Waiting, publisher.Due, publisher.Published, ring.MadeAt, admins.IsAdmin)...)
 	versions.Measure(registry)
-	clock := pg.Clock(pool, log)
+	clock := pg.Clock(pools.Background, log)
 	registry.MustRegister(clock)
-	pg.Measure(registry, map[string]*pgxpool.Pool{"all": pool})
+	pools.Measure(registry, nil)
+	gate := serving.New(serving.Config{
+		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
+		Needs: []serving.Need{
+			{Name: "check tokens", Met: versions.Loaded(), Why: func() error {
+				// Without its stream, versions fail too, and say less.
+				return natsconn.Because(nc, cmp.Or(publisher.Failure(), versions.Failure()))
+			}},
+		},
+	})
+	gate.Measure(registry)
 	natsconn.Measure(registry, nc)
 
 	e, protected, err := httpserver.NewAPI(httpserver.API{
@@ -140,9 +156,12 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	// The publisher also publishes what the last requests change. What it does not
 	// get to stays due in its row.
-	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run,
+	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
+		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
 		func(ctx context.Context) { prune(ctx, store, log) },
+		func(ctx context.Context) { clearSalts(ctx, store, log) },
+		func(ctx context.Context) { endSessions(ctx, store, log) },
 	)
 	defer background.Stop()
 
@@ -153,7 +172,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		access.Await(serving, log, versions.Loaded())
 		return httpserver.Serve(serving, httpserver.Config{
 			Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
-			MaxConnections: cfg.MaxConnections, Ready: admins.Ready(store.Ready), Registry: registry, Log: log,
+			MaxConnections: cfg.MaxConnections, Ready: gate.Ready(admins.Ready(probe.Ready)), Lacks: gate.Lacks, Registry: registry, Log: log,
 		}, e)
 	})
 	served := front.Wait()
@@ -162,27 +181,48 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 }
 
 // newCredentials returns what the admin command needs too.
-func newCredentials(store *postgres.Store) (*auth.Credentials, *auth.Hasher, error) {
+func newCredentials(store *postgres.Store, cfg Config) (*auth.Credentials, *auth.Hasher, error) {
 	throttle, err := auth.NewThrottle(time.Now)
 	if err != nil {
 		return nil, nil, fmt.Errorf("create throttle: %w", err)
 	}
-	cpus := runtime.GOMAXPROCS(0) // the CPUs that this process may use
-	hasher := auth.NewHasher(cpus, hashQueue*cpus)
-	return auth.NewCredentials(store, hasher, throttle), hasher, nil
+	hasher := auth.NewHasher(runtime.GOMAXPROCS(0)) // the CPUs that this process may use
+	return auth.NewCredentials(store, hasher, throttle, auth.Strength(cfg.PasswordStrength)), hasher, nil
 }
 
 // prune deletes expired sessions and links every hour.
 func prune(ctx context.Context, store *postgres.Store, log *slog.Logger) {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		for more := true; more; {
-			var err error
-			if more, err = store.Prune(ctx); err != nil && ctx.Err() == nil {
-				log.WarnContext(ctx, "can't delete expired sessions; retrying in an hour", "error", err)
+	every(ctx, time.Hour, log, "can't delete expired sessions; retrying in an hour", store.Prune)
+}
+
+// clearSalts removes the salts of refresh tokens soon after their grace.
+func clearSalts(ctx context.Context, store *postgres.Store, log *slog.Logger) {
+	every(ctx, auth.Grace, log, "can't clear the salts of spent refresh tokens; retrying", store.ClearSalts)
+}
+
+// endSessions ends the sessions that were too many for the transaction that ended
+// them all.
+func endSessions(ctx context.Context, store *postgres.Store, log *slog.Logger) {
+	every(ctx, time.Second, log, "can't end all sessions of a user; retrying", func(ctx context.Context) error {
+		for {
+			if more, err := store.EndMoreSessions(ctx); err != nil || !more {
+				return err
 			}
 		}
+	})
+}
+
+// every calls do now, and then at each interval until ctx ends. It logs a failure
+// once, however often it repeats.
+func every(ctx context.Context, interval time.Duration, log *slog.Logger, trouble string, do func(context.Context) error) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for failing := false; ; {
+		err := do(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			log.WarnContext(ctx, trouble, "error", err)
+		}
+		failing = err != nil
 		select {
 		case <-ctx.Done():
 			return

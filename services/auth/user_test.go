@@ -65,7 +65,7 @@ func TestOneLoginManyAtOnce(t *testing.T) {
 	for i := range 50 {
 		all.Go(func() {
 			login := []string{"anna", "Anna", "ANNA"}[i%3]
-			a, err := replicas[i%2].patient("POST", "/auth/register", "", object{"login": login, "password": goodPassword})
+			a, err := replicas[i%2].try("POST", "/auth/register", "", object{"login": login, "password": goodPassword})
 			if err != nil {
 				t.Error(err)
 				return
@@ -128,7 +128,21 @@ func TestActivation(t *testing.T) {
 	if u := r.do("PATCH", path(id), admin, object{"enabled": true}).want(t, 200, ""); u.str("status") != "inactive" {
 		t.Errorf("enabling activated the user: %s", u.text)
 	}
+
+	// HEAD looks at the link and activates no one; POST takes its token.
 	r.do("HEAD", link, "", nil).want(t, 200, "")
+	if n := w.count(`auth.users WHERE id = $1 AND activated_at IS NULL`, id); n != 1 {
+		t.Error("HEAD activated the user")
+	}
+	r.do("HEAD", "/auth/activate/x", "", nil).want(t, 404, "")
+	follow := func(token string) answer { return r.do("POST", "/auth/activate", "", object{"token": token}) }
+	follow("").want(t, 422, "validation_failed")
+	follow("x").want(t, 404, "activation_not_found")
+	for range 2 {
+		if a := follow(strings.TrimPrefix(link, "/auth/activate/")).want(t, 200, ""); a.body["user"].(object)["status"] != "active" {
+			t.Errorf("activated user: %s", a.text)
+		}
+	}
 	r.login("bert", goodPassword)
 
 	// A link that is followed many times at once activates once.
@@ -203,6 +217,30 @@ func TestDisableAndEnable(t *testing.T) {
 	}
 }
 
+// auth decides by its own row, without waiting for NATS: once a change has been
+// answered, the tokens that it revoked are refused by every replica.
+func TestDecidesByTheRow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, second := w.start(), w.start()
+	admin := first.admin()
+	access, refresh, id := first.user("anna")
+	w.nats.Stop()
+	first.do("PATCH", fmt.Sprintf("/users/%d", id), admin, object{"enabled": false}).want(t, 200, "")
+	for _, r := range []*replica{first, second} {
+		r.do("POST", "/auth/password", access, object{"old_password": goodPassword, "new_password": otherPassword}).want(t, 401, "token_invalid")
+		r.do("POST", "/auth/logout", access, object{"refresh_token": refresh}).want(t, 401, "token_invalid")
+		r.do("GET", "/users/me", access, nil).want(t, 401, "token_invalid")
+	}
+	first.do("POST", "/auth/password", admin, object{"old_password": adminPassword, "new_password": otherPassword}).want(t, 204, "")
+	for _, r := range []*replica{first, second} {
+		r.do("GET", "/users", admin, nil).want(t, 401, "token_invalid")
+		r.do("GET", "/users/1", admin, nil).want(t, 401, "token_invalid")
+		r.do("PATCH", fmt.Sprintf("/users/%d", id), admin, object{"enabled": true}).want(t, 401, "token_invalid")
+	}
+	first.do("POST", "/auth/login", "", object{"login": "anna", "password": otherPassword}).want(t, 401, "invalid_credentials")
+}
+
 // A token that is not revoked yet does not allow a former admin to disable others.
 func TestDisabledAdminDisablesNobody(t *testing.T) {
 	t.Parallel()
@@ -211,7 +249,7 @@ func TestDisabledAdminDisablesNobody(t *testing.T) {
 	admin := r.admin()
 	_, id := r.register("anna")
 	w.exec(`UPDATE auth.users SET disabled_at = now() WHERE login = $1`, adminLogin)
-	r.do("PATCH", fmt.Sprintf("/users/%d", id), admin, object{"enabled": false}).want(t, 403, "forbidden")
+	r.do("PATCH", fmt.Sprintf("/users/%d", id), admin, object{"enabled": false}).want(t, 401, "token_invalid")
 }
 
 func TestListUsers(t *testing.T) {

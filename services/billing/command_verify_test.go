@@ -56,8 +56,9 @@ func TestVerifyRecordsItsResult(t *testing.T) {
 			defer pool.Close()
 			var out, log bytes.Buffer
 			logger := slog.New(slog.NewTextHandler(&log, nil))
-			store := postgres.New(pool, pool, logger)
-			defer store.Close()
+			pools := pg.OnePool(pool)
+			defer pools.Close()
+			store := postgres.New(pools, pool, logger)
 			err = verify(t.Context(), store, logger, &out)
 			if errors.Is(err, postgres.ErrDifference) != c.differs || (err != nil) != c.differs || out.String() != c.out {
 				t.Errorf("%q, %v", out.String(), err)

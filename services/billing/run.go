@@ -16,10 +16,12 @@ import (
 	"lavka/libs/service/gctuning"
 	"lavka/libs/service/grouptrace"
 	"lavka/libs/service/httpserver"
+	"lavka/libs/service/lineage"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
+	"lavka/libs/service/serving"
 	"lavka/libs/service/telemetry"
 	"lavka/libs/service/token"
 	"lavka/libs/service/workers"
@@ -33,12 +35,13 @@ import (
 
 const service = "billing"
 
-// The number of Postgres sessions of a replica. Groups have a pool of their own,
-// so that a storm of reads can't delay money.
+// The number of Postgres sessions of a replica, besides those that every service
+// has (pg.Pools, pg.Probe). Groups have a pool of their own, so that a storm of
+// reads can't delay money.
 const (
-	groups        = 1
-	groupSessions = groups + 1 // and one that records refused payments
-	readSessions  = 8
+	groups          = 1
+	groupSessions   = groups + 1 // and one that records refused payments
+	requestSessions = 8
 )
 
 // run is the whole program.
@@ -61,38 +64,45 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		return serve(ctx, cfg, log)
 	case "migrate":
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
+	case "after-restore":
+		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
 	case "verify":
 		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return verify(ctx, s, log, std.Out) })
+	case "books":
+		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return writeBooks(ctx, s, std.Out) })
 	case "payments refused":
 		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return listRefusedPayments(ctx, s, std.Out) })
 	case "messages rejected":
 		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return listRejectedMessages(ctx, s, std.Out) })
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck, verify, payments refused, messages rejected", command)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, after-restore, verify, books, healthcheck, payments refused, messages rejected", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	gctuning.Tune()
 	go gctuning.GiveBack(ctx)
-	stopTraces, err := telemetry.Start(ctx, service, log)
-	if err != nil {
-		return err
-	}
-	defer stopTraces()
+	defer telemetry.Start(ctx, service, log)()
 	registry := httpserver.NewRegistry()
 
-	reads, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, readSessions)
+	pools, err := pg.OpenPools(ctx, pg.PoolsConfig{URL: cfg.DatabaseURL.Reveal(), Service: service, Requests: requestSessions, Caller: access.UserID})
 	if err != nil {
 		return err
 	}
-	defer reads.Close()
+	defer pools.Close()
+	probe, err := pg.NewProbe(cfg.DatabaseURL.Reveal(), service, postgres.Schema, postgres.Migrations)
+	if err != nil {
+		return err
+	}
+	defer probe.Close()
+	if err := probe.Pooled(ctx); err != nil {
+		return err
+	}
 	settles, err := pg.OpenForGroups(ctx, cfg.DatabaseURL.Reveal(), service+" ledger", groupSessions)
 	if err != nil {
 		return err
 	}
 	defer settles.Close()
-	store := postgres.New(reads, settles, log)
-	defer store.Close()
+	store := postgres.New(pools, settles, log)
 
 	reconnected := make(chan struct{}, 1)
 	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), service, log, func() {
@@ -118,13 +128,21 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
-	store.Measure(registry)
 	versions.Measure(registry)
 	lag := natsconn.Lag(js, wire.StreamPurchases, wire.ConsumerPurchases, log)
 	usersLag := natsconn.Lag(js, wire.StreamUsers, wire.ConsumerUsers, log)
-	clock, verifications := pg.Clock(reads, log), store.Verifications(log)
+	clock, verifications := pg.Clock(pools.Background, log), store.Verifications(log)
 	registry.MustRegister(metrics.Queue(settler.Waiting), lag, usersLag, clock, verifications)
-	pg.Measure(registry, map[string]*pgxpool.Pool{"reads": reads, "groups": settles})
+	pools.Measure(registry, map[string]*pgxpool.Pool{"groups": settles})
+	gate := serving.New(serving.Config{
+		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
+		Needs: []serving.Need{
+			{Name: "check tokens: auth's keys are missing", Met: keys.Loaded(), Why: keys.Failure},
+			{Name: "check tokens: the revoked ones are not known", Met: versions.Loaded(), Why: versions.Failure},
+			{Name: "take purchases: the stream PURCHASES is not open", Met: purchases.Opened(), Why: purchases.Failure},
+		},
+	})
+	gate.Measure(registry)
 	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -145,7 +163,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	httpapi.Register(e, handlers, protected)
 
 	background := workers.Start(ctx,
-		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run,
+		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
+		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { ensureOnReconnect(ctx, reconnected, purchases, log) },
 	)
 	defer background.Stop()
@@ -153,7 +172,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 	served := httpserver.Serve(ctx, httpserver.Config{
 		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
-		MaxConnections: cfg.MaxConnections, Ready: store.Ready, Registry: registry, Log: log,
+		MaxConnections: cfg.MaxConnections, Ready: gate.Ready(probe.Ready), Lacks: gate.Lacks, Registry: registry, Log: log,
 	}, e)
 
 	// No more webhooks arrive: stop taking messages, settle what was taken, send the
@@ -188,7 +207,7 @@ func withStore(ctx context.Context, cfg Config, log *slog.Logger, command string
 		return err
 	}
 	defer pool.Close()
-	store := postgres.New(pool, pool, log)
-	defer store.Close()
-	return f(store)
+	pools := pg.OnePool(pool)
+	defer pools.Close()
+	return f(postgres.New(pools, pool, log))
 }

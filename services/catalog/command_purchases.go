@@ -37,14 +37,19 @@ func inspectPurchases(ctx context.Context, cfg Config, args []string, out io.Wri
 	default:
 		return fmt.Errorf("unknown command %q; the commands are %s", strings.Join(append([]string{"purchases"}, args...), " "), purchasesUsage)
 	}
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" purchases", 1)
+	return withStore(ctx, cfg, "purchases", inspect)
+}
+
+// withStore calls f with a Store that has one session, for a command.
+func withStore(ctx context.Context, cfg Config, command string, f func(*postgres.Store) error) error {
+	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" "+command, 1)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	store := postgres.New(pool, pool, postgres.Terms{})
-	defer store.Close()
-	return inspect(store)
+	pools := pg.OnePool(pool)
+	defer pools.Close()
+	return f(postgres.New(pools, pool, postgres.Terms{}))
 }
 
 func showPurchase(ctx context.Context, store *postgres.Store, id uuid.UUID, out io.Writer) error {

@@ -86,7 +86,7 @@ func (s *shop) playAuth(t *testing.T) {
 
 func (s *shop) connect(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	nc, err := nats.Connect(s.nats.URL, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	nc, err := natstest.Connect(s.nats.URL, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func (s *shop) settings(t *testing.T) Config {
 			t.Fatal(err)
 		}
 	}
-	cfg := Config{JWKSURL: s.jwks.URL, PurchaseWait: 10 * time.Second, PurchaseExpiry: 15 * time.Minute, PendingMax: 100_000, PendingMaxPerUser: 1000}
+	cfg := Config{JWKSURL: s.jwks.URL, PurchaseWait: 10 * time.Second, PurchaseExpiry: 15 * time.Minute, PendingMax: 100_000, PendingMaxPerUser: 1000, DeclinesMaxPerUser: 100}
 	cfg.HTTPAddr, cfg.InternalAddr = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	cfg.DatabaseURL, cfg.MigrateDatabaseURL = config.Hide(s.db.URL("catalog")), config.Hide(s.db.URL("catalog_owner"))
 	cfg.NATSURL = config.Hide(s.nats.URL)

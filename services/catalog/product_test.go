@@ -203,3 +203,50 @@ func TestListingProducts(t *testing.T) {
 		t.Errorf("changed: %s", a)
 	}
 }
+
+// A page of the longest descriptions ends early, and page by page all are there. A
+// description takes up to six bytes for a character: one product always fits.
+func TestPagesOfLongDescriptionsEndEarly(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	r := s.start(t, nil)
+	ann, admin := s.token(t, 2, "user"), s.token(t, 1, "admin")
+	const products = 30
+	want := map[string]bool{}
+	for i := range products {
+		text := "ж"
+		if i%3 == 0 {
+			text = "<"
+		}
+		title := fmt.Sprint("long ", i)
+		want[title] = true
+		body := fmt.Sprintf(`{"title":%q,"description":"%s","price":%d}`, title, strings.Repeat(text, 10_000), 1+i%4)
+		if a := r.send(t, admin, "POST", "/products", body); a.status != 201 {
+			t.Fatal(a)
+		}
+	}
+	for _, sort := range []string{"newest", "title", "price", "-price"} {
+		for _, q := range []string{"", "&q=long"} {
+			seen := map[string]bool{}
+			pages := 0
+			for cursor, more := "", true; more; pages++ {
+				a := r.send(t, ann, "GET", "/products?limit=100&sort="+sort+q+"&cursor="+cursor, "")
+				items, _ := a.body["items"].([]any)
+				if a.status != 200 || len(a.text) > 256<<10 || len(items) < 4 && pages == 0 || len(items) == 0 {
+					t.Fatalf("%s: %d, %d items, %d bytes", sort, a.status, len(items), len(a.text))
+				}
+				for _, item := range items {
+					title := item.(map[string]any)["title"].(string)
+					if seen[title] {
+						t.Errorf("%s: %s is there twice", sort, title)
+					}
+					seen[title] = true
+				}
+				cursor, more = a.body["next_cursor"].(string)
+			}
+			if len(seen) != products || pages < 4 {
+				t.Errorf("%s%s: %d products on %d pages, want %d", sort, q, len(seen), pages, products)
+			}
+		}
+	}
+}

@@ -219,6 +219,12 @@ func TestPurchasesComeInStablePages(t *testing.T) {
 			t.Errorf("declined: %s", a)
 		}
 	}
+	const id = "01976b1e-0000-7000-8000-000000000001"
+	for _, form := range []string{"urn:uuid:" + id, "%7B" + id + "%7D", strings.ReplaceAll(id, "-", "")} {
+		if a := r.send(t, ann, "GET", "/purchases/"+form, ""); a.status != 400 {
+			t.Errorf("%s: %s", form, a)
+		}
+	}
 	if a := r.send(t, ann, "GET", "/purchases/not-a-uuid", ""); a.status != 400 {
 		t.Errorf("%s", a)
 	}

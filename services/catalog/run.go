@@ -16,10 +16,12 @@ import (
 	"lavka/libs/service/gctuning"
 	"lavka/libs/service/grouptrace"
 	"lavka/libs/service/httpserver"
+	"lavka/libs/service/lineage"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
+	"lavka/libs/service/serving"
 	"lavka/libs/service/telemetry"
 	"lavka/libs/service/token"
 	"lavka/libs/service/workers"
@@ -33,13 +35,14 @@ import (
 
 const service = "catalog"
 
-// The number of Postgres sessions of a replica. Groups have a pool of their own,
-// so that a storm of reads can't delay purchases. Two kinds of groups use one
-// session each. The rest are spare: a lost session may take 15 s to close and an
+// The number of Postgres sessions of a replica, besides those that every service
+// has (pg.Pools, pg.Probe). Groups have a pool of their own, so that a storm of
+// reads can't delay purchases. Two kinds of groups use one session each, and short
+// reads two. The rest are spare: a lost session may take 15 s to close and an
 // attempt gives up after 6 s, so without spares an outage would outlast its cause.
 const (
-	readSessions  = 12
-	groupSessions = 8
+	requestSessions = 8
+	groupSessions   = 8
 )
 
 // run is the whole program.
@@ -62,34 +65,43 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		return serve(ctx, cfg, log)
 	case "migrate":
 		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
+	case "after-restore":
+		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
+	case "verify":
+		return withStore(ctx, cfg, command, func(s *postgres.Store) error { return verify(ctx, s, std.Out) })
+	case "books":
+		return withStore(ctx, cfg, command, func(s *postgres.Store) error { return writeBooks(ctx, s, std.Out) })
 	case "purchases":
 		return inspectPurchases(ctx, cfg, rest, std.Out)
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, healthcheck, %s", command, purchasesUsage)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, after-restore, verify, books, healthcheck, %s", command, purchasesUsage)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	gctuning.Tune()
 	go gctuning.GiveBack(ctx)
-	stopTraces, err := telemetry.Start(ctx, service, log)
-	if err != nil {
-		return err
-	}
-	defer stopTraces()
+	defer telemetry.Start(ctx, service, log)()
 	registry := httpserver.NewRegistry()
 
-	reads, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service, readSessions)
+	pools, err := pg.OpenPools(ctx, pg.PoolsConfig{URL: cfg.DatabaseURL.Reveal(), Service: service, Requests: requestSessions, Caller: access.UserID})
 	if err != nil {
 		return err
 	}
-	defer reads.Close()
+	defer pools.Close()
+	probe, err := pg.NewProbe(cfg.DatabaseURL.Reveal(), service, postgres.Schema, postgres.Migrations)
+	if err != nil {
+		return err
+	}
+	defer probe.Close()
+	if err := probe.Pooled(ctx); err != nil {
+		return err
+	}
 	groups, err := pg.OpenForGroups(ctx, cfg.DatabaseURL.Reveal(), service+" groups", groupSessions)
 	if err != nil {
 		return err
 	}
 	defer groups.Close()
-	store := postgres.New(reads, groups, postgres.Terms{Wait: cfg.PurchaseWait, Expiry: cfg.PurchaseExpiry})
-	defer store.Close()
+	store := postgres.New(pools, groups, postgres.Terms{Wait: cfg.PurchaseWait, Expiry: cfg.PurchaseExpiry})
 
 	nc, err := natsconn.Connect(cfg.NATSURL.Reveal(), service, log, func() {})
 	if err != nil {
@@ -107,8 +119,12 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	events := metrics.New(registry)
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser})
+	declines, err := catalog.NewDeclines(cfg.DeclinesMaxPerUser, time.Now)
+	if err != nil {
+		return fmt.Errorf("create the count of declines: %w", err)
+	}
 	purchases := catalog.NewPurchases(catalog.PurchasesConfig{
-		Store: store, Requests: billing, Backlog: backlog, Metrics: events, Log: log,
+		Store: store, Requests: billing, Backlog: backlog, Declines: declines, Metrics: events, Log: log,
 		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
 		OrderGroups:  events.Groups("orders", grouptrace.New("insert group")),
 		AnswerGroups: events.Groups("answers", grouptrace.New("result group")),
@@ -121,11 +137,18 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
 	registry.MustRegister(metrics.Queues(purchases.OrdersWaiting, purchases.AnswersWaiting)...)
-	store.Measure(registry)
 	versions.Measure(registry)
-	clock := pg.Clock(reads, log)
+	clock := pg.Clock(pools.Background, log)
 	registry.MustRegister(clock)
-	pg.Measure(registry, map[string]*pgxpool.Pool{"reads": reads, "groups": groups})
+	pools.Measure(registry, map[string]*pgxpool.Pool{"groups": groups})
+	gate := serving.New(serving.Config{
+		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
+		Needs: []serving.Need{
+			{Name: "check tokens: auth's keys are missing", Met: keys.Loaded(), Why: keys.Failure},
+			{Name: "check tokens: the revoked ones are not known", Met: versions.Loaded(), Why: versions.Failure},
+		},
+	})
+	gate.Measure(registry)
 	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -146,13 +169,15 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Store: store, Requests: billing, Metrics: events, Log: log,
 		Every: 500 * time.Millisecond, Batch: 500, Limiter: rate.NewLimiter(1000, 100),
 	}
-	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run)
+	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
+		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
+	)
 	defer background.Stop()
 
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 	served := httpserver.Serve(ctx, httpserver.Config{
 		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
-		MaxConnections: cfg.MaxConnections, Ready: store.Ready, Registry: registry, Log: log,
+		MaxConnections: cfg.MaxConnections, Ready: gate.Ready(probe.Ready), Lacks: gate.Lacks, Registry: registry, Log: log,
 	}, httpapi.Door(e, purchases.Full, log))
 
 	// No more requests arrive: place the queued orders, stop the workers, write the

@@ -147,6 +147,7 @@ func TestCommands(t *testing.T) {
 		{"no wait", nil, func(c *Config) { c.PurchaseWait = 0 }, "PURCHASE_WAIT"},
 		{"no expiry", nil, func(c *Config) { c.PurchaseExpiry = 0 }, "PURCHASE_EXPIRY"},
 		{"nothing may wait", nil, func(c *Config) { c.PendingMax = 0 }, "PENDING_MAX"},
+		{"nothing may be declined", nil, func(c *Config) { c.DeclinesMaxPerUser = 0 }, "DECLINES_MAX_PER_USER"},
 		{"loud", nil, func(c *Config) { c.LogLevel = "loud" }, "LOG_LEVEL"},
 		{"bad address", nil, func(c *Config) { c.HTTPAddr = "8080" }, "HTTP_ADDR"},
 	} {

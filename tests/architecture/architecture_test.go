@@ -3,9 +3,9 @@
 package architecture
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,24 +167,7 @@ func matches(patterns []string, folder string) bool {
 func goFiles(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	all := map[string]map[string][]string{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
-			return fs.SkipDir
-		}
-		if d.IsDir() || filepath.Ext(path) != ".go" {
-			return nil
-		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
-		if err != nil {
-			return err
-		}
-		file, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
+	eachGoFile(t, parser.ImportsOnly, func(file string, _ *token.FileSet, parsed *ast.File) {
 		folder := filepath.Dir(file)
 		if all[folder] == nil {
 			all[folder] = map[string][]string{}
@@ -192,14 +175,10 @@ func goFiles(t *testing.T) map[string]map[string][]string {
 		for _, i := range parsed.Imports {
 			name, err := strconv.Unquote(i.Path.Value)
 			if err != nil {
-				return err
+				t.Fatal(err)
 			}
 			all[folder][file] = append(all[folder][file], name)
 		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return all
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"lavka/tests/hostile"
 )
 
 // bench is one run.
@@ -25,6 +27,8 @@ type bench struct {
 	steadyFor int           // measurements
 	rows      []*row
 	past      past
+	history   history
+	flatRows  int // with which reads are counted; 0: not at all, CI's tests do it with a million
 	curve     []point
 	atRest    map[string]float64 // MiB that each service uses before the first client
 	peak      map[string]float64 // the most it has taken under load
@@ -32,6 +36,9 @@ type bench struct {
 
 // past is what the shop is filled with, once, in the end.
 type past struct{ payments, purchases int }
+
+// history is what the hostile user's shop is filled with.
+type history struct{ rows, products int }
 
 // point is the throughput and latency at a number of clients.
 type point struct {
@@ -58,7 +65,9 @@ func median(values []float64) float64 {
 func newBench(short bool, only string, span time.Duration) *bench {
 	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, span: 8 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 38, only: only}
 	b.past = past{payments: 9_000_000, purchases: 1_000_000}
+	b.history, b.flatRows = history{hostile.Rows, hostile.Products}, 10_000_000
 	if short {
+		b.history, b.flatRows = history{rows: 20_000, products: 20_000}, 0
 		b.past = past{payments: 100_000, purchases: 10_000}
 		b.size, b.rounds, b.span, b.levels, b.steadyFor = size{users: 20, billsOfEach: 50, products: 50}, 1, 2*time.Second, []int{8, 32}, 6
 	}
@@ -110,6 +119,18 @@ func (b *bench) run(ctx context.Context) error {
 		fmt.Println("with traces and without")
 		if err := errors.Join(err, b.traced(ctx)); err != nil {
 			return fmt.Errorf("traces: %w", err)
+		}
+	}
+	if ok, err := filepath.Match(b.only, "hostile"); b.only == "" || ok || err != nil {
+		fmt.Println("one user against all others")
+		if err := errors.Join(err, b.hostileUser(ctx)); err != nil {
+			return fmt.Errorf("hostile: %w", err)
+		}
+	}
+	if ok, err := filepath.Match(b.only, "flat"); b.flatRows > 0 && (b.only == "" || ok || err != nil) {
+		fmt.Println("what reads cost with many rows")
+		if err := errors.Join(err, b.flat(ctx)); err != nil {
+			return fmt.Errorf("flat: %w", err)
 		}
 	}
 	if ok, err := filepath.Match(b.only, "steady"); b.only == "" || ok || err != nil {

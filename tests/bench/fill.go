@@ -4,15 +4,14 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"lavka/deploy/local/stack"
+	"lavka/libs/service/pgconfig"
 )
 
 // fill gives the shop a past, past the API, which would take hours: payments on
 // all bills and purchases from them, as many on each. The ledger adds up.
 func (s *shop) fill(ctx context.Context, payments, purchases int) error {
-	conn, err := pgx.Connect(ctx, s.AdminDatabaseURL)
+	conn, err := pgconfig.Connect(ctx, s.AdminDatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -110,7 +109,7 @@ func (b *bench) filled(ctx context.Context) error {
 // the tables, and most pages have been written since the last checkpoint, the
 // first time in full (full_page_writes).
 func (b *bench) settleDown(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, b.AdminDatabaseURL)
+	conn, err := pgconfig.Connect(ctx, b.AdminDatabaseURL)
 	if err != nil {
 		return err
 	}

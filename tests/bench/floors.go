@@ -22,6 +22,7 @@ import (
 	"lavka/libs/host/childprocess"
 	"lavka/libs/host/freeport"
 	"lavka/libs/host/pgserver"
+	"lavka/libs/service/pgconfig"
 )
 
 // floor is a bare database on the shop's own server: what a purchase takes where
@@ -38,7 +39,7 @@ func newFloor(ctx context.Context, adminURL, dir string) (*floor, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := pgx.ParseConfig(adminURL)
+	cfg, err := pgconfig.Parse(adminURL)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +93,9 @@ func (f *floor) write(ctx context.Context, script string, clients int, span time
 	seconds := strconv.Itoa(max(1, int(span.Seconds())))
 	args := append(options, "-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, processors)),
 		"-T", seconds, "-f", filepath.Join(f.dir, script+".sql"), f.url)
-	out, err := exec.CommandContext(ctx, f.pgbench, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, f.pgbench, args...)
+	cmd.Env = pgserver.Environment()
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("pgbench: %w: %s", err, out)
 	}

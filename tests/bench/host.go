@@ -75,7 +75,7 @@ func (h *hosted) verify(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := running.Verify(ctx).CombinedOutput()
+	out, err := running.Command(ctx, stack.Billing, "verify").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("billing verify: %w: %s", err, out)
 	}

@@ -85,7 +85,10 @@ func (s *shop) gateway() string { return strings.TrimPrefix(s.GatewayURL, "http:
 func (s *shop) seed(ctx context.Context, size size) error {
 	client := newClient(s.gateway(), 8)
 	s.users = make([]user, size.users)
-	if err := each(ctx, len(s.users), 4, func(i int) error { return s.register(client, i) }); err != nil {
+	if err := each(ctx, len(s.users), 4, func(i int) (err error) {
+		s.users[i], err = s.register(client, fmt.Sprintf("buyer-%d", i))
+		return err
+	}); err != nil {
 		return fmt.Errorf("register users: %w", err)
 	}
 	admin, err := login(client, s.AdminLogin, s.AdminPassword)
@@ -121,8 +124,7 @@ func (s *shop) seed(ctx context.Context, size size) error {
 	return nil
 }
 
-func (s *shop) register(client *fasthttp.HostClient, i int) error {
-	name := fmt.Sprintf("buyer-%d", i)
+func (s *shop) register(client *fasthttp.HostClient, name string) (user, error) {
 	var got struct {
 		ActivationLink string `json:"activation_link"`
 		User           struct {
@@ -131,19 +133,18 @@ func (s *shop) register(client *fasthttp.HostClient, i int) error {
 	}
 	credentials := map[string]string{"login": name, "password": password}
 	if err := patiently(func() error { return call(client, "POST", "/auth/register", "", credentials, http.StatusCreated, &got) }); err != nil {
-		return err
+		return user{}, err
 	}
 	link, err := url.Parse(got.ActivationLink)
 	if err != nil {
-		return err
+		return user{}, err
 	}
 	if err := call(client, "GET", link.Path, "", nil, http.StatusOK, nil); err != nil {
-		return err
+		return user{}, err
 	}
 	token := ""
 	err = patiently(func() (err error) { token, err = login(client, name, password); return err })
-	s.users[i] = user{id: got.User.ID, login: name, token: token}
-	return err
+	return user{id: got.User.ID, login: name, token: token}, err
 }
 
 func login(client *fasthttp.HostClient, login, password string) (token string, err error) {

@@ -43,6 +43,7 @@ func newProject(root string) (*project, error) {
 	return &project{root: root, url: "http://127.0.0.1:" + strconv.Itoa(port), env: append(os.Environ(),
 		"COMPOSE_PROJECT_NAME=lavka-check", "COMPOSE_ANSI=never", "COMPOSE_PROGRESS=plain", "LAVKA_VERSION=check", "LAVKA_PORT="+strconv.Itoa(port),
 		"LAVKA_SUBNET=172.30.84.0/24", "LAVKA_GATEWAY_IP=172.30.84.2", "LAVKA_REPLICA_IPS=172.30.84.128/25",
+		"DECLINES_MAX_PER_USER=1000000", // the buyers of the load are often declined
 	)}, nil
 }
 

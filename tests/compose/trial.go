@@ -14,8 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"lavka/libs/service/pgconfig"
 	"lavka/tests/faults/books"
 	"lavka/tests/faults/check"
 	"lavka/tests/faults/history"
@@ -161,7 +160,7 @@ func (t *trial) rotated(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if conn, err := pgx.Connect(ctx, old); err == nil {
+	if conn, err := pgconfig.Connect(ctx, old); err == nil {
 		return errors.Join(errors.New("catalog's old password is still accepted"), conn.Close(ctx))
 	}
 	return nil
@@ -316,7 +315,7 @@ func replicaNames() []string {
 
 // atRest waits until no purchase is pending and billing knows the users as auth does.
 func atRest(ctx context.Context, admin string) error {
-	conn, err := pgx.Connect(ctx, admin)
+	conn, err := pgconfig.Connect(ctx, admin)
 	if err != nil {
 		return fmt.Errorf("check for pending work: %w", err)
 	}

@@ -36,7 +36,9 @@ func TestRegistration(t *testing.T) {
 	}
 	anonymous.want(t, 404, "activation_not_found", "GET", "/auth/activate/nobodys", nil)
 	path := strings.TrimPrefix(link, shop.GatewayURL())
-	anonymous.call(t, "HEAD", path, nil) // as a link scanner does
+	anonymous.want(t, 200, "", "HEAD", path, nil) // as a link scanner does
+	anonymous.want(t, 403, "user_inactive", "POST", "/auth/login", credentials(u.login, u.password))
+	anonymous.want(t, 200, "", "POST", "/auth/activate", map[string]any{"token": strings.TrimPrefix(path, "/auth/activate/")})
 	for range 3 {
 		if a := anonymous.want(t, 200, "", "GET", path, nil); a.str("user.status") != "active" || a.int("user.id") != u.id {
 			t.Errorf("%s", a)
@@ -63,8 +65,10 @@ func TestSessions(t *testing.T) {
 	if second == first || second == "" {
 		t.Errorf("a refresh returned the old refresh token")
 	}
-	// The response may have been lost: for ten seconds the used token works once more.
-	u.want(t, 200, "", "POST", "/auth/refresh", token(first))
+	// The response may have been lost: for ten seconds the used token returns the same one again.
+	if again := u.want(t, 200, "", "POST", "/auth/refresh", token(first)).str("refresh_token"); again != second {
+		t.Error("the used token returned another refresh token")
+	}
 	u.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", token("nobodys"))
 
 	stranger := shop.newUser(t)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
-	"lavka/libs/host/freeport"
 	"lavka/libs/testkit/waittest"
 )
 
@@ -97,7 +95,6 @@ func wrongSettings(t *testing.T) map[string]failure {
 		"a list of damaged keys":   {service: stack.Auth, args: "keys list " + cut["AUTH_SIGNING_KEYS"], says: "auth: "},
 		"one more of them":         {service: stack.Auth, args: "keys new " + mixed["AUTH_SIGNING_KEYS"], says: "auth: "},
 		"a weak admin":             {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": "canary", "ADMIN_PASSWORD": canaries[0][:9]}, says: "easy to guess"},
-		"an admin who is a user":   {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": u.login, "ADMIN_PASSWORD": canaries[0]}, says: "without that role"},
 		"a password without admin": {service: stack.Auth, env: map[string]string{"ADMIN_LOGIN": "", "ADMIN_PASSWORD": canaries[0]}, says: "ADMIN_LOGIN"},
 		"a new admin, weak":        {service: stack.Auth, args: "admin create weak", env: map[string]string{"ADMIN_PASSWORD": ""}, stdin: canaries[0][:9] + "\n", says: "easy to guess"},
 		"a new admin, taken":       {service: stack.Auth, args: "admin create " + u.login, env: map[string]string{"ADMIN_PASSWORD": canaries[0] + canaries[1]}, says: "taken"},
@@ -152,16 +149,7 @@ func (f failure) run(t *testing.T) []byte {
 func command(t *testing.T, ctx context.Context, f failure) (cmd *exec.Cmd, internal string) {
 	t.Helper()
 	cmd = shop.Command(ctx, f.service, strings.Fields(f.args)...)
-	cmd.WaitDelay = time.Second
-	for _, name := range []string{"HTTP_ADDR", "INTERNAL_ADDR"} {
-		port, err := freeport.Take()
-		must(t, err)
-		internal = fmt.Sprintf("127.0.0.1:%d", port)
-		cmd.Env = append(cmd.Env, name+"="+internal)
-	}
-	for name, value := range f.env {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
+	internal = withPortsOfItsOwn(t, cmd, f.env)
 	return cmd, "http://" + internal
 }
 

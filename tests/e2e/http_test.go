@@ -63,6 +63,47 @@ func TestWhatIsNotTaken(t *testing.T) {
 	}
 }
 
+// A query parameter that an operation does not have is refused and named, on every
+// operation of every contract, and so is one that is given twice. Only the links that
+// people follow take what mail programs add.
+func TestNoParameterIsIgnored(t *testing.T) {
+	t.Parallel()
+	u := shop.newUser(t)
+	path := strings.NewReplacer("{id}", "1", "{user_id}", "1", "{token}", "nobodys")
+	links := 0
+	for _, op := range checker.Operations() {
+		c, target := u.client, path.Replace(op.Path)
+		if op.Role == "admin" {
+			c = shop.admin
+		}
+		refused := func(query, detail string) {
+			t.Helper()
+			if a := c.want(t, 400, "malformed", op.Method, target+"?"+query, nil); !strings.Contains(a.str("detail"), detail) {
+				t.Errorf("%s %s?%s: %s, want %s", op.Method, target, query, a, detail)
+			}
+		}
+		if op.AnyParameters {
+			links++
+			c.want(t, 404, "activation_not_found", op.Method, target+"?utm_source=mail&utm_source=mail", nil)
+			continue
+		}
+		refused("date_from=2026-01-01", `"date_from"`)
+		for _, name := range op.Query {
+			refused(name+"=1&"+name+"=1", name+" must not be given more than once")
+			refused(strings.ToUpper(name)+"=1", fmt.Sprintf("%q", strings.ToUpper(name)))
+		}
+	}
+	if links != 1 {
+		t.Errorf("%d operations take any parameters, want only the activation link", links)
+	}
+	u.want(t, 400, "malformed", "GET", "/transactions?date_from=2026-01-01", nil)
+	shop.admin.want(t, 400, "malformed", "GET", "/customers?bill_id=1", nil)
+	if a := u.call(t, "HEAD", "/transactions?date_from=2026-01-01", nil); a.status != 400 {
+		t.Errorf("HEAD: %s", a)
+	}
+	u.want(t, 200, "", "GET", strings.TrimPrefix(shop.register(t).activation, shop.GatewayURL())+"?utm_source=mail", nil)
+}
+
 func TestHeadWorksWhereverGetDoes(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)

@@ -89,6 +89,10 @@ func TestAdminsSeeAllUsersWithTheirBills(t *testing.T) {
 		t.Error("the list does not contain the user")
 	}
 	shop.admin.want(t, 404, "user_not_found", "GET", "/customers/999999999", nil)
+	if bills := pages(t, shop.admin, fmt.Sprintf("/customers/%d/bills", u.id), 1); len(bills) != 1 || fmt.Sprint(bills[0]["id"]) != fmt.Sprint(bill) {
+		t.Errorf("the user's bills: %v", bills)
+	}
+	shop.admin.want(t, 404, "user_not_found", "GET", "/customers/999999999/bills", nil)
 
 	users := pages(t, shop.admin, "/users?login="+strings.ToUpper(u.login)+"&status=active", 10)
 	if len(users) == 0 || users[0]["login"] != u.login {

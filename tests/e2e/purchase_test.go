@@ -151,8 +151,9 @@ func settled(t *testing.T, u *user, a answer) string {
 			return end != "pending"
 		})
 		return end
+	default:
+		return a.code()
 	}
-	return a.code()
 }
 
 // atOnce calls do n times in parallel and counts the outcomes.

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/testkit/waittest"
 )
 
 // During a rollout, and after a rollback, the previous release works on this release's schema and with this release's services.
@@ -49,6 +50,20 @@ func TestTheReleaseBefore(t *testing.T) {
 		old.bill(t, late, "1")
 		old.disable(t, late)
 		must(t, old.verify(t.Context()))
+
+		// The release before never says that it can do its work. A replica of this one
+		// that can't leaves its place to it, and one that can is ready at once.
+		conn, err := pgx.Connect(t.Context(), old.AdminDatabaseURL())
+		must(t, err)
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		_, err = conn.Exec(t.Context(), `TRUNCATE billing.serving`) // as if only the release before had ever run
+		must(t, err)
+		unable(t, old.beside(t, filepath.Join(binDir, stack.Billing), stack.Billing, map[string]string{"NATS_STREAM_REPLICAS": "3"}), "may be able to")
+		newcomer := old.beside(t, filepath.Join(binDir, stack.Billing), stack.Billing, nil)
+		waittest.Eventually(t, "one that can is ready", func() bool {
+			a, err := (&client{base: newcomer}).plain(t.Context(), "/readyz")
+			return err == nil && a.status == 200
+		})
 	})
 	for _, service := range stack.Services() {
 		t.Run("its "+service+" beside the others of this one", func(t *testing.T) {

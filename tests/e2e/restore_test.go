@@ -32,14 +32,26 @@ func TestRestoreToAPointInTime(t *testing.T) {
 	})
 	u := s.newUser(t)
 	bill, product := s.bill(t, u, "100"), s.product(t, "a spoon", "1")
-	buy := func(times, status int) (all []answer) {
+	buy := func(times int) (all []answer) {
 		t.Helper()
 		for range times {
-			all = append(all, u.want(t, status, "", "POST", "/purchases", purchaseOf(product, bill)))
+			a := u.call(t, "POST", "/purchases", purchaseOf(product, bill))
+			if a.status != 201 && a.status != 202 {
+				t.Fatalf("POST /purchases: %s", a)
+			}
+			all = append(all, a)
 		}
 		return all
 	}
-	buy(5, 201)
+	completed := func(all []answer) {
+		t.Helper()
+		for _, a := range all {
+			if end := settled(t, u, a); end != "completed" {
+				t.Errorf("a purchase ended as %s", end)
+			}
+		}
+	}
+	completed(buy(5))
 	admin, err := pgx.Connect(t.Context(), s.AdminDatabaseURL())
 	must(t, err)
 	defer admin.Close(t.Context())
@@ -49,12 +61,19 @@ func TestRestoreToAPointInTime(t *testing.T) {
 	primary, err := url.Parse(s.AdminDatabaseURL())
 	must(t, err)
 	primary.Path, primary.RawQuery = "", ""
-	if out, err := exec.CommandContext(t.Context(), filepath.Join(bin.Dir, "pg_basebackup"), "--pgdata="+backup, "--dbname="+primary.String(), "--checkpoint=fast").CombinedOutput(); err != nil {
+	copying := exec.CommandContext(t.Context(), filepath.Join(bin.Dir, "pg_basebackup"), "--pgdata="+backup, "--dbname="+primary.String(), "--checkpoint=fast")
+	copying.Env = pgserver.Environment()
+	if out, err := copying.CombinedOutput(); err != nil {
 		t.Fatalf("back up: %v: %s", err, out)
 	}
-	buy(3, 201) // only in the WAL
+	completed(buy(3)) // only in the WAL
 	must(t, s.Replicas(stack.Billing)[0].Crash())
-	pending := buy(4, 202)
+	pending := buy(4)
+	for _, a := range pending {
+		if a.status != 202 {
+			t.Fatalf("POST /purchases without billing: %s, want 202", a)
+		}
+	}
 	run := func(sql string) {
 		t.Helper()
 		_, err := admin.Exec(t.Context(), sql)
@@ -66,6 +85,7 @@ func TestRestoreToAPointInTime(t *testing.T) {
 	for _, a := range pending {
 		settled(t, u, a)
 	}
+	anna := s.willBeUndone(t)
 	if s.verify(t.Context()) == nil {
 		t.Error("billing verify does not detect the destroyed data")
 	}
@@ -89,8 +109,7 @@ func TestRestoreToAPointInTime(t *testing.T) {
 		t.Fatalf("restore: %v: %s", err, out)
 	}
 	restored := startShop(t, func(c *stack.Config) { c.DataDir, c.Volatile = data, false })
-	u.base = restored.GatewayURL()
-	u.logIn(t)
+	restored.keepsApart(t, anna, u)
 	for _, a := range pending {
 		if end := settled(t, u, a); end != "completed" {
 			t.Errorf("a purchase that was pending ended as %s, want completed", end)

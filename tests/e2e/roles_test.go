@@ -94,13 +94,13 @@ func ask(t *testing.T, op contract.Operation, token string) answer {
 func TestTheContractsSayWhatTheDesignDoes(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{
-		"POST /auth/register": "", "GET /auth/activate/{token}": "", "POST /auth/activation": "", "POST /auth/login": "", "POST /auth/refresh": "",
+		"POST /auth/register": "", "GET /auth/activate/{token}": "", "POST /auth/activate": "", "POST /auth/activation": "", "POST /auth/login": "", "POST /auth/refresh": "",
 		"POST /auth/logout": "user", "POST /auth/password": "user", "GET /.well-known/jwks.json": "", "GET /users/me": "user",
 		"GET /users": "admin", "GET /users/{id}": "admin", "PATCH /users/{id}": "admin",
 		"GET /products": "user", "GET /products/{id}": "user", "POST /products": "admin", "PATCH /products/{id}": "admin", "DELETE /products/{id}": "admin",
 		"POST /purchases": "user", "GET /purchases": "user", "GET /purchases/{id}": "user",
 		"GET /bills": "user", "GET /bills/{id}": "user", "POST /bills": "user", "GET /transactions": "user",
-		"POST /payment/webhook": "", "GET /customers": "admin", "GET /customers/{user_id}": "admin",
+		"POST /payment/webhook": "", "GET /customers": "admin", "GET /customers/{user_id}": "admin", "GET /customers/{user_id}/bills": "admin",
 	}
 	got := map[string]string{}
 	for _, op := range checker.Operations() {

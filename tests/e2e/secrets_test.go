@@ -79,11 +79,26 @@ func (s *secretTexts) exchange(r *http.Request, sent []byte, header http.Header,
 			return err
 		}
 	}
-	if err := s.in(where, got); err != nil {
+	if err := s.in(where, repeatable(r.URL.Path, got)); err != nil {
 		return err
 	}
 	s.keepMembers(got, "access_token", "refresh_token", "activation_link")
 	return nil
+}
+
+// repeatable returns a response without the member that may be shown again: the same
+// refresh token within the grace always has the same successor.
+func repeatable(path string, got []byte) []byte {
+	var members map[string]any
+	if path != "/auth/refresh" || json.Unmarshal(got, &members) != nil {
+		return got
+	}
+	delete(members, "refresh_token")
+	rest, err := json.Marshal(members)
+	if err != nil { // never: it was JSON
+		return got
+	}
+	return rest
 }
 
 // keepMembers keeps members of a JSON text as secrets.

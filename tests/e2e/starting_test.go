@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -9,11 +12,13 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/host/freeport"
 	"lavka/libs/testkit/waittest"
 )
 
 // NATS is down while a user is disabled and while replicas start. Without NATS, the
-// new replicas answer that they are starting. When NATS comes back, with its store or
+// new replicas are not ready, since the others can check tokens, and answer that they
+// are starting. When NATS comes back, with its store or
 // without, they still refuse the user before auth has published what happened.
 func TestANewcomerLetsNobodyIn(t *testing.T) {
 	t.Parallel()
@@ -25,7 +30,7 @@ func TestANewcomerLetsNobodyIn(t *testing.T) {
 			s.NATS().Stop()
 			known := &client{base: s.Replicas(stack.Auth)[0].URL(), token: s.admin.token}
 			known.want(t, 200, "", "PATCH", fmt.Sprint("/users/", out.id), map[string]any{"enabled": false})
-			newcomers := s.restartSeconds(t)
+			newcomers := s.relaunchSeconds(t)
 			s.starting(t, u, bill, newcomers)
 
 			for _, r := range s.Replicas(stack.Auth) {
@@ -51,17 +56,21 @@ func TestANewcomerLetsNobodyIn(t *testing.T) {
 	}
 }
 
-// restartSeconds restarts the second replica of each service.
-func (s *shopUnderTest) restartSeconds(t *testing.T) (newcomers []door) {
+// relaunchSeconds restarts the second replica of each service, and waits until they serve.
+func (s *shopUnderTest) relaunchSeconds(t *testing.T) (newcomers []door) {
 	t.Helper()
 	var restarts sync.WaitGroup
 	for _, service := range stack.Services() {
 		r := s.Replicas(service)[1]
 		newcomers = append(newcomers, door{r.Name, r.URL(), protected[service], r.InternalURL()})
 		restarts.Go(func() {
-			if err := r.Restart(t.Context()); err != nil {
+			if err := errors.Join(r.Stop(), r.Launch()); err != nil {
 				t.Error(err)
 			}
+			waittest.Eventually(t, r.Name+" serves", func() bool {
+				_, err := (&client{base: r.InternalURL()}).plain(t.Context(), "/livez")
+				return err == nil
+			})
 		})
 	}
 	restarts.Wait()
@@ -76,6 +85,7 @@ func (s *shopUnderTest) starting(t *testing.T, u *user, bill int64, newcomers []
 		if a := d.ask(t, u); a.status != 503 || a.code() != "starting" || a.header.Get("Retry-After") == "" {
 			t.Errorf("%s without NATS: %s %v", d.name, a, a.header)
 		}
+		unable(t, d.internal, "NATS")
 		service, _, _ := strings.Cut(d.name, "-")
 		(&client{base: d.url}).want(t, 200, "", "GET", "/"+service+"/openapi.json", nil)
 	}
@@ -141,7 +151,7 @@ func TestWhatAnAbsentNATSCosts(t *testing.T) {
 	disabled := disable(out)
 	out.want(t, 403, "user_disabled", "POST", "/auth/login", map[string]any{"login": out.login, "password": out.password})
 	out.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", map[string]any{"refresh_token": out.refresh})
-	s.in(t, out) // the cost of doing without NATS
+	s.inWithoutNATS(t, out)
 	var served, refused span
 	s.out(t, out, disabled, &served)
 	if over := time.Since(born) - lifetime; over > lifetime/2 {
@@ -154,7 +164,7 @@ func TestWhatAnAbsentNATSCosts(t *testing.T) {
 	u.token = a.str("access_token")
 	s.in(t, u)
 	disabled = disable(u)
-	s.in(t, u)
+	s.inWithoutNATS(t, u)
 	must(t, s.NATS().Start())
 	back := time.Now()
 	s.out(t, u, back, &refused)
@@ -162,4 +172,86 @@ func TestWhatAnAbsentNATSCosts(t *testing.T) {
 		t.Errorf("refused %v after the user was disabled: the token may simply have expired", time.Since(disabled))
 	}
 	t.Logf("NATS back: refused by each replica after %v", &refused)
+}
+
+// inWithoutNATS requires catalog and billing to accept a disabled user's token, which
+// is the cost of doing without NATS, and auth to refuse it: auth has its database.
+func (s *shopUnderTest) inWithoutNATS(t *testing.T, u *user) {
+	t.Helper()
+	s.atEachDoor(func(d door) {
+		want := 200
+		if strings.HasPrefix(d.name, stack.Auth) {
+			want = 401
+		}
+		if a := d.ask(t, u); a.status != want {
+			t.Errorf("%s: %s, want %d", d.name, a, want)
+		}
+	})
+}
+
+// unable requires a replica to be unready because another one can do its work and it
+// can't, and to say why.
+func unable(t *testing.T, internal, why string) {
+	t.Helper()
+	var a answer
+	waittest.Eventually(t, "/readyz gives the reason: "+why, func() bool {
+		var err error
+		a, err = (&client{base: internal}).plain(t.Context(), "/readyz")
+		return err == nil && a.status == 503 && a.code() == "unable" && strings.Contains(a.str("detail"), why)
+	})
+}
+
+// A replica that can't do its work is not ready while another one can, whatever the
+// reason, and its requests go to the others.
+func TestUnableReplicas(t *testing.T) {
+	t.Parallel()
+	s := startTwins(t, nil)
+	u := s.newUser(t)
+	bill, product := s.bill(t, u, "10"), s.product(t, "a bell", "1")
+	for name, c := range map[string]struct{ service, setting, value, why string }{
+		"a wrong NATS password":  {stack.Catalog, "NATS_URL", strings.Replace(s.NATSURL(), "operator:", "catalog:", 1), "Authorization"},
+		"no keys":                {stack.Catalog, "JWKS_URL", "http://127.0.0.1:1/keys", "auth's keys"},
+		"copies of the stream":   {stack.Billing, "NATS_STREAM_REPLICAS", "3", "stream PURCHASES"},
+		"its own wrong password": {stack.Auth, "NATS_URL", strings.Replace(s.NATSURL(), "operator:", "auth:", 1), "Authorization"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			internal := s.beside(t, s.binaryOf(c.service), c.service, map[string]string{c.setting: c.value})
+			unable(t, internal, c.why)
+		})
+	}
+	u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill))
+}
+
+func (s *shopUnderTest) binaryOf(service string) string { return filepath.Join(binDir, service) }
+
+// withPortsOfItsOwn prepares a further process of a service: its ports are free ones, and
+// its other settings those of env, if given. It returns the address of its probes.
+func withPortsOfItsOwn(t *testing.T, cmd *exec.Cmd, env map[string]string) (internal string) {
+	t.Helper()
+	cmd.WaitDelay = time.Second
+	for _, name := range []string{"HTTP_ADDR", "INTERNAL_ADDR"} {
+		port, err := freeport.Take()
+		must(t, err)
+		internal = fmt.Sprintf("127.0.0.1:%d", port)
+		cmd.Env = append(cmd.Env, name+"="+internal)
+	}
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	return internal
+}
+
+// beside starts a further process of a service with the shop's settings, except for env,
+// and returns the address of its probes. It ends with the test.
+func (s *shopUnderTest) beside(t *testing.T, binary, service string, env map[string]string) (internal string) {
+	t.Helper()
+	cmd := s.Command(t.Context(), service)
+	cmd.Path = binary
+	internal = withPortsOfItsOwn(t, cmd, env)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended by itself
+		_ = cmd.Wait()         // killed
+	})
+	return "http://" + internal
 }

@@ -18,6 +18,7 @@ import (
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
 	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/waittest"
 )
 
@@ -78,7 +79,7 @@ func TestTraces(t *testing.T) {
 		`)
 	})
 	t.Run("a purchase that is delivered twice", func(t *testing.T) {
-		nc, err := nats.Connect(s.NATSURL())
+		nc, err := natstest.Connect(s.NATSURL())
 		must(t, err)
 		defer nc.Close()
 		requests, err := nc.SubscribeSync(wire.SubjectRequested)
@@ -153,22 +154,25 @@ func TestTraces(t *testing.T) {
 		a := s.admin.want(t, 201, "", "POST", "/auth/register", map[string]any{"login": login, "password": password}, header...)
 		c.want(t, id, `
 			auth POST /auth/register 201
+			. auth read group
+			. auth read group
 			. auth send users.changed
 			. . billing process users.changed
 		`)
 		id, header = newTrace()
 		s.admin.want(t, 403, "user_inactive", "POST", "/auth/login", map[string]any{"login": login, "password": password}, header...)
-		c.want(t, id, "auth POST /auth/login 403 user_inactive")
+		c.want(t, id, "auth POST /auth/login 403 user_inactive\n. auth read group")
 		id, header = newTrace()
 		s.admin.want(t, 200, "", "GET", strings.TrimPrefix(a.str("activation_link"), s.GatewayURL()), nil, header...)
 		c.want(t, id, `
 			auth GET /auth/activate/:token 200
+			. auth read group
 			. auth send users.changed
 			. . billing process users.changed
 		`)
 		id, header = newTrace()
 		s.admin.want(t, 200, "", "POST", "/auth/login", map[string]any{"login": login, "password": password}, header...)
-		c.want(t, id, "auth POST /auth/login 200 ok")
+		c.want(t, id, "auth POST /auth/login 200 ok\n. auth read group")
 	})
 	t.Run("a request that fails", func(t *testing.T) {
 		must(t, s.Postgres().Crash())

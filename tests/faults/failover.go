@@ -12,9 +12,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"lavka/libs/host/pgserver"
+	"lavka/libs/service/pgconfig"
 	"lavka/tests/faults/link"
 )
 
@@ -31,6 +30,9 @@ func failover(ctx context.Context, t *trial) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, line.Close()) }()
+	if err := t.vouched(ctx); err != nil {
+		return err
+	}
 	if err := last(ctx, time.Second); err != nil {
 		return err
 	}
@@ -63,6 +65,28 @@ func failover(ctx context.Context, t *trial) (err error) {
 	return err
 }
 
+// vouched waits until replicas of each service have written a beat that the standby has: without one, no replica could say after the takeover that
+// nothing is missing, and verify would fail.
+func (t *trial) vouched(ctx context.Context) error {
+	const beats = `SELECT ARRAY[(SELECT beat FROM auth.lineage), (SELECT beat FROM billing.lineage), (SELECT beat FROM catalog.lineage)]`
+	before, err := value[[]int64](ctx, t.shop, beats)
+	if err != nil {
+		return err
+	}
+	return await(ctx, "beats that the standby has", func() bool {
+		now, err := value[[]int64](ctx, t.shop, beats)
+		if err != nil {
+			return false
+		}
+		for i := range now {
+			if now[i] <= before[i]+1 { // the first may have been on its way before the standby was synchronous
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func (s *shop) standbyDir() string { return filepath.Join(s.dir, "standby") }
 
 // standby starts a synchronous standby: every commit waits for it. The returned
@@ -93,6 +117,7 @@ func (t *trial) standby(ctx context.Context) (*pgserver.Server, *link.Link, erro
 		return nil, nil, err
 	}
 	copying := exec.CommandContext(ctx, filepath.Join(bin.Dir, "pg_basebackup"), "--pgdata="+filepath.Join(dir, "data"), "--dbname="+primary.String(), "--checkpoint=fast", "--write-recovery-conf")
+	copying.Env = pgserver.Environment()
 	if out, err := copying.CombinedOutput(); err != nil {
 		return nil, nil, fmt.Errorf("copy the database: %w: %s", err, out)
 	}
@@ -120,7 +145,7 @@ func (t *trial) standby(ctx context.Context) (*pgserver.Server, *link.Link, erro
 }
 
 func promote(ctx context.Context, url string) error {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgconfig.Connect(ctx, url)
 	if err != nil {
 		return fmt.Errorf("promote the standby: %w", err)
 	}

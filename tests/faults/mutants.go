@@ -28,11 +28,13 @@ var caught = map[string]struct {
 	"lose-an-item":         {"quiet", []string{"a"}},
 	"ack-before-commit":    {"redelivery", []string{"promise"}},
 	"forget-sweeper":       {"nats-away", []string{"c"}},
+	"sweep-no-expired":     {"billing-down-past-expiry", []string{"c"}},
 	"credit-a-replay":      {"quiet", []string{"e", "i"}},
 	"stale-user":           {"messages-delayed", []string{"j", "c"}},
 	"repeat-before-lock":   {"failover", []string{"a"}},
 	"conflict-do-nothing":  {"quiet", []string{"e", "i"}},
 	"published-unsaid":     {"quiet", []string{"j", "c"}},
+	"search-as-short-read": {"hostile-user", []string{"promise"}},
 }
 
 // tries is the number of trials in which a mutant must be caught once: a bug that

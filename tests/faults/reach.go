@@ -11,11 +11,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"lavka/libs/service/pgconfig"
 )
 
 // connect opens a session as the database's administrator, not through a link.
 func (s *shop) connect(ctx context.Context) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(s.AdminDatabaseURL())
+	cfg, err := pgconfig.Parse(s.AdminDatabaseURL())
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func value[T any](ctx context.Context, s *shop, query string, args ...any) (v T,
 
 // operate runs f as the operator of NATS, for at most 10 s.
 func (s *shop) operate(ctx context.Context, f func(context.Context, jetstream.JetStream) error) error {
-	nc, err := nats.Connect(s.NATSURL())
+	nc, err := nats.Connect(s.NATSURL(), nats.Timeout(10*time.Second))
 	if err != nil {
 		return err
 	}

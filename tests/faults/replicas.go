@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/service/directhttp"
 )
 
 // everyReplicaServes tests each replica on its own after all faults have healed,
@@ -58,7 +59,7 @@ func counter(ctx context.Context, r *stack.Replica, name string) (sum float64) {
 	if err != nil {
 		return 0
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := directhttp.Client.Do(req)
 	if err != nil {
 		return 0
 	}

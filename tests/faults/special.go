@@ -13,7 +13,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"lavka/deploy/local/stack"
+	"lavka/libs/contract/wire"
 	"lavka/tests/faults/history"
 	"lavka/tests/faults/load"
 	"lavka/tests/faults/variant"
@@ -110,10 +113,17 @@ func specialFaults() []fault {
 			},
 		},
 		{
-			name: "billing-down-past-expiry", story: "billing down until purchases have expired (PURCHASE_EXPIRY 3 s)", kind: "hasty", alone: true, kills: []string{stack.Billing},
+			name: "billing-down-past-expiry", story: "billing down until purchases have expired (PURCHASE_EXPIRY 3 s), and NATS has forgotten them: only the sweeper can end them", kind: "hasty", alone: true, kills: []string{stack.Billing},
 			strike: func(ctx context.Context, t *trial) error {
 				err := t.everyReplica((*stack.Replica).Crash, stack.Billing)
 				err = errors.Join(err, last(ctx, t.span(4*time.Second, 20*time.Second)))
+				err = errors.Join(err, t.operate(ctx, func(ctx context.Context, js jetstream.JetStream) error {
+					requests, err := js.Stream(ctx, wire.StreamPurchases)
+					if err != nil {
+						return err
+					}
+					return requests.Purge(ctx)
+				}))
 				err = errors.Join(err, t.everyReplica(func(r *stack.Replica) error { return r.Start(ctx) }, stack.Billing))
 				from, to := t.world.Range()
 				return errors.Join(err, t.promise(ctx, "a charge declined as expired", func() bool {
@@ -133,6 +143,10 @@ func specialFaults() []fault {
 		{
 			name: "overload", story: "twice as many purchases as the shop can process, for 30 s (4 s): each gets a response, with 503 and Retry-After if necessary", alone: true, blind: true,
 			strike: overload,
+		},
+		{
+			name: "hostile-user", story: "one user with a million purchases and payments (200,000) sends searches and filtered lists over 500 connections for 30 s (4 s): every replica stays ready, and no other user is refused", alone: true, blind: true, spoils: true,
+			strike: hostileUser,
 		},
 	}
 }

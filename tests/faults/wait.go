@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strconv"
 	"time"
+
+	"lavka/libs/service/directhttp"
 )
 
 // memory returns a process's resident memory in MiB.
@@ -32,7 +34,7 @@ func status(ctx context.Context, url, token string) int {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := directhttp.Client.Do(req)
 	if err != nil {
 		return 0
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -82,6 +83,12 @@ func settingIn(o *objects, service, name string) *core.EnvVar {
 	return &c.Env[slices.IndexFunc(c.Env, func(e core.EnvVar) bool { return e.Name == name })]
 }
 
+// cron is a CronJob.
+func cron(o *objects, name string) *batch.CronJob {
+	c, _ := find(o.cronJobs, name)
+	return c
+}
+
 func networkPolicy(o *objects, name string) *networking.NetworkPolicy {
 	n, _ := find(o.network, name)
 	return n
@@ -103,7 +110,7 @@ var mistakes = []mistake{
 	{"Services lead to replicas, by ports that are open", func(o *objects) {
 		s, _ := find(o.services, "billing")
 		delete(s.Spec.Selector, component)
-	}, "Service billing leads to 3 workloads"},
+	}, "Service billing leads to 4 workloads"},
 	{"Services lead to replicas, by ports that are open", func(o *objects) {
 		s, _ := find(o.services, "billing")
 		s.Spec.Ports[0].TargetPort = intstr.FromString("https")
@@ -130,6 +137,10 @@ var mistakes = []mistake{
 			list[core.ResourceMemory] = resource.MustParse("1Gi")
 		}
 	}, "has GOMEMLIMIT=435MiB and a limit of 1Gi"},
+	{"resources are set, and Go knows its limit", func(o *objects) {
+		cron(o, "billing-verify").Spec.JobTemplate.Spec.Template.Spec.Containers[0].Env = nil
+	}, "CronJob billing-verify has GOMEMLIMIT= and a limit of 128Mi"},
+	{"resources are set, and Go knows its limit", func(o *objects) { o.jobs[0].Spec.Template.Spec.Containers[0].Env = nil }, "has GOMEMLIMIT= and a limit of 128Mi"},
 	{"replicas are replaced without a gap", func(o *objects) { *o.deployments[0].Spec.Strategy.RollingUpdate.MaxUnavailable = intstr.FromInt32(1) }, "before the new one is ready"},
 	{"replicas are replaced without a gap", func(o *objects) { o.deployments[0].Spec.Template.Spec.TopologySpreadConstraints = nil }, "may have all replicas on one node"},
 	{"who stops has the time for it", func(o *objects) { *o.deployments[0].Spec.Template.Spec.TerminationGracePeriodSeconds = 30 }, "is killed after 30s, and may need 45s"},
@@ -138,10 +149,18 @@ var mistakes = []mistake{
 	{"budgets and replicas fit together", func(o *objects) { o.scalers[0].Spec.MinReplicas = new(int32(1)) }, "auth has 1 to 8 replicas"},
 	{"one thing scales a Deployment", func(o *objects) { o.scalers[0].Spec.ScaleTargetRef.Name = "billing" }, "both scale Deployment billing and would fight"},
 	{"one thing scales a Deployment", func(o *objects) { o.deployments[0].Spec.Replicas = new(int32(2)) }, "to which each apply sets it back"},
-	{"Postgres has sessions for all replicas", func(o *objects) { o.scalers[0].Spec.MaxReplicas = 20 }, "the replicas may open 710 sessions"},
+	{"Postgres has sessions for all replicas", func(o *objects) { o.scalers[0].Spec.MaxReplicas = 20 }, "the replicas may open 821 sessions"},
 	{"migrations run once for a release, as the owner", func(o *objects) { at(o, "auth").Image = "registry.example/lavka-auth:v0.7.0" }, "there is no Job auth-migrate-v0.7.0"},
-	{"migrations run once for a release, as the owner", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auth-migrate" }, "the owner's rights are for Job auth-migrate-v0.6.0 alone"},
-	{"the ledger is verified each day", func(o *objects) { o.cronJobs[0].Spec.Suspend = new(true) }, "does not run verify once a day"},
+	{"migrations run once for a release, as the owner", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auth-migrate" }, "the owner's rights are for Job auth-migrate-v0.6.0 and CronJob auth-after-restore alone"},
+	{"migrations run once for a release, as the owner", func(o *objects) { *o.jobs[0].Spec.ActiveDeadlineSeconds = 1800 }, "is stopped after 1800 s, and may need hours"},
+	{"after-restore is there, and runs only by hand", func(o *objects) { cron(o, "auth-after-restore").Spec.Suspend = nil }, "CronJob auth-after-restore runs by itself"},
+	{"after-restore is there, and runs only by hand", func(o *objects) {
+		cron(o, "billing-after-restore").Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args = []string{"migrate"}
+	}, "should run the image of Deployment billing with after-restore"},
+	{"after-restore is there, and runs only by hand", func(o *objects) {
+		o.cronJobs = slices.DeleteFunc(o.cronJobs, func(c *batch.CronJob) bool { return c.Name == "catalog-after-restore" })
+	}, "there is no CronJob catalog-after-restore"},
+	{"the ledger is verified each day", func(o *objects) { cron(o, "billing-verify").Spec.Suspend = new(true) }, "does not run verify once a day"},
 	{"the arrows are those of the architecture", func(o *objects) {
 		networkPolicy(o, "nats").Spec.Ingress[0].From[0].PodSelector.MatchLabels = map[string]string{"app.kubernetes.io/part-of": "lavka"}
 		networkPolicy(o, "to-nats").Spec.PodSelector.MatchLabels = map[string]string{"app.kubernetes.io/part-of": "lavka"}

@@ -20,10 +20,10 @@ func resources(o *objects) (wrong []string) {
 				wrong = append(wrong, fmt.Sprintf("%s does not say how much it needs and may have: set requests and limits of cpu and memory", p.workload))
 				continue
 			}
-			if p.labels[component] != "server" {
+			if c.Name != "service" { // not ours
 				continue
 			}
-			if r.Requests.Memory().Cmp(*r.Limits.Memory()) != 0 {
+			if p.labels[component] == "server" && r.Requests.Memory().Cmp(*r.Limits.Memory()) != 0 {
 				wrong = append(wrong, fmt.Sprintf("%s may use more memory than it has asked for, and be killed for it: make both the same", p.workload))
 			}
 			limit := env(&c, "GOMEMLIMIT")
@@ -138,7 +138,7 @@ func oneScaler(o *objects) (wrong []string) {
 }
 
 // sessionsOf are those of Postgres that one replica uses (services/*/run.go).
-var sessionsOf = map[string]int32{"auth": 20, "catalog": 20, "billing": 10}
+var sessionsOf = map[string]int32{"auth": 21, "catalog": 23, "billing": 17}
 
 func sessions(o *objects) (wrong []string) {
 	for _, c := range o.clusters {
@@ -177,12 +177,37 @@ func migrations(o *objects) (wrong []string) {
 		if c.Image != container(&d.Spec.Template.Spec).Image || !slices.Equal(c.Args, []string{"migrate"}) {
 			wrong = append(wrong, fmt.Sprintf("Job %s runs %s %v, and should run the image of Deployment %s with migrate", name, c.Image, c.Args, service))
 		}
+		// Half an hour of retries for a table, and hours to build an index (libs/service/pg/migrate.go).
+		if limit := j.Spec.ActiveDeadlineSeconds; limit != nil && *limit < 6*60*60 {
+			wrong = append(wrong, fmt.Sprintf("Job %s is stopped after %d s, and may need hours: raise activeDeadlineSeconds to 21600", name, *limit))
+		}
 		owner := service + "-migrate"
 		for _, p := range o.pods() {
 			uses := slices.ContainsFunc(p.spec.Volumes, func(v core.Volume) bool { return v.Secret != nil && v.Secret.SecretName == owner })
-			if mine := p.workload == "Job "+name; uses != mine {
-				wrong = append(wrong, fmt.Sprintf("%s has, or has not, the Secret %s: the owner's rights are for Job %s alone", p.workload, owner, name))
+			if mine := p.workload == "Job "+name || p.workload == "CronJob "+service+afterRestore; uses != mine {
+				wrong = append(wrong, fmt.Sprintf("%s has, or has not, the Secret %s: the owner's rights are for Job %s and CronJob %s alone", p.workload, owner, name, service+afterRestore))
 			}
+		}
+	}
+	return wrong
+}
+
+const afterRestore = "-after-restore"
+
+func restores(o *objects) (wrong []string) {
+	for _, service := range services {
+		c, ok := find(o.cronJobs, service+afterRestore)
+		d, served := find(o.deployments, service)
+		if !ok || !served {
+			wrong = append(wrong, fmt.Sprintf("there is no CronJob %s%s, which deploy/k8s/after-restore runs", service, afterRestore))
+			continue
+		}
+		if c.Spec.Suspend == nil || !*c.Spec.Suspend {
+			wrong = append(wrong, fmt.Sprintf("CronJob %s runs by itself, and would log all users out: set suspend", c.Name))
+		}
+		is := container(&c.Spec.JobTemplate.Spec.Template.Spec)
+		if is.Image != container(&d.Spec.Template.Spec).Image || !slices.Equal(is.Args, []string{"after-restore"}) {
+			wrong = append(wrong, fmt.Sprintf("CronJob %s runs %s %v, and should run the image of Deployment %s with after-restore", c.Name, is.Image, is.Args, service))
 		}
 	}
 	return wrong

@@ -163,8 +163,9 @@ func named(m *labels.Matcher) []string {
 		return []string{m.Value}
 	case labels.MatchRegexp:
 		return slices.DeleteFunc(strings.Split(m.Value, "|"), func(value string) bool { return regexp.QuoteMeta(value) != value })
+	default:
+		return nil
 	}
-	return nil
 }
 
 // label reports whether a metric has a label, and, if value is not empty, whether one of its series has that value.

@@ -89,7 +89,7 @@ func TestCheckFindsWhatAChangeAffects(t *testing.T) {
 			if c.vetted != "" {
 				want = append(want, "go vet "+c.vetted, "staticcheck "+c.vetted)
 			}
-			want = append(want, "go test -race -parallel 4 -timeout 10m -count=1 "+c.tested)
+			want = append(want, "go test -race -parallel 4 -timeout 20m -count=1 "+c.tested)
 			if code != 0 || !slices.Equal(lines[1:], want) {
 				t.Errorf("%s, %s: %d\n%s\nwant\n%s", name, state, code, out, strings.Join(want, "\n"))
 			}

@@ -28,6 +28,7 @@ func programs(t *testing.T, dir string) {
 		write(t, filepath.Join(dir, name), stub)
 	}
 	write(t, filepath.Join(dir, "path/gofmt"), "#!/bin/sh\n")
+	write(t, filepath.Join(dir, "path/renice"), "#!/bin/sh\n") // at the lowest priority, these tests would take minutes beside others
 	write(t, filepath.Join(dir, "path/postgres"), "#!/bin/sh\necho 'postgres (PostgreSQL) '${POSTGRES:-15.18}\n")
 	write(t, filepath.Join(dir, "path/initdb"), "")
 }

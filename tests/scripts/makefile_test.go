@@ -138,7 +138,7 @@ func TestEveryModuleIsTested(t *testing.T) {
 		{nil, []string{"PKG=./tests/e2e", "RUN=^TestX$"}, "-count=1 -run ^TestX$ ./tests/e2e"},
 	} {
 		out, code := run(t, dir, c.env, "make", append([]string{"test"}, c.args...)...)
-		if want := dir + ": test -race -parallel 4 -timeout 10m " + c.want + "\n"; code != 0 || out != want {
+		if want := dir + ": test -race -parallel 4 -timeout 20m " + c.want + "\n"; code != 0 || out != want {
 			t.Errorf("%v make test %q: %d\n%swant\n%s", c.env, c.args, code, out, want)
 		}
 	}

@@ -51,7 +51,7 @@ func must(t *testing.T, err error) {
 // run starts a program in dir, where stand-ins in dir/path are found before all others.
 func run(t *testing.T, dir string, env []string, name string, args ...string) (output string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

@@ -22,6 +22,8 @@ import (
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/connlimit"
 	"lavka/libs/service/httpproblem"
+	"lavka/libs/service/httpserver"
+	"lavka/libs/service/proxies"
 	"lavka/libs/service/telemetry"
 )
 
@@ -43,6 +45,8 @@ var (
 type Config struct {
 	// Replicas are the processes of each service.
 	Replicas map[string][]Replica
+	// TrustedProxies are the proxies in front of the gateway whose X-Forwarded-For is believed. Without any, the gateway alone knows the client's address.
+	TrustedProxies proxies.Trusted
 	// MaxConnections is the largest number of client connections.
 	MaxConnections int
 	// TrustTraceparent honours the traceparent of clients, who can then force traces to be recorded. Recording costs: don't set it for clients
@@ -61,7 +65,7 @@ type Gateway struct {
 // New returns a gateway that probes the health of its replicas until Shutdown or Close.
 func New(cfg Config) *Gateway {
 	b := newBalancer(cfg.Replicas, cfg.Log)
-	return &Gateway{server: newServer(newHandler(b, cfg), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
+	return &Gateway{server: newServer(newHandler(b, cfg), idleTime(cfg), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
 }
 
 // Await returns when the gateway has found every replica of the given services ready, or with an error when ctx ends.
@@ -101,7 +105,7 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 	traceHeaders := telemetry.Propagator().Fields()
 	proxy := &httputil.ReverseProxy{
 		Transport:    upstream,
-		Rewrite:      rewrite,
+		Rewrite:      rewriter(cfg.TrustedProxies, proxies.Warner(log)),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { refuse(w, r, err, log) },
 		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BufferPool:   &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
@@ -150,14 +154,23 @@ func traced(r *http.Request) *http.Request {
 	return r.WithContext(ctx)
 }
 
+// idleTime is how long a client's connection stays open without a request. A proxy in front keeps its connections for longer than clients do, and must be
+// the one that closes (see httpserver.IdleTimeout).
+func idleTime(cfg Config) time.Duration {
+	if len(cfg.TrustedProxies) > 0 {
+		return httpserver.IdleTimeout
+	}
+	return 90 * time.Second
+}
+
 // newServer sets the limits that net/http leaves open. Its header limit (to which net/http adds 4 KiB) is below the services'.
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
+func newServer(h http.Handler, idle time.Duration, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      answerTime + 10*time.Second,
-		IdleTimeout:       90 * time.Second,
+		IdleTimeout:       idle,
 		MaxHeaderBytes:    12 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 
@@ -170,9 +183,19 @@ type (
 	bodyKey    struct{}
 )
 
-// rewrite changes only the address of a request and its X-Forwarded-* headers: the gateway alone knows the client's address.
-// ReverseProxy has already removed hop-by-hop headers.
-func rewrite(pr *httputil.ProxyRequest) {
+// rewriter returns a function that changes only the address of a request and its X-Forwarded-* headers: the services believe the gateway alone, and it
+// tells them the client's address. ReverseProxy has already removed hop-by-hop headers.
+func rewriter(trusted proxies.Trusted, warn func(*http.Request, error)) func(*httputil.ProxyRequest) {
+	return func(pr *httputil.ProxyRequest) {
+		client, err := trusted.Client(pr.In)
+		if err != nil {
+			warn(pr.In, err)
+		}
+		rewrite(pr, client)
+	}
+}
+
+func rewrite(pr *httputil.ProxyRequest, client string) {
 	out := pr.Out
 	out.URL.Scheme = "http"
 	out.URL.Host = pr.In.Context().Value(serviceKey{}).(string) // the balancer replaces it by a replica's address
@@ -184,8 +207,8 @@ func rewrite(pr *httputil.ProxyRequest) {
 		}
 	}
 	out.Header.Del("Expect") // the gateway answers it
-	if peer, _, err := net.SplitHostPort(pr.In.RemoteAddr); err == nil {
-		out.Header.Set("X-Forwarded-For", peer)
+	if client != "" {
+		out.Header.Set("X-Forwarded-For", client)
 	}
 }
 

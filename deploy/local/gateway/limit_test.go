@@ -5,10 +5,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
+	"lavka/libs/service/connlimit"
 	"lavka/libs/testkit/waittest"
 )
 
@@ -108,5 +110,42 @@ func trickle(t *testing.T, addr, begin string) (took time.Duration, status int) 
 			return time.Since(began), status
 		case <-tick.C:
 		}
+	}
+}
+
+// A client that does not read its response is disconnected, long before the limit of the whole response.
+func TestStalledReaders(t *testing.T) {
+	t.Parallel()
+	const whole = 64 << 20
+	done := make(chan time.Duration, 1)
+	large := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/readyz" {
+			return
+		}
+		began := time.Now()
+		for range whole >> 15 {
+			if _, err := w.Write(make([]byte, 1<<15)); err != nil {
+				break
+			}
+		}
+		done <- time.Since(began)
+	}))
+	t.Cleanup(large.Close)
+	addr := front(t, map[string][]Replica{"catalog": {{Addr: large.Listener.Addr().String(), InternalAddr: large.Listener.Addr().String()}}})
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /products HTTP/1.1\r\nHost: shop\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case took := <-done:
+		if limit := answerTime + 10*time.Second; took < connlimit.Stall-time.Second || took > limit-5*time.Second {
+			t.Errorf("the service's response ended after %v, want %v; the limit of the whole response is %v", took, connlimit.Stall, limit)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the client is still connected")
 	}
 }

@@ -34,7 +34,7 @@ func newReplica(at Replica) *replica {
 	return &replica{Replica: at, transport: &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		MaxIdleConnsPerHost:   1024,             // otherwise each burst would open new connections
-		IdleConnTimeout:       30 * time.Second, // below the services' own 90 s: this side closes, so that no request meets a closing connection
+		IdleConnTimeout:       30 * time.Second, // below the services' own (httpserver.IdleTimeout): this side closes, so that no request meets a closing connection
 		ResponseHeaderTimeout: answerTime,
 		DisableCompression:    true, // bodies are passed on unchanged
 	}}

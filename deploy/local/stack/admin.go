@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"lavka/libs/service/directhttp"
 )
 
 // settleAdmin finds out, once for each administrator, which password auth has. Auth keeps the first password it gets, which may be another one: from
@@ -53,7 +55,7 @@ func logsIn(ctx context.Context, auth, login, password string) (bool, error) {
 		return false, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := directhttp.Client.Do(req)
 	if err != nil {
 		return false, err
 	}

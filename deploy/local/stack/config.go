@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lavka/deploy/postgres"
+	"lavka/libs/service/proxies"
 )
 
 // The services, in the order in which they are listed.
@@ -52,6 +53,8 @@ type Config struct {
 
 	// TracesURL is where the tools find the shop's traces; "" if traces are not kept here.
 	TracesURL string
+	// TrustedProxies are the proxies in front of the gateway, whose X-Forwarded-For it believes.
+	TrustedProxies proxies.Trusted
 	// TrustTraceparent makes the gateway honour the traceparent of clients.
 	TrustTraceparent bool
 
@@ -71,7 +74,7 @@ type Config struct {
 	// Log receives the stack's own log; nil discards it.
 	Log *slog.Logger
 
-	// StartTimeout limits each step of the start; 0 means 60 s. StopTimeout is how long a service may take to stop before it is killed;
+	// StartTimeout limits each step of the start except the migrations; 0 means 60 s. StopTimeout is how long a service may take to stop before it is killed;
 	// 0 means 10 s.
 	StartTimeout, StopTimeout time.Duration
 }

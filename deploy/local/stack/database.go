@@ -11,10 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"lavka/deploy/postgres"
 	"lavka/libs/host/pgserver"
+	"lavka/libs/service/pgconfig"
 )
 
 const databaseName = "lavka"
@@ -124,7 +123,7 @@ func (p *Postgres) supervise(wanted context.Context, server *pgserver.Server, re
 
 // url returns the administrator's URL of the shop's database, which it creates if missing.
 func (p *Postgres) url(ctx context.Context) (string, error) {
-	conn, err := pgx.Connect(ctx, p.server.URL("postgres"))
+	conn, err := pgconfig.Connect(ctx, p.server.URL("postgres"))
 	if err != nil {
 		return "", fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
@@ -150,7 +149,7 @@ func prepareRoles(ctx context.Context, adminURL string, passwords map[string]str
 	if err := postgres.Apply(ctx, adminURL); err != nil {
 		return nil, err
 	}
-	conn, err := pgx.Connect(ctx, adminURL)
+	conn, err := pgconfig.Connect(ctx, adminURL)
 	if err != nil {
 		return nil, fmt.Errorf("connect as the administrator: %w", err)
 	}

@@ -20,12 +20,15 @@ var ours = []string{
 	"AUTH_SIGNING_KEYS", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS",
 }
 
-// inherited returns our own environment without these settings and their _FILE forms, and without the PG* variables, which would affect every
-// database connection.
+// proxyVariables are the variables that lead an HTTP client through a proxy, in capitals or not.
+var proxyVariables = []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+
+// inherited returns our own environment without these settings and their _FILE forms, and without the variables of Postgres's clients and of
+// HTTP's proxies. The services ignore those, but the programs of the release before do not.
 func inherited() []string {
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(ours, strings.TrimSuffix(name, "_FILE")) || strings.HasPrefix(name, "PG")
+		return slices.Contains(ours, strings.TrimSuffix(name, "_FILE")) || strings.HasPrefix(name, "PG") || slices.Contains(proxyVariables, strings.ToUpper(name))
 	})
 }
 

@@ -1,9 +1,12 @@
 package stack
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"lavka/libs/host/childprocess"
+	"lavka/libs/service/directhttp"
 )
 
 // Replica is one process of a service. If it ends without being stopped, it is restarted at the same addresses.
@@ -45,22 +49,13 @@ func (r *Replica) URL() string { return baseURL(r.Addr) }
 // InternalURL returns the address of its probes and metrics.
 func (r *Replica) InternalURL() string { return baseURL(r.InternalAddr) }
 
-// Start starts the process and waits until it is ready. It fails if the process ends before that, and does nothing if one is running.
+// Start starts the process and waits until it is ready and can do all of its work. It fails if the process ends before that, and does nothing if one
+// is running.
 func (r *Replica) Start(ctx context.Context) error {
-	r.mu.Lock()
-	if r.wanted {
-		r.mu.Unlock()
-		return nil
-	}
-	p, err := r.launch()
-	if err != nil {
-		r.mu.Unlock()
+	p, quit, err := r.begin()
+	if p == nil {
 		return err
 	}
-	r.wanted, r.quit = true, make(chan struct{})
-	quit := r.quit
-	r.mu.Unlock()
-
 	if err := r.awaitReady(ctx, p.done); err != nil {
 		select {
 		case <-p.done:
@@ -73,25 +68,64 @@ func (r *Replica) Start(ctx context.Context) error {
 	return nil
 }
 
-// AwaitReady returns when /readyz responds with 200, or with an error when ctx ends.
+// Launch starts the process and does not wait for it. It does nothing if one is running.
+func (r *Replica) Launch() error {
+	p, quit, err := r.begin()
+	if p == nil {
+		return err
+	}
+	go r.supervise(p, quit)
+	return nil
+}
+
+// begin starts the process, which is wanted from now on. It returns nil if one is running, or if that failed.
+func (r *Replica) begin() (*process, <-chan struct{}, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wanted {
+		return nil, nil, nil
+	}
+	p, err := r.launch()
+	if err != nil {
+		return nil, nil, err
+	}
+	r.wanted, r.quit = true, make(chan struct{})
+	return p, r.quit, nil
+}
+
+// AwaitReady returns when the replica is ready and can do all of its work, or with an error when ctx ends, which says what is wrong.
 func (r *Replica) AwaitReady(ctx context.Context) error { return r.awaitReady(ctx, nil) }
 
 func (r *Replica) awaitReady(ctx context.Context, ended <-chan struct{}) error {
+	var why error
+	begin, told := time.Now(), false
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		err := ready(ctx, r.InternalURL())
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			why = err
+		}
+		if !told && time.Since(begin) > patience {
+			told = true
+			r.log.Warn("waiting for "+r.Name, "reason", why)
+		}
 		select {
 		case <-ended:
 			return errors.New("it has ended")
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w", r.Name, err)
+			return fmt.Errorf("%s is not ready: %w", r.Name, cmp.Or(why, err))
 		case <-time.After(pause):
 		}
 	}
 }
 
+// patience is how long a replica may be unready before the log says why.
+const patience = 15 * time.Second
+
+// ready returns an error unless /readyz responds with 200, and with nothing that the replica can't do: where no replica can do all of its work, it
+// is ready for what works, but the shop does not work.
 func ready(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
@@ -99,13 +133,20 @@ func ready(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := directhttp.Client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
+	var said struct {
+		Status any // a text, or a number in a problem
+		Detail string
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&said); err != nil || said.Detail == "" {
+		said.Detail = resp.Status
+	}
+	if resp.StatusCode != http.StatusOK || said.Status == "cold_start" {
+		return errors.New(said.Detail)
 	}
 	return nil
 }

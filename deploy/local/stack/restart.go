@@ -23,11 +23,11 @@ func (s *Stack) Restart(ctx context.Context, service string) error {
 	if s.stopping {
 		return errStopping
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
-	defer cancel()
-	if err := s.migrateService(ctx, service); err != nil {
+	if err := s.asOwner(ctx, service, "migrate"); err != nil {
 		return fmt.Errorf("%w (the old process keeps running)", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	defer cancel()
 	for _, r := range s.replicas[service] {
 		if err := r.Restart(ctx); err != nil {
 			return fmt.Errorf("%w (%s is down until a restart succeeds)", err, r.Name)

@@ -93,9 +93,11 @@ func (s *keptSecrets) adminPassword(login, given string) (password string, madeU
 	return kept.Password, kept.Password != ""
 }
 
+func signingKeysFile(dataDir string) string { return filepath.Join(dataDir, "signing-keys.json") }
+
 // signingKeys makes auth generate its keys if there are none.
 func signingKeys(ctx context.Context, cfg Config) (file string, err error) {
-	file = filepath.Join(cfg.DataDir, "signing-keys.json")
+	file = signingKeysFile(cfg.DataDir)
 	if _, err := os.Stat(file); err == nil {
 		return file, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	"lavka/deploy/nats"
 )
@@ -100,10 +101,12 @@ func Running(dataDir string) (Shop, error) {
 	return shop, nil
 }
 
-// Verify returns the command that checks billing's ledger, with billing's own database role.
-func (s Shop) Verify(ctx context.Context) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.BinDir, Billing), "verify")
-	cmd.Env = append(inherited(), "DATABASE_URL="+s.DatabaseURLs[Billing])
+// Command returns the command that runs a service's subcommand, such as billing verify, with the service's own database role. The end of ctx
+// interrupts it.
+func (s Shop) Command(ctx context.Context, service string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.BinDir, service), args...)
+	cmd.Env = append(inherited(), "DATABASE_URL="+s.DatabaseURLs[service])
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	return cmd
 }
 

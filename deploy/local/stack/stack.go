@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,6 +53,21 @@ type Stack struct {
 // Start starts a shop and returns when it is ready. If anything fails, or ctx ends first, it stops what was started.
 // Once started, the shop no longer depends on ctx.
 func Start(ctx context.Context, cfg Config) (*Stack, error) {
+	s, err := reserve(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx); err != nil {
+		if stopErr := s.Stop(); stopErr != nil {
+			err = fmt.Errorf("%w (and the shop did not stop cleanly: %w)", err, stopErr)
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// reserve locks the data directory and the binaries. Stop releases them.
+func reserve(ctx context.Context, cfg Config) (*Stack, error) {
 	cfg = cfg.withDefaults()
 	for _, name := range cfg.Without {
 		if err := known(name); err != nil {
@@ -73,14 +89,7 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
-	s := &Stack{cfg: cfg, lock: lock, binaries: binaries, replicas: map[string][]*Replica{}}
-	if err := s.start(ctx); err != nil {
-		if stopErr := s.Stop(); stopErr != nil {
-			err = fmt.Errorf("%w (and the shop did not stop cleanly: %w)", err, stopErr)
-		}
-		return nil, err
-	}
-	return s, nil
+	return &Stack{cfg: cfg, lock: lock, binaries: binaries, replicas: map[string][]*Replica{}}, nil
 }
 
 func (s *Stack) start(ctx context.Context) error {
@@ -100,7 +109,7 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := s.startDatabase(ctx); err != nil {
 		return err
 	}
-	if err := s.migrate(ctx); err != nil {
+	if err := s.prepareSchemas(ctx); err != nil {
 		return err
 	}
 	if err := s.prepareServices(); err != nil {
@@ -120,7 +129,10 @@ func (s *Stack) start(ctx context.Context) error {
 }
 
 func (s *Stack) prepareSecrets(ctx context.Context) error {
-	var err error
+	err := forgetTokens(s.cfg.DataDir)
+	if err != nil {
+		return err
+	}
 	if s.secrets, err = keepSecrets(s.cfg.DataDir); err != nil {
 		return err
 	}
@@ -163,27 +175,30 @@ func (s *Stack) startDatabase(ctx context.Context) error {
 	return err
 }
 
-func (s *Stack) migrate(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
-	defer cancel()
+// asOwners runs a command of each service as the owner of its schema: migrate or
+// after-restore. It has no time limit: migrations limit their waits themselves, and
+// killing one that builds an index would only make the next start build it again.
+func (s *Stack) asOwners(ctx context.Context, command string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range Services() {
-		group.Go(func() error { return s.migrateService(ctx, name) })
+		group.Go(func() error { return s.asOwner(ctx, name, command) })
 	}
 	return group.Wait()
 }
 
-func (s *Stack) migrateService(ctx context.Context, name string) error {
+func (s *Stack) asOwner(ctx context.Context, name, command string) error {
 	lines := NewLines(s.cfg.Output, name)
-	cmd := exec.CommandContext(ctx, s.binary(name), "migrate")
+	cmd := exec.CommandContext(ctx, s.binary(name), command)
 	cmd.Env = environ(s.migrateEnvironment(name))
 	cmd.Stdout, cmd.Stderr = lines, lines
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it ends its statement
+	cmd.WaitDelay = s.cfg.StopTimeout
 	err := childprocess.Start(cmd, childprocess.Options{})
 	if err == nil {
 		err = errors.Join(cmd.Wait(), lines.Flush())
 	}
 	if err != nil {
-		return fmt.Errorf("%s could not migrate its schema (%w); its last output: %s", name, err, lines.Last())
+		return fmt.Errorf("%s %s failed (%w); its last output: %s", name, command, err, lines.Last())
 	}
 	return nil
 }
@@ -205,17 +220,24 @@ func (s *Stack) startServices(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
 	group, ctx := errgroup.WithContext(limit)
-	started := s.started()
-	for _, name := range started {
+	awaited := s.started()
+	if slices.Contains(s.cfg.Without, Auth) { // the others can't check tokens before it runs
+		awaited = nil
+	}
+	for _, name := range s.started() {
 		for _, r := range s.replicas[name] {
-			group.Go(func() error { return r.Start(ctx) })
+			if slices.Contains(awaited, name) {
+				group.Go(func() error { return r.Start(ctx) })
+			} else {
+				group.Go(r.Launch)
+			}
 		}
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	// ctx is the group's, and has ended.
-	return s.gateway.Await(limit, started)
+	return s.gateway.Await(limit, awaited)
 }
 
 // started are the services that this shop starts itself.
@@ -265,7 +287,7 @@ func (s *Stack) startGateway(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start the gateway (LAVKA_GATEWAY_ADDR): %w", err)
 	}
-	s.gateway = gateway.New(gateway.Config{Replicas: replicas, MaxConnections: s.cfg.MaxConnections, TrustTraceparent: s.cfg.TrustTraceparent, Log: s.cfg.Log})
+	s.gateway = gateway.New(gateway.Config{Replicas: replicas, TrustedProxies: s.cfg.TrustedProxies, MaxConnections: s.cfg.MaxConnections, TrustTraceparent: s.cfg.TrustTraceparent, Log: s.cfg.Log})
 	go func() {
 		if err := s.gateway.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.cfg.Log.Error("the gateway failed", "error", err)

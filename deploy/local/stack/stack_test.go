@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go"
 
+	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/waittest"
 )
 
@@ -147,7 +147,7 @@ func checkServers(t *testing.T, s *Stack, databaseURL, natsURL string) {
 	if user := natsUser(t, s.NATSURL()); user != "operator" {
 		t.Errorf("the operator is %q in NATS", user)
 	}
-	if _, err := nats.Connect(strings.Replace(natsURL, s.secrets.NATSUsers[Catalog], s.secrets.NATSUsers[Billing], 1)); err == nil {
+	if _, err := natstest.Connect(strings.Replace(natsURL, s.secrets.NATSUsers[Catalog], s.secrets.NATSUsers[Billing], 1)); err == nil {
 		t.Error("NATS takes another user's password")
 	}
 }
@@ -155,7 +155,7 @@ func checkServers(t *testing.T, s *Stack, databaseURL, natsURL string) {
 // natsUser connects, and returns the user name.
 func natsUser(t *testing.T, natsURL string) string {
 	t.Helper()
-	nc, err := nats.Connect(natsURL)
+	nc, err := natstest.Connect(natsURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestWhatDiesComesBack(t *testing.T) {
 	if err := s.NATS().Start(); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(s.NATSURL())
+	nc, err := natstest.Connect(s.NATSURL())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,8 @@ import (
 )
 
 // Users is the configuration of auth's stream, with the given number of replicas, each on its own
-// server.
+// server. It has no limit in bytes: it holds one message of less than 1 KiB for each user, and one
+// that is missing could be a revocation. NATS's own limit of storage is in nats.conf.
 func Users(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              wire.StreamUsers,

@@ -85,7 +85,7 @@ func initdb(ctx context.Context, bin Binaries, work string, user *childprocess.U
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(bin.Dir, "initdb"), args...)
 	cmd.Dir = "/"
-	cmd.Env = environment()
+	cmd.Env = Environment()
 	cmd.ExtraFiles = dir.files
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
@@ -100,9 +100,10 @@ func initdb(ctx context.Context, bin Binaries, work string, user *childprocess.U
 	return nil
 }
 
-// environment leaves out what would change the server's behavior: PGDATA, PGPORT, and the locale and time zone of the current user.
-func environment() []string {
-	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "TZ=UTC"}
+// Environment returns the environment for PostgreSQL's programs, servers and clients. It leaves out what would change their behavior: the PG*
+// variables, the files in the home directory, and the locale and time zone of the current user.
+func Environment() []string {
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=/", "LC_ALL=C.UTF-8", "TZ=UTC"}
 }
 
 // claim makes sure that no server uses the data and that the one we start can open it. It waits up to 5 s for a running server

@@ -15,11 +15,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"lavka/libs/host/childprocess"
 	"lavka/libs/host/freeport"
+	"lavka/libs/service/pgconfig"
 )
 
 // Superuser is the name of the server's superuser role.
@@ -140,7 +140,7 @@ func (s *Server) start(ctx context.Context, bin Binaries, user *childprocess.Use
 	}
 	s.cmd = exec.Command(filepath.Join(bin.Dir, "postgres"), args...)
 	s.cmd.Dir = "/"
-	s.cmd.Env = environment()
+	s.cmd.Env = Environment()
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.ExtraFiles = data.files
 	// SIGQUIT, not SIGKILL, so that the server ends its own processes and frees its shared memory.
@@ -210,7 +210,7 @@ func (s *Server) awaitReady(ctx context.Context) error {
 func (s *Server) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, s.URL("postgres"))
+	conn, err := pgconfig.Connect(ctx, s.URL("postgres"))
 	if err != nil {
 		return err
 	}

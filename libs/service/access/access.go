@@ -122,3 +122,9 @@ func Lookup(ctx context.Context) (token.Identity, bool) {
 	id, ok := ctx.Value(key{}).(token.Identity)
 	return id, ok
 }
+
+// UserID returns the caller's user id, 0 on an open route.
+func UserID(ctx context.Context) int64 {
+	id, _ := Lookup(ctx)
+	return id.UserID
+}

@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/kelseyhightower/envconfig"
 )
@@ -65,16 +66,12 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText hides the value from JSON.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Prefixes is a comma-separated list of CIDRs or addresses.
+// Prefixes is a list of CIDRs or addresses, separated by commas or spaces.
 type Prefixes []netip.Prefix
 
 // Decode reads the list (envconfig.Decoder).
 func (p *Prefixes) Decode(text string) error {
-	for part := range strings.SplitSeq(text, ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
+	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
 		prefix, err := netip.ParsePrefix(part)
 		if err != nil {
 			addr, err := netip.ParseAddr(part)
@@ -96,7 +93,7 @@ type Common struct {
 	HTTPAddr           string        `envconfig:"HTTP_ADDR" default:":8080"`
 	InternalAddr       string        `envconfig:"INTERNAL_ADDR" default:":9090"`
 	DatabaseURL        Secret        `envconfig:"DATABASE_URL"`
-	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the schema owner's; only for migrate
+	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the schema owner's; only for migrate and after-restore
 	NATSURL            Secret        `envconfig:"NATS_URL"`
 	TokenIssuer        string        `envconfig:"TOKEN_ISSUER" default:"lavka"`
 	TokenAudience      string        `envconfig:"TOKEN_AUDIENCE" default:"lavka"`

@@ -1,5 +1,6 @@
-// Package connlimit limits the connections of an HTTP server. Clients beyond the
-// limit are refused at once rather than left waiting.
+// Package connlimit limits the connections of an HTTP server: their number, and what
+// each holds for a client that does not read. Clients beyond the limit are refused at
+// once rather than left waiting.
 package connlimit
 
 import (
@@ -32,9 +33,10 @@ type pastKey struct{}
 // the operating system's queue, for no longer than the server waits for a
 // request's header.
 //
-// Bound counts connections in the server's hooks and does not wrap them: a wrapped
-// connection has no CloseWrite, and clients would then lose responses that are
-// sent before the whole request has been read.
+// A connection is closed when its client takes nothing of a response for Stall.
+//
+// Bound counts connections in the server's hooks, not in their Close, which the
+// server may call more than once.
 func Bound(s *http.Server, l net.Listener, max int) *Listener {
 	bounded := &Listener{Listener: l, room: make(chan struct{}, max+max/8+1), closed: make(chan struct{})}
 	s.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
@@ -75,8 +77,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		<-l.room
+		return nil, err
 	}
-	return c, err
+	return limited(c), nil
 }
 
 // Close stops accepting connections.

@@ -2,11 +2,14 @@ package connlimit_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,4 +167,77 @@ func TestTheSilentHoldNoMoreThanTheBound(t *testing.T) {
 	if _, body := dial(t, l).ask(); body != "served" {
 		t.Errorf("after all connections were closed: %s", body)
 	}
+}
+
+// A client that takes nothing is disconnected, and until then little waits for it
+// outside of Go's memory. One that takes something now and then gets everything.
+func TestStalledReaders(t *testing.T) {
+	t.Parallel()
+	const whole = 3 << 19
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var taken atomic.Int64 // of the stalled client's response, by the operating system
+	ended := make(chan error, 1)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // without a WriteTimeout
+		w.Header().Set("Content-Length", fmt.Sprint(whole))
+		for range whole >> 10 {
+			n, err := w.Write(make([]byte, 1<<10))
+			if r.URL.Path == "/stalled" {
+				if taken.Add(int64(n)); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}
+	})}
+	bounded := connlimit.Bound(s, l, 8)
+	go s.Serve(bounded)
+	t.Cleanup(func() { s.Close() })
+	ask := func(path string, buffer int) net.Conn {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := c.(*net.TCPConn).SetReadBuffer(buffer); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n", path); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	ask("/stalled", 4<<10)
+	slow := ask("/slow", 64<<10)
+	began, got := time.Now(), 0
+	tick := time.NewTicker(connlimit.Stall / 8)
+	defer tick.Stop()
+	for part := make([]byte, 128<<10); ; {
+		n, err := io.ReadFull(slow, part)
+		got += n
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("the slow client lost its connection after %d bytes: %v", got, err)
+		}
+		<-tick.C
+	}
+	if got < whole || time.Since(began) < connlimit.Stall {
+		t.Errorf("the slow client has %d bytes after %v", got, time.Since(began))
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the stalled client's response ended: %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the stalled client is still connected")
+	}
+	if n := taken.Load(); n > 512<<10 {
+		t.Errorf("%d bytes waited for the stalled client", n)
+	}
+	until(t, bounded, 0)
 }

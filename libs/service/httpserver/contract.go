@@ -5,12 +5,15 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
+	"lavka/libs/service/bytelimit"
 )
 
 // API is the public side of a service.
@@ -24,7 +27,8 @@ type API struct {
 }
 
 // NewAPI returns an echo (see [New]) that serves the contract at
-// /<service>/openapi.json, and the middleware of the operations that need a
+// /<service>/openapi.json and refuses query parameters that are not in it (see
+// [knownParameters]), and the middleware of the operations that need a
 // token, by operation id (see [access.Guard.Protect]). It fails if the contract
 // can't be read or names an unknown role.
 func NewAPI(a API) (e *echo.Echo, protected map[string][]echo.MiddlewareFunc, err error) {
@@ -40,7 +44,39 @@ func NewAPI(a API) (e *echo.Echo, protected map[string][]echo.MiddlewareFunc, er
 	if err != nil {
 		return nil, nil, err
 	}
+	exactUUIDs(contract, protected)
+	responses := bytelimit.New(maxResponses)
+	measureHeld(a.Registry, "responses", responses)
+	claimReads(contract, protected, responses)
 	e = New(a.Log, a.TrustedProxies, a.Registry)
-	e.GET("/"+a.Service+"/openapi.json", func(c echo.Context) error { return c.JSONBlob(http.StatusOK, text) })
+	own := "/" + a.Service + "/openapi.json"
+	e.Use(knownParameters(contract, own))
+	e.GET(own, func(c echo.Context) error { return c.JSONBlob(http.StatusOK, text) })
 	return e, protected, nil
+}
+
+// exactUUIDs refuses a UUID in a path that is not written as the contract says (RFC
+// 9562, section 4). The generated code also reads three other forms of it, such as one
+// without hyphens, and a client would then find one object under several paths.
+func exactUUIDs(contract *openapi3.T, protected map[string][]echo.MiddlewareFunc) {
+	for _, item := range contract.Paths.Map() {
+		for _, op := range item.Operations() {
+			for _, p := range slices.Concat(item.Parameters, op.Parameters) {
+				if p.Value.In == openapi3.ParameterInPath && p.Value.Schema.Value.Format == "uuid" {
+					protected[op.OperationID] = append(protected[op.OperationID], exactUUID(p.Value.Name))
+				}
+			}
+		}
+	}
+}
+
+func exactUUID(name string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if len(c.Param(name)) != len("00000000-0000-0000-0000-000000000000") { // the generated code checks the rest
+				return problem.New(problem.Malformed, "malformed", "the parameter "+name+" is malformed")
+			}
+			return next(c)
+		}
+	}
 }

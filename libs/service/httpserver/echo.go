@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -16,7 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/bytelimit"
 	"lavka/libs/service/httpproblem"
+	"lavka/libs/service/proxies"
 )
 
 // New returns an echo whose routes read strict JSON and answer errors as problems.
@@ -26,13 +27,18 @@ func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registere
 	e.HideBanner = true
 	e.HidePort = true
 	e.Binder = binder{}
-	e.IPExtractor = clientAddress(trusted)
+	e.IPExtractor = func(r *http.Request) string {
+		client, _ := proxies.Trusted(trusted).Client(r) // forwarded reports the error, once a request
+		return client
+	}
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
 		if !c.Response().Committed {
 			httpproblem.Write(c.Response(), c.Request(), translate(err, c))
 		}
 	}
-	e.Use(sealed, traced(trusted), measured(registry), logged(log), recovered(log), admitted, limited, optionsOfHead, plainParameters, joined, bounded(MaxBody))
+	bodies := bytelimit.New(maxBodies)
+	measureHeld(registry, "bodies", bodies)
+	e.Use(sealed, traced(trusted), measured(registry), forwarded(trusted, registry, log), logged(log), recovered(log), admitted, limited, optionsOfHead, plainParameters, joined, bounded(MaxBody, bodies))
 	return e
 }
 
@@ -95,17 +101,4 @@ func parameter(text, before, after string) (name string, ok bool) {
 	rest, known := strings.CutPrefix(text, before)
 	name, _, ends := strings.Cut(rest, after)
 	return name, known && ends && !strings.ContainsAny(name, " \t") && len(name) <= 40
-}
-
-// clientAddress returns the right-most address of X-Forwarded-For that is not a
-// trusted proxy's.
-func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
-	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, p := range trusted {
-		_, ipNet, err := net.ParseCIDR(p.Masked().String())
-		if err == nil { // never fails: a valid Prefix prints as a CIDR
-			options = append(options, echo.TrustIPRange(ipNet))
-		}
-	}
-	return echo.ExtractIPFromXFFHeader(options...)
 }

@@ -243,29 +243,36 @@ func TestLogAndMetricsNameOnlyRoutes(t *testing.T) {
 	}
 }
 
+// The table of cases is in libs/service/proxies.
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		trusted   []string
-		forwarded []string
-		want      string
+	for forwarded, want := range map[string]struct {
+		address string
+		counted float64
 	}{
-		"no proxy is trusted":       {nil, []string{"198.51.100.7"}, "192.0.2.1"},
-		"another is trusted":        {[]string{"10.0.0.0/8"}, []string{"198.51.100.7"}, "192.0.2.1"},
-		"the gateway is trusted":    {[]string{"192.0.2.0/24"}, []string{"198.51.100.7"}, "198.51.100.7"},
-		"the client lies":           {[]string{"192.0.2.0/24"}, []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
-		"the client lies, again":    {[]string{"192.0.2.0/24"}, []string{"203.0.113.9", "198.51.100.7"}, "198.51.100.7"},
-		"by way of two":             {[]string{"192.0.2.0/24", "10.0.0.1/32"}, []string{"198.51.100.7, 10.0.0.1"}, "198.51.100.7"},
-		"nothing is said":           {[]string{"192.0.2.0/24"}, nil, "192.0.2.1"},
-		"a private one is no proxy": {nil, []string{"10.0.0.1"}, "192.0.2.1"},
+		"203.0.113.9, 198.51.100.7:55123": {"198.51.100.7", 0},
+		"198.51.100.7, unknown":           {"192.0.2.1", 1},
 	} {
-		e, _, _ := service(t, c.trusted...)
+		e, registry, log := service(t, "192.0.2.0/24")
 		r := httptest.NewRequest("GET", "/address", nil) // from 192.0.2.1
-		r.Header["X-Forwarded-For"] = c.forwarded
+		r.Header.Set("X-Forwarded-For", forwarded)
 		w := httptest.NewRecorder()
 		e.ServeHTTP(w, r)
-		if got := w.Body.String(); got != c.want {
-			t.Errorf("%s: %s, want %s", name, got, c.want)
+		if got := w.Body.String(); got != want.address {
+			t.Errorf("%s: %s, want %s", forwarded, got, want.address)
+		}
+		unknown := want.counted == 1
+		if got := strings.Contains(log.String(), "which client it serves"); got != unknown {
+			t.Errorf("%s: warned %v", forwarded, got)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			if family.GetName() == "http_server_clients_unknown_total" && family.GetMetric()[0].GetCounter().GetValue() != want.counted {
+				t.Errorf("%s: not counted %v times", forwarded, want.counted)
+			}
 		}
 	}
 }
@@ -283,6 +290,30 @@ func TestAnswersAreSealed(t *testing.T) {
 			if got := w.Header().Get(name); got != want {
 				t.Errorf("GET %s: %s is %q, want %q", target, name, got, want)
 			}
+		}
+	}
+}
+
+// A proxy that adds a header, or a body that it compressed, is told so.
+func TestBodiesThatWereChangedOnTheWay(t *testing.T) {
+	t.Parallel()
+	e, _, _ := service(t)
+	for name, c := range map[string]struct {
+		header http.Header
+		status int
+		detail string
+	}{
+		"as it is":          {http.Header{"Content-Type": {"application/json"}}, 201, ""},
+		"identity":          {http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"Identity"}}, 201, ""},
+		"compressed":        {http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}, 415, "Content-Encoding"},
+		"two content types": {http.Header{"Content-Type": {"application/json", "text/plain"}}, 415, "Content-Type"},
+	} {
+		r := httptest.NewRequest("POST", "/things", strings.NewReader(`{"name":"tea"}`))
+		r.Header = c.header
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, r)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.detail) {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}
 }

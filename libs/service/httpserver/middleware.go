@@ -26,6 +26,7 @@ import (
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/proxies"
 	"lavka/libs/service/telemetry"
 )
 
@@ -35,13 +36,18 @@ import (
 func headAsGet(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
-			get := *r
-			get.Method = http.MethodGet
-			r = &get
+			r = r.WithContext(context.WithValue(r.Context(), headKey{}, true))
+			r.Method = http.MethodGet
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+type headKey struct{}
+
+// IsHead reports whether the client sent HEAD, although the handler is that of GET. A
+// GET that has an effect must not have it then.
+func IsHead(ctx context.Context) bool { return ctx.Value(headKey{}) != nil }
 
 // headAllowed adds HEAD to the Allow header where GET is allowed.
 func headAllowed(h http.Header) {
@@ -101,7 +107,7 @@ func traced(trusted []netip.Prefix) echo.MiddlewareFunc {
 		return func(c echo.Context) error {
 			r := c.Request()
 			ctx := r.Context()
-			if from(trusted, r.RemoteAddr) {
+			if proxies.Trusted(trusted).Has(r.RemoteAddr) {
 				ctx = otel.GetTextMapPropagator().Extract(ctx, propagation.HeaderCarrier(r.Header))
 			}
 			ctx, span := tracer.Start(ctx, r.Method+" "+c.Path(), trace.WithSpanKind(trace.SpanKindServer))
@@ -121,9 +127,23 @@ func traced(trusted []netip.Prefix) echo.MiddlewareFunc {
 	}
 }
 
-func from(networks []netip.Prefix, addr string) bool {
-	peer, err := netip.ParseAddrPort(addr)
-	return err == nil && slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap()) })
+// forwarded counts and reports the requests of trusted proxies that do not say which
+// client they serve.
+func forwarded(trusted proxies.Trusted, registry prometheus.Registerer, log *slog.Logger) echo.MiddlewareFunc {
+	unreadable := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "http_server_clients_unknown_total", Help: "Requests through a trusted proxy whose X-Forwarded-For can't be read; the proxy's clients count as one address.",
+	})
+	registry.MustRegister(unreadable)
+	warn := proxies.Warner(log)
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if _, err := trusted.Client(c.Request()); err != nil {
+				unreadable.Inc()
+				warn(c.Request(), err)
+			}
+			return next(c)
+		}
+	}
 }
 
 // measured counts requests and their duration by method, route and status.

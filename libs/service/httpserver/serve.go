@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/directhttp"
 	"lavka/libs/service/httpproblem"
 	"lavka/libs/service/release"
 )
@@ -28,6 +30,7 @@ type Config struct {
 	ShutdownTimeout time.Duration               // for requests in flight, after that
 	MaxConnections  int                         // maximum, on Addr
 	Ready           func(context.Context) error // checked by /readyz, within 2 s; a draining replica is never ready
+	Lacks           func() string               // what a ready replica can't do, for the answer of /readyz; "" if nothing
 	Registry        *prometheus.Registry
 	Log             *slog.Logger
 }
@@ -124,7 +127,7 @@ func Healthcheck(ctx context.Context, internalAddr string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := directhttp.Client.Do(r)
 	if err != nil {
 		return fmt.Errorf("not ready: %w", err)
 	}
@@ -155,16 +158,33 @@ func internal(cfg Config, draining *atomic.Bool) http.Handler {
 			if !unready.Swap(true) {
 				cfg.Log.WarnContext(ctx, "not ready", "error", err)
 			}
+			if own, ok := errors.AsType[*problem.Error](err); ok && own.Code == "unable" {
+				httpproblem.Write(w, r, own)
+				return
+			}
 			httpproblem.Write(w, r, problem.New(problem.Unavailable, "not_ready", "the database is unreachable, or its schema is older than this release, or the service is not set up yet; the log says which"))
 			return
 		}
 		if unready.Swap(false) {
 			cfg.Log.InfoContext(ctx, "ready again")
 		}
+		if lacks := lacks(cfg); lacks != "" {
+			w.Header().Set("Content-Type", "application/json")
+			// A probe that has disconnected needs no answer.
+			_ = json.NewEncoder(w).Encode(map[string]string{"status": "cold_start", "detail": lacks})
+			return
+		}
 		ok(w)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Registry, promhttp.HandlerOpts{Registry: cfg.Registry}))
 	return mux
+}
+
+func lacks(cfg Config) string {
+	if cfg.Lacks == nil {
+		return ""
+	}
+	return cfg.Lacks()
 }
 
 func listen(setting, addr string) (net.Listener, error) {
@@ -175,6 +195,11 @@ func listen(setting, addr string) (net.Listener, error) {
 	return l, nil
 }
 
+// IdleTimeout is how long a connection stays open without a request. It is longer than
+// proxies keep theirs (Google's load balancers: ten minutes), so that the proxy is the
+// one that closes: a request on a connection that this side is closing would be lost.
+const IdleTimeout = 11 * time.Minute
+
 // server sets the limits that net/http leaves open.
 func server(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
@@ -182,7 +207,7 @@ func server(h http.Handler, log *slog.Logger) *http.Server {
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       90 * time.Second,
+		IdleTimeout:       IdleTimeout,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

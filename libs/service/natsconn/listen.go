@@ -20,6 +20,8 @@ type Listener struct {
 	Open func(context.Context) (jetstream.Consumer, error)
 	// Handle processes a message. After an error the consumer is opened again.
 	Handle func(context.Context, jetstream.Msg) error
+	// Failed, if set, is told why the listener has to open the consumer again.
+	Failed func(error)
 	// Ahead is the maximum number of messages pulled ahead of Handle.
 	Ahead int
 	// Fresh, if set, makes the listener open the consumer again after each
@@ -41,6 +43,9 @@ func (l Listener) Run(ctx context.Context) {
 		err := l.listen(ctx)
 		if ctx.Err() != nil {
 			return
+		}
+		if l.Failed != nil {
+			l.Failed(err)
 		}
 		l.Log.DebugContext(ctx, "a subscription ended; restarting it", "listener", l.Name, "error", err)
 		if time.Since(started) > 10*longest {

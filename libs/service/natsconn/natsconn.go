@@ -85,6 +85,18 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 	return nc, nil
 }
 
+// Because returns why something that needs NATS has failed, given its own error, which
+// is often only that it took too long: the reason is the connection's, if it is down.
+func Because(nc *nats.Conn, err error) error {
+	if nc.IsConnected() {
+		return err
+	}
+	if last := nc.LastError(); last != nil {
+		return fmt.Errorf("not connected to NATS: %w", last)
+	}
+	return errors.New("not connected to NATS")
+}
+
 // Measure registers the metric nats_connected, which is 1 while connected. It is
 // not part of readiness: a service stays ready while NATS is unreachable.
 func Measure(registry prometheus.Registerer, nc *nats.Conn) {

@@ -3,16 +3,27 @@
 package page
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/bytelimit"
 )
 
 // Default and maximum of ?limit=.
 const (
 	DefaultLimit = 20
 	MaxLimit     = 100
+)
+
+// MaxBytes is the maximum size of a page, in bytes of its JSON encoding. Only an
+// item that is larger than that makes a larger page, of its own.
+const MaxBytes = 256 << 10
+
+const (
+	maxCursor = 2048
+	frame     = maxCursor + 64 // the longest cursor and the members' names
 )
 
 // Limit returns the page size that a request asks for, or DefaultLimit. A value
@@ -44,7 +55,7 @@ func Decode[K any](list string, cursor *string) (*K, error) {
 	if cursor == nil || *cursor == "" {
 		return nil, nil
 	}
-	if len(*cursor) > 2048 {
+	if len(*cursor) > maxCursor {
 		return nil, bad(nil)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(*cursor)
@@ -61,18 +72,35 @@ func Decode[K any](list string, cursor *string) (*K, error) {
 	return e.Key, nil
 }
 
-// Cut takes rows that were read with limit+1, and returns the page and the cursor
-// of the next page, which is nil on the last page.
-func Cut[T any](list string, rows []T, limit int, key func(T) any) ([]T, *string, error) {
-	if len(rows) <= limit {
-		return rows, nil, nil
+// Cut takes rows that were read with limit+1, and returns the page's items and the
+// cursor of the next page, which is nil on the last page. A page ends at limit
+// items, or before it would exceed MaxBytes, but has at least one item. Cut adds its
+// size to the request's claim (see [bytelimit.From]), whose errors it returns.
+func Cut[T, I any](ctx context.Context, list string, rows []T, limit int, key func(T) any, item func(T) I) ([]I, *string, error) {
+	items, size := make([]I, 0, min(len(rows), limit)), frame
+	for _, row := range rows[:min(len(rows), limit)] {
+		next := item(row)
+		n, err := bytelimit.JSON(next)
+		if err != nil {
+			return nil, nil, err
+		}
+		n += len(",")
+		if size+n > MaxBytes && len(items) > 0 {
+			break
+		}
+		items, size = append(items, next), size+n
 	}
-	rows = rows[:limit]
-	next, err := Encode(list, key(rows[limit-1]))
+	if err := bytelimit.From(ctx).Grow(size); err != nil {
+		return nil, nil, err
+	}
+	if len(items) == len(rows) {
+		return items, nil, nil
+	}
+	next, err := Encode(list, key(rows[len(items)-1]))
 	if err != nil {
 		return nil, nil, err
 	}
-	return rows, &next, nil
+	return items, &next, nil
 }
 
 type envelope[K any] struct {

@@ -1,10 +1,14 @@
 package page_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/bytelimit"
 	"lavka/libs/service/page"
 )
 
@@ -49,21 +53,101 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+func same[T any](v T) T { return v }
+
 func TestCut(t *testing.T) {
 	t.Parallel()
-	rows, next, err := page.Cut("l", []int{1, 2, 3}, 2, func(i int) any { return i })
-	if err != nil || len(rows) != 2 || next == nil {
-		t.Fatalf("%v %v %v", rows, next, err)
+	itself := func(i int) any { return i }
+	items, next, err := page.Cut(t.Context(), "l", []int{1, 2, 3}, 2, itself, same)
+	if err != nil || len(items) != 2 || next == nil {
+		t.Fatalf("%v %v %v", items, next, err)
 	}
 	if k, err := page.Decode[int]("l", next); err != nil || *k != 2 {
 		t.Errorf("next holds %v, %v", k, err)
 	}
-	if rows, next, _ := page.Cut("l", []int{1, 2}, 2, func(i int) any { return i }); len(rows) != 2 || next != nil {
-		t.Errorf("the last page: %v %v", rows, next)
+	if items, next, _ := page.Cut(t.Context(), "l", []int{1, 2}, 2, itself, same); len(items) != 2 || next != nil {
+		t.Errorf("the last page: %v %v", items, next)
+	}
+	if items, next, _ := page.Cut(t.Context(), "l", nil, 2, itself, same); items == nil || len(items) != 0 || next != nil {
+		t.Errorf("an empty list: %#v %v", items, next)
 	}
 	var none *problem.Error
-	if _, _, err := page.Cut("l", []int{1, 2}, 1, func(int) any { return make(chan int) }); err == nil || errors.As(err, &none) {
+	noJSON := func(int) any { return make(chan int) }
+	if _, _, err := page.Cut(t.Context(), "l", []int{1, 2}, 1, noJSON, same); err == nil || errors.As(err, &none) {
 		t.Errorf("a key that can't be encoded as JSON: %v", err)
+	}
+	if _, _, err := page.Cut(t.Context(), "l", []int{1, 2}, 1, itself, noJSON); err == nil || errors.As(err, &none) {
+		t.Errorf("an item that can't be encoded as JSON: %v", err)
+	}
+}
+
+// answer is what handlers make of a page.
+type answer struct {
+	Items      []string `json:"items"`
+	NextCursor *string  `json:"next_cursor"`
+}
+
+// Pages end early, and hold all items nonetheless. What counts is the JSON, in which
+// some characters take six bytes.
+func TestPagesEndBeforeTheyAreTooLarge(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"ASCII": strings.Repeat("x", 10_000), "Cyrillic": strings.Repeat("ж", 10_000), "escaped": strings.Repeat("<", 10_000),
+		"just too large for two": strings.Repeat("x", page.MaxBytes/2), "too large alone": strings.Repeat("x", page.MaxBytes+1),
+	} {
+		const all = 40
+		var rows []string
+		for i := range all {
+			rows = append(rows, fmt.Sprint(i, text))
+		}
+		seen, pages := 0, 0
+		for next := new(string); next != nil; pages++ {
+			items, cursor, err := page.Cut(t.Context(), "l", rows[seen:], all, func(s string) any { return len(s) }, same)
+			if err != nil {
+				t.Fatal(err)
+			}
+			encoded, err := json.Marshal(answer{items, cursor})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(items) == 0 || len(items) > 1 && len(encoded) > page.MaxBytes {
+				t.Fatalf("%s: a page of %d items and %d bytes", name, len(items), len(encoded))
+			}
+			if got := rows[seen]; items[0] != got {
+				t.Fatalf("%s: page %d begins with %.10q, want %.10q", name, pages, items[0], got)
+			}
+			seen += len(items)
+			next = cursor
+		}
+		if seen != all || pages < 2 {
+			t.Errorf("%s: %d items on %d pages", name, seen, pages)
+		}
+	}
+}
+
+func TestPagesAreClaimed(t *testing.T) {
+	t.Parallel()
+	limit := bytelimit.New(8 << 20)
+	rows := []string{strings.Repeat("ж", 10_000)}
+	ask := func() error {
+		_, _, err := page.Cut(bytelimit.With(t.Context(), limit.Claim("mira")), "l", rows, 1, func(string) any { return 1 }, same)
+		return err
+	}
+	pages := 0
+	for ; ask() == nil; pages++ {
+		if pages > 1000 {
+			t.Fatal("there is no limit")
+		}
+	}
+	if held := limit.Held(); held < 20_000*int64(pages)-bytelimit.Free*int64(pages) || held > limit.Max()/8 {
+		t.Errorf("%d pages of 20,000 bytes hold %d", pages, held)
+	}
+	if err := ask(); problem.From(err).Code != "overloaded" {
+		t.Errorf("%v", err)
+	}
+	rows[0] = "small"
+	if err := ask(); err != nil {
+		t.Errorf("a small page: %v", err)
 	}
 }
 

@@ -41,6 +41,7 @@ const (
 	deadlockDetected     = "40P01"
 	lockNotAvailable     = "55P03"
 	idleInTransaction    = "25P03"
+	queryCanceled        = "57014" // by statement_timeout
 	adminShutdown        = "57P01"
 	crashShutdown        = "57P02"
 )

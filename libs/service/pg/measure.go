@@ -5,12 +5,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Measure registers metrics of pools, by name: sessions in use, idle and opening,
-// the maximum, and how often and how long callers waited for a session.
-func Measure(registry prometheus.Registerer, pools map[string]*pgxpool.Pool) {
-	registry.MustRegister(poolMetrics(pools))
-}
-
+// poolMetrics are metrics of pools, by name: sessions in use, idle and opening, the
+// maximum, and how often and how long callers waited for a session.
 type poolMetrics map[string]*pgxpool.Pool
 
 var (

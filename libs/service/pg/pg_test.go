@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pgtest.Main(m, pgtest.Config{Setup: func(ctx context.Context, adminURL string) error {
+	pgtest.Main(m, pgtest.Config{Settings: map[string]string{"autovacuum_naptime": "1s"}, Setup: func(ctx context.Context, adminURL string) error {
 		conn, err := pgx.Connect(ctx, adminURL)
 		if err != nil {
 			return err

@@ -30,7 +30,7 @@ var errManyReads = problem.New(problem.Unavailable, "overloaded", "too many read
 // Reader runs short reads in groups. Reads that arrive while others are in
 // flight share the next round trip, which costs more than a short read itself;
 // identical reads run once. Use it only for reads that an index answers at once:
-// a slow read delays all others of its group.
+// a slow read delays all others of its group. Other reads are for [Expensive].
 type Reader struct {
 	pool  *pgxpool.Pool
 	group *group.Group[*read, error]
@@ -74,11 +74,12 @@ type read struct {
 }
 
 // Collect runs a read and returns its rows, each scanned by scan. Its errors are
-// those of [Wrap], and 503 "overloaded" if too many reads are queued. The args
+// those of [Wrap] and of the claim of ctx (see [bytelimit.From]), and 503
+// "overloaded" if too many reads are queued. The args
 // must be comparable. Callers of identical reads share the rows: do not modify
 // them.
 func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
-	one := &read{what: what, sql: sql, args: args, take: func(found pgx.Rows) (any, error) { return pgx.CollectRows(found, scan) }}
+	one := &read{what: what, sql: sql, args: args, take: func(found pgx.Rows) (any, error) { return pgx.CollectRows(found, claimed(ctx, scan)) }}
 	err, unasked := r.group.Do(ctx, one)
 	if errors.Is(unasked, group.ErrFull) || errors.Is(unasked, group.ErrClosed) {
 		return nil, errManyReads.Because(unasked)
@@ -90,6 +91,20 @@ func Collect[T any](ctx context.Context, r *Reader, what string, scan pgx.RowToF
 		return nil, Wrap(what, err)
 	}
 	return one.rows.([]T), nil
+}
+
+// CollectOne is [Collect] for a read of at most one row. Without a row it returns
+// missing.
+func CollectOne[T any](ctx context.Context, r *Reader, what string, missing error, scan pgx.RowToFunc[T], sql string, args ...any) (T, error) {
+	var none T
+	found, err := Collect(ctx, r, what, scan, sql, args...)
+	switch {
+	case err != nil:
+		return none, err
+	case len(found) == 0:
+		return none, missing
+	}
+	return found[0], nil
 }
 
 func (r *Reader) run(ctx context.Context, reads []*read) []error {

@@ -18,7 +18,12 @@ import (
 func TestReadsShareARoundTrip(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	r := pg.NewReader(open(t, db))
+	pool, err := pg.Open(t.Context(), db.AdminURL()+"&lock_timeout=60000", "test", 4) // the test decides how long the lock is held
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	r := pg.NewReader(pool)
 	t.Cleanup(r.Close)
 	busy := open(t, db)
 	held, err := busy.Begin(t.Context())

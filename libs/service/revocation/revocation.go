@@ -17,6 +17,7 @@ import (
 	"lavka/libs/contract/wire"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/natstrace"
+	"lavka/libs/service/serving"
 	"lavka/libs/service/telemetry"
 )
 
@@ -46,6 +47,7 @@ type Versions struct {
 
 	ready     chan struct{}
 	readyOnce sync.Once
+	failure   serving.Failure
 
 	mu      sync.RWMutex
 	latest  map[int64]version
@@ -89,6 +91,9 @@ func (v *Versions) Ready() bool {
 // Loaded returns a channel that is closed when all earlier revocations are known.
 func (v *Versions) Loaded() <-chan struct{} { return v.ready }
 
+// Failure returns why earlier revocations could not be read at the last attempt, or nil.
+func (v *Versions) Failure() error { return natsconn.Because(v.js.Conn(), v.failure.Last()) }
+
 // Known returns the number of users whose token version is kept.
 func (v *Versions) Known() int {
 	v.mu.RLock()
@@ -110,10 +115,11 @@ func (v *Versions) Measure(registry prometheus.Registerer) {
 func (v *Versions) Run(ctx context.Context) {
 	var next uint64
 	natsconn.Listener{
-		Name:  "token versions",
-		Log:   v.log,
-		Ahead: 1000,
-		Fresh: v.js.Conn(),
+		Name:   "token versions",
+		Log:    v.log,
+		Ahead:  1000,
+		Fresh:  v.js.Conn(),
+		Failed: v.failure.Set,
 		Open: func(ctx context.Context) (jetstream.Consumer, error) {
 			next = 1
 			return v.open(ctx)

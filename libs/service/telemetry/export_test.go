@@ -44,10 +44,7 @@ func TestCollectorsThatDoNotWork(t *testing.T) {
 			t.Setenv("OTEL_TRACES_SAMPLER", "always_on")
 			t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
 			var log waittest.Text
-			stop, err := telemetry.Start(t.Context(), "test", slog.New(slog.NewTextHandler(&log, nil)))
-			if err != nil {
-				t.Fatal(err)
-			}
+			stop := telemetry.Start(t.Context(), "test", slog.New(slog.NewTextHandler(&log, nil)))
 			tracer, before := otel.Tracer("test"), inUse()
 			const spans = 300_000
 			for range spans {
@@ -79,10 +76,7 @@ func inUse() int64 {
 // One trace in a hundred is recorded, unless OTEL_TRACES_SAMPLER is set.
 func TestHowManyAreRecorded(t *testing.T) {
 	recorded := func() (n int) {
-		stop, err := telemetry.Start(t.Context(), "test", slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
+		stop := telemetry.Start(t.Context(), "test", slog.New(slog.DiscardHandler))
 		defer stop()
 		tracer := otel.GetTracerProvider().(*sdktrace.TracerProvider).Tracer("test")
 		for range 10_000 {

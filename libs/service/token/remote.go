@@ -2,6 +2,8 @@ package token
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -11,6 +13,9 @@ import (
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
+
+	"lavka/libs/service/directhttp"
+	"lavka/libs/service/serving"
 )
 
 // Remote reads auth's public keys (a JWK set, RFC 7517) over HTTP: at startup,
@@ -21,6 +26,8 @@ type Remote struct {
 	log   *slog.Logger
 	keys  atomic.Pointer[keyfunc.Keyfunc]
 	ready chan struct{}
+
+	failure serving.Failure
 }
 
 // NewRemote returns a Remote for the JWK set at url. Run starts reading.
@@ -31,7 +38,9 @@ func NewRemote(url string, log *slog.Logger) *Remote {
 // Run retries until it has read the keys once, and then refreshes them until ctx
 // ends.
 func (r *Remote) Run(ctx context.Context) {
-	client := &http.Client{Timeout: 3 * time.Second, CheckRedirect: stay}
+	transport := directhttp.Transport()
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Timeout: 3 * time.Second, CheckRedirect: stay, Transport: bounded{transport}}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		// The library keeps fetching after a failed attempt, until the attempt's
 		// own context ends.
@@ -45,6 +54,7 @@ func (r *Remote) Run(ctx context.Context) {
 			return
 		}
 		giveUp()
+		r.failure.Set(err)
 		r.log.DebugContext(ctx, "can't read auth's keys yet; retrying", "url", r.url, "error", err)
 		select {
 		case <-ctx.Done():
@@ -52,6 +62,22 @@ func (r *Remote) Run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// maxKeySet is how many bytes of a JWK set are read. A key takes about 150.
+const maxKeySet = 256 << 10
+
+// bounded limits the bodies of responses to maxKeySet. Reading on returns
+// [http.MaxBytesError].
+type bounded struct{ http.RoundTripper }
+
+func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = http.MaxBytesReader(nil, resp.Body, maxKeySet)
+	return resp, nil
 }
 
 // stay follows no redirects: the server that provides the keys controls who is let in.
@@ -67,6 +93,9 @@ func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc
 			r.log.WarnContext(ctx, "can't read auth's keys; continuing with the known ones", "url", r.url, "error", err)
 		},
 	})
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, fmt.Errorf("the key set at %s is longer than %d bytes", r.url, maxKeySet)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +117,9 @@ func (r *Remote) Ready() bool { return r.keys.Load() != nil }
 
 // Loaded returns a channel that is closed when keys have been read.
 func (r *Remote) Loaded() <-chan struct{} { return r.ready }
+
+// Failure returns why the last attempt to read keys for the first time failed, or nil.
+func (r *Remote) Failure() error { return r.failure.Last() }
 
 // Keyfunc returns a function that finds a token's key by its "kid".
 func (r *Remote) Keyfunc(ctx context.Context) jwt.Keyfunc {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -140,5 +141,58 @@ func TestRemoteFollowsNobody(t *testing.T) {
 	})
 	if n := elsewhere.reads.Load(); n != 0 {
 		t.Errorf("the target of the redirect got %d requests, want none", n)
+	}
+}
+
+// The server that provides the keys controls who is let in: no proxy of the environment may. The
+// server's name can't be resolved: only a proxy could reach it, and net/http uses none
+// for addresses of this machine.
+func TestNoProxyProvidesKeys(t *testing.T) {
+	set := &jwks{}
+	set.add("main", newForger(t).public)
+	proxy := httptest.NewServer(set)
+	defer proxy.Close()
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		t.Setenv(name, proxy.URL)
+	}
+	var log waittest.Text
+	remote := token.NewRemote("http://auth.invalid/.well-known/jwks.json", slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { remote.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	waittest.Eventually(t, "an attempt has ended", func() bool { return remote.Ready() || strings.Contains(log.String(), "can't read auth's keys yet") })
+	if remote.Ready() || set.reads.Load() > 0 {
+		t.Error("the keys came from a proxy")
+	}
+}
+
+// A key set of any length must not take the service's memory.
+func TestRemoteReadsABoundedKeySet(t *testing.T) {
+	t.Parallel()
+	f := newForger(t)
+	set := &jwks{}
+	set.add("main", f.public)
+	var sent atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for space := []byte(strings.Repeat(" ", 64<<10)); sent.Load() < 1<<30; { // JSON may begin with spaces
+			n, err := w.Write(space)
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+		set.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	remote := token.NewRemote(server.URL, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { remote.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	waittest.Eventually(t, "the key set is refused", func() bool { return remote.Failure() != nil })
+	if err := remote.Failure(); !strings.Contains(err.Error(), "is longer than") || sent.Load() > 64<<20 {
+		t.Errorf("after %d bytes: %v", sent.Load(), err)
 	}
 }

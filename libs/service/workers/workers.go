@@ -25,6 +25,17 @@ func Start(ctx context.Context, run ...func(context.Context)) *Workers {
 	return w
 }
 
+// Until returns f as a function that also ends when ctx ends: for work that must not
+// outlive the service's context.
+func Until(ctx context.Context, f func(context.Context)) func(context.Context) {
+	return func(running context.Context) {
+		both, cancel := context.WithCancel(running)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		f(both)
+	}
+}
+
 // Stop ends the workers' context and waits until all have returned. Further
 // calls do nothing.
 func (w *Workers) Stop() {

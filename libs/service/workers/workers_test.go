@@ -35,3 +35,25 @@ func TestWorkersOutliveTheContextAndEndWithStop(t *testing.T) {
 	}
 	w.Stop()
 }
+
+func TestUntilEndsWithTheContextAndWithStop(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(cancel func(), w *workers.Workers){
+		"the context": func(cancel func(), _ *workers.Workers) { cancel() },
+		"Stop":        func(_ func(), w *workers.Workers) { w.Stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan struct{})
+			w := workers.Start(ctx, workers.Until(ctx, func(ctx context.Context) {
+				<-ctx.Done()
+				close(ended)
+			}))
+			end(cancel, w)
+			<-ended
+			w.Stop()
+		})
+	}
+}

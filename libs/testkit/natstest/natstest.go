@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 // Server is a NATS server that belongs to one test.
@@ -64,4 +65,11 @@ func (s *Server) Wipe() {
 	if err := os.RemoveAll(s.opts.StoreDir); err != nil {
 		s.t.Fatalf("delete the NATS store: %v", err)
 	}
+}
+
+// Connect connects a test to a server. By default it waits 60 s for the server,
+// unlike [nats.Connect], which gives up after 2 s: too soon on a busy machine.
+// The options can change that.
+func Connect(url string, options ...nats.Option) (*nats.Conn, error) {
+	return nats.Connect(url, append([]nats.Option{nats.Timeout(time.Minute)}, options...)...)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/host/pgserver"
+	"lavka/libs/service/pgconfig"
 )
 
 const template = "lavka_template"
@@ -123,6 +124,17 @@ func copyTemplate(ctx context.Context, adminURL, name string) error {
 	return execute(ctx, adminURL, "UPDATE pg_database SET datacl = (SELECT datacl FROM pg_database WHERE datname = '"+template+"') WHERE datname = '"+name+"'")
 }
 
+// Connect opens a connection, which is closed when the test ends.
+func Connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgconfig.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
+}
+
 // Server returns the test binary's PostgreSQL server, for tests that break it.
 func Server() *pgserver.Server { return server }
 
@@ -157,7 +169,7 @@ func RoleURL(ctx context.Context, adminURL, role string) (string, error) {
 }
 
 func execute(ctx context.Context, url, sql string) error {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgconfig.Connect(ctx, url)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

@@ -16,6 +16,12 @@ const limit = time.Minute
 // fails the test, with what as the reason.
 func Eventually(t testing.TB, what string, reached func() bool) {
 	t.Helper()
+	Within(t, limit, what, reached)
+}
+
+// Within is [Eventually] with another limit, for what the test can't hasten.
+func Within(t testing.TB, limit time.Duration, what string, reached func() bool) {
+	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.After(limit); !reached(); {

@@ -15,39 +15,6 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
-// Defines values for TokensTokenType.
-const (
-	Bearer TokensTokenType = "Bearer"
-)
-
-// Valid indicates whether the value is a known member of the TokensTokenType enum.
-func (e TokensTokenType) Valid() bool {
-	switch e {
-	case Bearer:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for UserRole.
-const (
-	UserRoleAdmin UserRole = "admin"
-	UserRoleUser  UserRole = "user"
-)
-
-// Valid indicates whether the value is a known member of the UserRole enum.
-func (e UserRole) Valid() bool {
-	switch e {
-	case UserRoleAdmin:
-		return true
-	case UserRoleUser:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for UserStatus.
 const (
 	Active   UserStatus = "active"
@@ -69,46 +36,136 @@ func (e UserStatus) Valid() bool {
 	}
 }
 
-// Problem defines model for Problem.
-type Problem struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	Errors *[]struct {
-		Field   string `json:"field"`
-		Message string `json:"message"`
-	} `json:"errors,omitempty"`
-	Status  int    `json:"status"`
-	Title   string `json:"title"`
-	TraceId string `json:"trace_id"`
-	Type    string `json:"type"`
+// Activation defines model for Activation.
+type Activation struct {
+	// User Examples: {"created_at":"2026-11-23T21:19:35.157688Z","id":2,"login":"mira","role":"user","status":"active"}
+	User User `json:"user"`
 }
 
-// Tokens defines model for Tokens.
+// ActivationLink Examples: {"activation_link":"https://lavka.example/auth/activate/h7NEhtZ5TpxvQ2mYc4GkRw0sJ9uXb1dL8aPfVeKiOoU"}
+type ActivationLink struct {
+	ActivationLink string `json:"activation_link"`
+}
+
+// ActivationToken Examples: {"token":"h7NEhtZ5TpxvQ2mYc4GkRw0sJ9uXb1dL8aPfVeKiOoU"}
+type ActivationToken struct {
+	Token string `json:"token"`
+}
+
+// Credentials Examples: {"login":"mira","password":"quiet river, tall grass"}
+type Credentials struct {
+	Login    string `json:"login"`
+	Password string `json:"password"`
+}
+
+// InvalidMember defines model for InvalidMember.
+type InvalidMember struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// Key A public JWK. Ed25519 keys are described in RFC 8037.
+//
+// Examples: {"alg":"EdDSA","crv":"Ed25519","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","kty":"OKP","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+type Key struct {
+	Alg string `json:"alg"`
+	Crv string `json:"crv"`
+
+	// Kid The key's id, which the header of an access token names.
+	Kid string `json:"kid"`
+	Kty string `json:"kty"`
+	Use string `json:"use"`
+
+	// X The public key, in base64url.
+	X string `json:"x"`
+}
+
+// KeySet defines model for KeySet.
+type KeySet struct {
+	Keys []Key `json:"keys"`
+}
+
+// NewPassword At least 8 characters and at most 256 bytes after Unicode normalization (NFKC), no control characters, and not easy to guess; by the shop's settings its length may be enough.
+type NewPassword = string
+
+// NewUser Examples: {"login":"mira","password":"quiet river, tall grass"}
+type NewUser struct {
+	// Login Letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
+	Login string `json:"login"`
+
+	// Password At least 8 characters and at most 256 bytes after Unicode normalization (NFKC), no control characters, and not easy to guess; by the shop's settings its length may be enough.
+	Password NewPassword `json:"password"`
+}
+
+// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+type NextCursor = string
+
+// PasswordChange Examples: {"new_password":"loud river, mown grass","old_password":"quiet river, tall grass"}
+type PasswordChange struct {
+	// NewPassword At least 8 characters and at most 256 bytes after Unicode normalization (NFKC), no control characters, and not easy to guess; by the shop's settings its length may be enough.
+	NewPassword NewPassword `json:"new_password"`
+	OldPassword string      `json:"old_password"`
+}
+
+// Problem An error (RFC 9457). `code` is stable; docs/errors.md lists every code.
+//
+// Examples: {"code":"login_taken","detail":"this login is taken; logins are not case-sensitive","status":409,"title":"Login taken","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:login_taken"}
+type Problem struct {
+	Code    string           `json:"code"`
+	Detail  string           `json:"detail"`
+	Errors  *[]InvalidMember `json:"errors,omitempty"`
+	Status  int              `json:"status"`
+	Title   string           `json:"title"`
+	TraceId string           `json:"trace_id"`
+	Type    string           `json:"type"`
+}
+
+// RefreshToken Examples: {"refresh_token":"oz8TK5zPOTDnYw2mQx4GkRc0sJ9uXb1dL8aPfVeKiOo"}
+type RefreshToken struct {
+	RefreshToken string `json:"refresh_token"`
+}
+
+// Registration defines model for Registration.
+type Registration struct {
+	ActivationLink string `json:"activation_link"`
+
+	// User Examples: {"created_at":"2026-11-23T21:19:35.157688Z","id":2,"login":"mira","role":"user","status":"active"}
+	User User `json:"user"`
+}
+
+// Tokens Examples: {"access_token":"eyJhbGciOiJFZERTQSIs","expires_in":600,"refresh_token":"oz8TK5zPOTDnYw2mQx4GkRc0sJ9uXb1dL8aPfVeKiOo","token_type":"Bearer"}
 type Tokens struct {
 	AccessToken string `json:"access_token"`
 
 	// ExpiresIn The lifetime of access_token, in seconds.
-	ExpiresIn    int             `json:"expires_in"`
-	RefreshToken string          `json:"refresh_token"`
-	TokenType    TokensTokenType `json:"token_type"`
+	ExpiresIn    int    `json:"expires_in"`
+	RefreshToken string `json:"refresh_token"`
+	TokenType    string `json:"token_type"`
 }
 
-// TokensTokenType defines model for Tokens.TokenType.
-type TokensTokenType string
-
-// User defines model for User.
+// User Examples: {"created_at":"2026-11-23T21:19:35.157688Z","id":2,"login":"mira","role":"user","status":"active"}
 type User struct {
-	CreatedAt time.Time  `json:"created_at"`
-	Id        int64      `json:"id"`
-	Login     string     `json:"login"`
-	Role      UserRole   `json:"role"`
-	Status    UserStatus `json:"status"`
+	CreatedAt time.Time `json:"created_at"`
+	Id        int64     `json:"id"`
+	Login     string    `json:"login"`
+	Role      string    `json:"role"`
+	Status    string    `json:"status"`
 }
 
-// UserRole defines model for User.Role.
-type UserRole string
+// UserPage defines model for UserPage.
+type UserPage struct {
+	Items []User `json:"items"`
 
-// UserStatus defines model for UserStatus.
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// UserPatch Examples: {"enabled":false}
+type UserPatch struct {
+	Enabled *bool `json:"enabled,omitempty"`
+}
+
+// UserStatus A status to look for.
 type UserStatus string
 
 // Cursor defines model for Cursor.
@@ -117,63 +174,14 @@ type Cursor = string
 // Limit defines model for Limit.
 type Limit = int
 
-// Credentials defines model for Credentials.
-type Credentials struct {
-	// Login 3 to 64 letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
-	Login string `json:"login"`
+// Activated defines model for Activated.
+type Activated = Activation
 
-	// Password A new password must have at least 8 characters and at most 256 bytes, and not be easy to guess.
-	Password string `json:"password"`
-}
+// NewTokens Examples: {"access_token":"eyJhbGciOiJFZERTQSIs","expires_in":600,"refresh_token":"oz8TK5zPOTDnYw2mQx4GkRc0sJ9uXb1dL8aPfVeKiOo","token_type":"Bearer"}
+type NewTokens = Tokens
 
-// RefreshToken defines model for RefreshToken.
-type RefreshToken struct {
-	RefreshToken string `json:"refresh_token"`
-}
-
-// NewActivationJSONBody defines parameters for NewActivation.
-type NewActivationJSONBody struct {
-	// Login 3 to 64 letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
-	Login string `json:"login"`
-
-	// Password A new password must have at least 8 characters and at most 256 bytes, and not be easy to guess.
-	Password string `json:"password"`
-}
-
-// LoginJSONBody defines parameters for Login.
-type LoginJSONBody struct {
-	// Login 3 to 64 letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
-	Login string `json:"login"`
-
-	// Password A new password must have at least 8 characters and at most 256 bytes, and not be easy to guess.
-	Password string `json:"password"`
-}
-
-// LogoutJSONBody defines parameters for Logout.
-type LogoutJSONBody struct {
-	RefreshToken string `json:"refresh_token"`
-}
-
-// ChangePasswordJSONBody defines parameters for ChangePassword.
-type ChangePasswordJSONBody struct {
-	// NewPassword At least 8 characters and at most 256 bytes, and not easy to guess.
-	NewPassword string `json:"new_password"`
-	OldPassword string `json:"old_password"`
-}
-
-// RefreshJSONBody defines parameters for Refresh.
-type RefreshJSONBody struct {
-	RefreshToken string `json:"refresh_token"`
-}
-
-// RegisterJSONBody defines parameters for Register.
-type RegisterJSONBody struct {
-	// Login 3 to 64 letters (a-z), digits and . _ - @ +, starting with a letter or digit. Not case-sensitive.
-	Login string `json:"login"`
-
-	// Password A new password must have at least 8 characters and at most 256 bytes, and not be easy to guess.
-	Password string `json:"password"`
-}
+// OneUser Examples: {"created_at":"2026-11-23T21:19:35.157688Z","id":2,"login":"mira","role":"user","status":"active"}
+type OneUser = User
 
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
@@ -182,45 +190,46 @@ type ListUsersParams struct {
 	// Login Text that the login must contain, case-insensitive.
 	Login *string `form:"login,omitempty" json:"login,omitempty"`
 
-	// Limit The maximum number of items on the page.
+	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
-// PatchUserJSONBody defines parameters for PatchUser.
-type PatchUserJSONBody struct {
-	Enabled *bool `json:"enabled"`
-}
+// ActivateByTokenJSONRequestBody defines body for ActivateByToken for application/json ContentType.
+type ActivateByTokenJSONRequestBody = ActivationToken
 
 // NewActivationJSONRequestBody defines body for NewActivation for application/json ContentType.
-type NewActivationJSONRequestBody NewActivationJSONBody
+type NewActivationJSONRequestBody = Credentials
 
 // LoginJSONRequestBody defines body for Login for application/json ContentType.
-type LoginJSONRequestBody LoginJSONBody
+type LoginJSONRequestBody = Credentials
 
 // LogoutJSONRequestBody defines body for Logout for application/json ContentType.
-type LogoutJSONRequestBody LogoutJSONBody
+type LogoutJSONRequestBody = RefreshToken
 
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
-type ChangePasswordJSONRequestBody ChangePasswordJSONBody
+type ChangePasswordJSONRequestBody = PasswordChange
 
 // RefreshJSONRequestBody defines body for Refresh for application/json ContentType.
-type RefreshJSONRequestBody RefreshJSONBody
+type RefreshJSONRequestBody = RefreshToken
 
 // RegisterJSONRequestBody defines body for Register for application/json ContentType.
-type RegisterJSONRequestBody RegisterJSONBody
+type RegisterJSONRequestBody = NewUser
 
 // PatchUserJSONRequestBody defines body for PatchUser for application/json ContentType.
-type PatchUserJSONRequestBody PatchUserJSONBody
+type PatchUserJSONRequestBody = UserPatch
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// GetKeys Get the public keys that verify access tokens (RFC 7517).
 	// (GET /.well-known/jwks.json)
 	GetKeys(ctx echo.Context) error
-	// Activate Follow an activation link. Following it again gives the same response.
+	// ActivateByToken Activate a user with the token at the end of their activation link, as following the link does.
+	// (POST /auth/activate)
+	ActivateByToken(ctx echo.Context) error
+	// Activate Follow an activation link. Following it again gives the same response. HEAD answers what GET would, and does not activate.
 	// (GET /auth/activate/{token})
 	Activate(ctx echo.Context, token string) error
 	// NewActivation Request a new activation link.
@@ -266,6 +275,15 @@ func (w *ServerInterfaceWrapper) GetKeys(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetKeys(ctx)
+	return err
+}
+
+// ActivateByToken converts echo context to params.
+func (w *ServerInterfaceWrapper) ActivateByToken(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ActivateByToken(ctx)
 	return err
 }
 
@@ -466,41 +484,44 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
-	router.POST(options.BaseURL+"/auth/register", wrapper.Register, options.OperationMiddlewares["register"]...)
+	router.GET(options.BaseURL+"/.well-known/jwks.json", wrapper.GetKeys, options.OperationMiddlewares["getKeys"]...)
+	router.POST(options.BaseURL+"/auth/activate", wrapper.ActivateByToken, options.OperationMiddlewares["activateByToken"]...)
 	router.GET(options.BaseURL+"/auth/activate/:token", wrapper.Activate, options.OperationMiddlewares["activate"]...)
 	router.POST(options.BaseURL+"/auth/activation", wrapper.NewActivation, options.OperationMiddlewares["newActivation"]...)
 	router.POST(options.BaseURL+"/auth/login", wrapper.Login, options.OperationMiddlewares["login"]...)
-	router.POST(options.BaseURL+"/auth/refresh", wrapper.Refresh, options.OperationMiddlewares["refresh"]...)
 	router.POST(options.BaseURL+"/auth/logout", wrapper.Logout, options.OperationMiddlewares["logout"]...)
 	router.POST(options.BaseURL+"/auth/password", wrapper.ChangePassword, options.OperationMiddlewares["changePassword"]...)
-	router.GET(options.BaseURL+"/.well-known/jwks.json", wrapper.GetKeys, options.OperationMiddlewares["getKeys"]...)
-	router.GET(options.BaseURL+"/users/me", wrapper.GetMe, options.OperationMiddlewares["getMe"]...)
+	router.POST(options.BaseURL+"/auth/refresh", wrapper.Refresh, options.OperationMiddlewares["refresh"]...)
+	router.POST(options.BaseURL+"/auth/register", wrapper.Register, options.OperationMiddlewares["register"]...)
 	router.GET(options.BaseURL+"/users", wrapper.ListUsers, options.OperationMiddlewares["listUsers"]...)
 	router.GET(options.BaseURL+"/users/:id", wrapper.GetUser, options.OperationMiddlewares["getUser"]...)
 	router.PATCH(options.BaseURL+"/users/:id", wrapper.PatchUser, options.OperationMiddlewares["patchUser"]...)
+	router.GET(options.BaseURL+"/users/me", wrapper.GetMe, options.OperationMiddlewares["getMe"]...)
 
 }
 
+type ActivatedJSONResponse Activation
+
+type NewTokensResponseHeaders struct {
+	CacheControl string
+}
+type NewTokensJSONResponse struct {
+	Body Tokens
+
+	Headers NewTokensResponseHeaders
+}
+
+type OneUserJSONResponse User
+
 type ProblemResponseHeaders struct {
-	RetryAfter      *string
-	WWWAuthenticate *string
+	Allow      *string
+	RetryAfter *int
 }
 type ProblemApplicationProblemPlusJSONResponse struct {
 	Body Problem
 
 	Headers ProblemResponseHeaders
 }
-
-type TokensResponseHeaders struct {
-	CacheControl string
-}
-type TokensJSONResponse struct {
-	Body Tokens
-
-	Headers TokensResponseHeaders
-}
-
-type UserJSONResponse User
 
 type GetKeysRequestObject struct {
 }
@@ -509,9 +530,7 @@ type GetKeysResponseObject interface {
 	VisitGetKeysResponse(w http.ResponseWriter) error
 }
 
-type GetKeys200JSONResponse struct {
-	Keys []map[string]interface{} `json:"keys"`
-}
+type GetKeys200JSONResponse KeySet
 
 func (response GetKeys200JSONResponse) VisitGetKeysResponse(w http.ResponseWriter) error {
 
@@ -538,11 +557,57 @@ func (response GetKeysdefaultApplicationProblemPlusJSONResponse) VisitGetKeysRes
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ActivateByTokenRequestObject struct {
+	Body *ActivateByTokenJSONRequestBody
+}
+
+type ActivateByTokenResponseObject interface {
+	VisitActivateByTokenResponse(w http.ResponseWriter) error
+}
+
+type ActivateByToken200JSONResponse struct{ ActivatedJSONResponse }
+
+func (response ActivateByToken200JSONResponse) VisitActivateByTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ActivateByTokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ActivateByTokendefaultApplicationProblemPlusJSONResponse) VisitActivateByTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -557,9 +622,7 @@ type ActivateResponseObject interface {
 	VisitActivateResponse(w http.ResponseWriter) error
 }
 
-type Activate200JSONResponse struct {
-	User User `json:"user"`
-}
+type Activate200JSONResponse struct{ ActivatedJSONResponse }
 
 func (response Activate200JSONResponse) VisitActivateResponse(w http.ResponseWriter) error {
 
@@ -586,11 +649,11 @@ func (response ActivatedefaultApplicationProblemPlusJSONResponse) VisitActivateR
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -605,9 +668,7 @@ type NewActivationResponseObject interface {
 	VisitNewActivationResponse(w http.ResponseWriter) error
 }
 
-type NewActivation201JSONResponse struct {
-	ActivationLink string `json:"activation_link"`
-}
+type NewActivation201JSONResponse ActivationLink
 
 func (response NewActivation201JSONResponse) VisitNewActivationResponse(w http.ResponseWriter) error {
 
@@ -634,11 +695,11 @@ func (response NewActivationdefaultApplicationProblemPlusJSONResponse) VisitNewA
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -653,7 +714,7 @@ type LoginResponseObject interface {
 	VisitLoginResponse(w http.ResponseWriter) error
 }
 
-type Login200JSONResponse struct{ TokensJSONResponse }
+type Login200JSONResponse struct{ NewTokensJSONResponse }
 
 func (response Login200JSONResponse) VisitLoginResponse(w http.ResponseWriter) error {
 
@@ -681,11 +742,11 @@ func (response LogindefaultApplicationProblemPlusJSONResponse) VisitLoginRespons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -721,11 +782,11 @@ func (response LogoutdefaultApplicationProblemPlusJSONResponse) VisitLogoutRespo
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -761,11 +822,11 @@ func (response ChangePassworddefaultApplicationProblemPlusJSONResponse) VisitCha
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -780,7 +841,7 @@ type RefreshResponseObject interface {
 	VisitRefreshResponse(w http.ResponseWriter) error
 }
 
-type Refresh200JSONResponse struct{ TokensJSONResponse }
+type Refresh200JSONResponse struct{ NewTokensJSONResponse }
 
 func (response Refresh200JSONResponse) VisitRefreshResponse(w http.ResponseWriter) error {
 
@@ -808,11 +869,11 @@ func (response RefreshdefaultApplicationProblemPlusJSONResponse) VisitRefreshRes
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -827,10 +888,7 @@ type RegisterResponseObject interface {
 	VisitRegisterResponse(w http.ResponseWriter) error
 }
 
-type Register201JSONResponse struct {
-	ActivationLink string `json:"activation_link"`
-	User           User   `json:"user"`
-}
+type Register201JSONResponse Registration
 
 func (response Register201JSONResponse) VisitRegisterResponse(w http.ResponseWriter) error {
 
@@ -857,11 +915,11 @@ func (response RegisterdefaultApplicationProblemPlusJSONResponse) VisitRegisterR
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -876,10 +934,7 @@ type ListUsersResponseObject interface {
 	VisitListUsersResponse(w http.ResponseWriter) error
 }
 
-type ListUsers200JSONResponse struct {
-	Items      []User  `json:"items"`
-	NextCursor *string `json:"next_cursor"`
-}
+type ListUsers200JSONResponse UserPage
 
 func (response ListUsers200JSONResponse) VisitListUsersResponse(w http.ResponseWriter) error {
 
@@ -906,11 +961,11 @@ func (response ListUsersdefaultApplicationProblemPlusJSONResponse) VisitListUser
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -924,7 +979,7 @@ type GetMeResponseObject interface {
 	VisitGetMeResponse(w http.ResponseWriter) error
 }
 
-type GetMe200JSONResponse struct{ UserJSONResponse }
+type GetMe200JSONResponse struct{ OneUserJSONResponse }
 
 func (response GetMe200JSONResponse) VisitGetMeResponse(w http.ResponseWriter) error {
 
@@ -951,11 +1006,11 @@ func (response GetMedefaultApplicationProblemPlusJSONResponse) VisitGetMeRespons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -970,7 +1025,7 @@ type GetUserResponseObject interface {
 	VisitGetUserResponse(w http.ResponseWriter) error
 }
 
-type GetUser200JSONResponse struct{ UserJSONResponse }
+type GetUser200JSONResponse struct{ OneUserJSONResponse }
 
 func (response GetUser200JSONResponse) VisitGetUserResponse(w http.ResponseWriter) error {
 
@@ -997,11 +1052,11 @@ func (response GetUserdefaultApplicationProblemPlusJSONResponse) VisitGetUserRes
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -1017,7 +1072,7 @@ type PatchUserResponseObject interface {
 	VisitPatchUserResponse(w http.ResponseWriter) error
 }
 
-type PatchUser200JSONResponse struct{ UserJSONResponse }
+type PatchUser200JSONResponse struct{ OneUserJSONResponse }
 
 func (response PatchUser200JSONResponse) VisitPatchUserResponse(w http.ResponseWriter) error {
 
@@ -1044,11 +1099,11 @@ func (response PatchUserdefaultApplicationProblemPlusJSONResponse) VisitPatchUse
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -1060,7 +1115,10 @@ type StrictServerInterface interface {
 	// GetKeys Get the public keys that verify access tokens (RFC 7517).
 	// (GET /.well-known/jwks.json)
 	GetKeys(ctx context.Context, request GetKeysRequestObject) (GetKeysResponseObject, error)
-	// Activate Follow an activation link. Following it again gives the same response.
+	// ActivateByToken Activate a user with the token at the end of their activation link, as following the link does.
+	// (POST /auth/activate)
+	ActivateByToken(ctx context.Context, request ActivateByTokenRequestObject) (ActivateByTokenResponseObject, error)
+	// Activate Follow an activation link. Following it again gives the same response. HEAD answers what GET would, and does not activate.
 	// (GET /auth/activate/{token})
 	Activate(ctx context.Context, request ActivateRequestObject) (ActivateResponseObject, error)
 	// NewActivation Request a new activation link.
@@ -1124,6 +1182,52 @@ func (sh *strictHandler) GetKeys(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(GetKeysResponseObject); ok {
 		return validResponse.VisitGetKeysResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ActivateByToken operation middleware
+func (sh *strictHandler) ActivateByToken(ctx echo.Context) error {
+	var request ActivateByTokenRequestObject
+
+	var body ActivateByTokenJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ActivateByToken(ctx.Request().Context(), request.(ActivateByTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ActivateByToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ActivateByTokenResponseObject); ok {
+		return validResponse.VisitActivateByTokenResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

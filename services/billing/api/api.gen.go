@@ -18,45 +18,6 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
-// Defines values for CustomerUserRole.
-const (
-	Admin CustomerUserRole = "admin"
-	User  CustomerUserRole = "user"
-)
-
-// Valid indicates whether the value is a known member of the CustomerUserRole enum.
-func (e CustomerUserRole) Valid() bool {
-	switch e {
-	case Admin:
-		return true
-	case User:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for CustomerUserStatus.
-const (
-	Active   CustomerUserStatus = "active"
-	Disabled CustomerUserStatus = "disabled"
-	Inactive CustomerUserStatus = "inactive"
-)
-
-// Valid indicates whether the value is a known member of the CustomerUserStatus enum.
-func (e CustomerUserStatus) Valid() bool {
-	switch e {
-	case Active:
-		return true
-	case Disabled:
-		return true
-	case Inactive:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for TransactionType.
 const (
 	Payment  TransactionType = "payment"
@@ -75,73 +36,120 @@ func (e TransactionType) Valid() bool {
 	}
 }
 
-// Bill defines model for Bill.
+// Bill Examples: {"balance":40.1,"created_at":"2026-11-23T21:19:35.157688Z","id":2001}
 type Bill struct {
 	// Balance An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Balance   Money     `json:"balance"`
 	CreatedAt time.Time `json:"created_at"`
-	Id        int64     `json:"id"`
+
+	// Id At most 9007199254740991 (2^53 - 1), unless an earlier release created the bill.
+	Id int64 `json:"id"`
+}
+
+// BillPage defines model for BillPage.
+type BillPage struct {
+	Items []Bill `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
 }
 
 // Customer defines model for Customer.
 type Customer struct {
+	// Bills The user's newest bills, newest first.
 	Bills []CustomerBill `json:"bills"`
-	User  struct {
-		Id int64 `json:"id"`
 
-		// Login Empty until auth's first message about the user arrives.
-		Login  string             `json:"login"`
-		Role   CustomerUserRole   `json:"role"`
-		Status CustomerUserStatus `json:"status"`
-	} `json:"user"`
+	// BillsNextCursor Present if the user has more bills: the cursor at which GET /customers/{user_id}/bills lists them.
+	BillsNextCursor *string `json:"bills_next_cursor,omitempty"`
+
+	// User Examples: {"id":2,"login":"mira","role":"user","status":"active"}
+	User CustomerUser `json:"user"`
 }
 
-// CustomerUserRole defines model for Customer.User.Role.
-type CustomerUserRole string
-
-// CustomerUserStatus defines model for Customer.User.Status.
-type CustomerUserStatus string
-
-// CustomerBill defines model for CustomerBill.
+// CustomerBill Examples: {"balance":40.1,"id":2001}
 type CustomerBill struct {
 	// Balance An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Balance Money `json:"balance"`
 	Id      int64 `json:"id"`
 }
 
+// CustomerBillPage defines model for CustomerBillPage.
+type CustomerBillPage struct {
+	Items []CustomerBill `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// CustomerPage defines model for CustomerPage.
+type CustomerPage struct {
+	Items []Customer `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// CustomerUser Examples: {"id":2,"login":"mira","role":"user","status":"active"}
+type CustomerUser struct {
+	Id int64 `json:"id"`
+
+	// Login Empty until auth's first message about the user arrives.
+	Login  string `json:"login"`
+	Role   string `json:"role"`
+	Status string `json:"status"`
+}
+
+// InvalidMember defines model for InvalidMember.
+type InvalidMember struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
 // Money An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 type Money = money.Amount
 
-// Problem defines model for Problem.
+// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+type NextCursor = string
+
+// Problem An error (RFC 9457). `code` is stable; docs/errors.md lists every code.
+//
+// Examples: {"code":"bill_not_found","detail":"you have no bill with this id","status":404,"title":"Bill not found","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:bill_not_found"}
 type Problem struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	Errors *[]struct {
-		Field   string `json:"field"`
-		Message string `json:"message"`
-	} `json:"errors,omitempty"`
-	Status  int    `json:"status"`
-	Title   string `json:"title"`
-	TraceId string `json:"trace_id"`
-	Type    string `json:"type"`
+	Code    string           `json:"code"`
+	Detail  string           `json:"detail"`
+	Errors  *[]InvalidMember `json:"errors,omitempty"`
+	Status  int              `json:"status"`
+	Title   string           `json:"title"`
+	TraceId string           `json:"trace_id"`
+	Type    string           `json:"type"`
 }
 
-// Transaction defines model for Transaction.
+// Transaction Examples: {"amount":-59.9,"balance_after":40.1,"bill_id":2001,"created_at":"2026-11-23T21:19:35.469341Z","id":2,"purchase_id":"01a20a47-5025-7115-9e92-19849d9a7ef1","type":"purchase"}
 type Transaction struct {
 	// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Amount Money `json:"amount"`
 
 	// BalanceAfter An exact amount in the shop's currency, with at most two decimals (100, 9.99).
-	BalanceAfter Money               `json:"balance_after"`
-	BillId       int64               `json:"bill_id"`
-	CreatedAt    time.Time           `json:"created_at"`
-	Id           int64               `json:"id"`
-	PaymentId    *int64              `json:"payment_id,omitempty"`
-	PurchaseId   *openapi_types.UUID `json:"purchase_id,omitempty"`
-	Type         TransactionType     `json:"type"`
+	BalanceAfter Money     `json:"balance_after"`
+	BillId       int64     `json:"bill_id"`
+	CreatedAt    time.Time `json:"created_at"`
+	Id           int64     `json:"id"`
+
+	// PaymentId The transaction_id of the provider, who may use all 64 bits: above 2^53 - 1 a browser reads it as another number.
+	PaymentId  *int64              `json:"payment_id,omitempty"`
+	PurchaseId *openapi_types.UUID `json:"purchase_id,omitempty"`
+	Type       string              `json:"type"`
 }
 
-// TransactionType defines model for TransactionType.
+// TransactionPage defines model for TransactionPage.
+type TransactionPage struct {
+	Items []Transaction `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// TransactionType A type to look for.
 type TransactionType string
 
 // Cursor defines model for Cursor.
@@ -152,7 +160,7 @@ type Limit = int
 
 // ListBillsParams defines parameters for ListBills.
 type ListBillsParams struct {
-	// Limit The maximum number of items on the page.
+	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The next_cursor of the previous page.
@@ -161,7 +169,16 @@ type ListBillsParams struct {
 
 // ListCustomersParams defines parameters for ListCustomers.
 type ListCustomersParams struct {
-	// Limit The maximum number of items on the page.
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListCustomerBillsParams defines parameters for ListCustomerBills.
+type ListCustomerBillsParams struct {
+	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The next_cursor of the previous page.
@@ -173,7 +190,7 @@ type ListTransactionsParams struct {
 	BillId *int64           `form:"bill_id,omitempty" json:"bill_id,omitempty"`
 	Type   *TransactionType `form:"type,omitempty" json:"type,omitempty"`
 
-	// Limit The maximum number of items on the page.
+	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The next_cursor of the previous page.
@@ -191,12 +208,15 @@ type ServerInterface interface {
 	// GetBill Get one of the caller's own bills.
 	// (GET /bills/{id})
 	GetBill(ctx echo.Context, id int64) error
-	// ListCustomers List all users with their bills, newest first.
+	// ListCustomers List all users with their newest bills, newest first.
 	// (GET /customers)
 	ListCustomers(ctx echo.Context, params ListCustomersParams) error
-	// GetCustomer Get a user with their bills.
+	// GetCustomer Get a user with their newest bills.
 	// (GET /customers/{user_id})
 	GetCustomer(ctx echo.Context, userId int64) error
+	// ListCustomerBills List a user's bills, newest first.
+	// (GET /customers/{user_id}/bills)
+	ListCustomerBills(ctx echo.Context, userId int64, params ListCustomerBillsParams) error
 	// ListTransactions List the transactions on the caller's own bills, newest first.
 	// (GET /transactions)
 	ListTransactions(ctx echo.Context, params ListTransactionsParams) error
@@ -298,6 +318,38 @@ func (w *ServerInterfaceWrapper) GetCustomer(ctx echo.Context) error {
 	return err
 }
 
+// ListCustomerBills converts echo context to params.
+func (w *ServerInterfaceWrapper) ListCustomerBills(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "user_id" -------------
+	var userId int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", ctx.Param("user_id"), &userId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListCustomerBillsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListCustomerBills(ctx, userId, params)
+	return err
+}
+
 // ListTransactions converts echo context to params.
 func (w *ServerInterfaceWrapper) ListTransactions(ctx echo.Context) error {
 	var err error
@@ -387,15 +439,16 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/bills", wrapper.ListBills, options.OperationMiddlewares["listBills"]...)
 	router.POST(options.BaseURL+"/bills", wrapper.CreateBill, options.OperationMiddlewares["createBill"]...)
 	router.GET(options.BaseURL+"/bills/:id", wrapper.GetBill, options.OperationMiddlewares["getBill"]...)
-	router.GET(options.BaseURL+"/transactions", wrapper.ListTransactions, options.OperationMiddlewares["listTransactions"]...)
 	router.GET(options.BaseURL+"/customers", wrapper.ListCustomers, options.OperationMiddlewares["listCustomers"]...)
 	router.GET(options.BaseURL+"/customers/:user_id", wrapper.GetCustomer, options.OperationMiddlewares["getCustomer"]...)
+	router.GET(options.BaseURL+"/customers/:user_id/bills", wrapper.ListCustomerBills, options.OperationMiddlewares["listCustomerBills"]...)
+	router.GET(options.BaseURL+"/transactions", wrapper.ListTransactions, options.OperationMiddlewares["listTransactions"]...)
 
 }
 
 type ProblemResponseHeaders struct {
-	RetryAfter      *string
-	WWWAuthenticate *string
+	Allow      *string
+	RetryAfter *int
 }
 type ProblemApplicationProblemPlusJSONResponse struct {
 	Body Problem
@@ -411,10 +464,7 @@ type ListBillsResponseObject interface {
 	VisitListBillsResponse(w http.ResponseWriter) error
 }
 
-type ListBills200JSONResponse struct {
-	Items      []Bill  `json:"items"`
-	NextCursor *string `json:"next_cursor"`
-}
+type ListBills200JSONResponse BillPage
 
 func (response ListBills200JSONResponse) VisitListBillsResponse(w http.ResponseWriter) error {
 
@@ -441,11 +491,11 @@ func (response ListBillsdefaultApplicationProblemPlusJSONResponse) VisitListBill
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -494,11 +544,11 @@ func (response CreateBilldefaultApplicationProblemPlusJSONResponse) VisitCreateB
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -540,11 +590,11 @@ func (response GetBilldefaultApplicationProblemPlusJSONResponse) VisitGetBillRes
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -559,10 +609,7 @@ type ListCustomersResponseObject interface {
 	VisitListCustomersResponse(w http.ResponseWriter) error
 }
 
-type ListCustomers200JSONResponse struct {
-	Items      []Customer `json:"items"`
-	NextCursor *string    `json:"next_cursor"`
-}
+type ListCustomers200JSONResponse CustomerPage
 
 func (response ListCustomers200JSONResponse) VisitListCustomersResponse(w http.ResponseWriter) error {
 
@@ -589,11 +636,11 @@ func (response ListCustomersdefaultApplicationProblemPlusJSONResponse) VisitList
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -635,11 +682,58 @@ func (response GetCustomerdefaultApplicationProblemPlusJSONResponse) VisitGetCus
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCustomerBillsRequestObject struct {
+	UserId int64 `json:"user_id"`
+	Params ListCustomerBillsParams
+}
+
+type ListCustomerBillsResponseObject interface {
+	VisitListCustomerBillsResponse(w http.ResponseWriter) error
+}
+
+type ListCustomerBills200JSONResponse CustomerBillPage
+
+func (response ListCustomerBills200JSONResponse) VisitListCustomerBillsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCustomerBillsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListCustomerBillsdefaultApplicationProblemPlusJSONResponse) VisitListCustomerBillsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -654,10 +748,7 @@ type ListTransactionsResponseObject interface {
 	VisitListTransactionsResponse(w http.ResponseWriter) error
 }
 
-type ListTransactions200JSONResponse struct {
-	Items      []Transaction `json:"items"`
-	NextCursor *string       `json:"next_cursor"`
-}
+type ListTransactions200JSONResponse TransactionPage
 
 func (response ListTransactions200JSONResponse) VisitListTransactionsResponse(w http.ResponseWriter) error {
 
@@ -684,11 +775,11 @@ func (response ListTransactionsdefaultApplicationProblemPlusJSONResponse) VisitL
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -706,12 +797,15 @@ type StrictServerInterface interface {
 	// GetBill Get one of the caller's own bills.
 	// (GET /bills/{id})
 	GetBill(ctx context.Context, request GetBillRequestObject) (GetBillResponseObject, error)
-	// ListCustomers List all users with their bills, newest first.
+	// ListCustomers List all users with their newest bills, newest first.
 	// (GET /customers)
 	ListCustomers(ctx context.Context, request ListCustomersRequestObject) (ListCustomersResponseObject, error)
-	// GetCustomer Get a user with their bills.
+	// GetCustomer Get a user with their newest bills.
 	// (GET /customers/{user_id})
 	GetCustomer(ctx context.Context, request GetCustomerRequestObject) (GetCustomerResponseObject, error)
+	// ListCustomerBills List a user's bills, newest first.
+	// (GET /customers/{user_id}/bills)
+	ListCustomerBills(ctx context.Context, request ListCustomerBillsRequestObject) (ListCustomerBillsResponseObject, error)
 	// ListTransactions List the transactions on the caller's own bills, newest first.
 	// (GET /transactions)
 	ListTransactions(ctx context.Context, request ListTransactionsRequestObject) (ListTransactionsResponseObject, error)
@@ -846,6 +940,32 @@ func (sh *strictHandler) GetCustomer(ctx echo.Context, userId int64) error {
 		return err
 	} else if validResponse, ok := response.(GetCustomerResponseObject); ok {
 		return validResponse.VisitGetCustomerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListCustomerBills operation middleware
+func (sh *strictHandler) ListCustomerBills(ctx echo.Context, userId int64, params ListCustomerBillsParams) error {
+	var request ListCustomerBillsRequestObject
+
+	request.UserId = userId
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCustomerBills(ctx.Request().Context(), request.(ListCustomerBillsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCustomerBills")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListCustomerBillsResponseObject); ok {
+		return validResponse.VisitListCustomerBillsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -18,24 +18,24 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
-// Defines values for PurchaseDeclineReason.
+// Defines values for ProductSort.
 const (
-	BillNotFound      PurchaseDeclineReason = "bill_not_found"
-	BuyerDisabled     PurchaseDeclineReason = "buyer_disabled"
-	Expired           PurchaseDeclineReason = "expired"
-	InsufficientFunds PurchaseDeclineReason = "insufficient_funds"
+	SortNewest          ProductSort = "newest"
+	SortPrice           ProductSort = "price"
+	SortPriceDescending ProductSort = "-price"
+	SortTitle           ProductSort = "title"
 )
 
-// Valid indicates whether the value is a known member of the PurchaseDeclineReason enum.
-func (e PurchaseDeclineReason) Valid() bool {
+// Valid indicates whether the value is a known member of the ProductSort enum.
+func (e ProductSort) Valid() bool {
 	switch e {
-	case BillNotFound:
+	case SortNewest:
 		return true
-	case BuyerDisabled:
+	case SortPrice:
 		return true
-	case Expired:
+	case SortPriceDescending:
 		return true
-	case InsufficientFunds:
+	case SortTitle:
 		return true
 	default:
 		return false
@@ -63,52 +63,59 @@ func (e PurchaseStatus) Valid() bool {
 	}
 }
 
-// Defines values for ListProductsParamsSort.
-const (
-	SortNewest          ListProductsParamsSort = "newest"
-	SortPrice           ListProductsParamsSort = "price"
-	SortPriceDescending ListProductsParamsSort = "-price"
-	SortTitle           ListProductsParamsSort = "title"
-)
+// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
+type Amount = money.Amount
 
-// Valid indicates whether the value is a known member of the ListProductsParamsSort enum.
-func (e ListProductsParamsSort) Valid() bool {
-	switch e {
-	case SortNewest:
-		return true
-	case SortPrice:
-		return true
-	case SortPriceDescending:
-		return true
-	case SortTitle:
-		return true
-	default:
-		return false
-	}
+// ExpectedPrice The price that the buyer saw, an amount like the price of a new product. If the product has a different price, nothing is bought and the response is 409 price_changed.
+type ExpectedPrice = money.Amount
+
+// InvalidMember defines model for InvalidMember.
+type InvalidMember struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
 }
 
 // Money An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 type Money = money.Amount
 
-// NewPurchase defines model for NewPurchase.
-type NewPurchase struct {
-	BillId *int64 `json:"bill_id"`
+// NewDescription defines model for NewDescription.
+type NewDescription = string
 
-	// ExpectedPrice The price that the buyer saw. If the product has a different price, nothing is bought and the response is 409 price_changed.
-	ExpectedPrice *money.Amount `json:"expected_price,omitempty"`
-	ProductId     *int64        `json:"product_id"`
+// NewProduct Examples: {"description":"Brass, three litres","price":59.9,"title":"Samovar"}
+type NewProduct struct {
+	Description *NewDescription `json:"description,omitempty"`
+
+	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
+	Price *Amount `json:"price,omitempty"`
+
+	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
+	Title *NewTitle `json:"title,omitempty"`
 }
 
-// Problem defines model for Problem.
+// NewPurchase Examples: {"bill_id":2001,"expected_price":59.9,"product_id":1}
+type NewPurchase struct {
+	BillId *int64 `json:"bill_id,omitempty"`
+
+	// ExpectedPrice The price that the buyer saw, an amount like the price of a new product. If the product has a different price, nothing is bought and the response is 409 price_changed.
+	ExpectedPrice *ExpectedPrice `json:"expected_price,omitempty"`
+	ProductId     *int64         `json:"product_id,omitempty"`
+}
+
+// NewTitle At least one visible character; no line breaks, control characters, and characters that reorder text.
+type NewTitle = string
+
+// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+type NextCursor = string
+
+// Problem An error (RFC 9457). `code` is stable; docs/errors.md lists every code.
+//
+// Examples: {"balance":40.1,"code":"insufficient_funds","detail":"the balance is lower than the price","price":59.9,"purchase_id":"01a20a47-504a-7759-b295-5f4d6f836fdc","status":402,"title":"Insufficient funds","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:insufficient_funds"}
 type Problem struct {
-	// Balance The bill's balance when the purchase was declined.
-	Balance *money.Amount `json:"balance,omitempty"`
-	Code    string        `json:"code"`
-	Detail  string        `json:"detail"`
-	Errors  *[]struct {
-		Field   string `json:"field"`
-		Message string `json:"message"`
-	} `json:"errors,omitempty"`
+	// Balance An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Balance *Money           `json:"balance,omitempty"`
+	Code    string           `json:"code"`
+	Detail  string           `json:"detail"`
+	Errors  *[]InvalidMember `json:"errors,omitempty"`
 
 	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Price *Money `json:"price,omitempty"`
@@ -121,7 +128,7 @@ type Problem struct {
 	Type       string              `json:"type"`
 }
 
-// Product defines model for Product.
+// Product Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type Product struct {
 	CreatedAt   time.Time `json:"created_at"`
 	Description string    `json:"description"`
@@ -133,32 +140,62 @@ type Product struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
-// Purchase defines model for Purchase.
+// ProductPage defines model for ProductPage.
+type ProductPage struct {
+	Items []Product `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// ProductPatch Examples: {"price":49.9}
+type ProductPatch struct {
+	Description *NewDescription `json:"description,omitempty"`
+
+	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
+	Price *Amount `json:"price,omitempty"`
+
+	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
+	Title *NewTitle `json:"title,omitempty"`
+}
+
+// ProductSort defines model for ProductSort.
+type ProductSort string
+
+// Purchase Examples: {"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2}
 type Purchase struct {
-	BillId        int64                  `json:"bill_id"`
-	CreatedAt     time.Time              `json:"created_at"`
-	DeclineReason *PurchaseDeclineReason `json:"decline_reason,omitempty"`
+	BillId        int64     `json:"bill_id"`
+	CreatedAt     time.Time `json:"created_at"`
+	DeclineReason *string   `json:"decline_reason,omitempty"`
 
 	// Id UUIDv7.
 	Id openapi_types.UUID `json:"id"`
 
 	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
-	Price         Money          `json:"price"`
-	ProductId     int64          `json:"product_id"`
-	SettledAt     *time.Time     `json:"settled_at,omitempty"`
-	Status        PurchaseStatus `json:"status"`
-	Title         string         `json:"title"`
-	TransactionId *int64         `json:"transaction_id,omitempty"`
+	Price         Money      `json:"price"`
+	ProductId     int64      `json:"product_id"`
+	SettledAt     *time.Time `json:"settled_at,omitempty"`
+	Status        string     `json:"status"`
+	Title         string     `json:"title"`
+	TransactionId *int64     `json:"transaction_id,omitempty"`
 }
 
-// PurchaseDeclineReason defines model for Purchase.DeclineReason.
-type PurchaseDeclineReason string
+// PurchasePage defines model for PurchasePage.
+type PurchasePage struct {
+	Items []Purchase `json:"items"`
 
-// PurchaseStatus defines model for PurchaseStatus.
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// PurchaseStatus A status to look for.
 type PurchaseStatus string
 
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// IfMatch defines model for IfMatch.
+type IfMatch = string
 
 // IfNoneMatch defines model for IfNoneMatch.
 type IfNoneMatch = string
@@ -166,67 +203,51 @@ type IfNoneMatch = string
 // Limit defines model for Limit.
 type Limit = int
 
+// OneProduct Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+type OneProduct = Product
+
+// ProductCreated Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+type ProductCreated = Product
+
 // ListProductsParams defines parameters for ListProducts.
 type ListProductsParams struct {
 	// Q Text that the title must contain, case-insensitive.
-	Q    *string                 `form:"q,omitempty" json:"q,omitempty"`
-	Sort *ListProductsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+	Q    *string      `form:"q,omitempty" json:"q,omitempty"`
+	Sort *ProductSort `form:"sort,omitempty" json:"sort,omitempty"`
 
-	// Limit The maximum number of items on the page.
+	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The next_cursor of the previous page.
-	Cursor      *Cursor      `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch Entity tags that the client has, or *.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
-}
-
-// ListProductsParamsSort defines parameters for ListProducts.
-type ListProductsParamsSort string
-
-// CreateProductJSONBody defines parameters for CreateProduct.
-type CreateProductJSONBody struct {
-	// Description At most 10000 characters.
-	Description *string `json:"description"`
-
-	// Price An exact amount greater than zero, with at most two decimals.
-	Price *money.Amount `json:"price"`
-
-	// Title 1 to 200 characters, and not only spaces.
-	Title *string `json:"title"`
 }
 
 // DeleteProductParams defines parameters for DeleteProduct.
 type DeleteProductParams struct {
-	IfMatch *string `json:"If-Match,omitempty"`
+	// IfMatch Entity tags, one of which must be the product's current one, or *.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // GetProductParams defines parameters for GetProduct.
 type GetProductParams struct {
+	// IfNoneMatch Entity tags that the client has, or *.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
-}
-
-// PatchProductJSONBody defines parameters for PatchProduct.
-type PatchProductJSONBody struct {
-	// Description At most 10000 characters.
-	Description *string `json:"description,omitempty"`
-
-	// Price An exact amount greater than zero, with at most two decimals.
-	Price *money.Amount `json:"price,omitempty"`
-
-	// Title 1 to 200 characters, and not only spaces.
-	Title *string `json:"title,omitempty"`
 }
 
 // PatchProductParams defines parameters for PatchProduct.
 type PatchProductParams struct {
-	IfMatch *string `json:"If-Match,omitempty"`
+	// IfMatch Entity tags, one of which must be the product's current one, or *.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // ListPurchasesParams defines parameters for ListPurchases.
 type ListPurchasesParams struct {
 	Status *PurchaseStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Limit The maximum number of items on the page.
+	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The next_cursor of the previous page.
@@ -235,15 +256,15 @@ type ListPurchasesParams struct {
 
 // CreatePurchaseParams defines parameters for CreatePurchase.
 type CreatePurchaseParams struct {
-	// IdempotencyKey 1 to 255 printable ASCII characters. A retry with the same key buys nothing more: the response is the purchase in its current state, or its stored decline, with the header Idempotent-Replayed: true.
+	// IdempotencyKey Printable ASCII characters. A retry with the same key buys nothing more: the response is the purchase in its current state, or its stored decline, with the header Idempotent-Replayed.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // CreateProductJSONRequestBody defines body for CreateProduct for application/json ContentType.
-type CreateProductJSONRequestBody CreateProductJSONBody
+type CreateProductJSONRequestBody = NewProduct
 
 // PatchProductJSONRequestBody defines body for PatchProduct for application/json ContentType.
-type PatchProductJSONRequestBody PatchProductJSONBody
+type PatchProductJSONRequestBody = ProductPatch
 
 // CreatePurchaseJSONRequestBody defines body for CreatePurchase for application/json ContentType.
 type CreatePurchaseJSONRequestBody = NewPurchase
@@ -363,7 +384,7 @@ func (w *ServerInterfaceWrapper) DeleteProduct(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch string
+		var IfMatch IfMatch
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
@@ -435,7 +456,7 @@ func (w *ServerInterfaceWrapper) PatchProduct(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch string
+		var IfMatch IfMatch
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
@@ -596,9 +617,18 @@ type NotModifiedResponse struct {
 	Headers NotModifiedResponseHeaders
 }
 
+type OneProductResponseHeaders struct {
+	ETag string
+}
+type OneProductJSONResponse struct {
+	Body Product
+
+	Headers OneProductResponseHeaders
+}
+
 type ProblemResponseHeaders struct {
-	RetryAfter      *string
-	WWWAuthenticate *string
+	Allow      *string
+	RetryAfter *int
 }
 type ProblemApplicationProblemPlusJSONResponse struct {
 	Body Problem
@@ -606,13 +636,14 @@ type ProblemApplicationProblemPlusJSONResponse struct {
 	Headers ProblemResponseHeaders
 }
 
-type ProductResponseHeaders struct {
-	ETag string
+type ProductCreatedResponseHeaders struct {
+	ETag     string
+	Location string
 }
-type ProductJSONResponse struct {
+type ProductCreatedJSONResponse struct {
 	Body Product
 
-	Headers ProductResponseHeaders
+	Headers ProductCreatedResponseHeaders
 }
 
 type ListProductsRequestObject struct {
@@ -628,10 +659,7 @@ type ListProducts200ResponseHeaders struct {
 }
 
 type ListProducts200JSONResponse struct {
-	Body struct {
-		Items      []Product `json:"items"`
-		NextCursor *string   `json:"next_cursor"`
-	}
+	Body    ProductPage
 	Headers ListProducts200ResponseHeaders
 }
 
@@ -669,11 +697,11 @@ func (response ListProductsdefaultApplicationProblemPlusJSONResponse) VisitListP
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -688,15 +716,7 @@ type CreateProductResponseObject interface {
 	VisitCreateProductResponse(w http.ResponseWriter) error
 }
 
-type CreateProduct201ResponseHeaders struct {
-	ETag     string
-	Location string
-}
-
-type CreateProduct201JSONResponse struct {
-	Body    Product
-	Headers CreateProduct201ResponseHeaders
-}
+type CreateProduct201JSONResponse struct{ ProductCreatedJSONResponse }
 
 func (response CreateProduct201JSONResponse) VisitCreateProductResponse(w http.ResponseWriter) error {
 
@@ -725,11 +745,11 @@ func (response CreateProductdefaultApplicationProblemPlusJSONResponse) VisitCrea
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -766,11 +786,11 @@ func (response DeleteProductdefaultApplicationProblemPlusJSONResponse) VisitDele
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -786,7 +806,7 @@ type GetProductResponseObject interface {
 	VisitGetProductResponse(w http.ResponseWriter) error
 }
 
-type GetProduct200JSONResponse struct{ ProductJSONResponse }
+type GetProduct200JSONResponse struct{ OneProductJSONResponse }
 
 func (response GetProduct200JSONResponse) VisitGetProductResponse(w http.ResponseWriter) error {
 
@@ -822,11 +842,11 @@ func (response GetProductdefaultApplicationProblemPlusJSONResponse) VisitGetProd
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -843,7 +863,7 @@ type PatchProductResponseObject interface {
 	VisitPatchProductResponse(w http.ResponseWriter) error
 }
 
-type PatchProduct200JSONResponse struct{ ProductJSONResponse }
+type PatchProduct200JSONResponse struct{ OneProductJSONResponse }
 
 func (response PatchProduct200JSONResponse) VisitPatchProductResponse(w http.ResponseWriter) error {
 
@@ -871,11 +891,11 @@ func (response PatchProductdefaultApplicationProblemPlusJSONResponse) VisitPatch
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -890,10 +910,7 @@ type ListPurchasesResponseObject interface {
 	VisitListPurchasesResponse(w http.ResponseWriter) error
 }
 
-type ListPurchases200JSONResponse struct {
-	Items      []Purchase `json:"items"`
-	NextCursor *string    `json:"next_cursor"`
-}
+type ListPurchases200JSONResponse PurchasePage
 
 func (response ListPurchases200JSONResponse) VisitListPurchasesResponse(w http.ResponseWriter) error {
 
@@ -920,11 +937,11 @@ func (response ListPurchasesdefaultApplicationProblemPlusJSONResponse) VisitList
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -969,7 +986,7 @@ func (response CreatePurchase201JSONResponse) VisitCreatePurchaseResponse(w http
 type CreatePurchase202ResponseHeaders struct {
 	IdempotentReplayed *string
 	Location           string
-	RetryAfter         string
+	RetryAfter         int
 }
 
 type CreatePurchase202JSONResponse struct {
@@ -1007,11 +1024,11 @@ func (response CreatePurchasedefaultApplicationProblemPlusJSONResponse) VisitCre
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -1053,11 +1070,11 @@ func (response GetPurchasedefaultApplicationProblemPlusJSONResponse) VisitGetPur
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
-	}
-	if response.Headers.WWWAuthenticate != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)

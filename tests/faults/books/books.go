@@ -10,13 +10,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/service/pgconfig"
 	"lavka/tests/faults/history"
 )
 
 // Read reads everything that belongs to bills with ids from from up to, but not
 // including, to, and all users and customers.
 func Read(ctx context.Context, url string, from, to int64) (b history.Books, err error) {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgconfig.Connect(ctx, url)
 	if err != nil {
 		return b, fmt.Errorf("read the books: %w", err)
 	}
@@ -104,7 +105,7 @@ func (w *Watcher) Stop() (looks int64, wrong []string) {
 }
 
 func (w *Watcher) session(ctx context.Context, url string, from, to int64) {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgconfig.Connect(ctx, url)
 	if err != nil {
 		return
 	}

@@ -70,6 +70,7 @@ func (j *judge) undeserved(p *purchase, disabled map[int64]bool) string {
 		if p.charges[0].UserID != 0 && j.Expiry > 0 && p.toldBy() != forever && p.toldBy()-p.began() < j.Expiry {
 			return "a client saw that before the purchase could expire"
 		}
+	default: // none, or insufficient_funds, which the ledger shows
 	}
 	return ""
 }

@@ -55,8 +55,9 @@ func (p *purchase) disagreement() string {
 		return p.unlikeSettled()
 	case "declined":
 		return p.unlikeUnsettled()
+	default:
+		return "it is still " + rowText(p.rows[0])
 	}
-	return "it is still " + rowText(p.rows[0])
 }
 
 func (p *purchase) unlikeLook(l *history.Look) string {

@@ -147,8 +147,8 @@ func TestPostgresSlow(t *testing.T) {
 func connectNATS(t *testing.T, url string) (*nats.Conn, <-chan error) {
 	t.Helper()
 	ended := make(chan error, 100)
-	nc, err := nats.Connect(url, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { ended <- err }), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0),
-		nats.PingInterval(100*time.Millisecond), nats.MaxPingsOutstanding(2), nats.Timeout(500*time.Millisecond))
+	nc, err := natstest.Connect(url, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { ended <- err }), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.PingInterval(500*time.Millisecond), nats.MaxPingsOutstanding(2), nats.Timeout(5*time.Second))
 	must(t, err)
 	t.Cleanup(nc.Close)
 	return nc, ended
@@ -162,7 +162,7 @@ func TestNATSCut(t *testing.T) {
 	if err := <-ended; errors.Is(err, nats.ErrStaleConnection) {
 		t.Errorf("the connection ended with %v", err)
 	}
-	if _, err := nats.Connect(url); !errors.Is(err, nats.ErrNoServers) {
+	if _, err := natstest.Connect(url); !errors.Is(err, nats.ErrNoServers) {
 		t.Errorf("to connect along a link that is cut: %v", err)
 	}
 	must(t, l.Heal())
@@ -192,7 +192,7 @@ func TestNATSInABlackHole(t *testing.T) {
 		if err := <-ended; !errors.Is(err, nats.ErrStaleConnection) {
 			t.Errorf("%d: the connection ended with %v", d, err)
 		}
-		if _, err := nats.Connect(url, nats.Timeout(moment)); err == nil {
+		if _, err := natstest.Connect(url, nats.Timeout(moment)); err == nil {
 			t.Errorf("%d: connected in the dark", d)
 		}
 		must(t, l.Heal())
@@ -208,7 +208,7 @@ func TestNATSInABlackHole(t *testing.T) {
 func TestNATSSlow(t *testing.T) {
 	t.Parallel()
 	l, url := along(t, natstest.Start(t).URL)
-	nc, err := nats.Connect(url)
+	nc, err := natstest.Connect(url)
 	must(t, err)
 	t.Cleanup(nc.Close)
 	l.Slow(50*time.Millisecond, 20*time.Millisecond)

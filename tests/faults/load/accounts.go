@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"lavka/libs/service/directhttp"
 	"lavka/tests/faults/history"
 )
 
@@ -67,6 +68,15 @@ func Register(ctx context.Context, t Target, rec *history.Recorder, buyers int) 
 	return a, a.Refresh(ctx)
 }
 
+// Add registers one more user of the shop and logs them in. Refresh leaves them out.
+func (a *Accounts) Add(ctx context.Context, login string) (*Account, error) {
+	u, err := a.register(ctx, login)
+	if err != nil {
+		return nil, err
+	}
+	return u, a.LogIn(ctx, a.c.rec, u)
+}
+
 func (a *Accounts) register(ctx context.Context, login string) (*Account, error) {
 	u := &Account{Login: login, password: password}
 	call, r, raw := a.c.call(ctx, "POST", a.target.Gateway+"/auth/register", "", map[string]string{"login": login, "password": password})
@@ -112,7 +122,7 @@ func (a *Account) Token() string {
 }
 
 func newHTTPClient() *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := directhttp.Transport()
 	t.MaxIdleConnsPerHost = 64
 	return &http.Client{Transport: t}
 }

@@ -42,7 +42,7 @@ func newWire(t *testing.T, seed uint64) *wire {
 
 func (w *wire) connect(url string) *nats.Conn {
 	w.t.Helper()
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	nc, err := natstest.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	must(w.t, err)
 	w.t.Cleanup(nc.Close)
 	return nc

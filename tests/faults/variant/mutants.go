@@ -17,7 +17,9 @@ const (
 	placing   = "services/catalog/internal/postgres/purchase_place.go"
 	orders    = "services/catalog/internal/catalog/purchases.go"
 	sweep     = "services/catalog/internal/catalog/purchase_sweep.go"
+	due       = "services/catalog/internal/postgres/purchase_sweep.go"
 	answers   = "services/catalog/internal/catalog/purchase_answers.go"
+	products  = "services/catalog/internal/postgres/product.go"
 	publisher = "services/auth/internal/bus/publisher.go"
 )
 
@@ -54,6 +56,9 @@ func Mutants() []Mutant {
 
 		mutant("forget-sweeper", "catalog", "catalog never retries a request",
 			Edit{sweep, "\tdue, err := s.Store.Due(", "\treturn 0, nil\n\tdue, err := s.Store.Due("}),
+
+		mutant("sweep-no-expired", "catalog", "catalog does not retry the requests of purchases that have expired",
+			Edit{due, "WHERE status = 'pending' AND next_send_at <= now()", "WHERE status = 'pending' AND next_send_at <= now() AND expires_at > now()"}),
 
 		mutant("credit-a-replay", "billing", "billing credits a repeated payment again",
 			Edit{decide, "\tcase repeat:\n", "\tcase repeat:\n\t\tbill.Balance += p.Amount\n\t\tg.changes.Balances[bill.ID] = bill\n"}),
@@ -106,6 +111,9 @@ func (s *Store) settleAgain(`}),
 
 		mutant("published-unsaid", "auth", "auth records that a user was published without publishing the user",
 			Edit{publisher, "\t_, err := p.js.PublishMsg(ctx, msg, ", "\t_, err := func(context.Context, *nats.Msg, ...jetstream.PublishOpt) (any, error) { return nil, nil }(ctx, msg, "}),
+
+		mutant("search-as-short-read", "catalog", "catalog searches products in the sessions of all requests, as if an index answered",
+			Edit{products, "pg.CollectExpensive(ctx, s.expensive, ", "pg.Collect(ctx, s.reads, "}),
 	}
 	// These are caught at a point.
 	for i, m := range all {

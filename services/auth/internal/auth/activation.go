@@ -6,6 +6,10 @@ import (
 	"lavka/libs/domain/problem"
 )
 
+// MaxLinks is how many unused activation links a user may have. A new one beyond that
+// replaces the oldest.
+const MaxLinks = 10
+
 // Link is a new activation link. Its lifetime starts at the database's current time.
 type Link struct {
 	Hash     TokenHash

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"lavka/libs/domain/problem"
 )
 
 // AdminStore is the part of the database that [Admins] needs.
@@ -16,6 +18,8 @@ type AdminStore interface {
 	// version. It reports whether the role changed. It returns ErrUserNotFound, or
 	// ErrLastAdmin if no active admin would be left.
 	SetRole(ctx context.Context, login string, role Role) (changed bool, err error)
+	// AdminExists reports whether there is an active admin.
+	AdminExists(ctx context.Context) (bool, error)
 }
 
 // ErrLastAdmin means that the change would leave the shop without an active admin.
@@ -32,10 +36,11 @@ func NewAdmins(store AdminStore, credentials *Credentials) *Admins {
 	return &Admins{store: store, credentials: credentials}
 }
 
-// Bootstrap creates an admin with this login unless the admin exists, and reports
-// whether it did. An existing admin keeps their password; if the login belongs to
-// a user who is not an admin, it returns ErrNotAdmin and does not promote them.
-// Several replicas may call it at once.
+// Bootstrap creates an admin with this login if no user has it, and reports whether
+// it did. An existing admin keeps their password. Several replicas may call it at
+// once. Everything else that keeps the login from being an admin's is an error. If the
+// shop has an active admin all the same, it is [ErrNotAdmin], whatever the reason: what
+// only the first start needs does not matter at later ones.
 func (a *Admins) Bootstrap(ctx context.Context, login, password string) (created bool, err error) {
 	for {
 		user, _, err := a.store.Credential(ctx, login)
@@ -43,21 +48,34 @@ func (a *Admins) Bootstrap(ctx context.Context, login, password string) (created
 		case err == nil && user.Role == RoleAdmin:
 			return false, nil
 		case err == nil:
-			return false, fmt.Errorf("%w: %s is an existing user without that role; choose another login, or run `auth admin grant %s`", ErrNotAdmin, user.Login, user.Login)
+			// They may be a customer who has chosen this login. They are never promoted.
+			return false, ErrNotAdmin
 		case !errors.Is(err, ErrUserNotFound):
 			return false, err
 		}
 		_, err = a.Create(ctx, login, password)
-		if errors.Is(err, ErrLoginTaken) {
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, ErrLoginTaken):
 			continue // another replica created the user first: check its role
+		case problem.From(err).Kind != problem.Invalid:
+			return false, err
 		}
-		return err == nil, err
+		exists, unknown := a.store.AdminExists(ctx)
+		if unknown != nil {
+			return false, unknown
+		}
+		if exists {
+			return false, fmt.Errorf("%w: %w", ErrNotAdmin, err)
+		}
+		return false, err
 	}
 }
 
-// ErrNotAdmin means that the configured login belongs to a user who is not an
-// admin.
-var ErrNotAdmin = errors.New("ADMIN_LOGIN is not an admin")
+// ErrNotAdmin means that the configured login belongs to no admin, and that auth can
+// be used without: the login is another user's, or the shop has another admin.
+var ErrNotAdmin = errors.New("ADMIN_LOGIN is not an admin's")
 
 // Create adds an active admin, or returns ErrLoginTaken.
 func (a *Admins) Create(ctx context.Context, login, password string) (User, error) {

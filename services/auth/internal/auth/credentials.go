@@ -19,15 +19,16 @@ type Credentials struct {
 	store    CredentialStore
 	hasher   *Hasher
 	throttle *Throttle
+	strength Strength
 }
 
 // ErrInvalidCredentials refuses a login and password without revealing which of the
 // two is wrong.
 var ErrInvalidCredentials = problem.New(problem.Unauthenticated, "invalid_credentials", "the login or the password is wrong")
 
-// NewCredentials returns Credentials.
-func NewCredentials(store CredentialStore, hasher *Hasher, throttle *Throttle) *Credentials {
-	return &Credentials{store: store, hasher: hasher, throttle: throttle}
+// NewCredentials returns Credentials that accept new passwords of a strength.
+func NewCredentials(store CredentialStore, hasher *Hasher, throttle *Throttle, strength Strength) *Credentials {
+	return &Credentials{store: store, hasher: hasher, throttle: throttle, strength: strength}
 }
 
 // Check returns the user with this login and password, whatever their status, and
@@ -41,33 +42,48 @@ func (c *Credentials) Check(ctx context.Context, login, password, address string
 // CheckNewcomer is [Credentials.Check] for requests that need no active account.
 // They are queued and counted with registrations.
 func (c *Credentials) CheckNewcomer(ctx context.Context, login, password, address string) (user User, err error) {
-	err = c.asNewcomer(address, func() (err error) {
+	err = c.AsNewcomer(address, func() (err error) {
 		user, _, err = c.check(ctx, newcomer, login, password, address)
 		return err
 	})
 	return user, err
 }
 
-func (c *Credentials) check(ctx context.Context, as caller, login, password, address string) (User, string, error) {
-	attempt, err := c.throttle.Begin(login, address)
+// check waits for a turn, in which it has a try. While the attempts in flight have
+// reserved the tries that remain, it waits for their outcome: a client with the
+// right password is not refused because it sends many requests at once.
+func (c *Credentials) check(ctx context.Context, as caller, login, password, address string) (user User, hash string, err error) {
+	if err := c.throttle.Check(login, address); err != nil {
+		return User{}, "", err
+	}
+	var attempt Attempt
+	may := func() (began bool, err error) {
+		attempt, began, err = c.throttle.Begin(login, address)
+		return began, err
+	}
+	err = c.hasher.inTurn(ctx, newClaim(as, login, address), may, func() error {
+		outcome := Undecided
+		defer func() { attempt.End(outcome) }()
+		if err := ctx.Err(); err != nil { // the client has left in the meantime
+			return err
+		}
+		if user, hash, err = c.find(ctx, login); err != nil {
+			return err
+		}
+		same, err := c.hasher.verify(hash, password)
+		switch {
+		case err != nil:
+			return err
+		case !same:
+			outcome = Failed
+			return ErrInvalidCredentials
+		}
+		outcome = Succeeded
+		return nil
+	})
 	if err != nil {
 		return User{}, "", err
 	}
-	outcome := Undecided
-	defer func() { attempt.End(outcome) }()
-	user, hash, err := c.find(ctx, login)
-	if err != nil {
-		return User{}, "", err
-	}
-	same, err := c.hasher.Verify(ctx, as, hash, password)
-	if err != nil {
-		return User{}, "", err
-	}
-	if !same {
-		outcome = Failed
-		return User{}, "", ErrInvalidCredentials
-	}
-	outcome = Succeeded
 	return user, hash, nil
 }
 
@@ -83,42 +99,57 @@ func (c *Credentials) find(ctx context.Context, login string) (User, string, err
 	return user, hash, err
 }
 
-// HashNew hashes a new password, or returns a problem that says why it is refused.
-func (c *Credentials) HashNew(ctx context.Context, login, password string) (string, error) {
-	return c.hashNew(ctx, member, login, password, "password")
-}
-
-// HashNewcomer is [Credentials.HashNew] for a registration from an address. It
-// first calls free, which returns an error if the login is taken. Such an attempt
-// counts as a registration too, which limits how fast a client can find out which
-// logins exist.
-func (c *Credentials) HashNewcomer(ctx context.Context, login, password, address string, free func() error) (hash string, err error) {
-	err = c.asNewcomer(address, func() (err error) {
-		if err := free(); err != nil {
-			return err
-		}
-		hash, err = c.hashNew(ctx, newcomer, login, password, "password")
-		return err
-	})
-	return hash, err
-}
-
-// asNewcomer calls hash and counts it against the address. An attempt that was
-// refused before any hashing is not counted, since the client was told to retry.
-func (c *Credentials) asNewcomer(address string, hash func() error) error {
-	if err := c.throttle.MayJoin(address); err != nil {
+// AsNewcomer calls f, a registration from an address or a request that is limited
+// like one. A request that was refused because of a limit is not counted, since the
+// client was told to retry.
+func (c *Credentials) AsNewcomer(address string, f func() error) error {
+	end, err := c.throttle.Join(address)
+	if err != nil {
 		return err
 	}
-	err := hash()
-	if !errors.Is(err, ErrOverloaded) && !errors.Is(err, ErrTooManyAttempts) {
-		c.throttle.Joined(address)
-	}
+	counts := true // also if f panics
+	defer func() { end(counts) }()
+	err = f()
+	counts = !errors.Is(err, ErrOverloaded) && !errors.Is(err, ErrTooManyAttempts)
 	return err
 }
 
-func (c *Credentials) hashNew(ctx context.Context, as caller, login, password, field string) (string, error) {
-	if err := checkPasswordLength(password, field); err != nil {
+// HashNew hashes a new password, or returns a problem that says why it is refused.
+func (c *Credentials) HashNew(ctx context.Context, login, password string) (string, error) {
+	return c.hashNew(ctx, newClaim(member, login, ""), login, password, "password", unchecked)
+}
+
+// HashNewcomer is [Credentials.HashNew] for a registration from an address. When it
+// is the registration's turn, it first calls free, which returns an error if the
+// login has been taken in the meantime.
+func (c *Credentials) HashNewcomer(ctx context.Context, login, password, address string, free func() error) (string, error) {
+	return c.hashNew(ctx, newClaim(newcomer, login, address), login, password, "password", free)
+}
+
+// HashChanged is [Credentials.HashNew] for a user who changes their password.
+func (c *Credentials) HashChanged(ctx context.Context, login, password, address string) (string, error) {
+	return c.hashNew(ctx, newClaim(member, login, address), login, password, "new_password", unchecked)
+}
+
+func unchecked() error { return nil }
+
+func (c *Credentials) hashNew(ctx context.Context, whose claim, login, password, field string, check func() error) (hash string, err error) {
+	password = Normalize(password)
+	if err := checkPasswordForm(password, field); err != nil {
 		return "", err
 	}
-	return c.hasher.Hash(ctx, as, password, func() error { return checkPasswordStrength(login, password, field) })
+	err = c.hasher.inTurn(ctx, whose, always, func() error {
+		if err := ctx.Err(); err != nil { // the client has left in the meantime
+			return err
+		}
+		if err := check(); err != nil {
+			return err
+		}
+		if err := checkPasswordStrength(login, password, field, c.strength); err != nil {
+			return err
+		}
+		hash = hashPassword(password)
+		return nil
+	})
+	return hash, err
 }

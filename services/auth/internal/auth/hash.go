@@ -6,12 +6,9 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/argon2"
-
-	"lavka/libs/domain/problem"
 )
 
 // The cost of a hash: the first recommendation for argon2id in OWASP's Password
@@ -24,142 +21,56 @@ const (
 	hashBytes    = 32
 )
 
-const (
-	// patience is how long a caller waits for a turn while more than a few are
-	// waiting, so that a refusal takes less than a second. The last few wait until
-	// it is their turn.
-	patience = 500 * time.Millisecond
-	few      = 4 // for each concurrent hash
-)
-
-// ErrOverloaded guarantees that the request changed nothing.
-var ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many passwords are being checked right now; the request was not processed; retry").Retry(time.Second)
+// firstTook is the expected duration of a turn until turns have been measured. It is
+// short, so that a crowd that arrives first is not refused without need: a single
+// hash during a busy start takes several times as long.
+const firstTook = 30 * time.Millisecond
 
 // Hasher hashes passwords with argon2id (RFC 9106), a limited number at a time.
-// During a storm of logins, callers wait here for half a second, and then all but
-// a few are refused. Requests that hash nothing are not affected.
+// During a storm of logins, requests wait here for up to five seconds, shared out
+// fairly between addresses and logins. Requests that hash nothing are not affected.
 type Hasher struct {
-	all       *line
-	newcomers *line
-	dummy     string
+	turns   *turns
+	compare func(phc, password string) (bool, error)
+	dummy   string
 }
 
-// caller is the kind of request that needs a hash.
-type caller int
+// NewHasher returns a Hasher that computes atOnce hashes at a time.
+func NewHasher(atOnce int) *Hasher {
+	return &Hasher{turns: newTurns(atOnce, patience, firstTook, time.Now), compare: verifyPassword, dummy: hashPassword(rand.Text())}
+}
 
-const (
-	member   caller = iota // claims to have an account
-	newcomer               // registers, or requests a new link
-)
+// Waiting returns the number of requests that wait for their turn.
+func (h *Hasher) Waiting() int { return h.turns.waiting() }
 
-// NewHasher returns a Hasher that computes atOnce hashes at a time and lets queue
-// callers wait for their turn. Newcomers first wait in a line of their own, and get
-// at most half of the turns: a storm of registrations, which anyone can start,
-// hardly delays logins. Their line is half as long too, so that the wait in it is
-// no longer.
-func NewHasher(atOnce, queue int) *Hasher {
-	share := max(1, atOnce/2)
-	return &Hasher{
-		all:       newLine(atOnce, queue, patience),
-		newcomers: newLine(share, queue*share/atOnce, patience),
-		dummy:     hashPassword(rand.Text()),
+// inTurn calls f when it is the request's turn, which takes at most five seconds.
+// What f does costs about as much as a hash. If inTurn returns an error other than
+// that of f, f was not called: ErrOverloaded, the error of ctx or the error of may.
+// Once may has returned true, f is called.
+func (h *Hasher) inTurn(ctx context.Context, c claim, may begin, f func() error) error {
+	end, err := h.turns.enter(ctx, c, may)
+	if err != nil {
+		return err
 	}
+	defer end()
+	return f()
 }
 
-// Waiting returns the number of callers that wait for their turn.
-func (h *Hasher) Waiting() int { return int(h.all.waiting.Load() + h.newcomers.waiting.Load()) }
-
-// Hash returns the PHC string of a password if check returns nil. It runs check in
-// the same turn, because check costs as much as the hash. It returns ErrOverloaded
-// if too many callers wait, or this one waited too long, and the error of ctx if
-// ctx ends first.
-func (h *Hasher) Hash(ctx context.Context, as caller, password string, check func() error) (string, error) {
-	var hash string
-	err := h.inTurn(ctx, as, func() error {
-		if err := check(); err != nil {
-			return err
-		}
-		hash = hashPassword(password)
-		return nil
-	})
-	return hash, err
-}
-
-// Verify reports whether a password matches a PHC string. An empty PHC string
-// matches no password and takes the same time. Its errors are those of
-// [Hasher.Hash], and one for a string that can't be parsed.
-func (h *Hasher) Verify(ctx context.Context, as caller, phc, password string) (bool, error) {
+// verify reports whether a password matches a PHC string. An empty PHC string
+// matches no password and takes the same time. A password that is not in its normal
+// form takes twice as long: releases up to v0.6.0 hashed it as it was sent.
+func (h *Hasher) verify(phc, password string) (bool, error) {
 	known := phc != ""
 	if !known {
 		phc = h.dummy
 	}
-	var same bool
-	err := h.inTurn(ctx, as, func() (err error) {
-		same, err = verifyPassword(phc, password)
-		return err
-	})
+	normal := Normalize(password)
+	same, err := h.compare(phc, normal)
+	if err == nil && !same && normal != password {
+		same, err = h.compare(phc, password)
+	}
 	return same && known, err
 }
-
-func (h *Hasher) inTurn(ctx context.Context, as caller, f func() error) error {
-	if as == newcomer {
-		if err := h.newcomers.enter(ctx); err != nil {
-			return err
-		}
-		defer h.newcomers.leave()
-	}
-	if err := h.all.enter(ctx); err != nil {
-		return err
-	}
-	defer h.all.leave()
-	return f()
-}
-
-// line admits cap(places) callers at once. At most queue callers wait, first come,
-// first served. One that has waited for patience is refused, unless no more than
-// few are waiting.
-type line struct {
-	places   chan struct{}
-	waiting  atomic.Int64
-	queue    int64
-	few      int64
-	patience time.Duration
-}
-
-func newLine(atOnce, queue int, patience time.Duration) *line {
-	return &line{places: make(chan struct{}, atOnce), queue: int64(queue), few: int64(few * atOnce), patience: patience}
-}
-
-func (l *line) enter(ctx context.Context) error {
-	select {
-	case l.places <- struct{}{}:
-		return nil
-	default:
-	}
-	if l.waiting.Add(1) > l.queue {
-		l.waiting.Add(-1)
-		return ErrOverloaded
-	}
-	patience := time.NewTicker(l.patience)
-	defer patience.Stop()
-	for {
-		select {
-		case l.places <- struct{}{}:
-			l.waiting.Add(-1)
-			return nil
-		case <-ctx.Done():
-			l.waiting.Add(-1)
-			return ctx.Err()
-		case <-patience.C:
-			if l.waiting.Add(-1) >= l.few {
-				return ErrOverloaded
-			}
-			l.waiting.Add(1)
-		}
-	}
-}
-
-func (l *line) leave() { <-l.places }
 
 var b64 = base64.RawStdEncoding
 

@@ -4,49 +4,50 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"lavka/libs/testkit/waittest"
 )
 
-func noCheck() error { return nil }
+// newHasher returns a Hasher whose requests wait for as long as it takes, however
+// slow the machine is.
+func newHasher(atOnce int) *Hasher {
+	h := NewHasher(atOnce)
+	h.turns.patience = time.Hour
+	return h
+}
+
+// hold takes a turn until the returned function is called.
+func (h *Hasher) hold(t *testing.T) (end func()) {
+	t.Helper()
+	end, err := h.turns.enter(t.Context(), newClaim(member, "holder", "198.51.100.1"), always)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
 
 func TestHashAndVerify(t *testing.T) {
 	t.Parallel()
-	h := NewHasher(2, 2)
-	first, err := h.Hash(t.Context(), member, "violet tram", noCheck)
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := h.Hash(t.Context(), member, "violet tram", noCheck)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := NewHasher(2)
+	first, second := hashPassword("violet tram"), hashPassword("violet tram")
 	if first == second || !strings.HasPrefix(first, "$argon2id$v=19$m=19456,t=2,p=1$") {
 		t.Errorf("%s, %s", first, second)
 	}
 	for password, want := range map[string]bool{"violet tram": true, "violet tran": false, "": false, "violet tram ": false} {
-		if got, err := h.Verify(t.Context(), member, first, password); err != nil || got != want {
+		if got, err := h.verify(first, password); err != nil || got != want {
 			t.Errorf("%q: %v %v, want %v", password, got, err, want)
 		}
 	}
-	if _, err := h.Verify(t.Context(), member, "$2a$10$x", "violet tram"); err == nil {
+	if _, err := h.verify("$2a$10$x", "violet tram"); err == nil {
 		t.Error("a hash of an unknown kind is accepted")
-	}
-	weak := errors.New("weak")
-	if _, err := h.Hash(t.Context(), member, "x", func() error { return weak }); !errors.Is(err, weak) {
-		t.Errorf("%v, want the error of the check", err)
 	}
 }
 
 // An unknown login takes as long as a wrong password, because a hash of the same
-// cost is computed.
+// cost is computed, in a turn.
 func TestNobodysHashIsAsDear(t *testing.T) {
 	t.Parallel()
-	h := NewHasher(1, 1)
+	h := newHasher(1)
 	ours, err := parsePHC(hashPassword("violet tram"))
 	if err != nil {
 		t.Fatal(err)
@@ -58,122 +59,23 @@ func TestNobodysHashIsAsDear(t *testing.T) {
 	if ours.memory != dummy.memory || ours.time != dummy.time || ours.threads != dummy.threads || len(ours.hash) != len(dummy.hash) {
 		t.Errorf("the cost of %+v differs from that of %+v", dummy, ours)
 	}
-	// It waits for its turn like any other.
-	h.all.places <- struct{}{}
+	compared := ""
+	h.compare = func(phc, _ string) (bool, error) {
+		compared = phc
+		return true, nil
+	}
+	if same, err := h.verify("", "violet tram"); same || err != nil || compared != h.dummy {
+		t.Errorf("compared with %q: %v %v", compared, same, err)
+	}
+	throttle, _ := newThrottle(t)
+	c := NewCredentials(credentialStore{}, h, throttle, DefaultStrength)
+	end := h.hold(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := h.Verify(ctx, member, "", "violet tram"); !errors.Is(err, context.Canceled) {
+	if _, _, err := c.Check(ctx, "nobody", "violet tram", "192.0.2.1"); !errors.Is(err, context.Canceled) {
 		t.Errorf("the dummy hash was not computed in turn: %v", err)
 	}
-	<-h.all.places
-	if same, err := h.Verify(t.Context(), member, "", "violet tram"); same || err != nil {
-		t.Errorf("a password matches the dummy hash: %v %v", same, err)
-	}
-}
-
-func TestHashQueueIsBounded(t *testing.T) {
-	t.Parallel()
-	h := NewHasher(1, 2)
-	h.all.places <- struct{}{} // another caller is hashing
-	ctx, leave := context.WithCancel(t.Context())
-	var waiting sync.WaitGroup
-	left := make(chan error, 2)
-	for range 2 {
-		waiting.Go(func() {
-			_, err := h.Verify(ctx, member, "", "x")
-			left <- err
-		})
-	}
-	waittest.Eventually(t, "two wait", func() bool { return h.Waiting() == 2 })
-	if _, err := h.Verify(t.Context(), member, "", "x"); !errors.Is(err, ErrOverloaded) {
-		t.Errorf("the third caller: %v, want ErrOverloaded", err)
-	}
-	leave()
-	waiting.Wait()
-	for range 2 {
-		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("a caller whose request ended: %v", err)
-		}
-	}
-	if h.Waiting() != 0 {
-		t.Errorf("%d still wait", h.Waiting())
-	}
-	<-h.all.places
-	if _, err := h.Verify(t.Context(), member, "", "x"); err != nil {
-		t.Errorf("after the storm: %v", err)
-	}
-}
-
-// Of many callers that wait for half a second, all but a few are refused.
-func TestManyDoNotWaitLongForATurn(t *testing.T) {
-	t.Parallel()
-	l := newLine(1, 100, 10*time.Millisecond)
-	l.places <- struct{}{} // another caller is hashing and never finishes
-	ctx, leave := context.WithCancel(t.Context())
-	const callers = 20
-	left := make(chan error, callers)
-	for range callers {
-		go func() { left <- l.enter(ctx) }()
-	}
-	for range callers - few {
-		if err := <-left; !errors.Is(err, ErrOverloaded) {
-			t.Errorf("one of many: %v, want ErrOverloaded", err)
-		}
-	}
-	// By now the few have waited longer than their patience, and are still waiting.
-	if n := l.waiting.Load(); n != few {
-		t.Errorf("%d wait", n)
-	}
-	leave()
-	for range few {
-		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("one of the few whose request ended: %v", err)
-		}
-	}
-	if n := l.waiting.Load(); n != 0 {
-		t.Errorf("%d wait after all have left", n)
-	}
-}
-
-// However many newcomers there are, they get at most half of the turns and wait in
-// a line of their own.
-func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
-	t.Parallel()
-	h := NewHasher(2, 6)
-	ctx, leave := context.WithCancel(t.Context())
-	goOn := make(chan struct{})
-	var newcomers sync.WaitGroup
-	var hashing atomic.Int64
-	for range 4 {
-		newcomers.Go(func() {
-			_, err := h.Hash(ctx, newcomer, "violet tram", func() error {
-				hashing.Add(1)
-				<-goOn
-				return nil
-			})
-			if err != nil && !errors.Is(err, context.Canceled) {
-				t.Error(err)
-			}
-		})
-	}
-	waittest.Eventually(t, "one newcomer hashes and three wait", func() bool { return h.Waiting() == 3 && hashing.Load() == 1 })
-	if _, err := h.Verify(t.Context(), newcomer, "", "x"); !errors.Is(err, ErrOverloaded) {
-		t.Errorf("one newcomer too many: %v, want ErrOverloaded", err)
-	}
-	for range 3 {
-		if _, err := h.Verify(t.Context(), member, "", "x"); err != nil {
-			t.Errorf("a member during a storm of newcomers: %v", err)
-		}
-	}
-	if n := hashing.Load(); n != 1 {
-		t.Errorf("%d newcomers hash at once", n)
-	}
-	leave()
-	close(goOn)
-	newcomers.Wait()
-	if h.Waiting() != 0 || len(h.all.places) != 0 || len(h.newcomers.places) != 0 {
-		t.Errorf("%d wait and %d hash after all have left", h.Waiting(), len(h.all.places))
-	}
+	end()
 }
 
 func TestParsePHC(t *testing.T) {
@@ -186,5 +88,32 @@ func TestParsePHC(t *testing.T) {
 		if _, err := parsePHC(text); err == nil {
 			t.Errorf("%q is accepted", text)
 		}
+	}
+}
+
+// A password matches however its characters are composed, and those that earlier
+// releases hashed as they were sent match as before.
+func TestVerifyNormalizes(t *testing.T) {
+	t.Parallel()
+	h := newHasher(1)
+	const composed, decomposed, wide = "caf\u00e9 violet tram", "cafe\u0301 violet tram", "ｃａｆé violet tram"
+	for name, c := range map[string]struct {
+		hashed, sent string
+		want         bool
+	}{
+		"composed":              {Normalize(composed), composed, true},
+		"decomposed":            {Normalize(decomposed), composed, true},
+		"sent decomposed":       {Normalize(composed), decomposed, true},
+		"sent wide":             {Normalize(composed), wide, true},
+		"by an earlier release": {decomposed, decomposed, true},
+		"of an earlier release": {decomposed, composed, false},
+		"without the accent":    {Normalize(composed), "cafe violet tram", false},
+	} {
+		if same, err := h.verify(hashPassword(c.hashed), c.sent); err != nil || same != c.want {
+			t.Errorf("%s: %v %v", name, same, err)
+		}
+	}
+	if same, err := h.verify("", decomposed); err != nil || same {
+		t.Errorf("an unknown login: %v %v", same, err)
 	}
 }

@@ -27,8 +27,16 @@ func CheckLogin(login string) error {
 	return nil
 }
 
-// Fold returns the form in which logins are compared, which is not case-sensitive.
-func Fold(login string) string { return strings.ToLower(login) }
+// Fold returns the form in which logins are compared, which is not case-sensitive. It
+// changes ASCII letters only, as logins have no others: the Kelvin sign is no k.
+func Fold(login string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, login)
+}
 
 func letterOrDigit(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'

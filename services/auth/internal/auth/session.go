@@ -2,6 +2,9 @@ package auth
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -16,6 +19,10 @@ const Grace = 10 * time.Second
 // After that the user has to log in again.
 const MaxSession = 90 * 24 * time.Hour
 
+// MaxSessions is how many open sessions a user may have. A login beyond it ends the
+// session that was unused longest.
+const MaxSessions = 100
+
 // SessionStore is the part of the database that [Sessions] needs. Each method is
 // one transaction.
 type SessionStore interface {
@@ -25,15 +32,18 @@ type SessionStore interface {
 	// password hash is no longer checkedHash, and the error of [User.MayLogIn] if
 	// the user may not log in.
 	StartSession(ctx context.Context, userID int64, checkedHash string, token TokenHash, lifetime time.Duration) (User, error)
-	// Refresh replaces a refresh token by another as [DecideRefresh] decides, or
-	// returns ErrRefreshInvalid.
-	Refresh(ctx context.Context, old, next TokenHash, lifetime time.Duration) (User, error)
-	// EndSession ends the session of a refresh token, if the session is the user's.
-	EndSession(ctx context.Context, userID int64, token TokenHash) error
+	// Refresh spends a refresh token as [DecideRefresh] decides, and returns the user
+	// and the token's successor, or ErrRefreshInvalid. Of the same token it returns
+	// the same successor, through whichever replica; salt is used the first time.
+	Refresh(ctx context.Context, token Secret, salt Salt, lifetime time.Duration) (User, Secret, error)
+	// EndSession ends the session of a refresh token, if the session is the caller's.
+	// It returns the error of [User.MayAct].
+	EndSession(ctx context.Context, caller Caller, token TokenHash) error
 	// ChangePassword sets a new hash, ends every session of the user and increases
-	// the token version. It returns ErrInvalidCredentials if the user's password
-	// hash is no longer checkedHash.
-	ChangePassword(ctx context.Context, userID int64, checkedHash, newHash string) error
+	// the token version. What it costs does not depend on how many sessions there
+	// are. It returns the error of [User.MayAct], or ErrInvalidCredentials if the
+	// user's password hash is no longer checkedHash.
+	ChangePassword(ctx context.Context, caller Caller, checkedHash, newHash string) error
 }
 
 // AccessTokens issues access tokens.
@@ -84,15 +94,16 @@ func (s *Sessions) Login(ctx context.Context, login, password, address string) (
 	return s.pair(user, secret)
 }
 
-// Refresh exchanges a refresh token for a new pair. A token that was spent longer
-// ago than [Grace] ends its session: two clients have it, so one of them stole it.
+// Refresh exchanges a refresh token for a new pair. Within [Grace], a token that was
+// spent gives the same successor again, so that a session never has two valid tokens:
+// an owner and a thief can't each continue with their own. Later it ends its session,
+// because two clients have it.
 func (s *Sessions) Refresh(ctx context.Context, token string) (Pair, error) {
 	old, ok := ParseSecret(token)
 	if !ok {
 		return Pair{}, ErrRefreshInvalid
 	}
-	next := NewSecret()
-	user, err := s.store.Refresh(ctx, old.Hash(), next.Hash(), s.lifetime)
+	user, next, err := s.store.Refresh(ctx, old, NewSalt(), s.lifetime)
 	if err != nil {
 		return Pair{}, err
 	}
@@ -101,22 +112,23 @@ func (s *Sessions) Refresh(ctx context.Context, token string) (Pair, error) {
 
 // Logout ends the session of a refresh token. It does nothing if the token is
 // unknown or belongs to another user.
-func (s *Sessions) Logout(ctx context.Context, userID int64, token string) error {
+func (s *Sessions) Logout(ctx context.Context, caller Caller, token string) error {
 	secret, ok := ParseSecret(token)
 	if !ok {
 		return nil
 	}
-	return s.store.EndSession(ctx, userID, secret.Hash())
+	return s.store.EndSession(ctx, caller, secret.Hash())
 }
 
 // ChangePassword sets a new password, ends every session of the user and revokes
-// their access tokens.
-func (s *Sessions) ChangePassword(ctx context.Context, userID int64, old, next, address string) error {
-	user, err := s.store.User(ctx, userID)
+// their access tokens. If the caller's own token is revoked while the passwords are
+// hashed, nothing changes: see [User.MayAct].
+func (s *Sessions) ChangePassword(ctx context.Context, caller Caller, old, next, address string) error {
+	user, err := s.store.User(ctx, caller.UserID)
 	if err != nil {
 		return err
 	}
-	if err := checkPasswordLength(next, "new_password"); err != nil {
+	if err := checkPasswordForm(Normalize(next), "new_password"); err != nil {
 		return err
 	}
 	_, checked, err := s.credentials.Check(ctx, user.Login, old, address)
@@ -126,11 +138,11 @@ func (s *Sessions) ChangePassword(ctx context.Context, userID int64, old, next, 
 	if err != nil {
 		return err
 	}
-	hash, err := s.credentials.hashNew(ctx, member, user.Login, next, "new_password")
+	hash, err := s.credentials.HashChanged(ctx, user.Login, next, address)
 	if err != nil {
 		return err
 	}
-	if err := s.store.ChangePassword(ctx, userID, checked, hash); err != nil {
+	if err := s.store.ChangePassword(ctx, caller, checked, hash); err != nil {
 		return err
 	}
 	s.changed()
@@ -145,12 +157,55 @@ func (s *Sessions) pair(user User, refresh Secret) (Pair, error) {
 	return Pair{Access: access, Refresh: refresh.Text()}, nil
 }
 
+// Salt is the secret half of a refresh token's successor. It is kept with the spent
+// token until the grace is over: one half alone does not make the successor.
+type Salt [sha256.Size]byte
+
+// NewSalt returns a random salt.
+func NewSalt() Salt {
+	var s Salt
+	rand.Read(s[:]) // never fails
+	return s
+}
+
+// String keeps the salt out of logs.
+func (Salt) String() string { return "[redacted]" }
+
+// Successor returns the refresh token that follows s: HMAC-SHA256 (RFC 2104) of the
+// text of s, with the salt as the key.
+func (s Secret) Successor(salt Salt) Secret {
+	mac := hmac.New(sha256.New, salt[:])
+	mac.Write([]byte(s.Text()))
+	return Secret{[secretBytes]byte(mac.Sum(nil))}
+}
+
+// StoredSession is a session as stored.
+type StoredSession struct {
+	StartedAt time.Time
+	EndedAt   *time.Time
+	// Version is the user's SessionVersion when the session was started. It is nil
+	// if a release before v0.7.0 started the session.
+	Version *int64
+}
+
+// Ended reports whether the session of a user has ended: by itself, or because all of
+// the user's sessions were ended since it was started.
+func (s StoredSession) Ended(user User) bool {
+	switch {
+	case s.EndedAt != nil:
+		return true
+	case s.Version != nil:
+		return *s.Version != user.SessionVersion
+	}
+	return user.SessionsEndedAt != nil && !s.StartedAt.After(*user.SessionsEndedAt)
+}
+
 // StoredToken is a refresh token as stored, with its session.
 type StoredToken struct {
-	ExpiresAt        time.Time
-	SpentAt          *time.Time
-	SessionStartedAt time.Time
-	SessionEnded     bool
+	ExpiresAt time.Time
+	SpentAt   *time.Time
+	Salt      *Salt // of its successor: nil if it is unspent, or was spent by a release before v0.7.0
+	Session   StoredSession
 }
 
 // RefreshDecision is what to do with a refresh token.
@@ -160,19 +215,22 @@ type RefreshDecision int
 const (
 	Refuse     RefreshDecision = iota // refuse it and change nothing
 	EndSession                        // refuse it and end its session: it was stolen
-	Rotate                            // mark it spent and issue the next one
-	GiveAgain                         // spent within Grace: issue another next one
+	Rotate                            // mark it spent and issue its successor
+	GiveAgain                         // spent within Grace: return the same successor
 )
 
 // DecideRefresh decides what to do with a refresh token of a user.
 func DecideRefresh(now time.Time, token StoredToken, user User) RefreshDecision {
+	session := token.Session
 	switch {
-	case token.SessionEnded, !now.Before(token.ExpiresAt), now.Sub(token.SessionStartedAt) >= MaxSession, user.MayLogIn() != nil:
+	case session.Ended(user), !now.Before(token.ExpiresAt), now.Sub(session.StartedAt) >= MaxSession, user.MayLogIn() != nil:
 		return Refuse
 	case token.SpentAt == nil:
 		return Rotate
-	case now.Sub(*token.SpentAt) <= Grace:
-		return GiveAgain
+	case now.Sub(*token.SpentAt) > Grace:
+		return EndSession
+	case token.Salt == nil:
+		return Refuse // its successor is not known here, but its use is no theft
 	}
-	return EndSession
+	return GiveAgain
 }

@@ -28,8 +28,8 @@ var (
 // limit adds no more pairs, so evicting the rest takes thousands of addresses.
 const throttled = 100_000
 
-// decided is the Retry-After for a pair whose remaining tries are all in flight:
-// by then their outcome is known.
+// decided is the Retry-After while all remaining registrations of an address are in
+// flight: by then their outcome is known.
 const decided = time.Second
 
 // Throttle limits failed attempts per pair of login and address, and per address.
@@ -39,8 +39,8 @@ type Throttle struct {
 	now       func() time.Time
 	mu        sync.Mutex
 	pairs     *lru.LRU[pair, tries]
-	addrs     *lru.LRU[string, bucket]
-	newcomers *lru.LRU[string, bucket]
+	addrs     *lru.LRU[string, tries]
+	newcomers *lru.LRU[string, tries]
 }
 
 type pair struct{ login, address string }
@@ -48,27 +48,30 @@ type pair struct{ login, address string }
 // ErrTooManyAttempts refuses an attempt. Its RetryAfter is set to the time to wait.
 var ErrTooManyAttempts = problem.New(problem.TooMany, "too_many_attempts", "too many attempts; retry after the time given in Retry-After")
 
-// tries are the attempts of a pair.
-type tries struct {
-	failed   bucket
-	inFlight int
-}
-
 // NewThrottle returns an empty Throttle.
 func NewThrottle(now func() time.Time) (*Throttle, error) {
 	pairs, err := lru.NewLRU[pair, tries](throttled, nil)
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := lru.NewLRU[string, bucket](throttled, nil)
+	addrs, err := lru.NewLRU[string, tries](throttled, nil)
 	if err != nil {
 		return nil, err
 	}
-	newcomers, err := lru.NewLRU[string, bucket](throttled, nil)
+	newcomers, err := lru.NewLRU[string, tries](throttled, nil)
 	if err != nil {
 		return nil, err
 	}
 	return &Throttle{now: now, pairs: pairs, addrs: addrs, newcomers: newcomers}, nil
+}
+
+// Check returns ErrTooManyAttempts, with the time to wait, if a login or an address
+// has no tries left.
+func (t *Throttle) Check(login, address string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _, err := t.find(pairOf(login, address))
+	return err
 }
 
 // Attempt is an attempt that was admitted. The caller must end it.
@@ -77,32 +80,38 @@ type Attempt struct {
 	key pair
 }
 
-// Begin admits an attempt, or returns ErrTooManyAttempts with the time to wait.
-// Only failures count, but an attempt in flight reserves one of its pair's tries,
-// so that concurrent guesses get no more tries than sequential ones.
-func (t *Throttle) Begin(login, address string) (Attempt, error) {
-	if CheckLogin(login) != nil {
-		login = "" // no user can have this login: all invalid logins share one count
-	}
-	key := pair{Fold(login), network(address)}
+// Begin admits an attempt, or returns the error of Check. Only failures count, but
+// an attempt in flight reserves a try of its login and one of its address, so that
+// concurrent guesses get no more tries than sequential ones. If all remaining tries
+// are reserved, Begin returns false: retry when an attempt of the address has ended.
+func (t *Throttle) Begin(login, address string) (Attempt, bool, error) {
+	key := pairOf(login, address)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	both, addr, err := t.find(key)
+	if err != nil {
+		return Attempt{}, false, err
+	}
 	now := t.now()
-	addr, _ := t.addrs.Get(key.address)
-	both, _ := t.pairs.Get(key)
-	if wait := max(addr.wait(perAddress, now), both.failed.wait(perPair, now)); wait > 0 {
-		return Attempt{}, ErrTooManyAttempts.Retry(wait)
-	}
-	left := both.failed
-	for range both.inFlight {
-		left = left.take(perPair, now)
-	}
-	if left.wait(perPair, now) > 0 {
-		return Attempt{}, ErrTooManyAttempts.Retry(decided)
+	if !both.free(perPair, now) || !addr.free(perAddress, now) {
+		return Attempt{}, false, nil
 	}
 	both.inFlight++
+	addr.inFlight++
 	t.pairs.Add(key, both)
-	return Attempt{t, key}, nil
+	t.addrs.Add(key.address, addr)
+	return Attempt{t, key}, true, nil
+}
+
+// find returns the tries of a pair and those of its address.
+func (t *Throttle) find(key pair) (both, addr tries, err error) {
+	now := t.now()
+	addr, _ = t.addrs.Get(key.address)
+	both, _ = t.pairs.Get(key)
+	if wait := max(addr.used.wait(perAddress, now, 0), both.used.wait(perPair, now, 0)); wait > 0 {
+		err = ErrTooManyAttempts.Retry(wait)
+	}
+	return both, addr, err
 }
 
 // Outcome is how an attempt ends.
@@ -115,7 +124,7 @@ const (
 	Succeeded                // clears the pair's failures
 )
 
-// End releases the try that the attempt reserved, or counts it as a failure.
+// End releases the tries that the attempt reserved, or counts it as a failure.
 // Success does not clear the address's failures: otherwise an attacker could log
 // in with an account of their own to reset the count of guesses at others.
 func (a Attempt) End(outcome Outcome) {
@@ -123,40 +132,77 @@ func (a Attempt) End(outcome Outcome) {
 	defer a.t.mu.Unlock()
 	now := a.t.now()
 	both, _ := a.t.pairs.Get(a.key)
-	both.inFlight = max(0, both.inFlight-1) // the pair may have been evicted in the meantime
-	switch outcome {
-	case Failed:
-		addr, _ := a.t.addrs.Get(a.key.address)
-		a.t.addrs.Add(a.key.address, addr.take(perAddress, now))
-		both.failed = both.failed.take(perPair, now)
-	case Succeeded:
-		both.failed = bucket{}
+	addr, _ := a.t.addrs.Get(a.key.address)
+	both, addr = both.end(perPair, now, outcome == Failed), addr.end(perAddress, now, outcome == Failed)
+	if outcome == Succeeded {
+		both.used = bucket{}
 	}
-	if both.inFlight == 0 && !both.failed.fullAt.After(now) {
-		a.t.pairs.Remove(a.key)
+	store(a.t.pairs, a.key, both, now)
+	store(a.t.addrs, a.key.address, addr, now)
+}
+
+// Join admits a registration from an address, or returns ErrTooManyAttempts. The
+// caller must call end, and report whether the registration counts. One in flight
+// reserves its place.
+func (t *Throttle) Join(address string) (end func(counts bool), err error) {
+	key := network(address)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	joined, _ := t.newcomers.Get(key)
+	if wait := joined.used.wait(perNewcomers, now, 0); wait > 0 {
+		return nil, ErrTooManyAttempts.Retry(wait)
+	}
+	if !joined.free(perNewcomers, now) {
+		return nil, ErrTooManyAttempts.Retry(decided)
+	}
+	joined.inFlight++
+	t.newcomers.Add(key, joined)
+	return func(counts bool) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		now := t.now()
+		joined, _ := t.newcomers.Get(key)
+		store(t.newcomers, key, joined.end(perNewcomers, now, counts), now)
+	}, nil
+}
+
+func pairOf(login, address string) pair { return pair{known(login), network(address)} }
+
+// known returns the form in which a login is counted. No user can have an invalid
+// login, so all of those share one count.
+func known(login string) string {
+	if CheckLogin(login) != nil {
+		return ""
+	}
+	return Fold(login)
+}
+
+// tries are the attempts of a pair or an address.
+type tries struct {
+	used     bucket
+	inFlight int
+}
+
+// free reports whether a try is available that no attempt in flight has reserved.
+func (t tries) free(l limit, now time.Time) bool { return t.used.wait(l, now, t.inFlight) == 0 }
+
+// end ends an attempt in flight.
+func (t tries) end(l limit, now time.Time, counts bool) tries {
+	t.inFlight = max(0, t.inFlight-1) // t may have been evicted in the meantime
+	if counts {
+		t.used = t.used.take(l, now)
+	}
+	return t
+}
+
+// store stores tries, unless they are as good as new.
+func store[K comparable](all *lru.LRU[K, tries], key K, t tries, now time.Time) {
+	if t.inFlight == 0 && !t.used.fullAt.After(now) {
+		all.Remove(key)
 		return
 	}
-	a.t.pairs.Add(a.key, both)
-}
-
-// MayJoin returns ErrTooManyAttempts if an address has used up its registrations.
-func (t *Throttle) MayJoin(address string) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	joined, _ := t.newcomers.Get(network(address))
-	if wait := joined.wait(perNewcomers, t.now()); wait > 0 {
-		return ErrTooManyAttempts.Retry(wait)
-	}
-	return nil
-}
-
-// Joined counts a registration from an address.
-func (t *Throttle) Joined(address string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	key := network(address)
-	joined, _ := t.newcomers.Get(key)
-	t.newcomers.Add(key, joined.take(perNewcomers, t.now()))
+	all.Add(key, t)
 }
 
 // limit allows burst attempts at once, and one more after each interval of every.
@@ -169,25 +215,19 @@ type limit struct {
 // (GCRA). The zero bucket is full.
 type bucket struct{ fullAt time.Time }
 
-// wait returns the time until a token is available, 0 if one is available now.
-func (b bucket) wait(l limit, now time.Time) time.Duration {
-	if b.fullAt.Before(now) {
-		return 0
-	}
-	return max(0, b.fullAt.Sub(now)-time.Duration(l.burst-1)*l.every)
+// wait returns the time until a token is available besides those that are reserved,
+// 0 if one is available now.
+func (b bucket) wait(l limit, now time.Time, reserved int) time.Duration {
+	missing := max(0, b.fullAt.Sub(now)) + time.Duration(reserved)*l.every
+	return max(0, missing-time.Duration(l.burst-1)*l.every)
 }
 
-// take takes a token even if none is available yet. The wait for the next one
-// never exceeds the time in which a whole burst is refilled.
+// take takes a token.
 func (b bucket) take(l limit, now time.Time) bucket {
-	fullAt, latest := b.fullAt, now.Add(time.Duration(2*l.burst-1)*l.every)
-	if fullAt.Before(now) {
-		fullAt = now
+	if b.fullAt.Before(now) {
+		return bucket{now.Add(l.every)}
 	}
-	if fullAt = fullAt.Add(l.every); fullAt.After(latest) {
-		fullAt = latest
-	}
-	return bucket{fullAt}
+	return bucket{b.fullAt.Add(l.every)}
 }
 
 // network returns the range of addresses that one client controls: an IPv6 address

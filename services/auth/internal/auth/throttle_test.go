@@ -22,11 +22,21 @@ func newThrottle(t *testing.T) (*Throttle, *clock) {
 }
 
 func (t *Throttle) fail(login, address string) error {
-	a, err := t.Begin(login, address)
-	if err == nil {
+	a, began, err := t.Begin(login, address)
+	if began {
 		a.End(Failed)
 	}
 	return err
+}
+
+// begin begins an attempt for which there is a try.
+func (t *Throttle) begin(tt *testing.T, login, address string) Attempt {
+	tt.Helper()
+	a, began, err := t.Begin(login, address)
+	if !began || err != nil {
+		tt.Fatal(began, err)
+	}
+	return a
 }
 
 func TestThrottlePair(t *testing.T) {
@@ -81,11 +91,7 @@ func TestThrottleForgets(t *testing.T) {
 	th, _ := newThrottle(t)
 	for range 3 * perAddress.burst { // successful and undecided attempts do not count
 		for _, outcome := range []Outcome{Succeeded, Undecided} {
-			a, err := th.Begin("anna", "192.0.2.1")
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.End(outcome)
+			th.begin(t, "anna", "192.0.2.1").End(outcome)
 		}
 	}
 	if th.pairs.Len() != 0 || th.addrs.Len() != 0 {
@@ -96,11 +102,7 @@ func TestThrottleForgets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a, err := th.Begin("anna", "192.0.2.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.End(Succeeded)
+	th.begin(t, "anna", "192.0.2.1").End(Succeeded)
 	for range perPair.burst {
 		if err := th.fail("anna", "192.0.2.1"); err != nil {
 			t.Errorf("success did not reset the pair: %v", err)
@@ -108,100 +110,157 @@ func TestThrottleForgets(t *testing.T) {
 	}
 }
 
+// Logging in with an account of one's own gives no more guesses at others.
+func TestSuccessDoesNotClearTheAddress(t *testing.T) {
+	t.Parallel()
+	th, _ := newThrottle(t)
+	for i := range perAddress.burst {
+		if err := th.fail(fmt.Sprint("user", i), "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+		if i < perAddress.burst-1 {
+			th.begin(t, "mallory", "192.0.2.1").End(Succeeded)
+		}
+	}
+	if err := th.fail("anna", "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("%v, want ErrTooManyAttempts", err)
+	}
+}
+
 // An attempt in flight reserves a try, so that concurrent guesses get no more tries
 // than sequential ones. The reservation is released when the attempt ends.
 func TestThrottleHoldsWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
-	th, clock := newThrottle(t)
-	begin := func() Attempt {
-		t.Helper()
-		a, err := th.Begin("anna", "192.0.2.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a
-	}
-	refused := func(wait time.Duration) {
-		t.Helper()
-		_, err := th.Begin("anna", "192.0.2.1")
-		if !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != wait {
-			t.Errorf("%v after %v, want %v", err, problem.From(err).RetryAfter, wait)
-		}
-	}
-	var open []Attempt
-	for range perPair.burst {
-		open = append(open, begin())
-	}
-	refused(decided)
-	open[0].End(Undecided)
-	open[0] = begin()
-	refused(decided)
-	for i, a := range open {
-		refused(decided)
-		a.End(Failed)
-		if i == 0 {
-			refused(decided) // one has failed, the others are still in flight
-		}
-	}
-	refused(perPair.every)
-	clock.Time = clock.Add(perPair.every)
-	last := begin()
-	refused(decided)
-	last.End(Succeeded)
-	begin().End(Succeeded)
-	if th.pairs.Len() != 0 {
-		t.Error("success is remembered")
+	for name, c := range map[string]struct {
+		limit limit
+		login func(i int) string
+	}{
+		"the tries of a login":    {perPair, func(int) string { return "anna" }},
+		"the tries of an address": {perAddress, func(i int) string { return fmt.Sprint("user", i) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			th, clock := newThrottle(t)
+			i := 0
+			begin := func() Attempt {
+				t.Helper()
+				i++
+				return th.begin(t, c.login(i), "192.0.2.1")
+			}
+			waits := func() {
+				t.Helper()
+				if _, began, err := th.Begin(c.login(0), "192.0.2.1"); began || err != nil {
+					t.Errorf("%v %v, want to wait for those in flight", began, err)
+				}
+			}
+			refused := func(wait time.Duration) {
+				t.Helper()
+				_, began, err := th.Begin(c.login(0), "192.0.2.1")
+				if began || !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != wait {
+					t.Errorf("%v after %v, want %v", err, problem.From(err).RetryAfter, wait)
+				}
+				if err := th.Check(c.login(0), "192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != wait {
+					t.Errorf("%v after %v, want %v", err, problem.From(err).RetryAfter, wait)
+				}
+			}
+			var open []Attempt
+			for range c.limit.burst {
+				open = append(open, begin())
+			}
+			waits()
+			if err := th.Check(c.login(0), "192.0.2.1"); err != nil {
+				t.Errorf("%v, but none has failed", err)
+			}
+			open[0].End(Undecided)
+			open[0] = begin()
+			waits()
+			for _, a := range open {
+				waits()
+				a.End(Failed)
+			}
+			refused(c.limit.every)
+			clock.Time = clock.Add(c.limit.every)
+			last := begin()
+			waits()
+			last.End(Succeeded)
+			begin().End(Undecided)
+			clock.Time = clock.Add(24 * time.Hour)
+			begin().End(Undecided)
+			if th.addrs.Len() != 0 || c.limit == perPair && th.pairs.Len() != 0 {
+				t.Error("failures of a day ago are remembered")
+			}
+		})
 	}
 }
 
-// More attempts can be in flight than an address may fail. If all of them fail, the
-// wait is still bounded.
-func TestThrottleWaitIsBounded(t *testing.T) {
+// An attacker who keeps as many guesses in flight as the address has tries gets no
+// more of them decided than one who sends them one by one.
+func TestGuessesAtOnceGainNothing(t *testing.T) {
 	t.Parallel()
-	th, clock := newThrottle(t)
-	var open []Attempt
-	for i := range 3 * perAddress.burst {
-		a, err := th.Begin(fmt.Sprint("user", i), "192.0.2.1")
-		if err != nil {
-			t.Fatal(err)
+	const during = 200 * time.Second
+	guess := func(atOnce int) (decided int) {
+		th, clock := newThrottle(t)
+		for end := clock.Add(during); clock.Before(end); clock.Time = clock.Add(time.Second) {
+			for begun := true; begun; {
+				var open []Attempt
+				for range atOnce {
+					if a, began, _ := th.Begin(fmt.Sprint("user", decided+len(open)), "192.0.2.1"); began {
+						open = append(open, a)
+					}
+				}
+				for _, a := range open {
+					a.End(Failed)
+				}
+				decided += len(open)
+				begun = len(open) > 0
+			}
 		}
-		open = append(open, a)
+		return decided
 	}
-	for _, a := range open {
-		a.End(Failed)
-	}
-	err := th.fail("anna", "192.0.2.1")
-	if want := time.Duration(perAddress.burst) * perAddress.every; problem.From(err).RetryAfter != want {
-		t.Errorf("%v after %v, want %v", err, problem.From(err).RetryAfter, want)
-	}
-	clock.Time = clock.Add(problem.From(err).RetryAfter)
-	if err := th.fail("anna", "192.0.2.1"); err != nil {
-		t.Errorf("after the wait: %v", err)
+	one, many := guess(1), guess(100)
+	if want := perAddress.burst + int(during/perAddress.every); one > want || many != one {
+		t.Errorf("%d guesses one by one, %d at once, want at most %d", one, many, want)
 	}
 }
 
 func TestThrottleNewcomers(t *testing.T) {
 	t.Parallel()
 	th, clock := newThrottle(t)
-	for range perNewcomers.burst {
-		if err := th.MayJoin("192.0.2.1"); err != nil {
+	join := func() func(bool) {
+		t.Helper()
+		end, err := th.Join("192.0.2.1")
+		if err != nil {
 			t.Fatal(err)
 		}
-		th.Joined("192.0.2.1")
+		return end
 	}
-	if err := th.MayJoin("192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != perNewcomers.every {
-		t.Errorf("%v after %v", err, problem.From(err).RetryAfter)
+	refused := func(wait time.Duration) {
+		t.Helper()
+		if _, err := th.Join("192.0.2.1"); !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != wait {
+			t.Errorf("%v after %v, want %v", err, problem.From(err).RetryAfter, wait)
+		}
 	}
-	if err := th.MayJoin("192.0.2.2"); err != nil {
+	var open []func(bool)
+	for range perNewcomers.burst {
+		open = append(open, join())
+	}
+	refused(decided)
+	open[0](false)
+	open[0] = join()
+	refused(decided)
+	for _, end := range open {
+		end(true)
+	}
+	refused(perNewcomers.every)
+	if _, err := th.Join("192.0.2.2"); err != nil {
 		t.Errorf("another address: %v", err)
 	}
 	if err := th.fail("anna", "192.0.2.1"); err != nil {
 		t.Errorf("a login from an address that used up its registrations: %v", err)
 	}
 	clock.Time = clock.Add(perNewcomers.every)
-	if err := th.MayJoin("192.0.2.1"); err != nil {
-		t.Errorf("after the wait: %v", err)
-	}
+	join()(true)
+	refused(perNewcomers.every)
 }
 
 func TestThrottleMemoryIsBounded(t *testing.T) {
@@ -227,13 +286,10 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 	}
 	// A failure counts even if its pair was evicted while the attempt was in flight.
 	th, _ = newThrottle(t)
-	a, err := th.Begin("anna", "192.0.2.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := th.begin(t, "anna", "192.0.2.1")
 	th.pairs.Purge()
 	a.End(Failed)
-	if both, ok := th.pairs.Get(a.key); !ok || both.inFlight != 0 || !both.failed.fullAt.Equal(noon.Add(perPair.every)) {
+	if both, ok := th.pairs.Get(a.key); !ok || both.inFlight != 0 || !both.used.fullAt.Equal(noon.Add(perPair.every)) {
 		t.Errorf("%+v", both)
 	}
 }

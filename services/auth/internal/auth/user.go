@@ -4,6 +4,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,7 +42,13 @@ type User struct {
 	TokenVersion int64      // access tokens with a lower version are revoked
 	CreatedAt    time.Time
 	Trace        string // W3C traceparent of the last change; "" for none
+
+	SessionVersion  int64      // sessions of a lower version have ended
+	SessionsEndedAt *time.Time // when SessionVersion last increased
 }
+
+// Caller is who an access token says is calling: a user, and the token's version.
+type Caller struct{ UserID, TokenVersion int64 }
 
 // The problems with users.
 var (
@@ -49,6 +56,7 @@ var (
 	ErrLoginTaken        = problem.New(problem.Conflict, "login_taken", "this login is taken; logins are not case-sensitive")
 	ErrUserInactive      = problem.New(problem.Forbidden, "user_inactive", "this user is not active yet; follow the activation link, or request a new one with POST /auth/activation")
 	ErrUserDisabled      = problem.New(problem.Forbidden, "user_disabled", "this user is disabled; only an admin can enable them")
+	ErrTokenRevoked      = problem.New(problem.Unauthenticated, "token_invalid", "the access token was revoked; log in or refresh")
 	ErrForbidden         = problem.New(problem.Forbidden, "forbidden", "you are no longer an active admin")
 	ErrCannotDisableSelf = problem.New(problem.Conflict, "cannot_disable_self", "you can't disable yourself; ask another admin")
 )
@@ -56,6 +64,13 @@ var (
 // TokenVersion is a user's current token version: access tokens of that user
 // with a lower version are revoked.
 type TokenVersion struct{ UserID, Version int64 }
+
+// Change is the last change of a user.
+type Change struct {
+	UserID    int64
+	At        time.Time
+	PublishAt time.Time // when the user is due to be published
+}
 
 // Status returns the user's status. Disabled takes precedence, so that enabling a
 // user restores the status from before.
@@ -73,10 +88,22 @@ func (u User) Status() Status {
 // ErrUserInactive.
 func (u User) MayLogIn() error {
 	switch u.Status() {
-	case Disabled:
-		return ErrUserDisabled
+	case Active:
+		return nil
 	case Inactive:
 		return ErrUserInactive
+	default:
+		return ErrUserDisabled
+	}
+}
+
+// MayAct returns ErrTokenRevoked if the caller's access token has been revoked, or
+// its user disabled. A service learns of that from a message, which takes some
+// milliseconds. auth has the user's row, and decides by it: what it writes, under the
+// row's lock.
+func (u User) MayAct(caller Caller) error {
+	if u.Status() != Active || caller.TokenVersion < u.TokenVersion {
+		return ErrTokenRevoked
 	}
 	return nil
 }
@@ -108,6 +135,10 @@ type UserStore interface {
 	// Activate follows an activation link as [DecideActivation] decides, or
 	// returns ErrActivationNotFound.
 	Activate(ctx context.Context, token TokenHash) (User, error)
+	// CheckLink returns what Activate would, and changes nothing.
+	CheckLink(ctx context.Context, token TokenHash) (User, error)
+	// AddLink adds an activation link, and deletes the user's unused links beyond the
+	// newest MaxLinks.
 	AddLink(ctx context.Context, userID int64, link Link) error
 	// User returns a user, or ErrUserNotFound.
 	User(ctx context.Context, id int64) (User, error)
@@ -115,10 +146,11 @@ type UserStore interface {
 	// only users with a lower id.
 	Users(ctx context.Context, filter Filter, below *int64, limit int) ([]User, error)
 	// SetEnabled enables or disables a user on behalf of an admin; disabling also
-	// ends all sessions of the user. It reports whether the user changed. It
-	// returns the error of [User.MayAdminister] for the admin, whose row is locked
-	// until the change is committed.
-	SetEnabled(ctx context.Context, admin, id int64, enabled bool) (user User, changed bool, err error)
+	// ends all sessions of the user, and costs the same however many there are. It
+	// reports whether the user changed. It returns the error of [User.MayAct] or
+	// [User.MayAdminister] for the admin, whose row is locked until the change is
+	// committed.
+	SetEnabled(ctx context.Context, admin Caller, id int64, enabled bool) (user User, changed bool, err error)
 }
 
 // NewUser is a user to add.
@@ -134,21 +166,38 @@ type Users struct {
 	credentials  *Credentials
 	linkLifetime time.Duration
 	changed      func()
+
+	registrations registrations
 }
 
 // NewUsers returns Users whose activation links are valid for linkLifetime. It
-// calls changed after each change, so that the change can be published at once.
+// calls changed after each change, so that the change is published without delay.
 func NewUsers(store UserStore, credentials *Credentials, linkLifetime time.Duration, changed func()) *Users {
 	return &Users{store: store, credentials: credentials, linkLifetime: linkLifetime, changed: changed}
 }
 
 // Register adds an inactive user. It returns the user and the secret of the
-// activation link.
-func (u *Users) Register(ctx context.Context, login, password, address string) (User, string, error) {
+// activation link. If the login is taken, it returns ErrLoginTaken before it hashes
+// anything. Concurrent registrations of a login wait for the first one.
+func (u *Users) Register(ctx context.Context, login, password, address string) (user User, link string, err error) {
 	if err := CheckLogin(login); err != nil {
 		return User{}, "", err
 	}
-	hash, err := u.credentials.HashNewcomer(ctx, login, password, address, func() error { return u.free(ctx, login) })
+	err = u.credentials.AsNewcomer(address, func() error {
+		return u.registrations.do(ctx, Fold(login), func() error {
+			user, link, err = u.register(ctx, login, password, address)
+			return err
+		})
+	})
+	return user, link, err
+}
+
+func (u *Users) register(ctx context.Context, login, password, address string) (User, string, error) {
+	free := func() error { return u.free(ctx, login) }
+	if err := free(); err != nil {
+		return User{}, "", err
+	}
+	hash, err := u.credentials.HashNewcomer(ctx, login, password, address, free)
 	if err != nil {
 		return User{}, "", err
 	}
@@ -161,9 +210,8 @@ func (u *Users) Register(ctx context.Context, login, password, address string) (
 	return user, secret.Text(), nil
 }
 
-// free returns ErrLoginTaken if the login is in use. It avoids the hash, the
-// expensive part of a registration. It reveals nothing that the response would
-// not.
+// free returns ErrLoginTaken if the login is in use. It reveals nothing that the
+// response would not.
 func (u *Users) free(ctx context.Context, login string) error {
 	taken, err := u.store.LoginTaken(ctx, login)
 	if err == nil && taken {
@@ -187,6 +235,15 @@ func (u *Users) Activate(ctx context.Context, text string) (User, error) {
 	return user, nil
 }
 
+// CheckLink returns what [Users.Activate] would, and does not follow the link.
+func (u *Users) CheckLink(ctx context.Context, text string) (User, error) {
+	secret, ok := ParseSecret(text)
+	if !ok {
+		return User{}, ErrActivationNotFound
+	}
+	return u.store.CheckLink(ctx, secret.Hash())
+}
+
 // NewLink adds another activation link for an inactive user and returns its
 // secret.
 func (u *Users) NewLink(ctx context.Context, login, password, address string) (string, error) {
@@ -195,16 +252,30 @@ func (u *Users) NewLink(ctx context.Context, login, password, address string) (s
 		return "", err
 	}
 	switch user.Status() {
-	case Disabled:
-		return "", ErrUserDisabled
+	case Inactive:
 	case Active:
 		return "", ErrAlreadyActive
+	default:
+		return "", ErrUserDisabled
 	}
 	secret := NewSecret()
 	if err := u.store.AddLink(ctx, user.ID, Link{Hash: secret.Hash(), Lifetime: u.linkLifetime}); err != nil {
 		return "", err
 	}
 	return secret.Text(), nil
+}
+
+// CheckToken returns the user of a token, as their row is, or the error of
+// [User.MayAct].
+func (u *Users) CheckToken(ctx context.Context, caller Caller) (User, error) {
+	user, err := u.store.User(ctx, caller.UserID)
+	if errors.Is(err, ErrUserNotFound) {
+		return User{}, ErrTokenRevoked // the database was restored to a time before the user
+	}
+	if err != nil {
+		return User{}, err
+	}
+	return user, user.MayAct(caller)
 }
 
 // Get returns a user, or ErrUserNotFound.
@@ -220,8 +291,8 @@ func (u *Users) List(ctx context.Context, filter Filter, below *int64, limit int
 // revokes the user's tokens and ends their sessions. Admins can't disable
 // themselves, and only an active admin can disable another, so at least one
 // active admin always remains.
-func (u *Users) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (User, error) {
-	if admin == id && !enabled {
+func (u *Users) SetEnabled(ctx context.Context, admin Caller, id int64, enabled bool) (User, error) {
+	if admin.UserID == id && !enabled {
 		return User{}, ErrCannotDisableSelf
 	}
 	user, changed, err := u.store.SetEnabled(ctx, admin, id, enabled)

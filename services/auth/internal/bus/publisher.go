@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"lavka/libs/contract/wire"
 	"lavka/libs/service/natsconn"
 	"lavka/libs/service/natstrace"
+	"lavka/libs/service/serving"
 	"lavka/libs/service/telemetry"
 	"lavka/services/auth/internal/auth"
 )
@@ -38,6 +40,9 @@ const (
 	// recent is how far back changes are republished after a reconnect: NATS may
 	// have lost its last minutes.
 	recent = time.Hour
+	// fillPart is how many users of a new stream are made due together, whenever no
+	// other repeats are due.
+	fillPart = 500
 	// lease is how long other replicas skip a claimed user. It is harmless if two
 	// replicas publish the same user.
 	lease = 3 * time.Second
@@ -56,9 +61,10 @@ type Source interface {
 	ClaimNews(ctx context.Context, limit int, lease time.Duration) ([]int64, error)
 	ClaimRepeats(ctx context.Context, limit int, lease time.Duration) ([]int64, error)
 	User(ctx context.Context, id int64) (auth.User, error)
-	MarkPublished(ctx context.Context, id, version int64, soon, later time.Duration) error
-	RepublishChanged(ctx context.Context, within time.Duration) error
-	RepublishAll(ctx context.Context) error
+	MarkPublished(ctx context.Context, id, version int64, lease, soon, later time.Duration) error
+	Now(ctx context.Context) (time.Time, error)
+	Changes(ctx context.Context, since time.Time, before auth.Change, limit int) ([]auth.Change, error)
+	Fill(ctx context.Context, created string, limit int) (progress, done bool, err error)
 	Stream(ctx context.Context) (string, error)
 	RememberStream(ctx context.Context, created string) error
 	Due(ctx context.Context) (int64, error)
@@ -66,6 +72,7 @@ type Source interface {
 
 // Publisher publishes every user that is due, on users.changed.<id>.
 type Publisher struct {
+	failure serving.Failure
 	source  Source
 	copies  int // replicas of the stream
 	log     *slog.Logger
@@ -73,13 +80,25 @@ type Publisher struct {
 	nc      *nats.Conn
 	repeats *rate.Limiter
 	due     atomic.Int64
+	done    atomic.Int64
 
 	changed   chan struct{}
 	connected chan struct{}
 
 	// Only for Run's goroutine:
 	stream  jetstream.Stream // nil when it has to be checked
+	lost    bool             // NATS may have lost recent changes: they have to be republished
+	again   *again           // those that remain, nil for none
+	filling string           // the stream that is being filled, "" for none
 	trouble string           // the error that was logged last
+}
+
+// again is a walk through the users that changed in the hour before a time, the
+// latest change first: its token may be valid yet. It locks no rows.
+type again struct {
+	since time.Time
+	next  auth.Change // the walk goes on below it
+	begun time.Time
 }
 
 // NewPublisher returns a Publisher; Run starts it. The stream is created with the
@@ -101,6 +120,10 @@ func (p *Publisher) Connected() { wake(p.connected) }
 // counted a few seconds ago.
 func (p *Publisher) Due() int64 { return p.due.Load() }
 
+// Published returns how many states of users this replica has published since its
+// start.
+func (p *Publisher) Published() int64 { return p.done.Load() }
+
 // Run publishes until ctx ends. A user that can't be published stays due.
 func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) {
 	p.nc, p.js = nc, js
@@ -113,7 +136,7 @@ func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStre
 			return
 		case <-p.connected:
 			p.stream = nil
-			p.republishRecent(ctx)
+			p.lost = true
 		case <-check.C:
 			p.stream = nil
 			p.count(ctx)
@@ -124,10 +147,15 @@ func (p *Publisher) Run(ctx context.Context, nc *nats.Conn, js jetstream.JetStre
 	}
 }
 
+// Failure returns why users could not be published at the last failed attempt, or nil.
+// Without the stream USERS no replica can read token versions.
+func (p *Publisher) Failure() error { return p.failure.Last() }
+
 // step publishes the users that are due. It logs a failure once, however often it
 // repeats, and the recovery when a user has been published.
 func (p *Publisher) step(ctx context.Context) {
 	published, err := p.runOnce(ctx)
+	p.failure.Set(err)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil && err.Error() != p.trouble:
@@ -136,16 +164,6 @@ func (p *Publisher) step(ctx context.Context) {
 	case err == nil && published > 0 && p.trouble != "":
 		p.trouble = ""
 		p.log.InfoContext(ctx, "users are being published again")
-	}
-}
-
-// republishRecent makes recently changed users due again, in case NATS has lost
-// them.
-func (p *Publisher) republishRecent(ctx context.Context) {
-	if err := p.source.RepublishChanged(ctx, recent); err != nil && ctx.Err() == nil {
-		p.log.WarnContext(ctx, "can't republish recently changed users; retrying", "error", err)
-		// The delay keeps this from spinning.
-		time.AfterFunc(pollEvery, p.Connected)
 	}
 }
 
@@ -187,19 +205,84 @@ func (p *Publisher) runOnce(ctx context.Context) (int, error) {
 		if allowed < 1 {
 			return published, nil
 		}
-		repeats, err := p.source.ClaimRepeats(ctx, allowed, lease)
-		if err != nil {
+		n, more, err := p.repeat(ctx, allowed)
+		published += n
+		if err != nil || !more {
 			return published, err
-		}
-		p.repeats.AllowN(time.Now(), len(repeats)) // never refused: that many tokens were available above
-		if err := p.publishAll(ctx, repeats, true); err != nil {
-			return published, err
-		}
-		published += len(repeats)
-		if len(repeats) < allowed {
-			return published, nil
 		}
 	}
+}
+
+// repeat republishes at most limit users: first those that changed recently, whose
+// tokens may be revoked, then those that are due, then those that a new stream lacks.
+// It reports whether there may be more.
+func (p *Publisher) repeat(ctx context.Context, limit int) (published int, more bool, err error) {
+	if p.lost {
+		now, err := p.source.Now(ctx)
+		if err != nil {
+			return 0, false, err
+		}
+		p.lost = false
+		p.again = &again{since: now.Add(-recent), begun: now, next: auth.Change{UserID: math.MaxInt64, At: now}}
+	}
+	if p.again != nil {
+		published, err := p.republish(ctx, limit)
+		return published, true, err
+	}
+	due, err := p.source.ClaimRepeats(ctx, limit, lease)
+	if err != nil {
+		return 0, false, err
+	}
+	p.repeats.AllowN(time.Now(), len(due)) // never refused: that many tokens were available
+	if err := p.publishAll(ctx, due, true); err != nil {
+		return 0, false, err
+	}
+	if len(due) > 0 || p.filling == "" {
+		return len(due), len(due) == limit || p.filling != "", nil
+	}
+	progress, err := p.fill(ctx)
+	return 0, progress, err
+}
+
+// republish publishes the next recent changes. One that fails is tried again.
+func (p *Publisher) republish(ctx context.Context, limit int) (int, error) {
+	changes, err := p.source.Changes(ctx, p.again.since, p.again.next, limit)
+	if err != nil {
+		return 0, err
+	}
+	ids := []int64{}
+	for _, change := range changes {
+		// Another replica, which reconnected too, may have republished the user since. A
+		// publish that began before takes at most the lease.
+		if change.PublishAt.Before(p.again.begun.Add(lease + later)) {
+			ids = append(ids, change.UserID)
+		}
+	}
+	p.repeats.AllowN(time.Now(), len(ids))
+	if err := p.publishAll(ctx, ids, true); err != nil {
+		return 0, err
+	}
+	if len(changes) < limit {
+		p.again = nil
+	} else {
+		p.again.next = changes[len(changes)-1]
+	}
+	return len(ids), nil
+}
+
+// fill makes the next users due that the new stream lacks, and reports whether it
+// could.
+func (p *Publisher) fill(ctx context.Context) (progress bool, err error) {
+	progress, done, err := p.source.Fill(ctx, p.filling, fillPart)
+	if err != nil || !done {
+		return progress, err
+	}
+	if err := p.source.RememberStream(ctx, p.filling); err != nil {
+		return false, err
+	}
+	p.log.InfoContext(ctx, "all users have been republished", "created", p.filling)
+	p.filling = ""
+	return false, nil
 }
 
 func (p *Publisher) publishAll(ctx context.Context, ids []int64, again bool) error {
@@ -211,6 +294,7 @@ func (p *Publisher) publishAll(ctx context.Context, ids []int64, again bool) err
 			if err := p.publish(ctx, stream, id, again); err != nil {
 				return fmt.Errorf("publish user %d: %w", id, err)
 			}
+			p.done.Add(1)
 			return nil
 		})
 	}
@@ -248,7 +332,7 @@ func (p *Publisher) publish(ctx context.Context, stream jetstream.Stream, id int
 		if err != nil {
 			return err
 		}
-		return p.source.MarkPublished(ctx, id, user.Version, soon, later)
+		return p.source.MarkPublished(ctx, id, user.Version, lease, soon, later)
 	}
 }
 

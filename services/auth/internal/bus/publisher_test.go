@@ -27,15 +27,17 @@ func TestMain(m *testing.M) {
 
 // source stands in for the database: it holds user 1.
 type source struct {
-	mu        sync.Mutex
-	user      auth.User
-	news      []int64
-	marked    []int64 // versions
-	known     string
-	all       int          // calls of RepublishAll
-	onRead    func(n int)  // runs before the nth read of the user
-	onMark    func() error // runs before a version is marked
-	readCount int
+	mu         sync.Mutex
+	user       auth.User
+	news       []int64
+	marked     []int64 // versions
+	known      string
+	all        int           // calls of Fill
+	changes    []auth.Change // the latest first
+	changesErr error
+	onRead     func(n int)  // runs before the nth read of the user
+	onMark     func() error // runs before a version is marked
+	readCount  int
 }
 
 func (s *source) ClaimNews(context.Context, int, time.Duration) ([]int64, error) {
@@ -60,7 +62,7 @@ func (s *source) User(context.Context, int64) (auth.User, error) {
 	return s.user, nil
 }
 
-func (s *source) MarkPublished(_ context.Context, _, version int64, _, _ time.Duration) error {
+func (s *source) MarkPublished(_ context.Context, _, version int64, _, _, _ time.Duration) error {
 	if s.onMark != nil {
 		if err := s.onMark(); err != nil {
 			return err
@@ -71,13 +73,29 @@ func (s *source) MarkPublished(_ context.Context, _, version int64, _, _ time.Du
 	s.marked = append(s.marked, version)
 	return nil
 }
-func (s *source) RepublishChanged(context.Context, time.Duration) error { return nil }
 
-func (s *source) RepublishAll(context.Context) error {
+func (s *source) Now(context.Context) (time.Time, error) { return reconnected, nil }
+
+// reconnected is when the database says that a publisher begins to republish.
+var reconnected = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+// Changes returns the changes below before, as the database does.
+func (s *source) Changes(_ context.Context, since time.Time, before auth.Change, limit int) (page []auth.Change, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.changes {
+		if len(page) < limit && c.At.After(since) && (c.At.Before(before.At) || c.At.Equal(before.At) && c.UserID < before.UserID) {
+			page = append(page, c)
+		}
+	}
+	return page, s.changesErr
+}
+
+func (s *source) Fill(context.Context, string, int) (progress, done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all++
-	return nil
+	return false, true, nil
 }
 
 func (s *source) Stream(context.Context) (string, error) {
@@ -101,7 +119,7 @@ func newPublisher(t *testing.T, s *source) *Publisher {
 
 func newPublisherOn(t *testing.T, s *source, server *natstest.Server) *Publisher {
 	t.Helper()
-	nc, err := nats.Connect(server.URL, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	nc, err := natstest.Connect(server.URL, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,5 +301,35 @@ func TestStreamOfAnotherShape(t *testing.T) {
 	var refused *jetstream.APIError
 	if err := p.once(t); !errors.As(err, &refused) || refused.ErrorCode != 10074 { // JSStreamReplicasNotSupportedErr
 		t.Errorf("three copies on a single server: %v, want them refused", err)
+	}
+}
+
+// After a reconnect, recent changes are republished in pages, the latest first, except
+// those that another replica has republished since. A failure loses none of them.
+func TestRecentChangesAreRepublished(t *testing.T) {
+	t.Parallel()
+	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}}
+	const users = 250
+	due := reconnected.Add(later)
+	for i := range users {
+		s.changes = append(s.changes, auth.Change{UserID: int64(users - i), At: reconnected.Add(-time.Minute), PublishAt: due})
+	}
+	s.changes[7].PublishAt = due.Add(time.Minute) // by another replica, since
+	s.changes = append(s.changes, auth.Change{UserID: users + 1, At: reconnected.Add(-2 * recent), PublishAt: due})
+	p := newPublisher(t, s)
+	p.lost = true
+	s.onMark = func() error { return errors.New("the database is unreachable") }
+	if err := p.once(t); err == nil || p.again == nil {
+		t.Fatalf("%v, the walk is %v", err, p.again)
+	}
+	s.onMark = nil
+	waittest.Eventually(t, "all are republished", func() bool {
+		if err := p.once(t); err != nil {
+			t.Error(err)
+		}
+		return p.again == nil
+	})
+	if len(s.marked) != users-1 {
+		t.Errorf("%d users republished, want %d", len(s.marked), users-1)
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"lavka/libs/contract/wire"
 	"lavka/libs/service/revocation"
 	"lavka/libs/testkit/natstest"
@@ -43,7 +41,7 @@ func TestRevocations(t *testing.T) {
 		source.users = append(source.users, user)
 		all[user.UserID] = user.Version
 	}
-	nc, err := nats.Connect(natstest.Start(t).URL)
+	nc, err := natstest.Connect(natstest.Start(t).URL)
 	if err != nil {
 		t.Fatal(err)
 	}

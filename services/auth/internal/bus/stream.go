@@ -13,7 +13,8 @@ import (
 )
 
 // ensureStream creates or updates the USERS stream. If it is not the stream to which
-// all users have been published, ensureStream makes them all due again.
+// all users have been published, they are all republished, in parts, while changes go
+// first.
 func (p *Publisher) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 	stream, err := p.makeStream(ctx)
 	if err != nil {
@@ -21,18 +22,16 @@ func (p *Publisher) ensureStream(ctx context.Context) (jetstream.Stream, error) 
 	}
 	created := stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
 	known, err := p.source.Stream(ctx)
-	if err != nil || known == created {
-		return stream, err
-	}
-	p.log.InfoContext(ctx, "the stream USERS is new; republishing all users", "created", created)
-	// Recently changed users go first: their tokens may be revoked.
-	if err := p.source.RepublishChanged(ctx, recent); err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case known == created:
+		p.filling = "" // another replica may have finished
+	case p.filling != created:
+		p.log.InfoContext(ctx, "the stream USERS is new; republishing all users", "created", created)
+		p.filling, p.lost = created, true
 	}
-	if err := p.source.RepublishAll(ctx); err != nil {
-		return nil, err
-	}
-	return stream, p.source.RememberStream(ctx, created)
+	return stream, nil
 }
 
 func (p *Publisher) makeStream(ctx context.Context) (jetstream.Stream, error) {

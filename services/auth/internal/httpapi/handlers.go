@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/access"
 	"lavka/libs/service/httpserver"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
@@ -45,9 +46,12 @@ func New(cfg Config) *Handlers {
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the
-// operations that require a token.
+// operations that require a token; after it, they check the token by the user's row.
 func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareFunc) {
 	e.Use(bounded)
+	for operation, checks := range protected {
+		protected[operation] = append(checks, h.byTheRow)
+	}
 	strict := api.NewStrictHandler(h, []api.StrictMiddlewareFunc{withClient})
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
 }
@@ -72,6 +76,32 @@ func ended(ctx context.Context, err error) error {
 		return err
 	}
 	return auth.ErrOverloaded.Because(err)
+}
+
+// byTheRow refuses a token that was revoked in the database, of which the message may
+// not have arrived yet. What a request writes is decided again in its transaction: see
+// [auth.User.MayAct].
+func (h *Handlers) byTheRow(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx := c.Request().Context()
+		user, err := h.Users.CheckToken(ctx, caller(ctx))
+		if err != nil {
+			return err
+		}
+		c.SetRequest(c.Request().WithContext(context.WithValue(ctx, userKey{}, user)))
+		return next(c)
+	}
+}
+
+type userKey struct{}
+
+// user returns the caller's row, which [Handlers.byTheRow] has read.
+func user(ctx context.Context) auth.User { return ctx.Value(userKey{}).(auth.User) }
+
+// caller returns who calls a route that requires a token.
+func caller(ctx context.Context) auth.Caller {
+	id := access.From(ctx)
+	return auth.Caller{UserID: id.UserID, TokenVersion: id.Version}
 }
 
 type clientKey struct{}

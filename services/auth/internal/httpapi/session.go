@@ -5,7 +5,6 @@ import (
 	"log/slog"
 
 	"lavka/libs/domain/problem"
-	"lavka/libs/service/access"
 	"lavka/libs/service/telemetry"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
@@ -22,7 +21,7 @@ func (h *Handlers) Login(ctx context.Context, r api.LoginRequestObject) (api.Log
 	if err != nil {
 		return nil, err
 	}
-	return api.Login200JSONResponse{TokensJSONResponse: h.tokens(pair)}, nil
+	return api.Login200JSONResponse{NewTokensJSONResponse: h.tokens(pair)}, nil
 }
 
 // Refresh answers POST /auth/refresh.
@@ -34,7 +33,7 @@ func (h *Handlers) Refresh(ctx context.Context, r api.RefreshRequestObject) (api
 	if err != nil {
 		return nil, err
 	}
-	return api.Refresh200JSONResponse{TokensJSONResponse: h.tokens(pair)}, nil
+	return api.Refresh200JSONResponse{NewTokensJSONResponse: h.tokens(pair)}, nil
 }
 
 // Logout answers POST /auth/logout.
@@ -42,7 +41,7 @@ func (h *Handlers) Logout(ctx context.Context, r api.LogoutRequestObject) (api.L
 	if err := problem.Require(problem.Member{Name: "refresh_token", Present: r.Body.RefreshToken != ""}); err != nil {
 		return nil, err
 	}
-	if err := h.Sessions.Logout(ctx, access.From(ctx).UserID, r.Body.RefreshToken); err != nil {
+	if err := h.Sessions.Logout(ctx, caller(ctx), r.Body.RefreshToken); err != nil {
 		return nil, err
 	}
 	return api.Logout204Response{}, nil
@@ -57,17 +56,17 @@ func (h *Handlers) ChangePassword(ctx context.Context, r api.ChangePasswordReque
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Sessions.ChangePassword(ctx, access.From(ctx).UserID, r.Body.OldPassword, r.Body.NewPassword, client(ctx)); err != nil {
+	if err := h.Sessions.ChangePassword(ctx, caller(ctx), r.Body.OldPassword, r.Body.NewPassword, client(ctx)); err != nil {
 		return nil, err
 	}
 	return api.ChangePassword204Response{}, nil
 }
 
-func (h *Handlers) tokens(p auth.Pair) api.TokensJSONResponse {
-	return api.TokensJSONResponse{
-		Headers: api.TokensResponseHeaders{CacheControl: "no-store"},
+func (h *Handlers) tokens(p auth.Pair) api.NewTokensJSONResponse {
+	return api.NewTokensJSONResponse{
+		Headers: api.NewTokensResponseHeaders{CacheControl: "no-store"},
 		Body: api.Tokens{
-			AccessToken: p.Access, TokenType: api.Bearer, ExpiresIn: int(h.TokenLifetime.Seconds()), RefreshToken: p.Refresh,
+			AccessToken: p.Access, TokenType: "Bearer", ExpiresIn: int(h.TokenLifetime.Seconds()), RefreshToken: p.Refresh,
 		},
 	}
 }

@@ -2,9 +2,9 @@ package httpapi
 
 import (
 	"context"
+	"unicode/utf8"
 
 	"lavka/libs/domain/problem"
-	"lavka/libs/service/access"
 	"lavka/libs/service/page"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
@@ -24,11 +24,7 @@ func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (a
 
 // GetMe answers GET /users/me.
 func (h *Handlers) GetMe(ctx context.Context, _ api.GetMeRequestObject) (api.GetMeResponseObject, error) {
-	user, err := h.Users.Get(ctx, access.From(ctx).UserID)
-	if err != nil {
-		return nil, err
-	}
-	return api.GetMe200JSONResponse{UserJSONResponse: api.UserJSONResponse(toUser(user))}, nil
+	return api.GetMe200JSONResponse{OneUserJSONResponse: api.OneUserJSONResponse(toUser(user(ctx)))}, nil
 }
 
 // GetUser answers GET /users/{id}.
@@ -37,7 +33,7 @@ func (h *Handlers) GetUser(ctx context.Context, r api.GetUserRequestObject) (api
 	if err != nil {
 		return nil, err
 	}
-	return api.GetUser200JSONResponse{UserJSONResponse: api.UserJSONResponse(toUser(user))}, nil
+	return api.GetUser200JSONResponse{OneUserJSONResponse: api.OneUserJSONResponse(toUser(user))}, nil
 }
 
 // PatchUser answers PATCH /users/{id}.
@@ -45,11 +41,11 @@ func (h *Handlers) PatchUser(ctx context.Context, r api.PatchUserRequestObject) 
 	if err := problem.Require(problem.Member{Name: "enabled", Present: r.Body.Enabled != nil}); err != nil {
 		return nil, err
 	}
-	user, err := h.Users.SetEnabled(ctx, access.From(ctx).UserID, r.Id, *r.Body.Enabled)
+	user, err := h.Users.SetEnabled(ctx, caller(ctx), r.Id, *r.Body.Enabled)
 	if err != nil {
 		return nil, err
 	}
-	return api.PatchUser200JSONResponse{UserJSONResponse: api.UserJSONResponse(toUser(user))}, nil
+	return api.PatchUser200JSONResponse{OneUserJSONResponse: api.OneUserJSONResponse(toUser(user))}, nil
 }
 
 const usersList = "users"
@@ -80,13 +76,9 @@ func (h *Handlers) ListUsers(ctx context.Context, r api.ListUsersRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	users, next, err := page.Cut(usersList, users, limit, func(u auth.User) any { return usersKey{u.ID} })
+	items, next, err := page.Cut(ctx, usersList, users, limit, func(u auth.User) any { return usersKey{u.ID} }, toUser)
 	if err != nil {
 		return nil, err
-	}
-	items := make([]api.User, len(users))
-	for i, u := range users {
-		items[i] = toUser(u)
 	}
 	return api.ListUsers200JSONResponse{Items: items, NextCursor: next}, nil
 }
@@ -100,7 +92,7 @@ func toFilter(p api.ListUsersParams) (auth.Filter, error) {
 		f.Status = auth.Status(*p.Status)
 	}
 	if p.Login != nil {
-		if len(*p.Login) > 64 {
+		if utf8.RuneCountInString(*p.Login) > 64 {
 			return f, problem.InvalidFields(problem.Field{Field: "login", Message: "must have at most 64 characters"})
 		}
 		f.Login = *p.Login
@@ -109,5 +101,5 @@ func toFilter(p api.ListUsersParams) (auth.Filter, error) {
 }
 
 func toUser(u auth.User) api.User {
-	return api.User{Id: u.ID, Login: u.Login, Role: api.UserRole(u.Role), Status: api.UserStatus(u.Status()), CreatedAt: u.CreatedAt.UTC()}
+	return api.User{Id: u.ID, Login: u.Login, Role: string(u.Role), Status: string(u.Status()), CreatedAt: u.CreatedAt.UTC()}
 }

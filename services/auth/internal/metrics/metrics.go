@@ -26,17 +26,25 @@ func New(registry prometheus.Registerer) *Metrics {
 // Login counts a login by its outcome: "ok", or a problem's code.
 func (m *Metrics) Login(outcome string) { m.logins.WithLabelValues(outcome).Inc() }
 
-// Gauges returns gauges of the callers that wait for a turn to hash, of the users
-// that should have been published by now, and of the time at which the signing key
-// was created, as reported by the functions.
-func Gauges(hashing func() int, due, keyCreated func() int64) []prometheus.Collector {
+// Polled returns the metrics that functions report: the callers that wait for a turn
+// to hash, the users that should have been published by now, how many were published,
+// the time at which the signing key was created, and whether ADMIN_LOGIN is an admin's.
+func Polled(hashing func() int, due, published, keyCreated func() int64, adminLogin func() bool) []prometheus.Collector {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	return []prometheus.Collector{
 		gauge("auth_hash_queue", "Callers waiting for a turn to hash a password.", func() float64 { return float64(hashing()) }),
 		gauge("auth_users_due", "Users that should have been published by now.", func() float64 { return float64(due()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "auth_users_published_total", Help: "Users that this replica has published, repeats included."},
+			func() float64 { return float64(published()) }),
 		gauge("auth_signing_key_created_timestamp_seconds", "Unix time at which the signing key was created; 0 if its file does not record it.",
 			func() float64 { return float64(keyCreated()) }),
+		gauge("auth_admin_login_is_admin", "1 if ADMIN_LOGIN is an admin's or is not set, otherwise 0.", func() float64 {
+			if adminLogin() {
+				return 1
+			}
+			return 0
+		}),
 	}
 }

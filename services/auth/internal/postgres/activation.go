@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/hex"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,9 +12,25 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// AddLink adds an activation link.
+// AddLink adds an activation link. Of the user's unused links it deletes those beyond
+// the newest [auth.MaxLinks], at most as many: a release before may have left more.
 func (s *Store) AddLink(ctx context.Context, userID int64, link auth.Link) error {
-	return s.inTx(ctx, "add link", func(tx *pg.Tx) error { return addLink(ctx, tx, userID, link) })
+	return pg.Wrap("add link", s.users.Do(ctx, userID, func() error {
+		return s.inTx(ctx, "add link", func(tx *pg.Tx) error {
+			// Under the user's lock, concurrent requests count each other's links.
+			if _, err := readUser(ctx, tx, userID, "FOR NO KEY UPDATE"); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, `
+				DELETE FROM auth.activations WHERE used_at IS NULL AND token_hash = ANY (ARRAY(
+					SELECT token_hash FROM auth.activations WHERE user_id = $1 AND used_at IS NULL
+					ORDER BY created_at DESC, token_hash OFFSET $2 LIMIT $3))`, userID, auth.MaxLinks-1, auth.MaxLinks)
+			if err != nil {
+				return err
+			}
+			return addLink(ctx, tx, userID, link)
+		})
+	}))
 }
 
 func addLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link) error {
@@ -23,24 +40,34 @@ func addLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link) error
 
 // Activate follows an activation link as [auth.DecideActivation] decides, or returns
 // auth.ErrActivationNotFound.
-func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.User, err error) {
+func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (auth.User, error) {
+	// Without a lock first: a link that changes nothing can be followed without limit,
+	// and must not keep others from the user's row.
+	user, activate, err := s.follow(ctx, token)
+	if err != nil || !activate {
+		return user, err
+	}
+	err = s.tokens.Do(ctx, token, func() (err error) {
+		user, err = s.activate(ctx, token, user.ID)
+		return err
+	})
+	return user, pg.Wrap("activate", err)
+}
+
+// activate reads the link again under the lock of its user's row, because it may be
+// followed twice at once.
+func (s *Store) activate(ctx context.Context, token auth.TokenHash, userID int64) (user auth.User, err error) {
 	err = s.inTx(ctx, "activate", func(tx *pg.Tx) error {
-		userID, err := pg.One(ctx, tx, "find link", auth.ErrActivationNotFound, pgx.RowTo[int64], `SELECT user_id FROM auth.activations WHERE token_hash = $1`, token[:])
-		if err != nil {
+		if user, err = readUser(ctx, tx, userID, "FOR NO KEY UPDATE"); err != nil {
 			return err
 		}
-		user, err = readUser(ctx, tx, userID, "FOR NO KEY UPDATE")
-		if err != nil {
-			return err
-		}
-		// Read under the user's lock: the link may be followed twice at once.
 		link, err := pg.One(ctx, tx, "read link", auth.ErrActivationNotFound, pgx.RowToStructByPos[linkNow], `SELECT expires_at, used_at, now() FROM auth.activations WHERE token_hash = $1`, token[:])
 		if err != nil {
 			return err
 		}
-		activate, refusal := auth.DecideActivation(link.Now, link.StoredLink, user)
-		if refusal != nil || !activate {
-			return refusal
+		activate, err := auth.DecideActivation(link.Now, link.StoredLink, user)
+		if err != nil || !activate {
+			return err
 		}
 		if _, err := tx.Exec(ctx, `UPDATE auth.activations SET used_at = now() WHERE token_hash = $1`, token[:]); err != nil {
 			return err
@@ -49,13 +76,50 @@ func (s *Store) Activate(ctx context.Context, token auth.TokenHash) (user auth.U
 			return nil // activated by another link
 		}
 		return tx.QueryRow(ctx, `
-			UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, userID, telemetry.Traceparent(ctx)).Scan(userFields(&user)...)
+			UPDATE auth.users SET activated_at = now(), `+changed+` WHERE id = $1 RETURNING `+userColumns, user.ID, telemetry.Traceparent(ctx)).Scan(userFields(&user)...)
 	})
 	return user, err
+}
+
+// CheckLink returns what [Store.Activate] would, and changes nothing.
+func (s *Store) CheckLink(ctx context.Context, token auth.TokenHash) (auth.User, error) {
+	user, activate, err := s.follow(ctx, token)
+	if err != nil {
+		return auth.User{}, err
+	}
+	if activate && user.ActivatedAt == nil {
+		now := time.Now()
+		user.ActivatedAt = &now
+	}
+	return user, nil
+}
+
+// follow decides what following a link does. It locks nothing.
+func (s *Store) follow(ctx context.Context, token auth.TokenHash) (user auth.User, activate bool, err error) {
+	found, err := pg.CollectOne(ctx, s.reads, "read link", auth.ErrActivationNotFound, scanLink, `
+		SELECT link.expires_at, link.used_at, now(), `+userColumns+`
+		FROM (SELECT user_id, expires_at, used_at FROM auth.activations WHERE token_hash = decode($1, 'hex')) AS link
+		JOIN auth.users ON users.id = link.user_id`, hex.EncodeToString(token[:]))
+	if err != nil {
+		return user, false, err
+	}
+	activate, err = auth.DecideActivation(found.link.Now, found.link.StoredLink, found.user)
+	return found.user, activate, err
 }
 
 // linkNow is an activation link and the time at which it was read.
 type linkNow struct {
 	auth.StoredLink
 	Now time.Time
+}
+
+// linkOfUser is an activation link with its user.
+type linkOfUser struct {
+	link linkNow
+	user auth.User
+}
+
+func scanLink(row pgx.CollectableRow) (l linkOfUser, err error) {
+	err = row.Scan(append([]any{&l.link.ExpiresAt, &l.link.UsedAt, &l.link.Now}, userFields(&l.user)...)...)
+	return l, err
 }

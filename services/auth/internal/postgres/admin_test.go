@@ -14,7 +14,7 @@ func TestTwoAdminsGoForEachOther(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	disable := func(admin, user auth.User) error {
-		_, _, err := f.SetEnabled(t.Context(), admin.ID, user.ID, false)
+		_, _, err := f.SetEnabled(t.Context(), caller(admin.ID), user.ID, false)
 		return err
 	}
 	revoke := func(_, user auth.User) error {
@@ -34,7 +34,7 @@ func TestTwoAdminsGoForEachOther(t *testing.T) {
 			all.Wait()
 			n := 0
 			for _, err := range refused {
-				if errors.Is(err, auth.ErrForbidden) || errors.Is(err, auth.ErrLastAdmin) {
+				if errors.Is(err, auth.ErrForbidden) || errors.Is(err, auth.ErrTokenRevoked) || errors.Is(err, auth.ErrLastAdmin) {
 					n++
 				} else if err != nil {
 					t.Errorf("%s: %v", name, err)
@@ -57,26 +57,28 @@ func TestOnlyAnActiveAdminDisables(t *testing.T) {
 	for name, c := range map[string]struct {
 		actor int64
 		state string
+		want  error
 	}{
-		"a user": {user.ID, ``}, "unknown": {99, ``}, "disabled": {boss.ID, `disabled_at = now()`},
-		"inactive": {boss.ID, `activated_at = NULL`}, "no longer an admin": {boss.ID, `role = 'user'`},
+		"a user": {user.ID, ``, auth.ErrForbidden}, "no longer an admin": {boss.ID, `role = 'user'`, auth.ErrForbidden},
+		"unknown": {99, ``, auth.ErrTokenRevoked}, "disabled": {boss.ID, `disabled_at = now()`, auth.ErrTokenRevoked},
+		"inactive": {boss.ID, `activated_at = NULL`, auth.ErrTokenRevoked},
 	} {
 		if c.state != "" {
 			f.exec(t, `UPDATE auth.users SET `+c.state+` WHERE id = $1`, boss.ID)
 		}
 		for _, enabled := range []bool{false, true} {
 			for _, id := range []int64{user.ID, 99} {
-				if _, done, err := f.SetEnabled(t.Context(), c.actor, id, enabled); !errors.Is(err, auth.ErrForbidden) || done {
-					t.Errorf("%s: %v", name, err)
+				if _, done, err := f.SetEnabled(t.Context(), caller(c.actor), id, enabled); !errors.Is(err, c.want) || done {
+					t.Errorf("%s: %v, want %v", name, err, c.want)
 				}
 			}
 		}
 		f.exec(t, `UPDATE auth.users SET role = 'admin', disabled_at = NULL, activated_at = now() WHERE id = $1`, boss.ID)
 	}
-	if _, _, err := f.SetEnabled(t.Context(), boss.ID, 99, false); !errors.Is(err, auth.ErrUserNotFound) {
+	if _, _, err := f.SetEnabled(t.Context(), caller(boss.ID), 99, false); !errors.Is(err, auth.ErrUserNotFound) {
 		t.Errorf("an unknown user: %v, want ErrUserNotFound", err)
 	}
-	if u, done, err := f.SetEnabled(t.Context(), boss.ID, user.ID, false); err != nil || !done || u.Status() != auth.Disabled {
+	if u, done, err := f.SetEnabled(t.Context(), caller(boss.ID), user.ID, false); err != nil || !done || u.Status() != auth.Disabled {
 		t.Errorf("%+v %v", u, err)
 	}
 }

@@ -2,20 +2,23 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
+	"lavka/libs/service/telemetry"
 	"lavka/services/auth/internal/auth"
 )
 
-// StartSession adds a session. It locks the user's row against changes: a concurrent
-// password change or disabling either commits first and is seen here, or commits
-// later and ends this session with the others.
+// StartSession adds a session, and ends the user's sessions beyond [auth.MaxSessions].
+// It locks the user's row: a concurrent password change or disabling either commits
+// first and is seen here, or commits later and ends this session with the others; and
+// concurrent logins count each other's sessions.
 func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash string, token auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
 	err = s.inTx(ctx, "start session", func(tx *pg.Tx) error {
-		c, err := pg.One(ctx, tx, "read credential", auth.ErrUserNotFound, scanCredential, `SELECT `+userColumns+`, password_hash FROM auth.users WHERE id = $1 FOR SHARE`, userID)
+		c, err := lockCredential(ctx, tx, userID)
 		if err != nil {
 			return err
 		}
@@ -26,8 +29,13 @@ func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash stri
 		if err := user.MayLogIn(); err != nil {
 			return err
 		}
+		if err := endSurplus(ctx, tx, userID); err != nil {
+			return err
+		}
 		var session int64
-		err = tx.QueryRow(ctx, `INSERT INTO auth.sessions (user_id, expires_at) VALUES ($1, now() + $2) RETURNING id`, userID, lifetime).Scan(&session)
+		err = tx.QueryRow(ctx, `
+			INSERT INTO auth.sessions (user_id, expires_at, session_version, last_used_at) VALUES ($1, now() + $2, $3, clock_timestamp())
+			RETURNING id`, userID, lifetime, user.SessionVersion).Scan(&session)
 		if err != nil {
 			return err
 		}
@@ -36,24 +44,33 @@ func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash stri
 	return user, err
 }
 
-// Refresh replaces a refresh token by another as [auth.DecideRefresh] decides, or
-// returns auth.ErrRefreshInvalid.
-func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
+// Refresh spends a refresh token as [auth.DecideRefresh] decides, and returns the user
+// and the token's successor, or auth.ErrRefreshInvalid.
+func (s *Store) Refresh(ctx context.Context, token auth.Secret, salt auth.Salt, lifetime time.Duration) (user auth.User, next auth.Secret, err error) {
+	err = s.tokens.Do(ctx, token.Hash(), func() (err error) {
+		user, next, err = s.refresh(ctx, token, salt, lifetime)
+		return err
+	})
+	return user, next, pg.Wrap("refresh", err)
+}
+
+func (s *Store) refresh(ctx context.Context, token auth.Secret, salt auth.Salt, lifetime time.Duration) (user auth.User, next auth.Secret, err error) {
 	var decision auth.RefreshDecision
+	hash := token.Hash()
 	err = s.inTx(ctx, "refresh", func(tx *pg.Tx) error {
 		session, err := pg.One(ctx, tx, "lock session", auth.ErrRefreshInvalid, pgx.RowToStructByPos[struct{ ID, UserID int64 }], `
 			SELECT s.id, s.user_id
 			FROM auth.refresh_tokens t JOIN auth.sessions s ON s.id = t.session_id
-			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, old[:])
+			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, hash[:])
 		if err != nil {
 			return err
 		}
 		// Read under the session's lock: the same token may be used twice at once.
 		// clock_timestamp() rather than now(), since this may have waited for the lock.
-		token, err := pg.One(ctx, tx, "read refresh token", auth.ErrRefreshInvalid, pgx.RowToStructByPos[tokenNow], `
-			SELECT t.expires_at, t.spent_at, s.created_at, s.ended_at IS NOT NULL, clock_timestamp()
+		stored, err := pg.One(ctx, tx, "read refresh token", auth.ErrRefreshInvalid, scanToken, `
+			SELECT t.expires_at, t.spent_at, t.successor_salt, s.created_at, s.ended_at, s.session_version, clock_timestamp()
 			FROM auth.refresh_tokens t JOIN auth.sessions s ON s.id = t.session_id
-			WHERE t.token_hash = $1`, old[:])
+			WHERE t.token_hash = $1`, hash[:])
 		if err != nil {
 			return err
 		}
@@ -61,18 +78,14 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 		if err != nil {
 			return err
 		}
-		decision = auth.DecideRefresh(token.Now, token.StoredToken, user)
+		decision = auth.DecideRefresh(stored.Now, stored.StoredToken, user)
 		switch decision {
 		case auth.Rotate:
-			if _, err := tx.Exec(ctx, `UPDATE auth.refresh_tokens SET spent_at = clock_timestamp() WHERE token_hash = $1`, old[:]); err != nil {
-				return err
-			}
-			fallthrough
+			next = token.Successor(salt)
+			return rotate(ctx, tx, session.ID, hash, salt, next.Hash(), lifetime)
 		case auth.GiveAgain:
-			if _, err := tx.Exec(ctx, `UPDATE auth.sessions SET expires_at = greatest(expires_at, now() + $2) WHERE id = $1`, session.ID, lifetime); err != nil {
-				return err
-			}
-			return addToken(ctx, tx, session.ID, next, lifetime)
+			next = token.Successor(*stored.Salt)
+			return nil
 		case auth.EndSession:
 			_, err := tx.Exec(ctx, `UPDATE auth.sessions SET ended_at = now() WHERE id = $1`, session.ID)
 			return err
@@ -83,7 +96,19 @@ func (s *Store) Refresh(ctx context.Context, old, next auth.TokenHash, lifetime 
 	if err == nil && decision == auth.EndSession {
 		err = auth.ErrRefreshInvalid // after the end of the session is committed
 	}
-	return user, err
+	return user, next, err
+}
+
+func rotate(ctx context.Context, tx *pg.Tx, session int64, spent auth.TokenHash, salt auth.Salt, next auth.TokenHash, lifetime time.Duration) error {
+	if _, err := tx.Exec(ctx, `UPDATE auth.refresh_tokens SET spent_at = clock_timestamp(), successor_salt = $2 WHERE token_hash = $1`, spent[:], salt[:]); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `
+		UPDATE auth.sessions SET last_used_at = clock_timestamp(), expires_at = greatest(expires_at, now() + $2)
+		WHERE id = $1`, session, lifetime); err != nil {
+		return err
+	}
+	return addToken(ctx, tx, session, next, lifetime)
 }
 
 // tokenNow is a refresh token and the time at which it was read.
@@ -92,59 +117,73 @@ type tokenNow struct {
 	Now time.Time
 }
 
-// EndSession ends the session of a refresh token, if the session is the user's.
-func (s *Store) EndSession(ctx context.Context, userID int64, token auth.TokenHash) error {
-	return s.inTx(ctx, "end session", func(tx *pg.Tx) error {
-		_, err := tx.Exec(ctx, `
-			UPDATE auth.sessions SET ended_at = now()
-			WHERE user_id = $1 AND ended_at IS NULL AND id = (SELECT session_id FROM auth.refresh_tokens WHERE token_hash = $2)`, userID, token[:])
-		return err
-	})
+func scanToken(row pgx.CollectableRow) (t tokenNow, err error) {
+	var salt []byte
+	s := &t.Session
+	if err := row.Scan(&t.ExpiresAt, &t.SpentAt, &salt, &s.StartedAt, &s.EndedAt, &s.Version, &t.Now); err != nil {
+		return t, err
+	}
+	switch len(salt) {
+	case 0:
+	case len(t.Salt):
+		t.Salt = (*auth.Salt)(salt)
+	default:
+		return t, fmt.Errorf("a salt of %d bytes", len(salt))
+	}
+	return t, nil
+}
+
+// EndSession ends the session of a refresh token, if the session is the caller's. It
+// returns the error of [auth.User.MayAct].
+func (s *Store) EndSession(ctx context.Context, caller auth.Caller, token auth.TokenHash) error {
+	return pg.Wrap("end session", s.users.Do(ctx, caller.UserID, func() error {
+		return s.inTx(ctx, "end session", func(tx *pg.Tx) error {
+			user, err := readUser(ctx, tx, caller.UserID, "FOR SHARE")
+			if err != nil {
+				return err
+			}
+			if err := user.MayAct(caller); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, `
+				UPDATE auth.sessions SET ended_at = now()
+				WHERE user_id = $1 AND ended_at IS NULL AND id = (SELECT session_id FROM auth.refresh_tokens WHERE token_hash = $2)`, caller.UserID, token[:])
+			return err
+		})
+	}))
 }
 
 // ChangePassword sets a new hash, ends the user's sessions and revokes their tokens.
-// It returns auth.ErrInvalidCredentials if the hash is no longer checkedHash.
-func (s *Store) ChangePassword(ctx context.Context, userID int64, checkedHash, newHash string) error {
+// It decides by the user's row, which it locks: it returns the error of
+// [auth.User.MayAct], or auth.ErrInvalidCredentials if the hash is no longer
+// checkedHash.
+func (s *Store) ChangePassword(ctx context.Context, caller auth.Caller, checkedHash, newHash string) error {
 	return s.inTx(ctx, "change password", func(tx *pg.Tx) error {
-		tag, err := tx.Exec(ctx, `
-			UPDATE auth.users SET password_hash = $3, token_version = token_version + 1, `+changed+`
-			WHERE id = $1 AND password_hash = $2`, userID, checkedHash, newHash)
+		c, err := lockCredential(ctx, tx, caller.UserID)
 		if err != nil {
 			return err
 		}
-		if tag.RowsAffected() == 0 {
-			return auth.ErrInvalidCredentials // changed by a concurrent request
+		if err := c.user.MayAct(caller); err != nil {
+			return err
 		}
-		return endSessions(ctx, tx, userID)
+		if c.hash != checkedHash {
+			return auth.ErrInvalidCredentials
+		}
+		_, err = tx.Exec(ctx, `
+			UPDATE auth.users SET password_hash = $3, token_version = token_version + 1, `+sessionsEnded+`, `+changed+`
+			WHERE id = $1`, caller.UserID, telemetry.Traceparent(ctx), newHash)
+		if err != nil {
+			return err
+		}
+		return endRows(ctx, tx, caller.UserID)
 	})
 }
 
-// Prune deletes a batch of expired refresh tokens, sessions and links, and reports
-// whether there may be more. Unused links are kept for 30 days after they expire, so
-// that they are reported as expired rather than unknown; used links are never
-// deleted.
-func (s *Store) Prune(ctx context.Context) (more bool, err error) {
-	const batch = 1000
-	for _, sql := range []string{
-		`DELETE FROM auth.refresh_tokens WHERE token_hash IN (SELECT token_hash FROM auth.refresh_tokens WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)`,
-		`DELETE FROM auth.sessions WHERE id IN (SELECT id FROM auth.sessions WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)`,
-		`DELETE FROM auth.activations WHERE token_hash IN (SELECT token_hash FROM auth.activations WHERE used_at IS NULL AND expires_at < now() - interval '30 days' LIMIT $1 FOR UPDATE SKIP LOCKED)`,
-	} {
-		tag, err := s.pool.Exec(ctx, sql, batch)
-		if err != nil {
-			return false, pg.Wrap("prune", err)
-		}
-		more = more || tag.RowsAffected() == batch
-	}
-	return more, nil
+func lockCredential(ctx context.Context, tx *pg.Tx, userID int64) (credential, error) {
+	return pg.One(ctx, tx, "lock credential", auth.ErrUserNotFound, scanCredential, `SELECT `+userColumns+`, password_hash FROM auth.users WHERE id = $1 FOR NO KEY UPDATE`, userID)
 }
 
 func addToken(ctx context.Context, tx *pg.Tx, session int64, token auth.TokenHash, lifetime time.Duration) error {
 	_, err := tx.Exec(ctx, `INSERT INTO auth.refresh_tokens (token_hash, session_id, expires_at) VALUES ($1, $2, now() + $3)`, token[:], session, lifetime)
-	return err
-}
-
-func endSessions(ctx context.Context, tx *pg.Tx, userID int64) error {
-	_, err := tx.Exec(ctx, `UPDATE auth.sessions SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL`, userID)
 	return err
 }

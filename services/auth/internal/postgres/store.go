@@ -1,6 +1,6 @@
 // Package postgres stores auth's users and sessions. Each exported method is one
-// transaction or one statement, except RepublishAll and Prune, which run several
-// that are independent of each other.
+// transaction or one statement, except TokenVersions, Prune and ClearSalts, which run
+// several that are independent of each other.
 package postgres
 
 import (
@@ -10,10 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lavka/libs/service/pg"
+	"lavka/services/auth/internal/auth"
 )
 
 // Schema is the name of auth's database schema.
 const Schema = "auth"
+
+// InUse is an SQL condition: the shop has data (see lavka/libs/service/serving). More than the first admin, whom this replica may have created.
+const InUse = `(SELECT count(*) > 1 FROM (SELECT FROM auth.users LIMIT 2) AS users)`
 
 // Migrations are the migrations of the schema.
 //
@@ -22,16 +26,18 @@ var Migrations embed.FS
 
 // Store reads and writes auth's data.
 type Store struct {
-	pool *pgxpool.Pool
+	reads      *pg.Reader    // short reads of requests
+	expensive  *pg.Expensive // other reads of requests
+	pool       *pgxpool.Pool // transactions of requests
+	background *pgxpool.Pool // the publisher, pruning, metrics
+
+	users  pg.Queues[int64]          // who end a session or get a link
+	tokens pg.Queues[auth.TokenHash] // refresh tokens and links that are being used
 }
 
-// New returns a Store on a pool of the database role "auth".
-func New(pool *pgxpool.Pool) *Store { return &Store{pool} }
-
-// Ready returns an error unless Postgres answers and its schema is at least as new
-// as this release.
-func (s *Store) Ready(ctx context.Context) error {
-	return pg.CheckVersion(ctx, s.pool, Schema, Migrations)
+// New returns a Store on pools of the database role "auth".
+func New(pools *pg.Pools) *Store {
+	return &Store{reads: pools.Reads, expensive: pools.Expensive, pool: pools.Writes, background: pools.Background}
 }
 
 const (
@@ -42,11 +48,15 @@ const (
 	lockTries = 12
 )
 
-// inTx runs f in a transaction. It retries after a conflict with another
-// transaction, and while a row is locked.
+// inTx runs f in a transaction of a request. It retries after a conflict with
+// another transaction, and while a row is locked.
 func (s *Store) inTx(ctx context.Context, what string, f func(*pg.Tx) error) error {
+	return inTx(ctx, s.pool, what, f)
+}
+
+func inTx(ctx context.Context, pool *pgxpool.Pool, what string, f func(*pg.Tx) error) error {
 	for races, waits := 1, 1; ; {
-		err := pg.InTx(ctx, s.pool, f)
+		err := pg.InTx(ctx, pool, f)
 		_, taken := pg.UniqueViolation(err)
 		switch {
 		case err == nil:

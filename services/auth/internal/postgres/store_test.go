@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -38,7 +39,9 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.pool.Close)
-	f.Store = postgres.New(f.pool)
+	pools := pg.OnePool(f.pool)
+	t.Cleanup(pools.Close)
+	f.Store = postgres.New(pools)
 	if f.admin, err = pgx.Connect(t.Context(), f.db.AdminURL()); err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +70,11 @@ func (f *fixture) add(t *testing.T, login string, role auth.Role) auth.User {
 	return u
 }
 
+// caller is a user with a token that was not revoked.
+func caller(userID int64) auth.Caller {
+	return auth.Caller{UserID: userID, TokenVersion: math.MaxInt64}
+}
+
 // Statements that the service's role must not be able to run, whatever its code
 // does.
 func TestTheServicesRights(t *testing.T) {
@@ -82,6 +90,8 @@ func TestTheServicesRights(t *testing.T) {
 		`UPDATE auth.activations SET expires_at = now()`,
 		`UPDATE auth.refresh_tokens SET expires_at = now()`,
 		`UPDATE auth.sessions SET user_id = 1`,
+		`UPDATE auth.sessions SET session_version = 1`,
+		`UPDATE auth.sessions_to_end SET user_id = 1`,
 		`DELETE FROM auth.users_stream`,
 		`UPDATE auth.schema_version SET version_id = 99`,
 		`ALTER TABLE auth.users ADD COLUMN mine int`,
@@ -107,8 +117,13 @@ func TestTheServicesRights(t *testing.T) {
 func TestManyMigrateAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	probe, err := pg.NewProbe(f.db.URL("auth"), "auth", postgres.Schema, postgres.Migrations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(probe.Close)
 	f.exec(t, `DROP SCHEMA auth CASCADE; CREATE SCHEMA auth AUTHORIZATION auth_owner; GRANT USAGE ON SCHEMA auth TO auth`)
-	if err := f.Ready(t.Context()); err == nil {
+	if err := probe.Ready(t.Context()); err == nil {
 		t.Error("ready without a schema")
 	}
 	var all sync.WaitGroup
@@ -120,11 +135,11 @@ func TestManyMigrateAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if err := f.Ready(t.Context()); err != nil {
+	if err := probe.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
 	f.exec(t, `INSERT INTO auth.schema_version (version_id, is_applied) VALUES (99, true)`)
-	if err := f.Ready(t.Context()); err != nil {
+	if err := probe.Ready(t.Context()); err != nil {
 		t.Errorf("a newer schema: %v", err)
 	}
 }
@@ -134,6 +149,9 @@ func TestClaims(t *testing.T) {
 	f := newFixture(t)
 	const users = 30
 	f.exec(t, `INSERT INTO auth.users (login, password_hash, role, activated_at) SELECT 'user' || i, 'x', CASE i WHEN 2 THEN 'admin' ELSE 'user' END, now() FROM generate_series(1, $1) i`, users)
+	if ids, err := f.ClaimRepeats(t.Context(), users, time.Minute); err != nil || len(ids) != 0 {
+		t.Errorf("new users were claimed as repeats: %v %v", ids, err)
+	}
 	// Replicas that claim concurrently get each user once.
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -158,16 +176,16 @@ func TestClaims(t *testing.T) {
 		}
 	}
 	// Publishing an older version does not mark a newer one as published.
-	if _, _, err := f.SetEnabled(t.Context(), 2, 1, false); err != nil {
+	if _, _, err := f.SetEnabled(t.Context(), caller(2), 1, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.MarkPublished(t.Context(), 1, 1, time.Minute, time.Hour); err != nil {
+	if err := f.MarkPublished(t.Context(), 1, 1, time.Second, time.Minute, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if ids, err := f.ClaimNews(t.Context(), users, time.Minute); err != nil || !slices.Contains(ids, 1) {
 		t.Errorf("a newer version is not due: %v %v", ids, err)
 	}
-	if err := f.MarkPublished(t.Context(), 1, 2, time.Minute, time.Hour); err != nil {
+	if err := f.MarkPublished(t.Context(), 1, 2, time.Second, time.Minute, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	f.exec(t, `UPDATE auth.users SET published_version = version, publish_at = now() + interval '1 day', changed_at = now() - interval '2 hours' WHERE id <> 1`)
@@ -178,19 +196,25 @@ func TestClaims(t *testing.T) {
 		}
 	}
 	count(0)
-	if err := f.RepublishChanged(t.Context(), time.Hour); err != nil {
-		t.Fatal(err)
+	// A new stream is filled with all users, in parts.
+	for parts := 1; ; parts++ {
+		progress, done, err := f.Fill(t.Context(), "a stream", users/3)
+		if err != nil || progress == done {
+			t.Fatalf("progress %v, done %v, %v", progress, done, err)
+		}
+		if done {
+			if parts != 4 {
+				t.Errorf("%d parts", parts)
+			}
+			break
+		}
+		count(int64(min(users, parts*users/3)))
 	}
-	count(1)
-	if err := f.RepublishAll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	count(users)
 	if ids, err := f.ClaimNews(t.Context(), users, time.Minute); err != nil || len(ids) != 0 {
 		t.Errorf("repeats were claimed as new versions: %v %v", ids, err)
 	}
-	if ids, err := f.ClaimRepeats(t.Context(), 1, time.Minute); err != nil || len(ids) != 1 || ids[0] != 1 {
-		t.Errorf("the recently changed user does not come first: %v %v", ids, err)
+	if ids, err := f.ClaimRepeats(t.Context(), users, time.Minute); err != nil || len(ids) != users {
+		t.Errorf("%d of %d users were claimed: %v", len(ids), users, err)
 	}
 }
 
@@ -239,20 +263,20 @@ func TestNoSessionForAnOldPassword(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	u := f.user(t, "anna")
-	if err := f.ChangePassword(t.Context(), u.ID, "hash", "new hash"); err != nil {
+	if err := f.ChangePassword(t.Context(), caller(u.ID), "hash", "new hash"); err != nil {
 		t.Fatal(err)
 	}
 	token := auth.NewSecret().Hash()
 	if _, err := f.StartSession(t.Context(), u.ID, "hash", token, time.Hour); !errors.Is(err, auth.ErrInvalidCredentials) {
 		t.Errorf("%v", err)
 	}
-	if err := f.ChangePassword(t.Context(), u.ID, "hash", "third"); !errors.Is(err, auth.ErrInvalidCredentials) {
+	if err := f.ChangePassword(t.Context(), caller(u.ID), "hash", "third"); !errors.Is(err, auth.ErrInvalidCredentials) {
 		t.Errorf("a second change from the same old password: %v", err)
 	}
 	if u, err := f.StartSession(t.Context(), u.ID, "new hash", token, time.Hour); err != nil || u.TokenVersion != 2 {
 		t.Errorf("%+v %v", u, err)
 	}
-	if _, _, err := f.SetEnabled(t.Context(), f.add(t, "boss", auth.RoleAdmin).ID, u.ID, false); err != nil {
+	if _, _, err := f.SetEnabled(t.Context(), caller(f.add(t, "boss", auth.RoleAdmin).ID), u.ID, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.StartSession(t.Context(), u.ID, "new hash", auth.NewSecret().Hash(), time.Hour); !errors.Is(err, auth.ErrUserDisabled) {
@@ -274,40 +298,7 @@ func TestWaitsForAFrozenReplica(t *testing.T) {
 	if _, err := frozen.Exec(t.Context(), `SELECT FROM auth.users WHERE id = $1 FOR UPDATE`, u.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.ChangePassword(t.Context(), u.ID, "hash", "new hash"); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestPrune(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	u := f.user(t, "anna")
-	live, dead := auth.NewSecret().Hash(), auth.NewSecret().Hash()
-	for _, token := range []auth.TokenHash{live, dead} {
-		if _, err := f.StartSession(t.Context(), u.ID, "hash", token, time.Hour); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 3 {
-		if err := f.AddLink(t.Context(), u.ID, auth.Link{Hash: auth.NewSecret().Hash(), Lifetime: time.Hour}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.exec(t, `UPDATE auth.refresh_tokens SET expires_at = now() - interval '1 s' WHERE token_hash = $1`, dead[:])
-	f.exec(t, `UPDATE auth.sessions SET expires_at = now() - interval '1 s' WHERE id = 2`)
-	f.exec(t, `UPDATE auth.activations SET expires_at = now() - interval '31 days', used_at = CASE WHEN ctid = (SELECT min(ctid) FROM auth.activations) THEN now() END`)
-	f.exec(t, `UPDATE auth.activations SET expires_at = now() - interval '29 days' WHERE ctid = (SELECT max(ctid) FROM auth.activations)`)
-	if more, err := f.Prune(t.Context()); err != nil || more {
-		t.Fatal(more, err)
-	}
-	for table, want := range map[string]int{"refresh_tokens": 1, "sessions": 1, "activations": 2} {
-		var n int
-		if err := f.admin.QueryRow(t.Context(), `SELECT count(*) FROM auth.`+table).Scan(&n); err != nil || n != want {
-			t.Errorf("%d rows in %s, want %d: %v", n, table, want, err)
-		}
-	}
-	if _, err := f.Refresh(t.Context(), live, auth.NewSecret().Hash(), time.Hour); err != nil {
+	if err := f.ChangePassword(t.Context(), caller(u.ID), "hash", "new hash"); err != nil {
 		t.Error(err)
 	}
 }
@@ -319,11 +310,13 @@ func TestUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	store := postgres.New(pool)
+	pools := pg.OnePool(pool)
+	defer pools.Close()
+	store := postgres.New(pools)
 	if _, err := store.User(t.Context(), 1); !errors.Is(err, pg.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
-	if _, _, err := store.SetEnabled(t.Context(), 1, 2, true); !errors.Is(err, pg.ErrUnavailable) {
+	if _, _, err := store.SetEnabled(t.Context(), caller(1), 2, true); !errors.Is(err, pg.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context`
+const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context, session_version, sessions_ended_at`
 
 // changed is part of every UPDATE of a published column of a user. $1 is the user's
 // id, and $2 the W3C traceparent of the request.
@@ -40,61 +41,76 @@ func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link
 
 // LoginTaken reports whether a login is in use. It is not case-sensitive.
 func (s *Store) LoginTaken(ctx context.Context, login string) (bool, error) {
-	var taken bool
-	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM auth.users WHERE lower(login COLLATE "C") = $1)`, auth.Fold(login)).Scan(&taken)
-	return taken, pg.Wrap("look up login", err)
+	return pg.CollectOne(ctx, s.reads, "look up login", pgx.ErrNoRows, pgx.RowTo[bool], `
+		SELECT EXISTS (SELECT FROM auth.users WHERE lower(login COLLATE "C") = $1)`, auth.Fold(login))
 }
 
 // Credential returns the user with a login and their password hash, or
 // auth.ErrUserNotFound.
 func (s *Store) Credential(ctx context.Context, login string) (auth.User, string, error) {
-	c, err := pg.One(ctx, s.pool, "read credential", auth.ErrUserNotFound, scanCredential, `
+	c, err := pg.CollectOne(ctx, s.reads, "read credential", auth.ErrUserNotFound, scanCredential, `
 		SELECT `+userColumns+`, password_hash FROM auth.users WHERE lower(login COLLATE "C") = $1`, auth.Fold(login))
 	return c.user, c.hash, err
 }
 
 // User returns a user, or auth.ErrUserNotFound.
 func (s *Store) User(ctx context.Context, id int64) (auth.User, error) {
-	return readUser(ctx, s.pool, id, "")
+	return pg.CollectOne(ctx, s.reads, "read user", auth.ErrUserNotFound, scanUser, `SELECT `+userColumns+` FROM auth.users WHERE id = $1`, id)
 }
 
 // Users returns at most limit users, newest first. If below is set, it returns only
 // users with a lower id.
 func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, limit int) ([]auth.User, error) {
-	where := []string{"($1::bigint IS NULL OR id < $1)"}
-	args := []any{below, limit}
-	switch filter.Status {
+	where, args := []string{"true"}, []any{limit}
+	if below != nil {
+		where, args = append(where, "id < $2"), append(args, *below)
+	}
+	switch filter.Status { // each has an index of its own
+	case "":
 	case auth.Disabled:
 		where = append(where, "disabled_at IS NOT NULL")
 	case auth.Inactive:
 		where = append(where, "disabled_at IS NULL AND activated_at IS NULL")
 	case auth.Active:
 		where = append(where, "disabled_at IS NULL AND activated_at IS NOT NULL")
+	default:
+		return nil, fmt.Errorf("list users: unknown status %q", filter.Status)
 	}
-	if filter.Login != "" {
-		where = append(where, `lower(login COLLATE "C") LIKE $3`)
-		args = append(args, "%"+likeEscaper.Replace(auth.Fold(filter.Login))+"%")
+	list := func() string {
+		return `SELECT ` + userColumns + ` FROM auth.users WHERE ` + strings.Join(where, " AND ") + ` ORDER BY id DESC`
 	}
-	return pg.Rows(ctx, s.pool, "list users", scanUser, `
-		SELECT `+userColumns+` FROM auth.users WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT $2`, args...)
+	if filter.Login == "" {
+		return pg.Collect(ctx, s.reads, "list users", scanUser, pg.Page(list()), args...)
+	}
+	args = append(args, "%"+likeEscaper.Replace(auth.Fold(filter.Login))+"%")
+	where = append(where, fmt.Sprintf(`lower(login COLLATE "C") LIKE $%d`, len(args)))
+	return pg.CollectExpensive(ctx, s.expensive, "list users", scanUser, list()+` LIMIT $1`, args...)
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // SetEnabled enables or disables a user on behalf of an admin, and reports whether
 // the user changed. Disabling also ends the user's sessions and revokes their
-// tokens.
-func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (user auth.User, done bool, err error) {
+// tokens. It decides by the admin's row: it returns the error of [auth.User.MayAct] or
+// [auth.User.MayAdminister].
+func (s *Store) SetEnabled(ctx context.Context, admin auth.Caller, id int64, enabled bool) (user auth.User, done bool, err error) {
 	err = s.inTx(ctx, "set enabled", func(tx *pg.Tx) (err error) {
 		done = false
 		// Both rows are locked, in order: if two admins disable each other at once,
 		// the second is disabled by then, and refused.
-		users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin, id)
+		users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin.UserID, id)
 		if err != nil {
 			return err
 		}
-		if actor, err := find(users, admin); err != nil || actor.MayAdminister() != nil {
-			return auth.ErrForbidden
+		actor, err := find(users, admin.UserID)
+		if err != nil {
+			return auth.ErrTokenRevoked
+		}
+		if err := actor.MayAct(admin); err != nil {
+			return err
+		}
+		if err := actor.MayAdminister(); err != nil {
+			return err
 		}
 		user, err = find(users, id)
 		if err != nil || enabled == (user.DisabledAt == nil) {
@@ -107,11 +123,11 @@ func (s *Store) SetEnabled(ctx context.Context, admin, id int64, enabled bool) (
 				UPDATE auth.users SET disabled_at = NULL, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace).Scan(userFields(&user)...)
 		}
 		err = tx.QueryRow(ctx, `
-			UPDATE auth.users SET disabled_at = now(), token_version = token_version + 1, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace).Scan(userFields(&user)...)
+			UPDATE auth.users SET disabled_at = now(), token_version = token_version + 1, `+sessionsEnded+`, `+changed+` WHERE id = $1 RETURNING `+userColumns, id, trace).Scan(userFields(&user)...)
 		if err != nil {
 			return err
 		}
-		return endSessions(ctx, tx, id)
+		return endRows(ctx, tx, id)
 	})
 	return user, done, err
 }
@@ -152,6 +168,12 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done
 	return done, err
 }
 
+// AdminExists reports whether there is an active admin.
+func (s *Store) AdminExists(ctx context.Context) (bool, error) {
+	return pg.CollectOne(ctx, s.reads, "look up admins", pgx.ErrNoRows, pgx.RowTo[bool], `
+		SELECT EXISTS (SELECT FROM auth.users WHERE role = 'admin' AND activated_at IS NOT NULL AND disabled_at IS NULL)`)
+}
+
 // lockUsers locks users against changes and returns them, in the order of their ids.
 // Every transaction that locks several users uses this order, so none of them
 // deadlock.
@@ -190,5 +212,5 @@ func scanCredential(row pgx.CollectableRow) (credential, error) {
 }
 
 func userFields(u *auth.User) []any {
-	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace}
+	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace, &u.SessionVersion, &u.SessionsEndedAt}
 }

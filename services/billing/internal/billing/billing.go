@@ -31,6 +31,9 @@ type Bill struct {
 // still create bills beyond it.
 const MaxBills = 1000
 
+// BillsShown is how many of a user's bills are shown with the user, the newest.
+const BillsShown = 100
+
 // ErrTooManyBills means that a user has MaxBills bills or more.
 var ErrTooManyBills = problem.New(problem.Conflict, "too_many_bills", fmt.Sprintf("a user can open bills only while they have fewer than %d", MaxBills))
 
@@ -85,6 +88,6 @@ type TransactionFilter struct {
 	UserID int64
 	BillID *int64 // only this bill; nil selects all
 	Type   string // only this type; "" selects all
-	Before int64  // only ids below this one; 0 selects all
+	Before *int64 // only ids below this one; nil selects all
 	Limit  int    // at most this many
 }

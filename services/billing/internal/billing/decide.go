@@ -116,7 +116,7 @@ func (g *decider) payment(p *Payment) Result {
 		return Held{}
 	}
 	known := g.Payments[p.ID]
-	if known == nil && owner != nil && bill == nil {
+	if known == nil && owner != nil && bill == nil && p.MayCreateBill() {
 		// The group did not create this bill. Either the user was not known yet when
 		// it created bills, or an earlier item has the same payment id: only the
 		// first item with an id gets a bill.

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -82,6 +83,32 @@ func TestDecidePayment(t *testing.T) {
 		if repeat != c.repeat || code != c.refusal {
 			t.Errorf("%s: repeat %v, %q; want %v, %q", c.name, repeat, code, c.repeat, c.refusal)
 		}
+	}
+}
+
+func TestOnlyBillsThatBrowsersCanNameAreCreated(t *testing.T) {
+	t.Parallel()
+	p := Payment{ID: 7, UserID: 1, BillID: MaxNewBill + 1, Amount: 500}
+	owner := &Customer{UserID: 1}
+	for _, c := range []struct {
+		name   string
+		known  *Payment
+		owner  *Customer
+		bill   *Bill
+		repeat bool
+		want   *problem.Error
+	}{
+		{"no bill", nil, owner, nil, false, ErrBillID},
+		{"no bill and no user: waiting for the user would not help", nil, nil, nil, false, ErrBillID},
+		{"the bill exists", nil, owner, &Bill{ID: MaxNewBill + 1, UserID: 1}, false, nil},
+		{"credited before", &p, nil, nil, true, nil},
+	} {
+		if repeat, refusal := decidePayment(p, c.known, c.owner, c.bill); repeat != c.repeat || refusal != c.want {
+			t.Errorf("%s: repeat %v, %v; want %v, %v", c.name, repeat, refusal, c.repeat, c.want)
+		}
+	}
+	if p.BillID = MaxNewBill; !p.MayCreateBill() {
+		t.Error("the highest id is refused")
 	}
 }
 

@@ -17,9 +17,15 @@ type Payment struct {
 	AmountText string // exactly as received; this text is what the provider signed
 }
 
+// MaxNewBill is the highest id of a bill that a payment may create: 2^53 − 1, above
+// which a program that holds numbers as floats, such as a browser's, can neither show
+// nor use the bill (RFC 8259, section 6). Bills with higher ids that exist stay usable.
+const MaxNewBill = 1<<53 - 1
+
 // The reasons to refuse a payment, in the order in which they are checked.
 var (
 	ErrInvalidID           = problem.New(problem.Invalid, "invalid_id", "transaction_id, user_id and bill_id must be greater than zero")
+	ErrBillID              = problem.New(problem.Invalid, "invalid_id", "this bill does not exist, and a new bill's id must be at most 9007199254740991 (2^53 - 1), since many programs can't hold higher numbers exactly")
 	ErrTransactionConflict = problem.New(problem.Conflict, "transaction_conflict", "this transaction_id was already credited with a different user, bill or amount; use a new transaction_id")
 	ErrUnknownUser         = problem.New(problem.NotFound, "user_not_found", "unknown user (a new user may not have reached billing yet); retry the same payment").Retry(5 * time.Second)
 	ErrOwnerMismatch       = problem.New(problem.Conflict, "bill_owner_mismatch", "the bill belongs to another user")
@@ -41,8 +47,12 @@ func NewPayment(id, userID, billID int64, amountText string) (Payment, error) {
 	return p, problem.In("amount", amount.Positive())
 }
 
+// MayCreateBill reports whether the payment's bill may be created if it does not exist.
+func (p Payment) MayCreateBill() bool { return p.BillID <= MaxNewBill }
+
 // decidePayment decides on a payment. Known is the payment that was credited
-// earlier with the same id, or nil. The owner is nil if the user is unknown.
+// earlier with the same id, or nil. The owner is nil if the user is unknown. The bill is nil if it does not exist and the
+// user is unknown or the payment may not create it.
 // decidePayment reports whether p repeats the known payment. If p is neither a
 // repeat nor refused, the caller must credit the bill.
 func decidePayment(p Payment, known *Payment, owner *Customer, bill *Bill) (repeat bool, refusal *problem.Error) {
@@ -51,6 +61,8 @@ func decidePayment(p Payment, known *Payment, owner *Customer, bill *Bill) (repe
 		return true, nil
 	case known != nil:
 		return false, ErrTransactionConflict
+	case bill == nil && !p.MayCreateBill():
+		return false, ErrBillID
 	case owner == nil:
 		return false, ErrUnknownUser
 	case bill.UserID != p.UserID:

@@ -17,6 +17,8 @@ type Ledger interface {
 	Settle(ctx context.Context, items []Item) []Result
 	// RecordRefused records a correctly signed payment that was refused.
 	RecordRefused(ctx context.Context, p Payment, reason string) error
+	// KnownUsers returns those of the users who are customers.
+	KnownUsers(ctx context.Context, ids []int64) ([]int64, error)
 }
 
 const (
@@ -36,18 +38,22 @@ var (
 
 // Settler settles payments and purchases together, in groups.
 type Settler struct {
-	ledger Ledger
-	group  *group.Group[Item, Result]
+	ledger    Ledger
+	group     *group.Group[Item, Result]
+	newcomers newcomers
 }
 
 // NewSettler starts a Settler. Close stops it.
 func NewSettler(ledger Ledger, cfg group.Config) *Settler {
-	return &Settler{ledger: ledger, group: group.New(cfg, ledger.Settle)}
+	return &Settler{ledger: ledger, group: group.New(cfg, ledger.Settle), newcomers: newcomers{known: ledger.KnownUsers, limit: newcomerFor}}
 }
 
 // Close settles the items already accepted and returns once every result has
 // been delivered.
-func (s *Settler) Close() { s.group.Close() }
+func (s *Settler) Close() {
+	s.group.Close()
+	s.newcomers.looks.Wait()
+}
 
 // Waiting returns the number of items waiting for a group.
 func (s *Settler) Waiting() int { return s.group.Waiting() }
@@ -61,12 +67,14 @@ func (s *Settler) Charge(ctx context.Context, r ChargeRequest, done func(Result)
 
 // Pay credits a payment and returns after the commit. It reports whether the
 // payment had been credited before. A refusal is recorded before it is returned.
-// An Unavailable problem means that the same payment must be retried.
+// A payment for an unknown user waits for the user before it is refused, unless
+// too many do. An Unavailable problem means that the same payment must be retried.
 func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
+	provider := ctx
 	// A provider that disconnects must not prevent a refusal from being recorded.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
 	defer cancel()
-	giveUp := time.Now().Add(heldFor)
+	waited, giveUp := false, time.Now().Add(heldFor)
 	for wait := 25 * time.Millisecond; ; wait = min(2*wait, 400*time.Millisecond) {
 		r, err := s.group.Do(ctx, &p)
 		switch {
@@ -81,6 +89,10 @@ func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
 		case CreditedBefore:
 			return true, nil
 		case Refused:
+			if !waited && errors.Is(r.Problem, ErrUnknownUser) && s.newcomers.wait(provider, p.UserID) {
+				waited, giveUp = true, time.Now().Add(heldFor)
+				continue
+			}
 			return false, s.Refuse(ctx, p, r.Problem)
 		case Poisoned:
 			return false, s.refuse(ctx, p, "not_settled", errNotSettled.Because(r.Err))

@@ -19,7 +19,21 @@ type ledger struct {
 	mu      sync.Mutex
 	settle  func(items []Item) []Result
 	refused []string
-	lost    error // the error of RecordRefused
+	lost    error          // the error of RecordRefused
+	users   map[int64]bool // known to KnownUsers
+	looks   int            // calls of KnownUsers
+}
+
+func (l *ledger) KnownUsers(_ context.Context, ids []int64) (known []int64, _ error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looks++
+	for _, id := range ids {
+		if l.users[id] {
+			known = append(known, id)
+		}
+	}
+	return known, nil
 }
 
 func (l *ledger) Settle(_ context.Context, items []Item) []Result { return l.settle(items) }

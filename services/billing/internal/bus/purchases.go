@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +22,7 @@ import (
 	"lavka/libs/contract/wire"
 	"lavka/libs/domain/money"
 	"lavka/libs/service/natsconn"
+	"lavka/libs/service/serving"
 	"lavka/libs/service/telemetry"
 	"lavka/services/billing/internal/billing"
 )
@@ -59,6 +61,10 @@ type Purchases struct {
 	outcomes *prometheus.CounterVec
 	rejected prometheus.Counter
 
+	opened     chan struct{} // closed when the stream has been opened
+	openedOnce sync.Once
+	failure    serving.Failure
+
 	slots chan struct{} // one for each request in progress; the limit leaves room in the queue for webhooks
 }
 
@@ -71,7 +77,7 @@ const storeLimit = 10 * time.Second
 func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settler, rejects Rejects, copies int, log *slog.Logger, registry prometheus.Registerer) *Purchases {
 	p := &Purchases{
 		nc: nc, js: js, settler: settler, rejects: rejects, copies: copies, log: log,
-		slots: make(chan struct{}, 2*GroupMax),
+		opened: make(chan struct{}), slots: make(chan struct{}, 2*GroupMax),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "billing_charges_total", Help: "Decisions on purchases by outcome, including repeats.",
 		}, []string{"outcome"}),
@@ -90,7 +96,7 @@ func NewPurchases(nc *nats.Conn, js jetstream.JetStream, settler *billing.Settle
 // requests are answered, close the settler and then call Close.
 func (p *Purchases) Run(ctx context.Context) {
 	natsconn.Listener{
-		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax / wire.MaxGroup, Open: p.open,
+		Name: "purchase requests", Log: p.log, Ahead: 2 * GroupMax / wire.MaxGroup, Open: p.open, Failed: p.failure.Set,
 		Handle: func(ctx context.Context, msg jetstream.Msg) error {
 			p.handle(ctx, msg)
 			return nil
@@ -120,8 +126,16 @@ func (p *Purchases) open(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create consumer %s: %w", wire.ConsumerPurchases, err)
 	}
+	p.openedOnce.Do(func() { close(p.opened) })
 	return consumer, nil
 }
+
+// Opened returns a channel that is closed when the stream and its consumer have been
+// there once.
+func (p *Purchases) Opened() <-chan struct{} { return p.opened }
+
+// Failure returns why the stream could not be opened at the last attempt, or nil.
+func (p *Purchases) Failure() error { return natsconn.Because(p.nc, p.failure.Last()) }
 
 func (p *Purchases) handle(ctx context.Context, msg jetstream.Msg) {
 	requests, err := read(msg.Data())
@@ -204,6 +218,8 @@ func answer(c *billing.Charge) wire.PurchaseAnswered {
 		m.Reason = wire.BuyerDisabled
 	case billing.Expired:
 		m.Reason = wire.Expired
+	default:
+		m.Outcome = string(c.Outcome) // catalog refuses the answer, and the purchase stays pending
 	}
 	return m
 }

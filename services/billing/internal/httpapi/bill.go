@@ -23,17 +23,13 @@ func (h *Handlers) ListBills(ctx context.Context, r api.ListBillsRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	bills, err := h.store.Bills(ctx, userID, orZero(before), limit+1)
+	bills, err := h.store.Bills(ctx, userID, before, limit+1)
 	if err != nil {
 		return nil, err
 	}
-	bills, next, err := page.Cut("bills", bills, limit, func(b billing.Bill) any { return b.ID })
+	items, next, err := page.Cut(ctx, "bills", bills, limit, billKey, toBill)
 	if err != nil {
 		return nil, err
-	}
-	items := make([]api.Bill, len(bills))
-	for i, b := range bills {
-		items[i] = toBill(b)
 	}
 	return api.ListBills200JSONResponse{Items: items, NextCursor: next}, nil
 }
@@ -69,11 +65,4 @@ func (h *Handlers) GetBill(ctx context.Context, r api.GetBillRequestObject) (api
 
 func toBill(b billing.Bill) api.Bill {
 	return api.Bill{Id: b.ID, Balance: b.Balance, CreatedAt: b.CreatedAt.UTC()}
-}
-
-func orZero(n *int64) int64 {
-	if n == nil {
-		return 0
-	}
-	return *n
 }

@@ -21,10 +21,10 @@ const knownCustomers = 100_000
 // billing.ErrBillNotFound, a missing customer billing.ErrCustomerNotFound.
 type Store interface {
 	SaveCustomer(ctx context.Context, c billing.Customer) error
-	Customers(ctx context.Context, before int64, limit int) ([]billing.Customer, error)
+	Customers(ctx context.Context, before *int64, limit int) ([]billing.Customer, error)
 	Customer(ctx context.Context, userID int64) (billing.Customer, error)
-	Bills(ctx context.Context, userID, before int64, limit int) ([]billing.Bill, error)
-	BillsOf(ctx context.Context, userIDs []int64) ([]billing.Bill, error)
+	Bills(ctx context.Context, userID int64, before *int64, limit int) ([]billing.Bill, error)
+	BillsOf(ctx context.Context, userIDs []int64, limit int) ([]billing.Bill, error)
 	Bill(ctx context.Context, userID, id int64) (billing.Bill, error)
 	OpenBill(ctx context.Context, userID int64) (billing.Bill, error)
 	Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error)

@@ -23,7 +23,7 @@ func (h *Handlers) ListTransactions(ctx context.Context, r api.ListTransactionsR
 	if err != nil {
 		return nil, err
 	}
-	f := billing.TransactionFilter{UserID: userID, BillID: r.Params.BillId, Before: orZero(before), Limit: limit + 1}
+	f := billing.TransactionFilter{UserID: userID, BillID: r.Params.BillId, Before: before, Limit: limit + 1}
 	if t := r.Params.Type; t != nil {
 		if !t.Valid() {
 			return nil, problem.InvalidFields(problem.Field{Field: "type", Message: "must be payment or purchase"})
@@ -39,20 +39,16 @@ func (h *Handlers) ListTransactions(ctx context.Context, r api.ListTransactionsR
 	if err != nil {
 		return nil, err
 	}
-	transactions, next, err := page.Cut("transactions", transactions, limit, func(t billing.Transaction) any { return t.ID })
+	items, next, err := page.Cut(ctx, "transactions", transactions, limit, func(t billing.Transaction) any { return t.ID }, toTransaction)
 	if err != nil {
 		return nil, err
-	}
-	items := make([]api.Transaction, len(transactions))
-	for i, t := range transactions {
-		items[i] = toTransaction(t)
 	}
 	return api.ListTransactions200JSONResponse{Items: items, NextCursor: next}, nil
 }
 
 func toTransaction(t billing.Transaction) api.Transaction {
 	return api.Transaction{
-		Id: t.ID, BillId: t.BillID, Amount: t.Amount, BalanceAfter: t.BalanceAfter, Type: api.TransactionType(t.Type),
+		Id: t.ID, BillId: t.BillID, Amount: t.Amount, BalanceAfter: t.BalanceAfter, Type: t.Type,
 		PaymentId: t.PaymentID, PurchaseId: t.PurchaseID, CreatedAt: t.CreatedAt.UTC(),
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/domain/group"
@@ -32,18 +33,21 @@ const key, newKey = "an-old-key-of-the-provider", "a-new-key-of-the-provider"
 type desk struct {
 	http.Handler
 	store *postgres.Store
+	admin *pgx.Conn
 }
 
 func newDesk(t *testing.T) desk {
 	t.Helper()
-	pool, err := pg.Open(t.Context(), pgtest.New(t).URL("billing"), "billing", 8)
+	db := pgtest.New(t)
+	pool, err := pg.Open(t.Context(), db.URL("billing"), "billing", 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
 	log := slog.New(slog.DiscardHandler)
-	store := postgres.New(pool, pool, log)
-	t.Cleanup(store.Close)
+	pools := pg.OnePool(pool)
+	t.Cleanup(pools.Close)
+	store := postgres.New(pools, pool, log)
 	for id := range int64(2) {
 		if err := store.SaveCustomer(t.Context(), billing.Customer{UserID: id + 1, Role: "user", Status: "active", Version: 1}); err != nil {
 			t.Fatal(err)
@@ -58,7 +62,7 @@ func newDesk(t *testing.T) desk {
 		t.Fatal(err)
 	}
 	Register(e, h, nil)
-	return desk{e, store}
+	return desk{e, store, pgtest.Connect(t, db.AdminURL())}
 }
 
 // post sends a body and returns the status, the error code and the whole response.
@@ -76,7 +80,7 @@ func (d desk) post(t *testing.T, body string) (status int, code string, w *httpt
 func (d desk) balances(t *testing.T) map[int64]string {
 	t.Helper()
 	all := map[int64]string{}
-	bills, err := d.store.BillsOf(t.Context(), []int64{1, 2})
+	bills, err := d.store.BillsOf(t.Context(), []int64{1, 2}, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +129,47 @@ func TestWebhookCredits(t *testing.T) {
 	}
 	if got := fmt.Sprint(d.balances(t)); got != "map[10:100]" {
 		t.Errorf("balances %s", got)
+	}
+}
+
+// A program that holds numbers as floats can neither show nor use a bill above 2^53 - 1.
+// A payment creates none; those that exist stay as they are.
+func TestBillsThatBrowsersCannotName(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	const highest, above, exists = "9007199254740991", "9007199254740992", "9223372036854775807"
+	if _, err := d.admin.Exec(t.Context(), `INSERT INTO billing.bills (id, user_id) VALUES (`+exists+`, 1)`); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, body string
+		status     int
+		code       string
+	}{
+		{"the highest", call("1", "1", highest, "1"), 200, ""},
+		{"above it", call("2", "1", above, "1"), 422, "invalid_id"},
+		{"above it, again", call("2", "1", above, "1"), 422, "invalid_id"},
+		{"above it, for an unknown user", call("3", "77", above, "1"), 422, "invalid_id"},
+		{"above it, signed wrongly", body(sign("another key", "4", "1", above, "1"), "4", "1", above, "1"), 403, "invalid_signature"},
+		{"one that exists", call("5", "1", exists, "1"), 200, ""},
+		{"one that exists, again", call("5", "1", exists, "1"), 200, ""},
+		{"one that exists, of another user", call("6", "2", exists, "1"), 409, "bill_owner_mismatch"},
+		{"a payment's own id", call(exists, "1", highest, "1"), 200, ""},
+	} {
+		if status, code, w := d.post(t, c.body); status != c.status || code != c.code {
+			t.Errorf("%s: %s, want %d %q", c.name, w.Body, c.status, c.code)
+		}
+	}
+	if got := fmt.Sprint(d.balances(t)); got != "map["+highest+":2 "+exists+":1]" {
+		t.Errorf("balances %s", got)
+	}
+	refused := map[int64]string{}
+	err := d.store.RefusedPayments(t.Context(), func(p postgres.RefusedPayment) error {
+		refused[p.PaymentID] = fmt.Sprint(p.Reason, " ", p.Times)
+		return nil
+	})
+	if got := fmt.Sprint(refused); err != nil || got != "map[2:invalid_id 2 3:invalid_id 1 6:bill_owner_mismatch 1]" {
+		t.Errorf("refused payments: %s %v", got, err)
 	}
 }
 

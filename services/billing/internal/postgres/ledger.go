@@ -95,8 +95,9 @@ type keys struct {
 	users     []int64
 	purchases []uuid.UUID
 	payments  []int64 // each id once
-	payBills  []int64 // the bill of each payment, in the same order
-	payUsers  []int64 // the user of each payment, in the same order
+	creators  []int64 // those of the payments that may create their bill
+	payBills  []int64 // the bill of each creator, in the same order
+	payUsers  []int64 // the user of each creator, in the same order
 	items     int     // the number of items
 }
 
@@ -117,8 +118,11 @@ func keysOf(items []billing.Item) keys {
 			if !seen[item.ID] { // a second payment with the same id can only be a repeat or a conflict
 				seen[item.ID] = true
 				k.payments = append(k.payments, item.ID)
-				k.payBills = append(k.payBills, item.BillID)
-				k.payUsers = append(k.payUsers, item.UserID)
+				if item.MayCreateBill() {
+					k.creators = append(k.creators, item.ID)
+					k.payBills = append(k.payBills, item.BillID)
+					k.payUsers = append(k.payUsers, item.UserID)
+				}
 			}
 		default: // billing.Decide fails it
 		}
@@ -131,7 +135,7 @@ func keysOf(items []billing.Item) keys {
 // needBill reports whether a payment that was not credited before, for a known
 // user, needs a bill that does not exist.
 func (k keys) needBill(state billing.State) bool {
-	for i, id := range k.payments {
+	for i, id := range k.creators {
 		if state.Payments[id] == nil && state.Bills[k.payBills[i]] == nil && state.Customers[k.payUsers[i]] != nil {
 			return true
 		}
@@ -160,7 +164,7 @@ func read(ctx context.Context, tx *pg.Tx, k keys, l lock, createBills bool) (sta
 			  AND NOT EXISTS (SELECT FROM billing.transactions t WHERE t.payment_id = p.payment_id)
 			ORDER BY p.bill_id, p.n
 			ON CONFLICT DO NOTHING
-			RETURNING id`, k.payments, k.payBills, k.payUsers)
+			RETURNING id`, k.creators, k.payBills, k.payUsers)
 	}
 	each(b, func(row pgx.CollectableRow) error {
 		var bill billing.Bill

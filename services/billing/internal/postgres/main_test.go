@@ -68,9 +68,9 @@ func (s *shop) open(t *testing.T, url string) (*postgres.Store, *pgxpool.Pool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(groups.Close)
-	store := postgres.New(reads, groups, slog.New(slog.DiscardHandler))
-	t.Cleanup(store.Close)
-	return store, groups
+	pools := pg.OnePool(reads)
+	t.Cleanup(pools.Close)
+	return postgres.New(pools, groups, slog.New(slog.DiscardHandler)), groups
 }
 
 // exec runs a statement as the superuser.

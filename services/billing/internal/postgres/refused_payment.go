@@ -31,7 +31,7 @@ type RefusedPayment struct {
 
 // RefusedPayments calls f with every refused payment, oldest first.
 func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) error) error {
-	return forEach(ctx, s.pool, "list refused payments", f, `
+	return forEach(ctx, s.background, "list refused payments", f, `
 		SELECT payment_id, user_id, bill_id, amount, reason, times, first_at, last_at,
 		       -- Only these have an amount that can be compared with a credit.
 		       CASE WHEN reason IN ('user_not_found', 'bill_owner_mismatch', 'balance_limit', 'not_settled') THEN EXISTS (

@@ -23,7 +23,7 @@ func (s *Store) RecordRejected(ctx context.Context, purchaseID *uuid.UUID, body 
 	if purchaseID != nil {
 		key = purchaseID.String()
 	}
-	err = s.pool.QueryRow(ctx, `
+	err = s.background.QueryRow(ctx, `
 		INSERT INTO billing.rejected_messages (key, purchase_id, body, reason) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (key) DO UPDATE SET times = rejected_messages.times + 1, last_at = now(), reason = EXCLUDED.reason
 		RETURNING first_at`, key, purchaseID, body[:min(len(body), maxBody)], reason).Scan(&firstAt)
@@ -42,6 +42,6 @@ type RejectedMessage struct {
 
 // RejectedMessages calls f with every rejected message, oldest first.
 func (s *Store) RejectedMessages(ctx context.Context, f func(RejectedMessage) error) error {
-	return forEach(ctx, s.pool, "list rejected messages", f, `
+	return forEach(ctx, s.background, "list rejected messages", f, `
 		SELECT key, purchase_id, body, reason, times, first_at, last_at FROM billing.rejected_messages ORDER BY id`)
 }

@@ -60,6 +60,7 @@ func TestTheServiceCannotRewriteTheLedger(t *testing.T) {
 func TestConcurrentMigrations(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
+	probe := s.probe(t)
 	s.exec(t, `DROP SCHEMA billing CASCADE; CREATE SCHEMA billing AUTHORIZATION billing_owner; GRANT USAGE ON SCHEMA billing TO billing`)
 	var all sync.WaitGroup
 	for range 5 {
@@ -70,7 +71,7 @@ func TestConcurrentMigrations(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if err := s.Ready(t.Context()); err != nil {
+	if err := probe.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if n := s.count(t, `billing.schema_version WHERE version_id = 1`); n != 1 {
@@ -78,18 +79,29 @@ func TestConcurrentMigrations(t *testing.T) {
 	}
 }
 
+func (s *shop) probe(t *testing.T) *pg.Probe {
+	t.Helper()
+	probe, err := pg.NewProbe(s.db.URL("billing"), "billing", postgres.Schema, postgres.Migrations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(probe.Close)
+	return probe
+}
+
 func TestNotReadyOnAnOlderSchema(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	if err := s.Ready(t.Context()); err != nil {
+	probe := s.probe(t)
+	if err := probe.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.exec(t, `INSERT INTO billing.schema_version (version_id, is_applied) VALUES (99, true)`)
-	if err := s.Ready(t.Context()); err != nil {
+	if err := probe.Ready(t.Context()); err != nil {
 		t.Errorf("a newer schema: %v", err)
 	}
 	s.exec(t, `DELETE FROM billing.schema_version WHERE version_id > 0`)
-	if err := s.Ready(t.Context()); err == nil {
+	if err := probe.Ready(t.Context()); err == nil {
 		t.Error("ready although the schema is older than this release needs")
 	}
 }

@@ -1,7 +1,7 @@
 // Package postgres stores billing's data. Each exported method is one
-// transaction or one statement, with two exceptions: OpenBill is several
-// statements, and Settle is as many transactions as it takes until each item has
-// a result.
+// transaction or one statement, with two exceptions: OpenBill is one transaction
+// for each id that it tries, and Settle is as many transactions as it takes until
+// each item has a result.
 package postgres
 
 import (
@@ -11,13 +11,15 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/service/pg"
 )
 
 // Schema is the name of billing's database schema.
 const Schema = "billing"
+
+// InUse is an SQL condition: the shop has data (see lavka/libs/service/serving).
+const InUse = `EXISTS (SELECT FROM billing.bills)`
 
 // Migrations are the migrations of the schema.
 //
@@ -26,27 +28,19 @@ var Migrations embed.FS
 
 // Store reads and writes billing's data.
 type Store struct {
-	pool   *pgxpool.Pool // for reads
-	reads  *pg.Reader    // for short reads, in groups
-	ledger *pgxpool.Pool // for what moves money, so that reads can't delay it
-	log    *slog.Logger
+	reads      *pg.Reader    // short reads of requests
+	expensive  *pg.Expensive // other reads of requests
+	pool       *pgxpool.Pool // new bills and customers
+	background *pgxpool.Pool // messages, metrics, commands
+	ledger     *pgxpool.Pool // what moves money, so that nothing else can delay it
+	log        *slog.Logger
+
+	openers pg.Queues[int64] // users who open bills
 }
 
-// New returns a Store that uses two pools of the role "billing"; they may be the
-// same pool. Close the Store when it is no longer needed.
-func New(reads, ledger *pgxpool.Pool, log *slog.Logger) *Store {
-	return &Store{pool: reads, reads: pg.NewReader(reads), ledger: ledger, log: log}
-}
-
-// Close waits for the reads in flight and accepts no more.
-func (s *Store) Close() { s.reads.Close() }
-
-// Measure registers the metrics of the short reads.
-func (s *Store) Measure(registry prometheus.Registerer) { s.reads.Measure(registry) }
-
-// Ready returns an error unless Postgres responds and its schema is new enough.
-func (s *Store) Ready(ctx context.Context) error {
-	return pg.CheckVersion(ctx, s.pool, Schema, Migrations)
+// New returns a Store that uses pools of the role "billing".
+func New(pools *pg.Pools, ledger *pgxpool.Pool, log *slog.Logger) *Store {
+	return &Store{reads: pools.Reads, expensive: pools.Expensive, pool: pools.Writes, background: pools.Background, ledger: ledger, log: log}
 }
 
 // forEach runs a statement and calls f with every row, without collecting them.

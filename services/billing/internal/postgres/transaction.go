@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -9,28 +10,37 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// Transactions returns a user's transactions, newest first.
+// Transactions returns a user's transactions, newest first; none if f.BillID is not
+// the user's bill. The user or the bill is part of the order: the order by id alone
+// would also be the primary key's, in which Postgres would look for these rows among
+// all others (ADR 46).
 func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error) {
-	sql := `
-		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, created_at
-		FROM billing.transactions
-		WHERE user_id = $1 AND ($2::bigint = 0 OR id < $2)`
-	args := []any{f.UserID, f.Before, f.Limit}
+	of, args := `user_id`, []any{f.Limit, f.UserID}
 	if f.BillID != nil {
-		sql += ` AND bill_id = $4`
-		args = append(args, *f.BillID)
+		of, args = `bill_id`, []any{f.Limit, *f.BillID}
 	}
-	switch f.Type {
+	where := of + ` >= $2 AND ` + of + ` <= $2`
+	if f.Before != nil {
+		where = of + ` >= $2 AND (` + of + `, id) < ($2, $3)`
+		args = append(args, *f.Before)
+	}
+	switch f.Type { // an index for each
+	case "":
 	case billing.TypePayment:
-		sql += ` AND payment_id IS NOT NULL`
+		where += ` AND payment_id IS NOT NULL`
 	case billing.TypePurchase:
-		sql += ` AND payment_id IS NULL`
+		where += ` AND purchase_id IS NOT NULL`
+	default:
+		return nil, fmt.Errorf("list transactions: unknown type %q", f.Type)
 	}
-	sql += ` ORDER BY id DESC LIMIT $3`
-	if f.BillID == nil && f.Type == "" { // the index has this order, so the read is short
-		return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
+	if f.BillID != nil {
+		args = append(args, f.UserID)
+		where += fmt.Sprintf(` AND EXISTS (SELECT FROM billing.bills WHERE id = $2 AND user_id = $%d)`, len(args))
 	}
-	return pg.Rows(ctx, s.pool, "list transactions", scanTransaction, sql, args...)
+	sql := pg.Page(`
+		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, created_at
+		FROM billing.transactions WHERE ` + where + ` ORDER BY ` + of + ` DESC, id DESC`)
+	return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
 }
 
 func scanTransaction(row pgx.CollectableRow) (t billing.Transaction, err error) {

@@ -26,7 +26,7 @@ func (s *Store) RecordVerification(ctx context.Context, v Verified, difference e
 	if difference != nil {
 		sql, args = `INSERT INTO billing.verifications (took, difference) VALUES ($1, $2)`, []any{took, difference.Error()}
 	}
-	_, err := s.pool.Exec(ctx, sql, args...)
+	_, err := s.background.Exec(ctx, sql, args...)
 	return pg.Wrap("insert verification", err)
 }
 
@@ -42,7 +42,7 @@ var ErrNeverVerified = errors.New("the ledger was never verified")
 
 // LastVerification returns the last recorded run, or ErrNeverVerified.
 func (s *Store) LastVerification(ctx context.Context) (Verification, error) {
-	return pg.One(ctx, s.pool, "read verification", ErrNeverVerified, pgx.RowToStructByPos[Verification], `
+	return pg.One(ctx, s.background, "read verification", ErrNeverVerified, pgx.RowToStructByPos[Verification], `
 		SELECT at, took, difference IS NULL FROM billing.verifications ORDER BY id DESC LIMIT 1`)
 }
 

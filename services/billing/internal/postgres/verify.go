@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
+	"lavka/libs/service/schemacheck"
 )
 
 // Verified counts the rows that Verify checked.
@@ -38,6 +40,10 @@ var checks = []struct{ what, sql string }{
 		SELECT t.bill_id, format('transaction %s belongs to user %s, the bill to %s', t.id, t.user_id, coalesce(b.user_id::text, 'no one: it does not exist'))
 		FROM billing.transactions t LEFT JOIN billing.bills b ON b.id = t.bill_id
 		WHERE b.user_id IS DISTINCT FROM t.user_id ORDER BY t.bill_id, t.id LIMIT 1`},
+	{"bills without a customer", `
+		SELECT b.id, format('it belongs to user %s, who is not a customer, so that no list of customers shows it', b.user_id)
+		FROM billing.bills b LEFT JOIN billing.customers c ON c.user_id = b.user_id
+		WHERE c.user_id IS NULL ORDER BY b.id LIMIT 1`},
 	{"transactions that are neither payment nor purchase", `
 		SELECT bill_id, format('transaction %s of %s is neither a payment nor a purchase', id, amount)
 		FROM billing.transactions
@@ -72,19 +78,21 @@ func duplicates(table, column, bill, what string) string {
 // Verify recomputes the whole ledger in one snapshot, while the shop is running.
 // At the first place where the ledger does not add up, it returns ErrDifference
 // with the bill and the sums (in minor units). It relies on no index and no
-// constraint.
+// constraint. If the ledger adds up, it returns [schemacheck.ErrFound] for what is
+// missing that keeps it so.
 func (s *Store) Verify(ctx context.Context) (Verified, error) {
 	var v Verified
-	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	err := pg.Snapshot(ctx, s.background, func(tx pgx.Tx, _ time.Time) (err error) {
+		v, err = verifyIn(ctx, tx)
+		return err
+	})
+	return v, err
+}
+
+func verifyIn(ctx context.Context, tx pgx.Tx) (v Verified, err error) {
+	_, err = tx.Exec(ctx, `SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off`)
 	if err != nil {
-		return v, pg.Wrap("begin", err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	_, err = tx.Exec(ctx, `
-		SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
-		SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off`)
-	if err != nil {
-		return v, pg.Wrap("set limits", err)
+		return v, pg.Wrap("use no index", err)
 	}
 	for _, check := range checks {
 		var bill int64
@@ -96,6 +104,9 @@ func (s *Store) Verify(ctx context.Context) (Verified, error) {
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return v, fmt.Errorf("check %s: %w", check.what, err)
 		}
+	}
+	if err := schemacheck.Check(ctx, tx, Expected); err != nil {
+		return v, err
 	}
 	err = tx.QueryRow(ctx, `
 		SELECT (SELECT count(*) FROM billing.bills), (SELECT count(*) FROM billing.transactions), (SELECT count(*) FROM billing.charges)`).

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"lavka/libs/service/schemacheck"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/postgres"
 )
@@ -21,6 +22,7 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 		"a broken chain":                     {`UPDATE billing.transactions SET balance_after = 7 WHERE bill_id = 10 AND amount > 0`, "bill 10: "},
 		"a lost bill":                        {`DELETE FROM billing.bills WHERE id = 20`, "bill 20: "},
 		"a bill of another user":             {`UPDATE billing.bills SET user_id = 3 WHERE id = 20`, "bill 20: "},
+		"a bill without a customer":          {`ALTER TABLE billing.bills DROP CONSTRAINT IF EXISTS bills_user_id_fkey; UPDATE billing.bills SET user_id = 99 WHERE id = 20; UPDATE billing.transactions SET user_id = 99 WHERE bill_id = 20`, "bill 20: it belongs to user 99, who is not a customer"},
 		"a lost charge":                      {`DELETE FROM billing.charges WHERE outcome = 'settled'`, "bill 10: "},
 		"a charge of a different amount":     {`UPDATE billing.charges SET amount = 401 WHERE outcome = 'settled'`, "bill 10: "},
 		"a charge on another bill":           {`UPDATE billing.charges SET bill_id = 20 WHERE outcome = 'settled'`, "bill 10: "},
@@ -64,6 +66,35 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 			s.exec(t, c.sql)
 			_, err = s.Verify(t.Context())
 			if !errors.Is(err, postgres.ErrDifference) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("found %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// What no sum shows. Each damage leaves the ledger as it is.
+func TestVerifyFindsWhatTheLedgerLacks(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sql, want string }{
+		"a sequence that is behind":               {`SELECT setval('billing.transaction_ids', 1)`, "the sequence billing.transaction_ids has reached 1, but the highest id in billing.transactions is "},
+		"the sequence of a column that is behind": {`INSERT INTO billing.verifications (id, took, difference) OVERRIDING SYSTEM VALUE VALUES (9, '1s', 'x')`, "the sequence billing.verifications_id_seq has reached 0, but the highest id in billing.verifications is 9"},
+		"a guard that is missing":                 {`DROP INDEX billing.transactions_payment`, "the unique index billing.transactions_payment is missing, and nothing else refuses duplicates; as billing_owner, run: CREATE UNIQUE INDEX transactions_payment ON billing.transactions USING btree (payment_id) WHERE (payment_id IS NOT NULL)"},
+		"a primary key that is missing":           {`ALTER TABLE billing.charges DROP CONSTRAINT charges_pkey`, "the unique index billing.charges_pkey is missing"},
+		"a guard that is invalid":                 {`UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'billing.transactions_purchase'::regclass`, "the unique index billing.transactions_purchase is invalid, and may accept duplicates; run billing migrate"},
+		"a guard of something else":               {`DROP INDEX billing.transactions_payment; CREATE UNIQUE INDEX transactions_payment ON billing.transactions (payment_id, id)`, "the unique index billing.transactions_payment is another one"},
+		"an index that is not unique":             {`DROP INDEX billing.transactions_payment; CREATE INDEX transactions_payment ON billing.transactions (payment_id)`, "the unique index billing.transactions_payment is missing"},
+		"a restore without after-restore":         {`UPDATE billing.lineage SET timeline = timeline + 1`, "billing after-restore has not been run"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 600), purchase(1, 10, 400)})
+			if _, err := s.Verify(t.Context()); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			s.exec(t, c.sql)
+			_, err := s.Verify(t.Context())
+			if !errors.Is(err, schemacheck.ErrFound) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("found %v, want %q", err, c.want)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
+	"lavka/libs/domain/text"
 )
 
 // The lengths of a product's texts, in characters.
@@ -39,8 +40,7 @@ type Product struct {
 // NewProduct returns a valid product, or a problem that names the invalid
 // members.
 func NewProduct(title, description string, price money.Amount) (Product, error) {
-	p := Product{Title: title, Description: description, Price: price}
-	return p, p.validate()
+	return Product{}.apply(Patch{Title: &title, Description: &description, Price: &price})
 }
 
 // Patch holds the members of a product to change; nil leaves a member as it is.
@@ -53,35 +53,47 @@ type Patch struct {
 // With returns the product with the patch applied, and reports whether that
 // differs from p.
 func (p Product) With(patch Patch) (Product, bool, error) {
-	changed := p
-	if patch.Title != nil {
-		changed.Title = *patch.Title
-	}
-	if patch.Description != nil {
-		changed.Description = *patch.Description
-	}
-	if patch.Price != nil {
-		changed.Price = *patch.Price
-	}
-	return changed, changed != p, changed.validate()
+	changed, err := p.apply(patch)
+	return changed, changed != p, err
 }
 
-func (p Product) validate() error {
+// apply checks only what the patch has: a title that an earlier release accepted must
+// not keep the price from being changed.
+func (p Product) apply(patch Patch) (Product, error) {
 	var fields []problem.Field
-	if n := utf8.RuneCountInString(p.Title); strings.TrimSpace(p.Title) == "" || n > MaxTitle {
-		fields = append(fields, problem.Field{Field: "title", Message: "must have 1 to 200 characters, and not only spaces"})
+	refuse := func(field, message string) { fields = append(fields, problem.Field{Field: field, Message: message}) }
+	if patch.Title != nil {
+		p.Title = *patch.Title
+		switch {
+		case !text.Visible(p.Title) || utf8.RuneCountInString(p.Title) > MaxTitle:
+			refuse("title", "must have 1 to 200 characters, and not only spaces or other invisible ones")
+		case !text.Line(p.Title):
+			refuse("title", "must not have line breaks, control characters, or characters that reorder text")
+		}
 	}
-	if utf8.RuneCountInString(p.Description) > MaxDescription {
-		fields = append(fields, problem.Field{Field: "description", Message: "must have at most 10000 characters"})
+	if patch.Description != nil {
+		p.Description = *patch.Description
+		switch {
+		case utf8.RuneCountInString(p.Description) > MaxDescription:
+			refuse("description", "must have at most 10000 characters")
+		case !text.Block(p.Description):
+			refuse("description", "must not have control characters other than line breaks and tabs, or characters that reorder text")
+		}
 	}
-	price := p.Price.Positive()
+	if patch.Price != nil {
+		p.Price = *patch.Price
+		price := p.Price.Positive()
+		if len(fields) == 0 {
+			return p, problem.In("price", price)
+		}
+		if price != nil {
+			refuse("price", problem.From(price).Detail)
+		}
+	}
 	if len(fields) == 0 {
-		return problem.In("price", price)
+		return p, nil
 	}
-	if price != nil {
-		fields = append(fields, problem.Field{Field: "price", Message: problem.From(price).Detail})
-	}
-	return problem.InvalidFields(fields...)
+	return p, problem.InvalidFields(fields...)
 }
 
 // Fold converts a text to lower case, for case-insensitive search and sorting.

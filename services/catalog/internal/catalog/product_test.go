@@ -19,6 +19,11 @@ func TestProductLimits(t *testing.T) {
 		{"no title", "", "", 1, "validation_failed"},
 		{"too long a title", strings.Repeat("a", 201), "", 1, "validation_failed"},
 		{"too long a description", "tea", strings.Repeat("a", 10_001), 1, "validation_failed"},
+		{"an invisible title", "\u200b\u00ad", "", 1, "validation_failed"},
+		{"a title of two lines", "tea\ngreen", "", 1, "validation_failed"},
+		{"a title that reorders text", "tea \u202egnp", "", 1, "validation_failed"},
+		{"a description of two lines", "tea", "green\r\n\tblack", 1, ""},
+		{"a description for a terminal", "tea", "\x1b[2J", 1, "validation_failed"},
 		{"free", "tea", "", 0, "invalid_amount"},
 		{"negative", "tea", "", -1, "invalid_amount"},
 		{"too expensive", "tea", "", money.Max + 1, "invalid_amount"},
@@ -53,5 +58,17 @@ func TestPatch(t *testing.T) {
 		if err == nil && (got != c.want || changed != c.changed) {
 			t.Errorf("%s: %+v, changed %v", c.name, got, changed)
 		}
+	}
+}
+
+// A title from before a rule of titles does not keep the price from being changed.
+func TestOldTexts(t *testing.T) {
+	t.Parallel()
+	old := Product{ID: 1, Title: "two\nlines", Description: "\a", Price: 350, Version: 4}
+	if got, changed, err := old.With(Patch{Price: new(money.Amount(400))}); err != nil || !changed || got.Price != 400 || got.Title != old.Title {
+		t.Errorf("%+v %v %v", got, changed, err)
+	}
+	if _, _, err := old.With(Patch{Title: &old.Title}); code(err) != "validation_failed" {
+		t.Errorf("the same title: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -86,8 +87,10 @@ func (p Purchase) Refusal() error {
 		e = problem.New(problem.NotFound, "bill_not_found", "you have no bill with this id")
 	case p.Reason == BuyerDisabled:
 		e = problem.New(problem.Forbidden, "user_disabled", "this user is disabled and can't buy; only an admin can enable them")
-	default:
+	case p.Reason == Expired:
 		e = problem.New(problem.Conflict, "purchase_expired", "the purchase expired before it was settled; nothing was or will be charged; retry with a new key")
+	default:
+		return fmt.Errorf("purchase %s was declined for the unknown reason %q", p.ID, p.Reason)
 	}
 	return e.With("purchase_id", p.ID)
 }

@@ -63,6 +63,9 @@ func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 	}
 	for _, p := range settled.Written {
 		s.Backlog.add(p.UserID, -1)
+		if byID[p.PurchaseID].counts() {
+			s.Declines.add(p.UserID)
+		}
 		s.waiters.settle(byID[p.PurchaseID], p.At)
 	}
 	for _, p := range settled.Before {

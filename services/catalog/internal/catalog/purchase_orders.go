@@ -18,8 +18,9 @@ import (
 // Missing, repeat the steps for the undecided orders. After a failure, call Again
 // and repeat the steps, or call Fail.
 type Orders struct {
-	entries []*entry
-	backlog *Backlog
+	entries  []*entry
+	backlog  *Backlog
+	declines *Declines
 }
 
 type entry struct {
@@ -38,8 +39,8 @@ type userKey struct {
 }
 
 // NewOrders returns a group of orders, given in order of arrival.
-func NewOrders(orders []Order, backlog *Backlog) *Orders {
-	o := &Orders{backlog: backlog}
+func NewOrders(orders []Order, backlog *Backlog, declines *Declines) *Orders {
+	o := &Orders{backlog: backlog, declines: declines}
 	for _, order := range orders {
 		o.entries = append(o.entries, &entry{order: order})
 	}
@@ -107,7 +108,8 @@ func repeat(o Order, p Purchase) *Placement {
 
 // Decide drafts purchases for the undecided orders, or refuses them. An order
 // joins an earlier one in the group that has a draft with the same key. The
-// backlog is checked last, so that a repeat is never refused for overload.
+// user's declines and the backlog are checked last, so that a repeat is never
+// refused because of them.
 func (o *Orders) Decide(products map[int64]Product) {
 	drafts := map[userKey]*entry{}
 	total, ofUser := 0, map[int64]int{}
@@ -136,6 +138,9 @@ func (o *Orders) Decide(products map[int64]Product) {
 			product = &p
 		}
 		p, err := e.order.purchase(product)
+		if err == nil {
+			err = o.declines.Check(e.order.UserID)
+		}
 		if err == nil && !o.backlog.Room(e.order.UserID, total, ofUser[e.order.UserID]) {
 			err = ErrOverloaded
 		}
@@ -238,7 +243,7 @@ func (o *Orders) Split() []*Orders {
 	var alone []*Orders
 	for e := range o.open {
 		e.first = nil // it will find the first order's row
-		alone = append(alone, &Orders{entries: []*entry{e}, backlog: o.backlog})
+		alone = append(alone, &Orders{entries: []*entry{e}, backlog: o.backlog, declines: o.declines})
 	}
 	return alone
 }

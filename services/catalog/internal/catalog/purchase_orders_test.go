@@ -29,7 +29,7 @@ func drafted(o *Orders) []uuid.UUID {
 
 func TestAnOrdinaryGroup(t *testing.T) {
 	t.Parallel()
-	o := NewOrders([]Order{keyed(1, "", 1), keyed(2, "b", 2), keyed(3, "a", 1), keyed(4, "", 9)}, roomy())
+	o := NewOrders([]Order{keyed(1, "", 1), keyed(2, "b", 2), keyed(3, "a", 1), keyed(4, "", 9)}, roomy(), lenient())
 	if users, keys := o.Keys(); !slices.Equal(users, []int64{5, 5}) || !slices.Equal(keys, []string{"b", "a"}) {
 		t.Errorf("keys %v %v", users, keys)
 	}
@@ -58,7 +58,7 @@ func TestRepeats(t *testing.T) {
 	settled := Purchase{ID: id(90), UserID: 5, ProductID: 1, BillID: 1, Key: "k", Status: Completed}
 	stranger := Purchase{ID: id(91), UserID: 6, ProductID: 1, BillID: 1, Key: "k2"}
 	// The product is deleted, and the backlog has no room: neither affects a repeat.
-	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 2), keyed(3, "k2", 1)}, NewBacklog(Limits{}))
+	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 2), keyed(3, "k2", 1)}, NewBacklog(Limits{}), lenient())
 	o.Known([]Purchase{settled, stranger})
 	o.Decide(nil)
 	if len(o.Drafts()) != 0 {
@@ -78,7 +78,7 @@ func TestRepeats(t *testing.T) {
 
 func TestTheSameKeyTwiceInAGroup(t *testing.T) {
 	t.Parallel()
-	o := NewOrders([]Order{keyed(1, "k", 9), keyed(2, "k", 1), keyed(3, "k", 1), keyed(4, "k", 2), keyed(5, "k", 9)}, roomy())
+	o := NewOrders([]Order{keyed(1, "k", 9), keyed(2, "k", 1), keyed(3, "k", 1), keyed(4, "k", 2), keyed(5, "k", 9)}, roomy(), lenient())
 	o.Known(nil)
 	o.Decide(shelf)
 	o.Placed(o.Drafts())
@@ -101,7 +101,7 @@ func TestTheSameKeyTwiceInAGroup(t *testing.T) {
 
 func TestAnotherReplicaWasFaster(t *testing.T) {
 	t.Parallel()
-	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 2), keyed(3, "", 1)}, roomy())
+	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 2), keyed(3, "", 1)}, roomy(), lenient())
 	o.Known(nil)
 	o.Decide(shelf)
 	o.Placed([]Purchase{{ID: id(3), UserID: 5, Status: Pending}})
@@ -136,7 +136,7 @@ func TestAnotherReplicaWasFaster(t *testing.T) {
 // about drafts, which were not part of it.
 func TestDoubtIsAboutWhatWasInTheCommit(t *testing.T) {
 	t.Parallel()
-	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "", 1)}, roomy())
+	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "", 1)}, roomy(), lenient())
 	o.Known(nil)
 	o.Decide(shelf)
 	o.Placed(o.Drafts()[:1])
@@ -157,7 +157,7 @@ func TestDoubtIsAboutWhatWasInTheCommit(t *testing.T) {
 
 func TestAgainKeepsDraftsAndFindsItsOwn(t *testing.T) {
 	t.Parallel()
-	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 1), keyed(3, "", 1)}, roomy())
+	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 1), keyed(3, "", 1)}, roomy(), lenient())
 	o.Known(nil)
 	o.Decide(shelf)
 	first := o.Drafts()
@@ -183,7 +183,7 @@ func TestFail(t *testing.T) {
 	t.Parallel()
 	away := problem.New(problem.Unavailable, "unavailable", "unreachable")
 	for _, doubt := range []bool{false, true} {
-		o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 1), keyed(3, "", 9), keyed(4, "", 1)}, roomy())
+		o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 1), keyed(3, "", 9), keyed(4, "", 1)}, roomy(), lenient())
 		o.Known(nil)
 		o.Decide(shelf)
 		want := []string{"outcome_unknown", "outcome_unknown", "product_not_found", "unavailable"} // with a key, an earlier order may have bought something
@@ -209,7 +209,7 @@ func TestFail(t *testing.T) {
 
 func TestSplitDecidesEachAlone(t *testing.T) {
 	t.Parallel()
-	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 1), keyed(3, "", 9), keyed(4, "", 1)}, roomy())
+	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "k", 1), keyed(3, "", 9), keyed(4, "", 1)}, roomy(), lenient())
 	o.Known(nil)
 	o.Decide(shelf)
 	alone := o.Split()
@@ -231,7 +231,7 @@ func TestSplitDecidesEachAlone(t *testing.T) {
 
 func TestRoomCountsTheGroupItself(t *testing.T) {
 	t.Parallel()
-	o := NewOrders([]Order{keyed(1, "a", 1), keyed(2, "b", 1), keyed(3, "a", 1), keyed(4, "c", 1)}, NewBacklog(Limits{Pending: 100, PendingPerUser: 2}))
+	o := NewOrders([]Order{keyed(1, "a", 1), keyed(2, "b", 1), keyed(3, "a", 1), keyed(4, "c", 1)}, NewBacklog(Limits{Pending: 100, PendingPerUser: 2}), lenient())
 	o.Known(nil)
 	o.Decide(shelf)
 	o.Placed(o.Drafts())
@@ -246,7 +246,7 @@ func TestAPriceChangeAffectsOneOrderOfAGroup(t *testing.T) {
 	t.Parallel()
 	wrong := keyed(1, "", 1)
 	wrong.ExpectedPrice = new(money.Amount(1))
-	o := NewOrders([]Order{wrong, keyed(2, "", 1)}, roomy())
+	o := NewOrders([]Order{wrong, keyed(2, "", 1)}, roomy(), lenient())
 	o.Decide(shelf)
 	if got := drafted(o); !slices.Equal(got, []uuid.UUID{id(2)}) {
 		t.Errorf("drafts %v", got)

@@ -64,6 +64,7 @@ type PurchasesConfig struct {
 	Store    PurchaseStore
 	Requests Requests
 	Backlog  *Backlog
+	Declines *Declines
 	Metrics  Metrics
 	Log      *slog.Logger
 	NewID    func() uuid.UUID // UUIDv7
@@ -78,6 +79,7 @@ type PurchasesConfig struct {
 type Purchases struct {
 	PurchasesConfig
 	waiters *waiters
+	places  *places
 	orders  *group.Group[queued, Placement]
 	answers *group.Group[Answer, struct{}]
 }
@@ -87,7 +89,7 @@ func NewPurchases(cfg PurchasesConfig) *Purchases {
 	if cfg.Queue == 0 {
 		cfg.Queue = placeQueue
 	}
-	s := &Purchases{PurchasesConfig: cfg, waiters: newWaiters()}
+	s := &Purchases{PurchasesConfig: cfg, waiters: newWaiters(), places: newPlaces(cfg.Queue)}
 	s.orders = group.New(group.Config{
 		Max: groupMax, Queue: cfg.Queue, InFlight: inFlight, Hold: s.hold, HoldFor: holdFor, Instruments: cfg.OrderGroups,
 	}, s.place)
@@ -106,6 +108,14 @@ func (s *Purchases) Buy(ctx context.Context, order Order) (Placement, error) {
 }
 
 func (s *Purchases) buy(ctx context.Context, order Order) Placement {
+	if order.Key == "" { // not a repeat: it can be refused before anything is read
+		if err := s.Declines.Check(order.UserID); err != nil {
+			return Placement{Err: err}
+		}
+	}
+	if !s.places.take(order.UserID) {
+		return Placement{Err: order.notPlaced(ErrOverloaded)}
+	}
 	order.ID = s.NewID()
 	// Registered before it is placed: billing is asked then, and may answer at once.
 	answer := s.waiters.expect(order.ID)
@@ -119,7 +129,8 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 		return Placement{Err: ErrAskAgain.Because(err)} // the key's purchase may have another id
 	case errors.Is(err, context.DeadlineExceeded):
 		return Placement{Err: Unknown(order.ID).Because(err)}
-	case err != nil:
+	case err != nil: // it is not in the queue
+		s.places.leave(order.UserID)
 		return Placement{Err: order.notPlaced(ErrOverloaded.Because(err))}
 	case placed.Err != nil || placed.Purchase.Status != Pending:
 		return placed
@@ -217,6 +228,7 @@ func (s *Purchases) place(ctx context.Context, waiting []queued) []Placement {
 	var orders []Order
 	var at []int
 	for i, q := range waiting {
+		s.places.leave(q.UserID)
 		if time.Since(q.since) > queueLimit {
 			placements[i].Err = q.notPlaced(ErrOverloaded)
 			continue
@@ -226,7 +238,7 @@ func (s *Purchases) place(ctx context.Context, waiting []queued) []Placement {
 	if len(orders) == 0 {
 		return placements
 	}
-	group := NewOrders(orders, s.Backlog)
+	group := NewOrders(orders, s.Backlog, s.Declines)
 	s.Store.Place(ctx, group)
 	var pending []Purchase
 	for i, p := range group.Placements() {

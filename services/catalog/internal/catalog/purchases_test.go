@@ -108,7 +108,7 @@ func newTill(t *testing.T, wait time.Duration, queue int) (*Purchases, *memory, 
 		return id(next)
 	}
 	s := NewPurchases(PurchasesConfig{
-		Store: m, Requests: w, Backlog: roomy(), Metrics: metrics.New(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+		Store: m, Requests: w, Backlog: roomy(), Declines: lenient(), Metrics: metrics.New(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 		NewID: newID, Wait: wait, Queue: queue,
 	})
 	t.Cleanup(func() { s.CloseOrders(); s.CloseAnswers() })
@@ -121,9 +121,13 @@ type bought struct {
 }
 
 func buy(ctx context.Context, s *Purchases, key string) <-chan bought {
+	return buyAs(ctx, s, 5, key)
+}
+
+func buyAs(ctx context.Context, s *Purchases, userID int64, key string) <-chan bought {
 	result := make(chan bought, 1)
 	go func() {
-		p, err := s.Buy(ctx, Order{UserID: 5, ProductID: 1, BillID: 1, Key: key})
+		p, err := s.Buy(ctx, Order{UserID: userID, ProductID: 1, BillID: 1, Key: key})
 		result <- bought{p, err}
 	}()
 	return result
@@ -159,12 +163,68 @@ func TestAFullQueue(t *testing.T) {
 	}
 }
 
+// However many orders users send at once, another user's order is accepted.
+func TestUsersShareTheQueue(t *testing.T) {
+	t.Parallel()
+	const queue = 10 * few
+	s, m, _ := newTill(t, time.Millisecond, queue)
+	taken := []<-chan bought{buyAs(t.Context(), s, 1, "")} // the group that is being placed
+	<-m.begun
+	fill := func(userID int64, places int) {
+		t.Helper()
+		before, refused := s.OrdersWaiting(), make(chan bought, queue)
+		for range queue {
+			result := make(chan bought, 1)
+			taken = append(taken, result)
+			go func() {
+				got := <-buyAs(t.Context(), s, userID, "")
+				if got.err != nil {
+					refused <- got
+				}
+				result <- got
+			}()
+		}
+		waittest.Eventually(t, "the orders are queued or refused", func() bool {
+			return s.OrdersWaiting()-before+len(refused) == queue
+		})
+		if n := s.OrdersWaiting() - before; n != places {
+			t.Errorf("user %d has %d places, want %d", userID, n, places)
+		}
+	}
+	fill(1, queue/2)
+	fill(2, queue/4)
+	fill(3, queue/8)
+	fill(4, few)
+	if n := s.OrdersWaiting(); n >= queue || s.Full() {
+		t.Errorf("%d orders wait", n)
+	}
+	taken = append(taken, buyAs(t.Context(), s, 5, ""))
+	close(m.gate)
+	accepted := 0
+	for _, result := range taken {
+		if got := <-result; got.err == nil {
+			accepted++
+		} else if code(got.err) != "overloaded" {
+			t.Error(got.err)
+		}
+	}
+	if want := 1 + queue/2 + queue/4 + queue/8 + few + 1; accepted != want || len(m.rows) != want {
+		t.Errorf("%d orders were accepted, %d placed, want %d", accepted, len(m.rows), want)
+	}
+	if n := len(s.places.taken); n != 0 || s.places.free != queue {
+		t.Errorf("afterwards %d users have places, and %d are free", n, s.places.free)
+	}
+}
+
 // No client gets "overloaded" for an order that is placed after all.
 func TestAnOrderThatWaitedTooLongIsNotPlaced(t *testing.T) {
 	t.Parallel()
 	s, m, _ := newTill(t, time.Hour, 0)
 	close(m.gate)
 	long := time.Now().Add(-queueLimit - time.Second)
+	for range 2 {
+		s.places.take(5)
+	}
 	placements := s.place(t.Context(), []queued{
 		{Order{ID: uuid.New(), UserID: 5, ProductID: 1, BillID: 1}, long},
 		{Order{ID: uuid.New(), UserID: 5, ProductID: 1, BillID: 1, Key: "k"}, long},

@@ -41,6 +41,9 @@ func TestEntityTags(t *testing.T) {
 		{` "a", "b,c" , ` + tag, true, true},
 		{`"a",W/` + tag, true, false},
 		{`"p1-3"`, false, false},
+		// What compressing proxies make of it.
+		{`"p1-2-gzip"`, true, true}, {`"p1-2--gzip"`, true, true}, {`W/"p1-2;gzip"`, true, false}, {`"p1-2-br"`, true, true},
+		{`"p1-22-gzip"`, false, false}, {`"p1-2-gzip-gzip"`, false, false}, {`"p1-2-3"`, false, false}, {`"p1-2gzip"`, false, false},
 	} {
 		if got := matchesAny(&c.header, tag); got != c.weak {
 			t.Errorf("If-None-Match: %s: %v", c.header, got)
@@ -48,6 +51,14 @@ func TestEntityTags(t *testing.T) {
 		if matches, err := ifMatch(&c.header); err != nil || matches(catalog.Product{ID: 1, Version: 2}) != c.strong {
 			t.Errorf("If-Match: %s: %v", c.header, err)
 		}
+	}
+	for header, weak := range map[string]bool{`W/"p1-2"`: true, `W/"p1-1", W/"p1-2"`: true, `W/"p1-2", "p1-1"`: false, `"p1-1"`: false} {
+		if err := orWeak(&header, catalog.ErrPreconditionFailed); (problem.From(err).Detail == errWeakTag.Detail) != weak || problem.From(err).Code != "precondition_failed" {
+			t.Errorf("If-Match: %s: %v", header, err)
+		}
+	}
+	if err := orWeak(new(`W/"p1-2"`), catalog.ErrProductNotFound); err != catalog.ErrProductNotFound {
+		t.Errorf("a product that does not exist: %v", err)
 	}
 	// Not a list of tags: a read ignores the header, a change is refused.
 	for _, header := range []string{`p1-2`, ``, ` `, `"`, `W/p1-2`, `p1-2, p1-3`, `"p1-1", p1-3`, `"p1-1",`, `"p1-1" "p1-3"`} {

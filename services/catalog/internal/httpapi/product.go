@@ -8,6 +8,7 @@ import (
 
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/bytelimit"
 	"lavka/libs/service/page"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
@@ -28,20 +29,16 @@ func (h *Handlers) ListProducts(ctx context.Context, r api.ListProductsRequestOb
 	if err != nil {
 		return nil, err
 	}
-	rows, next, err := page.Cut(productList(q.Sort), rows, limit, func(p catalog.Product) any { return productCursor(p.Key()) })
+	items, next, err := page.Cut(ctx, productList(q.Sort), rows, limit, func(p catalog.Product) any { return productCursor(p.Key()) }, toProduct)
 	if err != nil {
 		return nil, err
 	}
-	tag := pageTag(rows, next)
+	tag := pageTag(rows[:len(items)], next)
 	if matchesAny(r.Params.IfNoneMatch, tag) {
 		return api.ListProducts304Response{Headers: api.NotModifiedResponseHeaders{ETag: tag}}, nil
 	}
 	response := api.ListProducts200JSONResponse{Headers: api.ListProducts200ResponseHeaders{ETag: tag}}
-	response.Body.NextCursor = next
-	response.Body.Items = make([]api.Product, len(rows))
-	for i, p := range rows {
-		response.Body.Items[i] = toProduct(p)
-	}
+	response.Body.Items, response.Body.NextCursor = items, next
 	return response, nil
 }
 
@@ -96,7 +93,11 @@ func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject
 	if matchesAny(r.Params.IfNoneMatch, productTag(p)) {
 		return api.GetProduct304Response{Headers: api.NotModifiedResponseHeaders{ETag: productTag(p)}}, nil
 	}
-	return api.GetProduct200JSONResponse{ProductJSONResponse: tagged(p)}, nil
+	response := tagged(p)
+	if err := bytelimit.GrowJSON(ctx, response.Body); err != nil {
+		return nil, err
+	}
+	return api.GetProduct200JSONResponse{OneProductJSONResponse: response}, nil
 }
 
 // CreateProduct answers POST /products.
@@ -115,10 +116,10 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 	if p, err = h.products.Create(ctx, p); err != nil {
 		return nil, err
 	}
-	return api.CreateProduct201JSONResponse{
+	return api.CreateProduct201JSONResponse{ProductCreatedJSONResponse: api.ProductCreatedJSONResponse{
 		Body:    toProduct(p),
-		Headers: api.CreateProduct201ResponseHeaders{ETag: productTag(p), Location: fmt.Sprintf("/products/%d", p.ID)},
-	}, nil
+		Headers: api.ProductCreatedResponseHeaders{ETag: productTag(p), Location: fmt.Sprintf("/products/%d", p.ID)},
+	}}, nil
 }
 
 // PatchProduct answers PATCH /products/{id}.
@@ -130,9 +131,9 @@ func (h *Handlers) PatchProduct(ctx context.Context, r api.PatchProductRequestOb
 	patch := catalog.Patch{Title: r.Body.Title, Description: r.Body.Description, Price: r.Body.Price}
 	p, err := h.products.Change(ctx, r.Id, patch, matches)
 	if err != nil {
-		return nil, err
+		return nil, orWeak(r.Params.IfMatch, err)
 	}
-	return api.PatchProduct200JSONResponse{ProductJSONResponse: tagged(p)}, nil
+	return api.PatchProduct200JSONResponse{OneProductJSONResponse: tagged(p)}, nil
 }
 
 // DeleteProduct answers DELETE /products/{id}.
@@ -142,13 +143,13 @@ func (h *Handlers) DeleteProduct(ctx context.Context, r api.DeleteProductRequest
 		return nil, err
 	}
 	if err := h.products.Delete(ctx, r.Id, matches); err != nil {
-		return nil, err
+		return nil, orWeak(r.Params.IfMatch, err)
 	}
 	return api.DeleteProduct204Response{}, nil
 }
 
-func tagged(p catalog.Product) api.ProductJSONResponse {
-	return api.ProductJSONResponse{Body: toProduct(p), Headers: api.ProductResponseHeaders{ETag: productTag(p)}}
+func tagged(p catalog.Product) api.OneProductJSONResponse {
+	return api.OneProductJSONResponse{Body: toProduct(p), Headers: api.OneProductResponseHeaders{ETag: productTag(p)}}
 }
 
 func toProduct(p catalog.Product) api.Product {

@@ -3,7 +3,9 @@ package httpapi
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +36,7 @@ func pageTag(products []catalog.Product, next *string) string {
 // matchesAny reports whether If-None-Match contains the tag. Strong and weak tags
 // compare equal there (RFC 9110, section 13.1.2).
 func matchesAny(header *string, tag string) bool {
-	return header != nil && listed(*header, func(t string) bool { return strings.TrimPrefix(t, "W/") == tag })
+	return header != nil && listed(*header, func(t string) bool { return names(strings.TrimPrefix(t, "W/"), tag) })
 }
 
 // ifMatch returns the condition that If-Match sets on a product. Without the
@@ -47,8 +49,30 @@ func ifMatch(header *string) (func(catalog.Product) bool, error) {
 	}
 	return func(p catalog.Product) bool {
 		tag := productTag(p)
-		return header == nil || listed(*header, func(t string) bool { return t == tag })
+		return header == nil || listed(*header, func(t string) bool { return names(t, tag) })
 	}, nil
+}
+
+// endings are how a tag may end. Proxies that compress a response and keep its tag
+// strong add the coding to it.
+var endings = []string{`"`, `-gzip"`, `--gzip"`, `;gzip"`, `-br"`, `-zstd"`, `-deflate"`}
+
+// names reports whether a tag that a client sent is one of ours, perhaps with the
+// coding in which a proxy delivered the response.
+func names(sent, ours string) bool {
+	ending, ok := strings.CutPrefix(sent, strings.TrimSuffix(ours, `"`))
+	return ok && slices.Contains(endings, ending)
+}
+
+var errWeakTag = problem.New(problem.PreconditionFailed, "precondition_failed", "If-Match has only weak tags (W/), which never match: a proxy on the way weakens tags, usually because it compresses; send the tag without W/, or let the proxy leave ETag as it is")
+
+// orWeak returns errWeakTag in place of a failed match that no version of the product
+// could have passed.
+func orWeak(header *string, err error) error {
+	if header == nil || !errors.Is(err, catalog.ErrPreconditionFailed) || listed(*header, func(t string) bool { return !strings.HasPrefix(t, "W/") }) {
+		return err
+	}
+	return errWeakTag
 }
 
 // isTags reports whether a header has the syntax of If-Match (RFC 9110, sections

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -18,7 +19,7 @@ import (
 const (
 	maxKey = 255
 	// retryAfter is how soon to check a pending purchase again, in seconds.
-	retryAfter = "1"
+	retryAfter = 1
 )
 
 // CreatePurchase answers POST /purchases.
@@ -77,12 +78,15 @@ func bought(placed catalog.Placement) (api.CreatePurchaseResponseObject, error) 
 			Body:    toPurchase(placed.Purchase),
 			Headers: api.CreatePurchase202ResponseHeaders{Location: location, RetryAfter: retryAfter, IdempotentReplayed: again},
 		}, nil
+	case catalog.Declined:
+		refusal := placed.Purchase.Refusal()
+		if placed.Replayed {
+			return nil, replayed{refusal}
+		}
+		return nil, refusal
+	default:
+		return nil, fmt.Errorf("purchase %s has the unknown status %q", placed.Purchase.ID, placed.Purchase.Status)
 	}
-	refusal := placed.Purchase.Refusal()
-	if placed.Replayed {
-		return nil, replayed{refusal}
-	}
-	return nil, refusal
 }
 
 // GetPurchase answers GET /purchases/{id}.
@@ -116,13 +120,9 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 	if err != nil {
 		return nil, err
 	}
-	rows, next, err := page.Cut(list, rows, limit, func(p catalog.Purchase) any { return p.ID })
+	items, next, err := page.Cut(ctx, list, rows, limit, func(p catalog.Purchase) any { return p.ID }, toPurchase)
 	if err != nil {
 		return nil, err
-	}
-	items := make([]api.Purchase, len(rows))
-	for i, p := range rows {
-		items[i] = toPurchase(p)
 	}
 	return api.ListPurchases200JSONResponse{Items: items, NextCursor: next}, nil
 }
@@ -130,10 +130,10 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 func toPurchase(p catalog.Purchase) api.Purchase {
 	out := api.Purchase{
 		Id: p.ID, ProductId: p.ProductID, Title: p.Title, Price: p.Price, BillId: p.BillID,
-		Status: api.PurchaseStatus(p.Status), TransactionId: p.TransactionID, CreatedAt: p.CreatedAt.UTC(),
+		Status: string(p.Status), TransactionId: p.TransactionID, CreatedAt: p.CreatedAt.UTC(),
 	}
 	if p.Reason != "" {
-		out.DeclineReason = new(api.PurchaseDeclineReason(p.Reason))
+		out.DeclineReason = new(string(p.Reason))
 	}
 	if p.SettledAt != nil {
 		out.SettledAt = new(p.SettledAt.UTC())

@@ -44,7 +44,7 @@ func New(registry prometheus.Registerer) *Metrics {
 		unwritten: prometheus.NewCounter(prometheus.CounterOpts{Name: "catalog_answer_groups_failed_total", Help: "Groups of answers that could not be written in full."}),
 	}
 	for _, outcome := range []string{
-		"completed", "pending", "insufficient_funds", "bill_not_found", "user_disabled", "purchase_expired", "product_not_found", "price_changed",
+		"completed", "pending", "insufficient_funds", "bill_not_found", "user_disabled", "purchase_expired", "product_not_found", "price_changed", "too_many_declines",
 		"idempotency_key_reused", "overloaded", "outcome_unknown", "unavailable", "internal",
 	} {
 		m.purchases.WithLabelValues(outcome) // a rate needs a zero to start from

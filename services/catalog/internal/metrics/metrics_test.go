@@ -61,8 +61,8 @@ func TestEachEventHasItsMetric(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, values[name], want)
 		}
 	}
-	if n := sizes["catalog_purchases_total"]; n != 13 {
-		t.Errorf("%d outcomes, want 13", n)
+	if n := sizes["catalog_purchases_total"]; n != 14 {
+		t.Errorf("%d outcomes, want 14", n)
 	}
 	if n := sizes["catalog_group_size"]; n != 1 {
 		t.Errorf("%d kinds of groups, want only the one that was used", n)

@@ -45,9 +45,9 @@ func newShop(t *testing.T) *shop {
 // openStore returns the store of one more replica.
 func openStore(t *testing.T, url string) *postgres.Store {
 	t.Helper()
-	store := postgres.New(openPool(t, url, pg.Open), openPool(t, url, pg.OpenForGroups), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
-	t.Cleanup(store.Close)
-	return store
+	pools := pg.OnePool(openPool(t, url, pg.Open))
+	t.Cleanup(pools.Close)
+	return postgres.New(pools, openPool(t, url, pg.OpenForGroups), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
 }
 
 func openPool(t *testing.T, url string, open func(context.Context, string, string, int32) (*pgxpool.Pool, error)) *pgxpool.Pool {
@@ -102,9 +102,18 @@ func (s *shop) product(t *testing.T, title string, price money.Amount) catalog.P
 func place(t *testing.T, store *postgres.Store, orders ...catalog.Order) []catalog.Placement {
 	t.Helper()
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: 1000, PendingPerUser: 1000})
-	group := catalog.NewOrders(orders, backlog)
+	group := catalog.NewOrders(orders, backlog, lenient())
 	store.Place(t.Context(), group)
 	return group.Placements()
+}
+
+// lenient allows any number of declines that a test makes.
+func lenient() *catalog.Declines {
+	d, err := catalog.NewDeclines(1_000_000, time.Now)
+	if err != nil {
+		panic(err) // a size above zero is valid
+	}
+	return d
 }
 
 func (s *shop) mustPlace(t *testing.T, o catalog.Order) catalog.Purchase {

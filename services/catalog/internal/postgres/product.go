@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/service/page"
 	"lavka/libs/service/pg"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -22,41 +25,61 @@ func (s *Store) CreateProduct(ctx context.Context, p catalog.Product) (catalog.P
 // Product returns a product, or ErrProductNotFound if it does not exist or is
 // deleted.
 func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) {
-	return pg.One(ctx, s.pool, "read product", catalog.ErrProductNotFound, scanProduct, `
+	return pg.CollectOne(ctx, s.reads, "read product", catalog.ErrProductNotFound, scanProduct, `
 		SELECT `+productColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL`, id)
 }
 
-// productPages selects and sorts the products after a key, for each sort order.
-// $2 is the key's id, $3 its title, $4 its price; all are null for the first page.
-var productPages = map[catalog.ProductSort]string{
-	catalog.SortNewest:          `($2::bigint IS NULL OR id < $2) ORDER BY id DESC`,
-	catalog.SortTitle:           `($2::bigint IS NULL OR (title_folded, id) > ($3, $2)) ORDER BY title_folded, id`,
-	catalog.SortPrice:           `($2::bigint IS NULL OR (price, id) > ($4, $2)) ORDER BY price, id`,
-	catalog.SortPriceDescending: `($2::bigint IS NULL OR (price, id) < ($4, $2)) ORDER BY price DESC, id DESC`,
+// productLists has, for each sort order, the position of a product, the condition
+// for those after the position $2 (and $3), and the order. An index has each order.
+var productLists = map[catalog.ProductSort]struct {
+	position     func(catalog.ProductKey) []any
+	after, order string
+}{
+	catalog.SortNewest:          {byID, `id < $2`, `id DESC`},
+	catalog.SortTitle:           {byTitle, `(title_folded, id) > ($2, $3)`, `title_folded, id`},
+	catalog.SortPrice:           {byPrice, `(price, id) > ($2, $3)`, `price, id`},
+	catalog.SortPriceDescending: {byPrice, `(price, id) < ($2, $3)`, `price DESC, id DESC`},
 }
 
-// Products lists products that are not deleted. q.Title is folded.
-func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
-	var id, price *int64
-	var title *string
-	if q.After != nil {
-		id, title, price = &q.After.ID, &q.After.Title, (*int64)(&q.After.Price)
-	}
-	// $3 and $4 appear once more, with their types, since not every sort order uses them.
-	sql := `
+// withinPage returns a statement for the first rows of sql, up to and including the
+// one with which their texts pass page.MaxBytes. A page ends before that row, since
+// texts are no shorter in JSON, and the rest would be read for nothing: a hundred of
+// the longest descriptions are four megabytes. Postgres knows the length of a text
+// without reading it.
+func withinPage(sql string) string {
+	return `
 		SELECT ` + productColumns + `
-		FROM catalog.products
-		WHERE deleted_at IS NULL AND ($1 = '' OR position($1 IN title_folded) > 0)
-			AND ($3::text, $4::bigint) IS NOT DISTINCT FROM ($3, $4)
-			AND ` + productPages[q.Sort] + `
-		LIMIT $5`
-	args := []any{q.Title, id, title, price, q.Limit}
-	if q.Title == "" { // an index has them in this order
-		return pg.Collect(ctx, s.reads, "list products", scanProduct, sql, args...)
+		FROM (
+			SELECT *, sum(octet_length(title) + octet_length(description)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(title) - octet_length(description) AS before
+			FROM (` + sql + `) AS listed
+		) AS measured
+		WHERE before <= ` + strconv.Itoa(page.MaxBytes)
+}
+
+func byID(k catalog.ProductKey) []any    { return []any{k.ID} }
+func byTitle(k catalog.ProductKey) []any { return []any{k.Title, k.ID} }
+func byPrice(k catalog.ProductKey) []any { return []any{int64(k.Price), k.ID} }
+
+// Products lists products that are not deleted, at most q.Limit and no more than fit
+// on a page, and one. q.Title is folded.
+func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
+	list := productLists[q.Sort]
+	where, args := `deleted_at IS NULL`, []any{q.Limit}
+	if q.After != nil {
+		where += ` AND ` + list.after
+		args = append(args, list.position(*q.After)...)
 	}
-	return pg.Rows(ctx, s.pool, "list products", scanProduct, sql, args...)
+	if q.Title != "" {
+		args = append(args, q.Title)
+		where += fmt.Sprintf(` AND position($%d IN title_folded) > 0`, len(args))
+	}
+	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + where + ` ORDER BY ` + list.order
+	if q.Title == "" { // an index has them in this order
+		return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), args...)
+	}
+	return pg.CollectExpensive(ctx, s.expensive, "list products", scanProduct, withinPage(sql+` LIMIT $1`), args...)
 }
 
 // ChangeProduct locks a product, passes it to change, and stores the result.

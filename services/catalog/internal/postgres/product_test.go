@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/bytelimit"
+	"lavka/libs/service/page"
 	"lavka/services/catalog/internal/catalog"
 )
 
@@ -138,5 +142,63 @@ func TestChangingAProduct(t *testing.T) {
 	}
 	if _, err := s.ChangeProduct(t.Context(), tea.ID, nil); !errors.Is(err, catalog.ErrProductNotFound) {
 		t.Errorf("change: %v", err)
+	}
+}
+
+// What does not fit on a page is not read from Postgres.
+func TestProductsReadNoMoreThanAPage(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	const long = 10_000
+	for range 60 {
+		if _, err := s.CreateProduct(t.Context(), catalog.Product{Title: "tea", Description: strings.Repeat("ж", long), Price: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, title := range []string{"", "tea"} {
+		got, err := s.Products(t.Context(), catalog.ProductQuery{Title: title, Sort: catalog.SortNewest, Limit: 50})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(got) * 2 * long; n <= page.MaxBytes || n > page.MaxBytes+3*long {
+			t.Errorf("%d products with %d bytes of descriptions were read for a page of at most %d", len(got), n, page.MaxBytes)
+		}
+		for i := 1; i < len(got); i++ {
+			if got[i].ID >= got[i-1].ID {
+				t.Errorf("product %d comes after %d", got[i].ID, got[i-1].ID)
+			}
+		}
+	}
+}
+
+// A read adds its rows to the request's claim, and is refused if there is no room.
+func TestReadsOfProductsAreClaimed(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	p, err := s.CreateProduct(t.Context(), catalog.Product{Title: "tea", Description: strings.Repeat("ж", 10_000), Price: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roomy := bytelimit.New(8 << 20)
+	ctx := bytelimit.With(t.Context(), roomy.Claim("mira"))
+	for _, title := range []string{"", "tea"} {
+		before := roomy.Held()
+		if _, err := s.Products(ctx, catalog.ProductQuery{Title: title, Sort: catalog.SortNewest, Limit: 2}); err != nil {
+			t.Fatal(err)
+		}
+		if n := roomy.Held() - before; n < 20_000-bytelimit.Free {
+			t.Errorf("a list claims %d bytes more", n)
+		}
+	}
+	before := roomy.Held()
+	if _, err := s.Product(ctx, p.ID); err != nil || roomy.Held() < before+20_000 {
+		t.Errorf("%v; claimed are %d bytes, before %d", err, roomy.Held(), before)
+	}
+	full := bytelimit.With(t.Context(), bytelimit.New(8<<10).Claim("mira"))
+	if _, err := s.Products(full, catalog.ProductQuery{Sort: catalog.SortNewest, Limit: 2}); problem.From(err).Code != "overloaded" {
+		t.Errorf("a list without room: %v", err)
+	}
+	if _, err := s.Product(full, p.ID); problem.From(err).Code != "overloaded" {
+		t.Errorf("a product without room: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -15,32 +16,36 @@ const purchaseColumns = `id, user_id, product_id, title, price, bill_id, expecte
 
 // Purchase returns one of a user's purchases, or ErrPurchaseNotFound.
 func (s *Store) Purchase(ctx context.Context, userID int64, id uuid.UUID) (catalog.Purchase, error) {
-	found, err := pg.Collect(ctx, s.reads, "read purchase", scanPurchase, `
+	return pg.CollectOne(ctx, s.reads, "read purchase", catalog.ErrPurchaseNotFound, scanPurchase, `
 		SELECT `+purchaseColumns+`
 		FROM catalog.purchases
 		WHERE id = $1 AND user_id = $2`, id, userID)
-	if err == nil && len(found) == 0 {
-		err = catalog.ErrPurchaseNotFound
-	}
-	if err != nil {
-		return catalog.Purchase{}, err
-	}
-	return found[0], nil
 }
 
-// Purchases lists a user's purchases, newest first.
+// Purchases lists a user's purchases, newest first. The user is part of the order:
+// the order by id alone would also be the primary key's, in which Postgres would
+// look for the user's rows among all others (ADR 46).
 func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catalog.Purchase, error) {
-	sql := `
-		SELECT ` + purchaseColumns + `
-		FROM catalog.purchases
-		WHERE user_id = $1 AND ($2 = '' OR status = $2) AND ($3::uuid IS NULL OR id < $3)
-		ORDER BY id DESC
-		LIMIT $4`
-	args := []any{q.UserID, string(q.Status), q.Before, q.Limit}
-	if q.Status == "" { // the index has them in this order
-		return pg.Collect(ctx, s.reads, "list purchases", scanPurchase, sql, args...)
+	where, args := `user_id >= $2 AND user_id <= $2`, []any{q.Limit, q.UserID}
+	if q.Before != nil {
+		where, args = `user_id >= $2 AND (user_id, id) < ($2, $3)`, append(args, *q.Before)
 	}
-	return pg.Rows(ctx, s.pool, "list purchases", scanPurchase, sql, args...)
+	switch q.Status { // each has an index of its own
+	case "":
+	case catalog.Pending:
+		where += ` AND settled_at IS NULL` // see migration 00007
+	case catalog.Completed:
+		where += ` AND status = 'completed'`
+	case catalog.Declined:
+		where += ` AND status = 'declined'`
+	default:
+		return nil, fmt.Errorf("list purchases: unknown status %q", q.Status)
+	}
+	sql := pg.Page(`SELECT ` + purchaseColumns + ` FROM catalog.purchases WHERE ` + where + ` ORDER BY user_id DESC, id DESC`)
+	if q.Status == catalog.Pending { // the index keeps an entry of each purchase that was pending, until the table is vacuumed
+		return pg.CollectExpensive(ctx, s.expensive, "list pending purchases", scanPurchase, sql, args...)
+	}
+	return pg.Collect(ctx, s.reads, "list purchases", scanPurchase, sql, args...)
 }
 
 func scanPurchase(row pgx.CollectableRow) (catalog.Purchase, error) {

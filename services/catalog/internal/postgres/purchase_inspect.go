@@ -24,7 +24,7 @@ const inspectedColumns = purchaseColumns + `, next_send_at, claimed, now()`
 
 // InspectPurchase returns a purchase of any user, or ErrPurchaseNotFound.
 func (s *Store) InspectPurchase(ctx context.Context, id uuid.UUID) (InspectedPurchase, error) {
-	return pg.One(ctx, s.pool, "read purchase", catalog.ErrPurchaseNotFound, scanInspected, `
+	return pg.One(ctx, s.background, "read purchase", catalog.ErrPurchaseNotFound, scanInspected, `
 		SELECT `+inspectedColumns+`
 		FROM catalog.purchases
 		WHERE id = $1`, id)
@@ -36,7 +36,7 @@ func (s *Store) OldestPending(ctx context.Context, limit int) (oldest []Inspecte
 	scan := func(row pgx.CollectableRow) (InspectedPurchase, error) {
 		return scanInspected(alsoScan{row, []any{&total}})
 	}
-	oldest, err = pg.Rows(ctx, s.pool, "list pending purchases", scan, `
+	oldest, err = pg.Rows(ctx, s.background, "list pending purchases", scan, `
 		SELECT `+inspectedColumns+`, (SELECT count(*) FROM catalog.purchases WHERE status = 'pending')
 		FROM catalog.purchases
 		WHERE status = 'pending'

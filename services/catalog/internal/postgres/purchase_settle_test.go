@@ -81,6 +81,8 @@ func TestDueClaimsOnceAndBacksOff(t *testing.T) {
 		s.exec(t, `UPDATE catalog.purchases SET next_send_at = now() - interval '1 second' WHERE id = $1`, id)
 	}
 	overdue(settled.ID)
+	// Billing declines what has expired: without that answer, it would be pending for good.
+	s.exec(t, `UPDATE catalog.purchases SET expires_at = now() - interval '1 hour' WHERE id = $1`, old.ID)
 	for claim := range 3 {
 		overdue(old.ID)
 		var asked []int

@@ -15,7 +15,7 @@ import (
 // again. The claim is committed when it returns.
 func (s *Store) Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]catalog.Purchase, error) {
 	var due []catalog.Purchase
-	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
+	err := pg.InTx(ctx, s.background, func(tx *pg.Tx) error {
 		var err error
 		var waits []time.Duration
 		if due, waits, err = lockDue(ctx, tx, limit, backOff); err != nil || len(due) == 0 {
@@ -72,7 +72,7 @@ func (s *Store) Pending(ctx context.Context, atLeast int) (catalog.Census, error
 	var census catalog.Census
 	var users []int64
 	var counts []int
-	err := s.pool.QueryRow(ctx, `
+	err := s.background.QueryRow(ctx, `
 		WITH by_user AS (
 			SELECT user_id, count(*) AS n, min(created_at) AS oldest
 			FROM catalog.purchases

@@ -70,5 +70,5 @@ func noBackOff(int) time.Duration { return 0 }
 func again(store *postgres.Store, o catalog.Order) {
 	o.Key = ""
 	backlog := catalog.NewBacklog(catalog.Limits{Pending: 1000, PendingPerUser: 1000})
-	store.Place(context.Background(), catalog.NewOrders([]catalog.Order{o}, backlog))
+	store.Place(context.Background(), catalog.NewOrders([]catalog.Order{o}, backlog, lenient()))
 }

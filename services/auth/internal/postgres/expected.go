@@ -1,0 +1,18 @@
+package postgres
+
+import "lavka/libs/service/schemacheck"
+
+// Expected is what auth's rules rest on: that a login is one user's, and a token one
+// session's.
+var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
+	"activations_pkey ON auth.activations USING btree (token_hash)",
+	"lineage_pkey ON auth.lineage USING btree (one)",
+	"refresh_tokens_pkey ON auth.refresh_tokens USING btree (token_hash)",
+	"schema_version_pkey ON auth.schema_version USING btree (id)",
+	"serving_pkey ON auth.serving USING btree (one)",
+	"sessions_pkey ON auth.sessions USING btree (id)",
+	"sessions_to_end_pkey ON auth.sessions_to_end USING btree (user_id)",
+	`users_login ON auth.users USING btree (lower((login COLLATE "C")))`,
+	"users_pkey ON auth.users USING btree (id)",
+	"users_stream_pkey ON auth.users_stream USING btree (one)",
+}}

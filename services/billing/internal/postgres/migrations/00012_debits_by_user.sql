@@ -1,0 +1,5 @@
+-- +goose NO TRANSACTION
+-- +goose Up
+
+-- See payments_by_user.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS debits_by_user ON billing.transactions (user_id, id) WHERE purchase_id IS NOT NULL;

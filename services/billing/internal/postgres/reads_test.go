@@ -1,0 +1,196 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"lavka/libs/service/pg"
+	"lavka/libs/testkit/pgtest"
+	"lavka/services/billing/internal/billing"
+	"lavka/services/billing/internal/postgres"
+)
+
+var rows = flag.Int("rows", 1_000_000, "rows that TestReadsAreFlat stores")
+
+const busy = 500 // the user who owns half of the bills, and 6 of 10 transactions, all older than those of the others
+
+// exempt are the methods of Store that TestReadsAreFlat does not call, and why.
+var exempt = map[string]string{
+	"SaveCustomer": "writes one row, by its key", "RecordRefused": "writes one row, by its key", "RecordRejected": "writes one row, by its key",
+	"RefusedPayments": "an operator's command that prints all of them", "RejectedMessages": "an operator's command that prints all of them",
+	"Verify": "an operator's command that reads the whole ledger", "Books": "an operator's command that prints all charges", "RecordVerification": "writes one row",
+	"LastVerification": "runs in the background; the newest row by its key", "Verifications": "runs LastVerification",
+}
+
+// What a request reads does not depend on how much is stored, by anyone, nor on the
+// place in the list that its cursor claims: not with a plan for these values, and not
+// with the plan that Postgres keeps for all values.
+func TestReadsAreFlat(t *testing.T) {
+	// Not parallel: it keeps the server busy, and the tests beside it have time limits.
+	s := newShop(t)
+	n := counts{transactions: *rows * 6 / 10, bills: *rows * 2 / 10, customers: *rows * 2 / 10}
+	// Bill 1 has the busy user's first half of transactions: 500 payments and then only purchases. Bill 2 has the rest of that user's: 500
+	// purchases and then only payments.
+	s.db.Fill(t, postgres.Schema, fmt.Sprintf(`
+		INSERT INTO billing.customers (user_id, login, role, status, version)
+		SELECT n, 'user' || n, 'user', 'active', 1 FROM generate_series(10, %d) n`, n.customers), fmt.Sprintf(`
+		INSERT INTO billing.bills (id, user_id, balance)
+		SELECT n, CASE WHEN n <= %[1]d / 2 THEN %[2]d ELSE 501 + n %% 1000 END, 1000 FROM generate_series(1, %[1]d) n`, n.bills, busy), fmt.Sprintf(`
+		INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, purchase_id)
+		SELECT n, bill_id, user_id, CASE WHEN paid THEN 5 ELSE -5 END, 5, CASE WHEN paid THEN n END, CASE WHEN NOT paid THEN %[2]s END
+		FROM generate_series(1, %[1]d::bigint) n,
+			LATERAL (SELECT CASE WHEN n <= %[1]d * 3 / 10 THEN 1 WHEN n <= %[1]d * 6 / 10 THEN 2 ELSE %[4]d - n %% 500 END AS bill_id,
+				CASE WHEN n <= %[1]d * 6 / 10 THEN %[3]d ELSE 501 + n %% 500 END AS user_id,
+				CASE WHEN n <= %[1]d * 3 / 10 THEN n <= 500 ELSE n > %[1]d * 3 / 10 + 500 END AS paid) kind`, n.transactions, idSQL, busy, n.bills), fmt.Sprintf(`
+		INSERT INTO billing.charges (purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id)
+		SELECT %[2]s, %[3]d, 1, 5, 'settled', 5, n FROM generate_series(501, %[1]d::bigint * 3 / 10) n`, n.transactions, idSQL, busy), fmt.Sprintf(`
+		SELECT setval('billing.transaction_ids', %d)`, n.transactions))
+	w := pgtest.NewWatch(t, s.db)
+	like, err := pg.Open(t.Context(), s.db.URL("billing"), "billing", 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(like.Close)
+	ledger := w.Pool(t, s.pool, nil)
+	measured := map[string]int{}
+	for mode, times := range map[string]int{"auto": 10, "force_custom_plan": 2, "force_generic_plan": 2} {
+		pools := pg.OnePool(w.Pool(t, like, map[string]string{"plan_cache_mode": mode}))
+		store := postgres.New(pools, ledger, slog.New(slog.DiscardHandler))
+		for method, buffers := range w.Flat(t, times, reads(store, n)) {
+			measured[method] = max(measured[method], buffers)
+		}
+		pools.Close()
+	}
+	pgtest.Covered(t, reflect.TypeFor[*postgres.Store](), measured, exempt)
+	for _, method := range slices.Sorted(maps.Keys(measured)) {
+		t.Logf("%s reads at most %d buffers", method, measured[method])
+	}
+}
+
+// counts is how much is stored.
+type counts struct{ transactions, bills, customers int }
+
+// idSQL is the id of the purchase of transaction n, as SQL; purchaseID is the same in Go.
+const idSQL = `(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid`
+
+func purchaseID(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("%012x70008000%012x", 1700000000000+n, n))
+}
+
+const pageSize = 20
+
+func reads(store *postgres.Store, n counts) []pgtest.Read {
+	const inPage = 60 // buffers: each of 20 rows on a page of its own, and the way through the index
+	var all []pgtest.Read
+	add := func(method, what string, most, want int, run func(context.Context) (int, error)) {
+		all = append(all, pgtest.Read{Method: method, Case: what, Most: most, Rows: want, Run: run})
+	}
+	// Of each list: the first page, one in the middle, the last one, and cursors that no page has.
+	pages := func(method, what string, want int, list func(ctx context.Context, before *int64) (int, error), before ...int) {
+		add(method, what+", first page", inPage, want, func(ctx context.Context) (int, error) { return list(ctx, nil) })
+		for _, cursor := range append(before, math.MaxInt64) {
+			add(method, fmt.Sprint(what, ", before ", cursor), inPage, want, func(ctx context.Context) (int, error) { return list(ctx, new(int64(cursor))) })
+		}
+		for _, forged := range []int64{0, math.MinInt64} {
+			add(method, fmt.Sprint(what, ", before ", forged), inPage, 0, func(ctx context.Context) (int, error) { return list(ctx, &forged) })
+		}
+	}
+	transactions := func(f billing.TransactionFilter, want int, before ...int) {
+		what := fmt.Sprintf("user %d, type %q", f.UserID, f.Type)
+		if f.BillID != nil {
+			what += fmt.Sprintf(", bill %d", *f.BillID)
+		}
+		f.Limit = pageSize
+		pages("Transactions", what, want, func(ctx context.Context, before *int64) (int, error) {
+			f.Before = before
+			found, err := store.Transactions(ctx, f)
+			return len(found), err
+		}, before...)
+	}
+	half := n.transactions * 3 / 10 // the first bill's
+	for bill, rare := range map[int64]string{0: "", 1: billing.TypePayment, 2: billing.TypePurchase} {
+		for _, kind := range []string{"", billing.TypePayment, billing.TypePurchase} {
+			f := billing.TransactionFilter{UserID: busy, Type: kind}
+			first, middle := 0, half
+			if bill > 0 {
+				f.BillID = &bill
+				first, middle = int(bill-1)*half, int(bill-1)*half+half/2
+			}
+			switch {
+			case kind == rare && rare != "":
+				middle = first + 250
+			case rare != "" && kind != "":
+				first += 500
+			case kind == billing.TypePurchase: // of both bills: those of the first one come after its payments
+				first += 500
+			}
+			transactions(f, pageSize, middle, first+pageSize+1)
+		}
+	}
+	transactions(billing.TransactionFilter{UserID: 501, BillID: new(int64(1))}, 0)  // another user's bill
+	transactions(billing.TransactionFilter{UserID: busy, BillID: new(int64(3))}, 0) // a bill without transactions
+	transactions(billing.TransactionFilter{UserID: 600, Type: billing.TypePayment}, pageSize)
+	transactions(billing.TransactionFilter{UserID: 600, Type: billing.TypePurchase}, 0)
+	transactions(billing.TransactionFilter{UserID: 1}, 0)
+
+	pages("Bills", "busy user", pageSize, func(ctx context.Context, before *int64) (int, error) {
+		found, err := store.Bills(ctx, busy, before, pageSize)
+		return len(found), err
+	}, n.bills/4, pageSize+1)
+	pages("Customers", "all", pageSize, func(ctx context.Context, before *int64) (int, error) {
+		found, err := store.Customers(ctx, before, pageSize)
+		return len(found), err
+	}, n.customers/2, pageSize+1)
+	const of = 10 // customers, one of them busy
+	var owners []int64
+	for i := range int64(of) {
+		owners = append(owners, busy+i)
+	}
+	add("BillsOf", "of ten", 6*pageSize*of+of*6, pageSize*of, func(ctx context.Context) (int, error) {
+		found, err := store.BillsOf(ctx, owners, pageSize)
+		return len(found), err
+	})
+	const one = 10 // buffers: one row by its key
+	add("Bill", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.Bill(ctx, busy, int64(n.bills/4))
+		return 1, err
+	})
+	add("Customer", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.Customer(ctx, int64(n.customers/2))
+		return 1, err
+	})
+	add("KnownUsers", "one of two", one, 1, func(ctx context.Context) (int, error) {
+		known, err := store.KnownUsers(ctx, []int64{busy, math.MaxInt64})
+		return len(known), err
+	})
+	add("OpenBill", "beyond the limit", billing.MaxBills+one, 1, func(ctx context.Context) (int, error) {
+		if _, err := store.OpenBill(ctx, busy); !errors.Is(err, billing.ErrTooManyBills) {
+			return 0, err
+		}
+		return 1, nil
+	})
+	const write = 250 // buffers: a few rows and their entries in all indexes
+	last := int64(n.transactions)
+	add("Settle", "a purchase, a payment, and a repeat of each", write, 4, func(ctx context.Context) (int, error) {
+		last++
+		again := &billing.ChargeRequest{PurchaseID: purchaseID(2000), UserID: busy, BillID: 1, Amount: 5}
+		results := store.Settle(ctx, []billing.Item{purchase(busy, 1, 1), payment(last+math.MaxInt64/2, busy, 1, 1), again, payment(1, busy, 1, 5)})
+		for _, r := range results {
+			if f, failed := r.(billing.Failed); failed {
+				return 0, f.Err
+			}
+		}
+		return len(results), nil
+	})
+	return all
+}

@@ -1,0 +1,169 @@
+package postgres_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lavka/libs/domain/money"
+	"lavka/libs/service/pg"
+	"lavka/libs/testkit/pgtest"
+	"lavka/services/catalog/internal/catalog"
+	"lavka/services/catalog/internal/postgres"
+)
+
+var rows = flag.Int("rows", 1_000_000, "rows that TestReadsAreFlat stores")
+
+const busy = 500 // the user who owns 6 of 10 purchases, all older than those of the other 999 users
+
+// exempt are the methods of Store that TestReadsAreFlat does not call, and why.
+var exempt = map[string]string{
+	"CreateProduct": "writes one row", "ChangeProduct": "writes one row, by its key", "DeleteProduct": "writes one row, by its key",
+	"Verify": "an operator's command", "Books": "an operator's command that prints all purchases of a time",
+	"OldestPending": "an operator's command; it counts all pending purchases, which are limited",
+	"Pending":       "runs in the background, once a second; it counts all pending purchases, which are limited",
+}
+
+// What a request reads does not depend on how much is stored, by anyone, nor on the
+// place in the list that its cursor claims: not with a plan for these values, and not
+// with the plan that Postgres keeps for all values.
+func TestReadsAreFlat(t *testing.T) {
+	// Not parallel: it keeps the server busy, and the tests beside it have time limits.
+	s := newShop(t)
+	purchases, products := *rows*6/10, *rows*4/10
+	// The busy user's purchases: 500 pending, 500 completed, then only declined ones. The newest half of the products is deleted.
+	s.db.Fill(t, postgres.Schema, fmt.Sprintf(`
+		INSERT INTO catalog.products (title, title_folded, description, price, deleted_at)
+		SELECT 'Tea ' || n, 'tea ' || md5(n::text), '', 1 + n * 7919 %% 100000, CASE WHEN n > %[1]d / 2 THEN now() END FROM generate_series(1, %[1]d::bigint) n`, products), fmt.Sprintf(`
+		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, status, decline_reason, transaction_id, expires_at, settled_at, next_send_at)
+		SELECT %[2]s, CASE WHEN n <= %[1]d * 6 / 10 THEN %[3]d ELSE 1 + (n %% 999 + %[3]d) %% 1000 END, CASE WHEN n %% 2 = 0 THEN 'key ' || n END, 1, 'Tea', 1, 7,
+			status, CASE status WHEN 'declined' THEN 'insufficient_funds' END, CASE status WHEN 'completed' THEN n END, now(), CASE WHEN status <> 'pending' THEN now() END, now()
+		FROM generate_series(1, %[1]d::bigint) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 'pending' WHEN n <= 1000 OR n > %[1]d * 6 / 10 THEN 'completed' ELSE 'declined' END AS status) kind`,
+		purchases, idSQL, busy))
+	w := pgtest.NewWatch(t, s.db)
+	like, groups := openPool(t, s.db.URL("catalog"), pg.Open), openPool(t, s.db.URL("catalog"), pg.OpenForGroups)
+	measured := map[string]int{}
+	for mode, times := range map[string]int{"auto": 10, "force_custom_plan": 2, "force_generic_plan": 2} {
+		pools := pg.OnePool(w.Pool(t, like, map[string]string{"plan_cache_mode": mode}))
+		store := postgres.New(pools, w.Pool(t, groups, nil), postgres.Terms{Wait: time.Hour, Expiry: time.Hour})
+		for method, buffers := range w.Flat(t, times, reads(store, purchases, products)) {
+			measured[method] = max(measured[method], buffers)
+		}
+		pools.Close()
+	}
+	pgtest.Covered(t, reflect.TypeFor[*postgres.Store](), measured, exempt)
+	for _, method := range slices.Sorted(maps.Keys(measured)) {
+		t.Logf("%s reads at most %d buffers", method, measured[method])
+	}
+}
+
+// idSQL is the id of purchase n, as SQL; id is the same in Go.
+const idSQL = `(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid`
+
+func id(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("%012x70008000%012x", 1700000000000+n, n))
+}
+
+const pageSize = 20
+
+func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
+	const inPage = 60 // buffers: each of 20 rows on a page of its own, perhaps behind a dead entry, and the way through the index
+	var all []pgtest.Read
+	add := func(method, what string, most, want int, run func(context.Context) (int, error)) {
+		all = append(all, pgtest.Read{Method: method, Case: what, Most: most, Rows: want, Run: run})
+	}
+	// Of each list: the first page, one in the middle, the last one, and cursors that no page has.
+	list := func(q catalog.PurchaseQuery, want int, before ...uuid.UUID) {
+		q.Limit = pageSize
+		run := func(q catalog.PurchaseQuery) func(context.Context) (int, error) {
+			return func(ctx context.Context) (int, error) { found, err := store.Purchases(ctx, q); return len(found), err }
+		}
+		what := fmt.Sprintf("user %d, status %q", q.UserID, q.Status)
+		add("Purchases", what+", first page", inPage, want, run(q))
+		for _, cursor := range before {
+			q.Before = &cursor
+			add("Purchases", fmt.Sprint(what, ", before ", cursor), inPage, want, run(q))
+		}
+		forged := uuid.Nil
+		q.Before = &forged
+		add("Purchases", what+", before the first id of all", inPage, 0, run(q))
+	}
+	end := uuid.Max
+	list(catalog.PurchaseQuery{UserID: busy}, pageSize, id(purchases/3), id(pageSize+1), end)
+	list(catalog.PurchaseQuery{UserID: busy, Status: catalog.Pending}, pageSize, id(250), id(pageSize+1), end)
+	list(catalog.PurchaseQuery{UserID: busy, Status: catalog.Completed}, pageSize, id(750), id(500+pageSize+1), end)
+	list(catalog.PurchaseQuery{UserID: busy, Status: catalog.Declined}, pageSize, id(purchases/3), id(1000+pageSize+1), end)
+	list(catalog.PurchaseQuery{UserID: 1}, pageSize, end)
+	list(catalog.PurchaseQuery{UserID: 1, Status: catalog.Declined}, 0, id(purchases/3), end)
+	list(catalog.PurchaseQuery{UserID: 5000}, 0, end)
+
+	tea := catalog.ProductKey{ID: int64(products / 4), Title: "tea 8", Price: 50_000}
+	for sort, keys := range map[catalog.ProductSort][]struct {
+		what string
+		key  *catalog.ProductKey
+		want int
+	}{
+		catalog.SortNewest: {{"first page", nil, pageSize}, {"middle", &tea, pageSize}, {"last page", &catalog.ProductKey{ID: pageSize + 1}, pageSize}, {"deleted", &catalog.ProductKey{ID: int64(products)}, pageSize}, {"forged", &catalog.ProductKey{ID: math.MinInt64}, 0}},
+		catalog.SortTitle: {{"first page", nil, pageSize}, {"middle", &tea, pageSize}, {"after all", &catalog.ProductKey{Title: "tea g"}, 0}, {"before all", &catalog.ProductKey{}, pageSize},
+			{"forged", &catalog.ProductKey{ID: math.MaxInt64, Title: strings.Repeat("я", 600)}, 0}},
+		catalog.SortPrice:           {{"first page", nil, pageSize}, {"middle", &tea, pageSize}, {"after all", &catalog.ProductKey{ID: math.MaxInt64, Price: 100_000}, 0}, {"forged", &catalog.ProductKey{ID: math.MaxInt64, Price: math.MaxInt64}, 0}},
+		catalog.SortPriceDescending: {{"first page", nil, pageSize}, {"middle", &tea, pageSize}, {"after all", &catalog.ProductKey{Price: 1}, 0}, {"forged", &catalog.ProductKey{ID: math.MaxInt64, Price: math.MaxInt64}, pageSize}},
+	} {
+		for _, k := range keys {
+			q := catalog.ProductQuery{Sort: sort, After: k.key, Limit: pageSize}
+			add("Products", fmt.Sprintf("by %s, %s", sort, k.what), inPage, k.want, func(ctx context.Context) (int, error) {
+				found, err := store.Products(ctx, q)
+				return len(found), err
+			})
+		}
+	}
+	const one = 10 // buffers: one row by its key
+	add("Product", "in the middle", one, 1, func(ctx context.Context) (int, error) { _, err := store.Product(ctx, tea.ID); return 1, err })
+	add("Purchase", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.Purchase(ctx, busy, id(purchases/3))
+		return 1, err
+	})
+	add("InspectPurchase", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.InspectPurchase(ctx, id(purchases/3))
+		return 1, err
+	})
+	add("Due", "20 of 500", 2000, pageSize, func(ctx context.Context) (int, error) {
+		due, err := store.Due(ctx, pageSize, func(int) time.Duration { return 0 })
+		return len(due), err
+	})
+	place := func(ctx context.Context, key string) (catalog.Placement, error) {
+		group := catalog.NewOrders([]catalog.Order{order(busy, 1, key)}, catalog.NewBacklog(catalog.Limits{Pending: 1000, PendingPerUser: 1000}), lenient())
+		store.Place(ctx, group)
+		placed := group.Placements()[0]
+		return placed, placed.Err
+	}
+	const write = 120 // buffers: a row and its entries in all indexes
+	add("Place", "a repeat", write, 1, func(ctx context.Context) (int, error) {
+		placed, err := place(ctx, "key 2000")
+		if placed.Purchase.ID != id(2000) {
+			err = fmt.Errorf("placed %v, %w", placed, err)
+		}
+		return 1, err
+	})
+	var last uuid.UUID
+	add("Place", "a new key", write, 1, func(ctx context.Context) (int, error) {
+		placed, err := place(ctx, uuid.NewString())
+		last = placed.Purchase.ID
+		return 1, err
+	})
+	add("Settle", "an answer", write, 1, func(ctx context.Context) (int, error) {
+		balance := money.Amount(0)
+		settled, err := store.Settle(ctx, []catalog.Answer{{PurchaseID: last, Status: catalog.Declined, Reason: catalog.InsufficientFunds, Balance: &balance}})
+		return len(settled.Written) + len(settled.Before), err
+	})
+	return all
+}

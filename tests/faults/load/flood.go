@@ -1,0 +1,47 @@
+package load
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"lavka/libs/service/directhttp"
+	"lavka/tests/faults/history"
+)
+
+// Flood sends GET requests of a user over a number of connections until ctx ends,
+// on each the next one as soon as there is a response, or half a second after one
+// that is not 200. It returns the number of responses by status; 0 is the status of
+// a request that got none within 10 s. The calls are not recorded.
+func (w *World) Flood(ctx context.Context, u *Account, connections int, path func(*rand.Rand) string) map[int]int {
+	transport := directhttp.Transport()
+	transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = connections, connections
+	defer transport.CloseIdleConnections()
+	hc := &http.Client{Transport: transport}
+	var mu sync.Mutex
+	statuses := map[int]int{}
+	var all sync.WaitGroup
+	for i := range connections {
+		c := &client{rec: w.rec, hc: hc}
+		r := rand.New(rand.NewPCG(w.seed, uint64(i)))
+		all.Go(func() {
+			for ctx.Err() == nil {
+				var call history.Call
+				c.exchange(ctx, &call, http.MethodGet, w.target.Gateway+path(r), u.Token(), nil)
+				if ctx.Err() != nil {
+					return // perhaps cut off by its end
+				}
+				mu.Lock()
+				statuses[call.Status]++
+				mu.Unlock()
+				if call.Status != http.StatusOK {
+					rest(ctx, 500*time.Millisecond)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return statuses
+}
