@@ -40,12 +40,15 @@ func newProject(root string) (*project, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &project{root: root, url: "http://127.0.0.1:" + strconv.Itoa(port), env: append(os.Environ(),
+	env := append(os.Environ(),
 		"COMPOSE_PROJECT_NAME=lavka-check", "COMPOSE_ANSI=never", "COMPOSE_PROGRESS=plain", "LAVKA_VERSION=check", "LAVKA_PORT="+strconv.Itoa(port),
-		"LAVKA_SUBNET=172.30.84.0/24", "LAVKA_GATEWAY_IP=172.30.84.2", "LAVKA_REPLICA_IPS=172.30.84.128/25",
 		"DECLINES_MAX_PER_USER=1000000", // the buyers of the load are often declined
-	)}, nil
+	)
+	return &project{root: root, url: "http://127.0.0.1:" + strconv.Itoa(port), env: append(env, addresses...)}, nil
 }
+
+// addresses of the network "shop": others than the defaults, so that a shop in Compose can run beside this one.
+var addresses = []string{"LAVKA_SUBNET=10.227.84.0/24", "LAVKA_GATEWAY_IP=10.227.84.2", "LAVKA_REPLICA_IPS=10.227.84.128/25"}
 
 func (p *project) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
