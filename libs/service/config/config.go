@@ -66,7 +66,8 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText hides the value from JSON.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Prefixes is a list of CIDRs or addresses, separated by commas or spaces.
+// Prefixes is a list of CIDRs or addresses, separated by commas or spaces. None may be
+// every address.
 type Prefixes []netip.Prefix
 
 // Decode reads the list (envconfig.Decoder).
@@ -79,6 +80,9 @@ func (p *Prefixes) Decode(text string) error {
 				return fmt.Errorf("%q is neither an address nor a CIDR", part)
 			}
 			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		if prefix.Bits() == 0 {
+			return fmt.Errorf("%q is every address, so any client could claim to be any other; list the addresses or networks of the proxies", part)
 		}
 		*p = append(*p, prefix)
 	}

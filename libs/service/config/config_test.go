@@ -73,7 +73,7 @@ func TestPrefixes(t *testing.T) {
 	if got := fmt.Sprint(p); got != "[10.0.0.0/8 192.0.2.1/32 2001:db8::/32 ::1/128]" {
 		t.Error(got)
 	}
-	for _, bad := range []string{"x", "10.0.0.0/33", "10.0.0.0/8;::1"} {
+	for _, bad := range []string{"x", "10.0.0.0/33", "10.0.0.0/8;::1", "0.0.0.0/0", "10.0.0.0/8,::/0"} {
 		if err := new(config.Prefixes).Decode(bad); err == nil {
 			t.Errorf("%q was accepted as a list", bad)
 		}
