@@ -155,5 +155,9 @@ bin/promtool:
 rules: bin/promtool ## Check the alert rules and run their tests
 	@cd deploy/observability && ../../bin/promtool check config --lint=all --lint-fatal prometheus.yaml && ../../bin/promtool test rules rules/tests/*.yaml
 
+.PHONY: mutation
+mutation: ## Change one operator at a time and see whether a test fails, which takes hours: make mutation PKG=libs/domain/money
+	@nice tools/mutation/run $(PKG)
+
 lint: tools ## Run gofmt, vet, staticcheck, and the checks of spelling and phrases
 	@.ci/run lint

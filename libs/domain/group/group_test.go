@@ -181,33 +181,59 @@ func TestAGroupIsHeldUntilItIsLargeEnough(t *testing.T) {
 	}
 }
 
+// Each answer calls Recheck, so it must cost nothing while no group is held back.
+func TestRecheckIsForHeldGroupsOnly(t *testing.T) {
+	t.Parallel()
+	asked := make(chan int, 100)
+	g := group.New(group.Config{Max: 100, Queue: 100, InFlight: 1, HoldFor: time.Hour, Hold: func(items int) bool {
+		asked <- items
+		return items < 2
+	}}, func(_ context.Context, items []int) []int { return items })
+	add(t, g, 1)
+	<-asked      // it is held
+	add(t, g, 2) // with this one, it is not
+	g.Close()
+	before := len(asked)
+	g.Recheck()
+	if again := len(asked) - before; again != 0 {
+		t.Errorf("Recheck called Hold %d times after the group", again)
+	}
+}
+
 func TestAFullGroupIsNotHeld(t *testing.T) {
 	t.Parallel()
-	begun, end := make(chan int, 10), make(chan struct{})
-	g := group.New(group.Config{Max: 3, Queue: 10, InFlight: 1, HoldFor: time.Minute, Hold: func(items int) bool {
-		return items > 1 // the first goes alone, so that others wait behind it
-	}}, func(_ context.Context, items []int) []int {
-		begun <- len(items)
-		<-end
-		return items
-	})
-	add(t, g, 0)
-	<-begun
-	for i := range 3 {
-		add(t, g, i)
-	}
-	end <- struct{}{}
-	select {
-	case n := <-begun:
-		if n != 3 {
-			t.Errorf("a group of %d began", n)
-		}
-	case <-time.After(30 * time.Second):
-		t.Error("it was held")
+	for _, waiting := range []int{3, 4} {
+		begun, end := make(chan int, 10), make(chan struct{})
+		g := group.New(group.Config{Max: 3, Queue: 10, InFlight: 1, HoldFor: time.Hour, Hold: func(items int) bool {
+			return items > 1 // the first goes alone, so that others wait behind it
+		}}, func(_ context.Context, items []int) []int {
+			begun <- len(items)
+			<-end
+			return items
+		})
+		add(t, g, 0)
 		<-begun
+		for i := range waiting {
+			add(t, g, i)
+		}
+		end <- struct{}{}
+		select {
+		case n := <-begun:
+			if n != 3 {
+				t.Errorf("a group of %d began", n)
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("it was held")
+		}
+		end <- struct{}{}
+		if waiting > 3 {
+			if n := <-begun; n != 1 {
+				t.Errorf("a group of %d began behind the full one", n)
+			}
+			end <- struct{}{}
+		}
+		g.Close()
 	}
-	end <- struct{}{}
-	g.Close()
 }
 
 func add(t *testing.T, g *group.Group[int, int], item int) {

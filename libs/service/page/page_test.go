@@ -41,6 +41,26 @@ func TestCursor(t *testing.T) {
 	}
 }
 
+func TestLongestCursor(t *testing.T) {
+	t.Parallel()
+	for n := 1; ; n++ {
+		c, err := page.Encode("l", strings.Repeat("x", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = page.Decode[string]("l", &c)
+		if len(c) <= 2048 && err != nil {
+			t.Fatalf("a cursor of %d bytes: %v", len(c), err)
+		}
+		if len(c) > 2048 {
+			if problem.From(err).Code != "malformed" {
+				t.Errorf("a cursor of %d bytes: %v", len(c), err)
+			}
+			return
+		}
+	}
+}
+
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	for asked, ok := range map[int]bool{0: false, 1: true, 100: true, 101: false, -1: false} {
@@ -122,6 +142,29 @@ func TestPagesEndBeforeTheyAreTooLarge(t *testing.T) {
 		if seen != all || pages < 2 {
 			t.Errorf("%s: %d items on %d pages", name, seen, pages)
 		}
+	}
+}
+
+// A page may be as large as MaxBytes, of which 2,112 are for a cursor and the members'
+// names, and each item takes a comma.
+func TestLargestPage(t *testing.T) {
+	t.Parallel()
+	const rest = page.MaxBytes - 2112 - len(`"x",`) - len(`"",`)
+	for length, want := range map[int]int{rest: 2, rest + 1: 1} {
+		items, _, err := page.Cut(t.Context(), "l", []string{"x", strings.Repeat("x", length)}, 2, func(string) any { return 1 }, same)
+		if err != nil || len(items) != want {
+			t.Errorf("an item of %d bytes behind a small one: %d items, %v, want %d", length, len(items), err, want)
+		}
+	}
+}
+
+// An item that does not fit ends the page: a smaller one behind it would be out of order.
+func TestPagesSkipNothing(t *testing.T) {
+	t.Parallel()
+	rows := []string{"first", strings.Repeat("x", page.MaxBytes), "last"}
+	items, next, err := page.Cut(t.Context(), "l", rows, 3, func(s string) any { return s[:1] }, same)
+	if err != nil || len(items) != 1 || next == nil {
+		t.Errorf("%d items, %v, %v", len(items), next, err)
 	}
 }
 
