@@ -98,6 +98,10 @@ trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id> or
 verify: bin/lavka ## Check the running shop: the ledger, the schemas, and purchases against charges
 	@exec bin/lavka verify
 
+.PHONY: finish
+finish: bin/lavka ## Complete an upgrade of the running shop: open the gate for new kinds of rows
+	@exec bin/lavka finish
+
 # Only of the command line.
 DUMP =
 

@@ -18,6 +18,7 @@ import (
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/lineage"
 	"lavka/libs/service/natsconn"
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
@@ -63,7 +64,9 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
-		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
+		return opened.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Opened, log)
+	case "migrate finish":
+		return opened.Finish(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Opened, log)
 	case "after-restore":
 		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
 	case "verify":
@@ -75,7 +78,7 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 	case "messages rejected":
 		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return listRejectedMessages(ctx, s, std.Out) })
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, after-restore, verify, books, healthcheck, payments refused, messages rejected", command)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, migrate finish, after-restore, verify, books, healthcheck, payments refused, messages rejected", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -143,6 +146,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		},
 	})
 	gate.Measure(registry)
+	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
+	kinds.Measure(registry)
 	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -163,7 +168,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	httpapi.Register(e, handlers, protected)
 
 	background := workers.Start(ctx,
-		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
+		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { ensureOnReconnect(ctx, reconnected, purchases, log) },
 	)

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"lavka/deploy/nats"
+	"lavka/deploy/postgres"
 )
 
 // Shop is what a running shop publishes for the tools, in running.json (mode 0600), which exists while the shop runs.
@@ -107,6 +108,13 @@ func (s Shop) Command(ctx context.Context, service string, args ...string) *exec
 	cmd := exec.CommandContext(ctx, filepath.Join(s.BinDir, service), args...)
 	cmd.Env = append(inherited(), "DATABASE_URL="+s.DatabaseURLs[service])
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	return cmd
+}
+
+// OwnerCommand is Command with the URL of the owner of the service's schema, for migrate finish.
+func (s Shop) OwnerCommand(ctx context.Context, service string, args ...string) *exec.Cmd {
+	cmd := s.Command(ctx, service, args...)
+	cmd.Env = append(cmd.Env, "MIGRATE_DATABASE_URL="+s.DatabaseURLs[postgres.Owner(service)])
 	return cmd
 }
 

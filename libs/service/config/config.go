@@ -93,7 +93,7 @@ type Common struct {
 	HTTPAddr           string        `envconfig:"HTTP_ADDR" default:":8080"`
 	InternalAddr       string        `envconfig:"INTERNAL_ADDR" default:":9090"`
 	DatabaseURL        Secret        `envconfig:"DATABASE_URL"`
-	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the schema owner's; only for migrate and after-restore
+	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the schema owner's; only for migrate, migrate finish and after-restore
 	NATSURL            Secret        `envconfig:"NATS_URL"`
 	TokenIssuer        string        `envconfig:"TOKEN_ISSUER" default:"lavka"`
 	TokenAudience      string        `envconfig:"TOKEN_AUDIENCE" default:"lavka"`

@@ -15,6 +15,7 @@ var Expected = schemacheck.Expected{
 		"charges_transaction_id_key ON billing.charges USING btree (transaction_id)",
 		"customers_pkey ON billing.customers USING btree (user_id)",
 		"lineage_pkey ON billing.lineage USING btree (one)",
+		"opened_pkey ON billing.opened USING btree (one)",
 		"refused_payments_content_key ON billing.refused_payments USING btree (content)",
 		"refused_payments_pkey ON billing.refused_payments USING btree (id)",
 		"rejected_messages_key_key ON billing.rejected_messages USING btree (key)",
