@@ -88,8 +88,8 @@ seed: bin/lavka ## Add users, products, bills with money and purchases to the ru
 # USER is not taken from the environment: there, it is the login name of the operating system.
 PAYER = $(if $(filter command,$(firstword $(origin USER))),$(USER))
 
-topup: bin/lavka ## Play the payment provider: make topup USER=1 BILL=1 AMOUNT=100
-	@exec bin/lavka topup --user "$(PAYER)" --bill "$(BILL)" --amount "$(AMOUNT)"
+topup: bin/lavka ## Play the payment provider: make topup USER=1 BILL=1 AMOUNT=100; SIGNATURE=v2 signs in the header
+	@exec bin/lavka topup --user "$(PAYER)" --bill "$(BILL)" --amount "$(AMOUNT)" $(if $(SIGNATURE),--signature "$(SIGNATURE)")
 
 # ID is the trace_id of a problem response or of a log line.
 trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id> or PURCHASE=<id>; without either, in the latest purchase

@@ -23,6 +23,7 @@ import (
 	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
 	"lavka/libs/service/serving"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/libs/service/telemetry"
 	"lavka/libs/service/token"
 	"lavka/libs/service/workers"
@@ -161,7 +162,13 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	handlers, err := httpapi.New(store, httpapi.NewWebhook(cfg.paymentKeys(), settler, registry))
+	signing, err := cfg.signingKeys()
+	if err != nil {
+		return err
+	}
+	signatures := httpapi.Signatures{Legacy: cfg.legacyKeys(), V2: standardwebhooks.New(signing, time.Now)}
+	log.InfoContext(ctx, "signatures of payments", "legacy_keys", len(signatures.Legacy), "v2_keys", len(signing))
+	handlers, err := httpapi.New(store, httpapi.NewWebhook(signatures, settler, registry))
 	if err != nil {
 		return err
 	}

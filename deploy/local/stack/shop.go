@@ -24,9 +24,11 @@ type Shop struct {
 	AdminLogin    string            `json:"admin_login"`
 	AdminPassword string            `json:"admin_password"` // empty if not known to this run
 	PaymentKeys   []string          `json:"payment_keys"`
-	TracesURL     string            `json:"traces_url"` // "" if traces are not kept here
-	BinDir        string            `json:"bin_dir"`
-	Control       Control           `json:"control"`
+	// PaymentSigningSecrets is empty while a release before them runs.
+	PaymentSigningSecrets []string `json:"payment_signing_secrets"`
+	TracesURL             string   `json:"traces_url"` // "" if traces are not kept here
+	BinDir                string   `json:"bin_dir"`
+	Control               Control  `json:"control"`
 }
 
 // Control is where the launcher takes requests from the tools, and the bearer token that each request needs.
@@ -50,9 +52,12 @@ func (s *Stack) announce() error {
 		AdminLogin:    s.AdminLogin,
 		AdminPassword: s.AdminPassword,
 		PaymentKeys:   s.PaymentKeys,
-		TracesURL:     s.cfg.TracesURL,
-		BinDir:        s.cfg.BinDir,
-		Control:       s.cfg.Control,
+
+		PaymentSigningSecrets: s.PaymentSigningSecrets,
+
+		TracesURL: s.cfg.TracesURL,
+		BinDir:    s.cfg.BinDir,
+		Control:   s.cfg.Control,
 	}
 	for service, replicas := range s.replicas {
 		shop.ServiceURLs[service] = replicas[0].URL()

@@ -115,13 +115,16 @@ type NextCursor = string
 //
 // Examples: {"code":"bill_not_found","detail":"you have no bill with this id","status":404,"title":"Bill not found","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:bill_not_found"}
 type Problem struct {
-	Code    string           `json:"code"`
-	Detail  string           `json:"detail"`
-	Errors  *[]InvalidMember `json:"errors,omitempty"`
-	Status  int              `json:"status"`
-	Title   string           `json:"title"`
-	TraceId string           `json:"trace_id"`
-	Type    string           `json:"type"`
+	Code   string           `json:"code"`
+	Detail string           `json:"detail"`
+	Errors *[]InvalidMember `json:"errors,omitempty"`
+
+	// ServerTime Of `signature_expired`.
+	ServerTime *time.Time `json:"server_time,omitempty"`
+	Status     int        `json:"status"`
+	Title      string     `json:"title"`
+	TraceId    string     `json:"trace_id"`
+	Type       string     `json:"type"`
 }
 
 // Transaction Examples: {"amount":-59.9,"balance_after":40.1,"bill_id":2001,"created_at":"2026-11-23T21:19:35.469341Z","id":2,"purchase_id":"01a20a47-5025-7115-9e92-19849d9a7ef1","type":"purchase"}

@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +20,7 @@ import (
 	"lavka/libs/domain/group"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/pg"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/libs/testkit/pgtest"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/postgres"
@@ -38,6 +41,11 @@ type desk struct {
 
 func newDesk(t *testing.T) desk {
 	t.Helper()
+	return newDeskFor(t, Signatures{Legacy: []string{key, newKey}, V2: standardwebhooks.New(signingKeys(t, secret+","+newSecret), time.Now)})
+}
+
+func newDeskFor(t *testing.T, signatures Signatures) desk {
+	t.Helper()
 	db := pgtest.New(t)
 	pool, err := pg.Open(t.Context(), db.URL("billing"), "billing", 8)
 	if err != nil {
@@ -57,7 +65,7 @@ func newDesk(t *testing.T) desk {
 	t.Cleanup(settler.Close)
 	registry := prometheus.NewRegistry()
 	e := httpserver.New(log, nil, registry)
-	h, err := New(store, NewWebhook([]string{key, newKey}, settler, registry))
+	h, err := New(store, NewWebhook(signatures, settler, registry))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,8 +76,15 @@ func newDesk(t *testing.T) desk {
 // post sends a body and returns the status, the error code and the whole response.
 func (d desk) post(t *testing.T, body string) (status int, code string, w *httptest.ResponseRecorder) {
 	t.Helper()
+	return d.postWith(t, nil, body)
+}
+
+func (d desk) postWith(t *testing.T, header http.Header, body string) (status int, code string, w *httptest.ResponseRecorder) {
+	t.Helper()
 	w = httptest.NewRecorder()
-	d.ServeHTTP(w, httptest.NewRequest("POST", "/payment/webhook", strings.NewReader(body)))
+	r := httptest.NewRequest("POST", "/payment/webhook", strings.NewReader(body))
+	maps.Copy(r.Header, header)
+	d.ServeHTTP(w, r)
 	var answer struct{ Code string }
 	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
 		t.Fatalf("answer %q: %v", w.Body, err)
@@ -177,7 +192,7 @@ func FuzzReadWebhook(f *testing.F) {
 	f.Add([]byte(call("7", "1", "10", "100")))
 	f.Add([]byte(`{"signature": "0", "transaction_id": 7e1, "user_id": -0, "bill_id": 1.0, "amount": -0}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := readWebhook(text)
+		c, err := readWebhook(text, legacy)
 		if err != nil {
 			return
 		}

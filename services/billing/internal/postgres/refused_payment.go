@@ -34,7 +34,7 @@ func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) erro
 	return forEach(ctx, s.background, "list refused payments", f, `
 		SELECT payment_id, user_id, bill_id, amount, reason, times, first_at, last_at,
 		       -- Only these have an amount that can be compared with a credit.
-		       CASE WHEN reason IN ('user_not_found', 'bill_owner_mismatch', 'balance_limit', 'not_settled') THEN EXISTS (
+		       CASE WHEN reason IN ('user_not_found', 'bill_owner_mismatch', 'balance_limit', 'signature_expired', 'not_settled') THEN EXISTS (
 		           SELECT FROM billing.transactions t
 		           WHERE t.payment_id = r.payment_id AND t.user_id = r.user_id AND t.bill_id = r.bill_id AND t.amount = r.amount::numeric * 100)
 		       ELSE false END
