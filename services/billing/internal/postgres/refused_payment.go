@@ -19,22 +19,42 @@ func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, reason str
 	return pg.Wrap("insert refused payment", err)
 }
 
-// RefusedPayment is a correctly signed payment that was refused.
+// RecordRefusedReversal records a correctly signed reversal that was refused, among
+// the refused payments: its amount is the total. Reversals with the same content share
+// one record, which counts them.
+func (s *Store) RecordRefusedReversal(ctx context.Context, r billing.Reversal, reason string) error {
+	var user, bill int64 // 0 if the payment is unknown
+	if r.Payment != nil {
+		user, bill = r.Payment.UserID, r.Payment.BillID
+	}
+	_, err := s.ledger.Exec(ctx, `
+		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason, reversal_id)
+		VALUES (sha256(convert_to('reversal:' || $6::bigint || ':' || $1::bigint || ':' || $4::text, 'UTF8')), $1, $2, $3, $4, $5, $6)
+		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = now(), reason = EXCLUDED.reason`,
+		r.PaymentID, user, bill, r.TotalText, reason, r.ID)
+	return pg.Wrap("insert refused reversal", err)
+}
+
+// RefusedPayment is a correctly signed payment that was refused, or a reversal.
 type RefusedPayment struct {
 	PaymentID, UserID, BillID int64
-	Amount                    string // exactly as received
+	ReversalID                *int64 // set if it is a reversal of the payment
+	Amount                    string // exactly as received; of a reversal, the total
 	Reason                    string
 	Times                     int64
 	FirstAt, LastAt           time.Time
-	CreditedSince             bool // the same payment was credited later
+	CreditedSince             bool // the same payment was credited later, or the reversal decided
 }
 
 // RefusedPayments calls f with every refused payment, oldest first.
 func (s *Store) RefusedPayments(ctx context.Context, f func(RefusedPayment) error) error {
 	return forEach(ctx, s.background, "list refused payments", f, `
-		SELECT payment_id, user_id, bill_id, amount, reason, times, first_at, last_at,
+		SELECT payment_id, user_id, bill_id, reversal_id, amount, reason, times, first_at, last_at,
 		       -- Only these have an amount that can be compared with a credit.
-		       CASE WHEN reason IN ('user_not_found', 'bill_owner_mismatch', 'balance_limit', 'signature_expired', 'not_settled') THEN EXISTS (
+		       CASE WHEN reversal_id IS NOT NULL THEN CASE WHEN reason IN ('payment_not_found', 'signature_expired', 'not_settled') THEN EXISTS (
+		           SELECT FROM billing.reversals d
+		           WHERE d.reversal_id = r.reversal_id AND d.payment_id = r.payment_id AND d.total = r.amount::numeric * 100) ELSE false END
+		       WHEN reason IN ('user_not_found', 'bill_owner_mismatch', 'balance_limit', 'signature_expired', 'not_settled') THEN EXISTS (
 		           SELECT FROM billing.transactions t
 		           WHERE t.payment_id = r.payment_id AND t.user_id = r.user_id AND t.bill_id = r.bill_id AND t.amount = r.amount::numeric * 100)
 		       ELSE false END
