@@ -91,6 +91,14 @@ PAYER = $(if $(filter command,$(firstword $(origin USER))),$(USER))
 topup: bin/lavka ## Play the payment provider: make topup USER=1 BILL=1 AMOUNT=100; SIGNATURE=v2 signs in the header
 	@exec bin/lavka topup --user "$(PAYER)" --bill "$(BILL)" --amount "$(AMOUNT)" $(if $(SIGNATURE),--signature "$(SIGNATURE)")
 
+# Only of the command line.
+PAYMENT =
+TOTAL =
+
+.PHONY: reverse
+reverse: bin/lavka ## Take back a payment or a part of it, as the payment provider: make reverse PAYMENT=301947951358 TOTAL=60
+	@exec bin/lavka reverse --payment "$(PAYMENT)" --total "$(TOTAL)"
+
 # ID is the trace_id of a problem response or of a log line.
 trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id> or PURCHASE=<id>; without either, in the latest purchase
 	@exec bin/lavka trace $(if $(PURCHASE),--purchase "$(PURCHASE)") $(if $(ID),"$(ID)")

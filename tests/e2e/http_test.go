@@ -29,6 +29,8 @@ func TestWhatIsNotTaken(t *testing.T) {
 		{"PUT", "/bills", "GET, POST, HEAD"},
 		{"POST", "/transactions", "GET, HEAD"},
 		{"GET", "/payment/webhook", "POST"},
+		{"GET", "/payment/reversals", "POST"},
+		{"POST", "/admin/reversals", "GET, HEAD"},
 		{"POST", "/customers", "GET, HEAD"},
 		{"POST", "/.well-known/jwks.json", "GET, HEAD"},
 	} {

@@ -28,6 +28,8 @@ func Routes() []Route {
 		{"billing", "/bills/*"},
 		{"billing", "/transactions"},
 		{"billing", "/payment/webhook"},
+		{"billing", "/payment/reversals"},
+		{"billing", "/admin/reversals"},
 		{"billing", "/customers"},
 		{"billing", "/customers/*"},
 		{"billing", "/billing/openapi.json"},

@@ -24,3 +24,11 @@ func SignedInHeader(key standardwebhooks.Key, id, user, bill, amount any) (http.
 	key.Sign(header, fmt.Sprintf("payment_%v", id), time.Now(), body)
 	return header, body
 }
+
+// SignedReversal returns the body of a POST /payment/reversals, and the headers that sign it.
+func SignedReversal(key standardwebhooks.Key, id, payment, total any) (http.Header, []byte) {
+	body := fmt.Appendf(nil, `{"reversal_id":%v,"transaction_id":%v,"reversed_total":%v}`, id, payment, total)
+	header := http.Header{}
+	key.Sign(header, fmt.Sprintf("reversal_%v", id), time.Now(), body)
+	return header, body
+}

@@ -22,6 +22,7 @@ import (
 const (
 	Payment  TransactionType = "payment"
 	Purchase TransactionType = "purchase"
+	Reversal TransactionType = "reversal"
 )
 
 // Valid indicates whether the value is a known member of the TransactionType enum.
@@ -30,6 +31,8 @@ func (e TransactionType) Valid() bool {
 	case Payment:
 		return true
 	case Purchase:
+		return true
+	case Reversal:
 		return true
 	default:
 		return false
@@ -52,6 +55,31 @@ type BillPage struct {
 
 	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
 	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// BookedReversal A decision on a reversal. debited and shortfall are what no earlier reversal of the payment had.
+//
+// Examples: {"bill_id":2001,"created_at":"2026-11-23T21:20:11.204511Z","debited":40.1,"id":3,"reversal_id":771,"reversed_total":60,"shortfall":19.9,"transaction_id":301947951358,"user_id":2}
+type BookedReversal struct {
+	BillId    int64     `json:"bill_id"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// Debited An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Debited Money `json:"debited"`
+
+	// Id Of the debit, if something was debited.
+	Id         int64 `json:"id"`
+	ReversalId int64 `json:"reversal_id"`
+
+	// ReversedTotal An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	ReversedTotal Money `json:"reversed_total"`
+
+	// Shortfall An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Shortfall Money `json:"shortfall"`
+
+	// TransactionId That of the payment.
+	TransactionId int64 `json:"transaction_id"`
+	UserId        int64 `json:"user_id"`
 }
 
 // Customer defines model for Customer.
@@ -127,6 +155,14 @@ type Problem struct {
 	Type       string     `json:"type"`
 }
 
+// ReversalPage defines model for ReversalPage.
+type ReversalPage struct {
+	Items []BookedReversal `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
 // Transaction Examples: {"amount":-59.9,"balance_after":40.1,"bill_id":2001,"created_at":"2026-11-23T21:19:35.469341Z","id":2,"purchase_id":"01a20a47-5025-7115-9e92-19849d9a7ef1","type":"purchase"}
 type Transaction struct {
 	// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99).
@@ -141,7 +177,10 @@ type Transaction struct {
 	// PaymentId The transaction_id of the provider, who may use all 64 bits: above 2^53 - 1 a browser reads it as another number.
 	PaymentId  *int64              `json:"payment_id,omitempty"`
 	PurchaseId *openapi_types.UUID `json:"purchase_id,omitempty"`
-	Type       string              `json:"type"`
+
+	// ReversalId As payment_id, of the provider.
+	ReversalId *int64 `json:"reversal_id,omitempty"`
+	Type       string `json:"type"`
 }
 
 // TransactionPage defines model for TransactionPage.
@@ -160,6 +199,18 @@ type Cursor = string
 
 // Limit defines model for Limit.
 type Limit = int
+
+// ListReversalsParams defines parameters for ListReversals.
+type ListReversalsParams struct {
+	// Shortfall If true, only those with a shortfall.
+	Shortfall *bool `form:"shortfall,omitempty" json:"shortfall,omitempty"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
 
 // ListBillsParams defines parameters for ListBills.
 type ListBillsParams struct {
@@ -202,6 +253,9 @@ type ListTransactionsParams struct {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListReversals List the decisions on reversals, newest first.
+	// (GET /admin/reversals)
+	ListReversals(ctx echo.Context, params ListReversalsParams) error
 	// ListBills List the caller's own bills, newest first.
 	// (GET /bills)
 	ListBills(ctx echo.Context, params ListBillsParams) error
@@ -228,6 +282,38 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListReversals converts echo context to params.
+func (w *ServerInterfaceWrapper) ListReversals(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListReversalsParams
+	// ------------- Optional query parameter "shortfall" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "shortfall", ctx.QueryParams(), &params.Shortfall, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter shortfall: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListReversals(ctx, params)
+	return err
 }
 
 // ListBills converts echo context to params.
@@ -439,6 +525,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
+	router.GET(options.BaseURL+"/admin/reversals", wrapper.ListReversals, options.OperationMiddlewares["listReversals"]...)
 	router.GET(options.BaseURL+"/bills", wrapper.ListBills, options.OperationMiddlewares["listBills"]...)
 	router.POST(options.BaseURL+"/bills", wrapper.CreateBill, options.OperationMiddlewares["createBill"]...)
 	router.GET(options.BaseURL+"/bills/:id", wrapper.GetBill, options.OperationMiddlewares["getBill"]...)
@@ -457,6 +544,52 @@ type ProblemApplicationProblemPlusJSONResponse struct {
 	Body Problem
 
 	Headers ProblemResponseHeaders
+}
+
+type ListReversalsRequestObject struct {
+	Params ListReversalsParams
+}
+
+type ListReversalsResponseObject interface {
+	VisitListReversalsResponse(w http.ResponseWriter) error
+}
+
+type ListReversals200JSONResponse ReversalPage
+
+func (response ListReversals200JSONResponse) VisitListReversalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListReversalsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListReversalsdefaultApplicationProblemPlusJSONResponse) VisitListReversalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type ListBillsRequestObject struct {
@@ -791,6 +924,9 @@ func (response ListTransactionsdefaultApplicationProblemPlusJSONResponse) VisitL
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListReversals List the decisions on reversals, newest first.
+	// (GET /admin/reversals)
+	ListReversals(ctx context.Context, request ListReversalsRequestObject) (ListReversalsResponseObject, error)
 	// ListBills List the caller's own bills, newest first.
 	// (GET /bills)
 	ListBills(ctx context.Context, request ListBillsRequestObject) (ListBillsResponseObject, error)
@@ -824,6 +960,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListReversals operation middleware
+func (sh *strictHandler) ListReversals(ctx echo.Context, params ListReversalsParams) error {
+	var request ListReversalsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListReversals(ctx.Request().Context(), request.(ListReversalsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListReversals")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListReversalsResponseObject); ok {
+		return validResponse.VisitListReversalsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // ListBills operation middleware

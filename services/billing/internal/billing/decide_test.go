@@ -389,7 +389,7 @@ func (b *book) checkReversals(t *rapid.T) {
 	}
 	for id, amount := range debited {
 		if amount > 0 {
-			t.Fatalf("reversal %d debited %d, and no transaction says so", id, amount)
+			t.Fatalf("reversal %d debited %d, and no transaction has it", id, amount)
 		}
 	}
 }

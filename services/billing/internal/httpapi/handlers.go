@@ -28,24 +28,27 @@ type Store interface {
 	Bill(ctx context.Context, userID, id int64) (billing.Bill, error)
 	OpenBill(ctx context.Context, userID int64) (billing.Bill, error)
 	Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error)
+	Reversals(ctx context.Context, f billing.ReversalFilter) ([]billing.ReversalDecision, error)
 }
 
 // Handlers answers the operations of the contract.
 type Handlers struct {
-	store   Store
-	webhook *Webhook
-	known   *lru.Cache[int64, struct{}] // callers that are stored as customers
+	store     Store
+	webhook   *Webhook
+	reversals *Reversals
+	known     *lru.Cache[int64, struct{}] // callers that are stored as customers
 }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
-// New returns the Handlers of a store and the payment provider's webhook.
-func New(store Store, webhook *Webhook) (*Handlers, error) {
+// New returns the Handlers of a store, and of the payment provider's payments and
+// reversals.
+func New(store Store, webhook *Webhook, reversals *Reversals) (*Handlers, error) {
 	known, err := lru.New[int64, struct{}](knownCustomers)
 	if err != nil {
 		return nil, fmt.Errorf("create cache of customers: %w", err)
 	}
-	return &Handlers{store: store, webhook: webhook, known: known}, nil
+	return &Handlers{store: store, webhook: webhook, reversals: reversals, known: known}, nil
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the
@@ -54,6 +57,7 @@ func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareF
 	strict := api.NewStrictHandler(h, nil)
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
 	e.POST("/payment/webhook", h.webhook.Handle)
+	e.POST("/payment/reversals", h.reversals.Handle)
 }
 
 // customer returns the caller's user id. It stores the caller as a customer if

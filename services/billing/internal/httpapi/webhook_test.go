@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"lavka/libs/domain/group"
 	"lavka/libs/service/httpserver"
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/standardwebhooks"
 	"lavka/libs/testkit/pgtest"
@@ -37,6 +39,8 @@ type desk struct {
 	http.Handler
 	store *postgres.Store
 	admin *pgx.Conn
+
+	closed *atomic.Bool // whether reversals are not open yet
 }
 
 func newDesk(t *testing.T) desk {
@@ -65,12 +69,18 @@ func newDeskFor(t *testing.T, signatures Signatures) desk {
 	t.Cleanup(settler.Close)
 	registry := prometheus.NewRegistry()
 	e := httpserver.New(log, nil, registry)
-	h, err := New(store, NewWebhook(signatures, settler, registry))
+	closed := new(atomic.Bool)
+	h, err := New(store, NewWebhook(signatures, settler, registry), NewReversals(signatures.V2, settler, func() error {
+		if closed.Load() {
+			return opened.ErrNotYet
+		}
+		return nil
+	}, registry))
 	if err != nil {
 		t.Fatal(err)
 	}
 	Register(e, h, nil)
-	return desk{e, store, pgtest.Connect(t, db.AdminURL())}
+	return desk{e, store, pgtest.Connect(t, db.AdminURL()), closed}
 }
 
 // post sends a body and returns the status, the error code and the whole response.

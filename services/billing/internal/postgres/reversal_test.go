@@ -217,7 +217,7 @@ func TestRefusedReversalsAreKept(t *testing.T) {
 	}
 }
 
-// The release before inserts as ever, and the constraint refuses what is of no type.
+// The release before inserts as before, and the constraint refuses what is of no type.
 func TestATransactionIsOfOneType(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
