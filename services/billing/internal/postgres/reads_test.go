@@ -26,7 +26,7 @@ const busy = 500 // the user who owns half of the bills, and 6 of 10 transaction
 
 // exempt are the methods of Store that TestReadsAreFlat does not call, and why.
 var exempt = map[string]string{
-	"SaveCustomer": "writes one row, by its key", "RecordRefused": "writes one row, by its key", "RecordRejected": "writes one row, by its key",
+	"SaveCustomer": "writes one row, by its key", "RecordRefused": "writes one row, by its key", "RecordRefusedReversal": "writes one row, by its key", "RecordRejected": "writes one row, by its key",
 	"RefusedPayments": "an operator's command that prints all of them", "RejectedMessages": "an operator's command that prints all of them",
 	"Verify": "an operator's command that reads the whole ledger", "Books": "an operator's command that prints all charges", "RecordVerification": "writes one row",
 	"LastVerification": "runs in the background; the newest row by its key", "Verifications": "runs LastVerification",
@@ -54,6 +54,9 @@ func TestReadsAreFlat(t *testing.T) {
 				CASE WHEN n <= %[1]d * 3 / 10 THEN n <= 500 ELSE n > %[1]d * 3 / 10 + 500 END AS paid) kind`, n.transactions, idSQL, busy, n.bills), fmt.Sprintf(`
 		INSERT INTO billing.charges (purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id)
 		SELECT %[2]s, %[3]d, 1, 5, 'settled', 5, n FROM generate_series(501, %[1]d::bigint * 3 / 10) n`, n.transactions, idSQL, busy), fmt.Sprintf(`
+		INSERT INTO billing.reversals (id, reversal_id, payment_id, bill_id, user_id, total, due, debited, shortfall)
+		SELECT n, n, CASE WHEN n %% 2 = 0 THEN 1 ELSE n END, 1, %[2]d, 5, short, 0, short
+		FROM generate_series(1, %[1]d * 2 / 10) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 5 ELSE 0 END AS short) s`, n.transactions, busy), fmt.Sprintf(`
 		SELECT setval('billing.transaction_ids', %d)`, n.transactions))
 	w := pgtest.NewWatch(t, s.db)
 	like, err := pg.Open(t.Context(), s.db.URL("billing"), "billing", 4)
@@ -142,6 +145,16 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 	transactions(billing.TransactionFilter{UserID: 600, Type: billing.TypePayment}, pageSize)
 	transactions(billing.TransactionFilter{UserID: 600, Type: billing.TypePurchase}, 0)
 	transactions(billing.TransactionFilter{UserID: 1}, 0)
+	transactions(billing.TransactionFilter{UserID: busy, Type: billing.TypeReversal}, 0)
+	transactions(billing.TransactionFilter{UserID: busy, BillID: new(int64(1)), Type: billing.TypeReversal}, 0)
+
+	// Those with a shortfall are the 500 oldest; half of all are of payment 1.
+	for short, cursors := range map[bool][]int{false: {n.transactions / 10, pageSize + 1}, true: {400, pageSize + 1}} {
+		pages("Reversals", fmt.Sprint("short: ", short), pageSize, func(ctx context.Context, before *int64) (int, error) {
+			found, err := store.Reversals(ctx, billing.ReversalFilter{Short: short, Before: before, Limit: pageSize})
+			return len(found), err
+		}, cursors...)
+	}
 
 	pages("Bills", "busy user", pageSize, func(ctx context.Context, before *int64) (int, error) {
 		found, err := store.Bills(ctx, busy, before, pageSize)
@@ -173,6 +186,13 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		known, err := store.KnownUsers(ctx, []int64{busy, math.MaxInt64})
 		return len(known), err
 	})
+	add("FindPayment", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		p, err := store.FindPayment(ctx, 250)
+		if p == nil {
+			return 0, err
+		}
+		return 1, err
+	})
 	add("OpenBill", "beyond the limit", billing.MaxBills+one, 1, func(ctx context.Context) (int, error) {
 		if _, err := store.OpenBill(ctx, busy); !errors.Is(err, billing.ErrTooManyBills) {
 			return 0, err
@@ -188,6 +208,22 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		for _, r := range results {
 			if f, failed := r.(billing.Failed); failed {
 				return 0, f.Err
+			}
+		}
+		return len(results), nil
+	})
+	add("Settle", "a reversal of a payment that has many, and a repeat", write, 2, func(ctx context.Context) (int, error) {
+		last++
+		paid, err := store.FindPayment(ctx, 1)
+		if err != nil {
+			return 0, err
+		}
+		results := store.Settle(ctx, []billing.Item{
+			&billing.Reversal{ID: last + math.MaxInt64/2, PaymentID: 1, Total: 5, Payment: paid}, &billing.Reversal{ID: 1000, PaymentID: 1, Total: 5, Payment: paid},
+		})
+		for i, r := range results {
+			if d := decision(r); d == nil || d.Due != 0 || (d.ReversalID == 1000) != (i == 1) {
+				return 0, fmt.Errorf("reversal %d: %s", i, outcome(r))
 			}
 		}
 		return len(results), nil
