@@ -39,6 +39,24 @@ func (e TransactionType) Valid() bool {
 	}
 }
 
+// Defines values for ListReversalsParamsShortfall.
+const (
+	False ListReversalsParamsShortfall = "false"
+	True  ListReversalsParamsShortfall = "true"
+)
+
+// Valid indicates whether the value is a known member of the ListReversalsParamsShortfall enum.
+func (e ListReversalsParamsShortfall) Valid() bool {
+	switch e {
+	case False:
+		return true
+	case True:
+		return true
+	default:
+		return false
+	}
+}
+
 // Bill Examples: {"balance":40.1,"created_at":"2026-11-23T21:19:35.157688Z","id":2001}
 type Bill struct {
 	// Balance An exact amount in the shop's currency, with at most two decimals (100, 9.99).
@@ -203,7 +221,7 @@ type Limit = int
 // ListReversalsParams defines parameters for ListReversals.
 type ListReversalsParams struct {
 	// Shortfall If true, only those with a shortfall.
-	Shortfall *bool `form:"shortfall,omitempty" json:"shortfall,omitempty"`
+	Shortfall *ListReversalsParamsShortfall `form:"shortfall,omitempty" json:"shortfall,omitempty"`
 
 	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -211,6 +229,9 @@ type ListReversalsParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
+
+// ListReversalsParamsShortfall defines parameters for ListReversals.
+type ListReversalsParamsShortfall string
 
 // ListBillsParams defines parameters for ListBills.
 type ListBillsParams struct {
@@ -292,7 +313,7 @@ func (w *ServerInterfaceWrapper) ListReversals(ctx echo.Context) error {
 	var params ListReversalsParams
 	// ------------- Optional query parameter "shortfall" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "shortfall", ctx.QueryParams(), &params.Shortfall, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "shortfall", ctx.QueryParams(), &params.Shortfall, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter shortfall: %s", err))
 	}

@@ -153,8 +153,9 @@ func TestAHeldBillHoldsRepeatsToo(t *testing.T) {
 	r, c := Decide(s, []Item{
 		&ChargeRequest{PurchaseID: id, BillID: 10},
 		&Payment{ID: 7, UserID: 1, BillID: 10, Amount: 5},
+		&Reversal{ID: 3, PaymentID: 7, Total: 5, Payment: s.Payments[7]},
 	})
-	if r[0] != (Held{}) || r[1] != (Held{}) || len(c.Transactions)+len(c.Charges) != 0 {
+	if r[0] != (Held{}) || r[1] != (Held{}) || r[2] != (Held{}) || len(c.Transactions)+len(c.Charges) != 0 {
 		t.Errorf("%+v, %+v", r, c)
 	}
 }

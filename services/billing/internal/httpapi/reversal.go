@@ -155,7 +155,13 @@ func (h *Handlers) ListReversals(ctx context.Context, r api.ListReversalsRequest
 	if err != nil {
 		return nil, err
 	}
-	short := r.Params.Shortfall != nil && *r.Params.Shortfall
+	short := false
+	if given := r.Params.Shortfall; given != nil {
+		if !given.Valid() {
+			return nil, problem.InvalidFields(problem.Field{Field: "shortfall", Message: "must be true or false"})
+		}
+		short = *given == api.True
+	}
 	list := "reversals"
 	if short {
 		list = "reversals with a shortfall"

@@ -252,7 +252,7 @@ func TestListOfReversals(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	d.ServeHTTP(w, httptest.NewRequest("GET", "/admin/reversals?shortfall=perhaps", nil))
-	if w.Code != 400 {
+	if w.Code != 422 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
