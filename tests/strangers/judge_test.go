@@ -69,7 +69,10 @@ func newJudge(service string, text []byte) (*judge, error) {
 			op := v.(object)
 			o := &operation{service: service, method: strings.ToUpper(method), path: path, id: op["operationId"].(string), responses: op["responses"].(object)}
 			if security, ok := op["security"].([]any); ok {
-				o.role = security[0].(object)["bearer"].([]any)[0].(string)
+				o.role = "provider"
+				if scopes, ok := security[0].(object)["bearer"].([]any); ok {
+					o.role = scopes[0].(string)
+				}
 			}
 			_, o.raw = op["x-lavka-raw"]
 			_, o.anyQuery = op["x-lavka-any-parameters"]
