@@ -88,6 +88,10 @@ func kind(o *operation, name string) string {
 			return "funded"
 		}
 		return "bills"
+	case "transaction_id":
+		if o.id == "getCredit" {
+			return "credited"
+		}
 	case "product_id":
 		return "products"
 	case "token":

@@ -18,6 +18,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"lavka/libs/service/standardwebhooks"
 )
 
 // judge validates requests and answers against a served contract. It shares no code
@@ -239,6 +241,8 @@ func prose(r *http.Request, sent []byte) error {
 		return errors.New("U+0000 in the body")
 	case bytes.Contains(sent, []byte(`\ud800`)):
 		return errors.New("half of a surrogate pair in the body")
+	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/payment/") && !standardwebhooks.Signed(r.Header) && !bytes.Contains(sent, []byte(`"signature"`)):
+		return errors.New("a payment without a signature")
 	case len(sent) > 64<<10:
 		return errors.New("more than 64 KiB")
 	}

@@ -326,7 +326,7 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 		gone := a.sent.URL.Path[strings.LastIndex(a.sent.URL.Path, "/")+1:]
 		g.pools["products"] = slices.DeleteFunc(g.pools["products"], func(id string) bool { return id == gone })
 	case "paymentWebhook":
-		g.learn("transaction_id", fmt.Sprint(a.fields["transaction_id"]))
+		g.learn("credited", fmt.Sprint(a.fields["transaction_id"]))
 	case "createBill":
 		g.learn("bills", id)
 	case "createPurchase":
