@@ -27,7 +27,7 @@ func TestTokensAreShortened(t *testing.T) {
 
 // Scripts rely on these defaults.
 func TestDefaults(t *testing.T) {
-	for _, name := range []string{"LAVKA_DATA", "LAVKA_GATEWAY_ADDR", "LAVKA_NATS_PORT", "LAVKA_GATEWAY_TRUSTED_PROXIES", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "PAYMENT_SIGNING_SECRETS", "DATABASE_URL", "NATS_URL"} {
+	for _, name := range []string{"LAVKA_DATA", "LAVKA_GATEWAY_ADDR", "LAVKA_NATS_PORT", "LAVKA_GATEWAY_TRUSTED_PROXIES", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "PAYMENT_SIGNING_SECRETS", "PAYMENT_READ_TOKENS", "DATABASE_URL", "NATS_URL"} {
 		t.Setenv(name, "")
 	}
 	s, err := load()

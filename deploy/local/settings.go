@@ -36,6 +36,7 @@ type settings struct {
 	AdminPassword config.Secret `envconfig:"ADMIN_PASSWORD"`
 	PaymentKeys   config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
 	SigningSecret config.Secret `envconfig:"PAYMENT_SIGNING_SECRETS"`
+	ReadTokens    config.Secret `envconfig:"PAYMENT_READ_TOKENS"`
 	DatabaseURL   config.Secret `envconfig:"DATABASE_URL"`
 	NATSURL       config.Secret `envconfig:"NATS_URL"`
 	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
@@ -130,6 +131,7 @@ func (s settings) stack() (stack.Config, error) {
 		PaymentKeys:    s.paymentKeys(),
 
 		PaymentSigningSecrets: list(s.SigningSecret),
+		PaymentReadTokens:     list(s.ReadTokens),
 
 		Env: env,
 

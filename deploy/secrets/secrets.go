@@ -71,7 +71,7 @@ func sets(authBinary string) []set {
 	users.files = append(users.files, "nats-passwords")
 	signing := filepath.Join("signing-keys", "keys.json")
 	return []set{
-		one("postgres-password"), roles, users, one("admin-password"), one("payment-keys"), signingSecret("payment-signing-secrets"),
+		one("postgres-password"), roles, users, one("admin-password"), one("payment-keys"), signingSecret("payment-signing-secrets"), one("payment-read-tokens"),
 		{files: []string{signing}, make: func(ctx context.Context) (map[string]string, error) {
 			text, err := SigningKeys(ctx, authBinary)
 			return map[string]string{signing: text}, err

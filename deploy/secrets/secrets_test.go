@@ -50,7 +50,7 @@ func TestMake(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := contents(t, dir)
-	if len(first) != 17 || len(made) != len(first) {
+	if len(first) != 18 || len(made) != len(first) {
 		t.Errorf("%d files, but reported %v", len(first), made)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {

@@ -6,13 +6,14 @@ import (
 	"io"
 	"time"
 
+	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/postgres"
 )
 
 // listRefusedPayments runs the command "payments refused": it writes one line for
 // each refused payment and reversal, oldest first.
 func listRefusedPayments(ctx context.Context, store *postgres.Store, out io.Writer) error {
-	return store.RefusedPayments(ctx, func(p postgres.RefusedPayment) error {
+	return store.RefusedPayments(ctx, func(p billing.RefusedPayment) error {
 		since := ""
 		if p.CreditedSince {
 			since = "\tcredited since"

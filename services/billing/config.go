@@ -10,8 +10,11 @@ import (
 	"lavka/libs/service/standardwebhooks"
 )
 
-// minKey is the minimum length of a webhook key, in characters.
-const minKey = 16
+// The minimum length of a webhook key and of a token of the provider, in characters.
+const (
+	minKey       = 16
+	minReadToken = 24
+)
 
 // Config is billing's settings.
 type Config struct {
@@ -21,6 +24,7 @@ type Config struct {
 	// Comma-separated. All are valid at the same time, so that a key can be rotated.
 	PaymentPrivateKeys    config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`                    // of the signature in the webhook's body
 	PaymentSigningSecrets config.Secret `envconfig:"PAYMENT_SIGNING_SECRETS" file:"optional"` // of Standard Webhooks
+	PaymentReadTokens     config.Secret `envconfig:"PAYMENT_READ_TOKENS" file:"optional"`     // of the provider's reads
 	PaymentSignatures     string        `envconfig:"PAYMENT_SIGNATURES" default:"both"`       // which of the two are accepted
 }
 
@@ -41,6 +45,11 @@ func (c Config) ValidateServe() error {
 	}
 	if _, err := c.signingKeys(); err != nil {
 		errs = append(errs, err)
+	}
+	for i, token := range c.readTokens() {
+		if len(token) < minReadToken || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			errs = append(errs, fmt.Errorf("PAYMENT_READ_TOKENS: token %d does not have at least %d characters, all of them visible ASCII", i+1, minReadToken))
+		}
 	}
 	return errors.Join(append(errs, c.checkSignatures())...)
 }
@@ -83,12 +92,17 @@ func (c Config) signingKeys() ([]standardwebhooks.Key, error) {
 	return keys, nil
 }
 
-func (c Config) paymentKeys() []string {
-	var keys []string
-	for key := range strings.SplitSeq(c.PaymentPrivateKeys.Reveal(), ",") {
-		if key = strings.TrimSpace(key); key != "" {
-			keys = append(keys, key)
+func (c Config) paymentKeys() []string { return list(c.PaymentPrivateKeys) }
+
+func (c Config) readTokens() []string { return list(c.PaymentReadTokens) }
+
+// list returns the entries of a secret that is a comma-separated list.
+func list(secret config.Secret) []string {
+	var entries []string
+	for entry := range strings.SplitSeq(secret.Reveal(), ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			entries = append(entries, entry)
 		}
 	}
-	return keys
+	return entries
 }

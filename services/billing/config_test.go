@@ -27,6 +27,7 @@ func TestSignaturesThatNoKeyCouldMake(t *testing.T) {
 		{"both", key, " , ", 0, 0, "PAYMENT_SIGNING_SECRETS contains no secret"},
 		{"both", key, "whsec_c2hvcnQ=", 0, 0, "PAYMENT_SIGNING_SECRETS"},
 		{"legacy", key, "whsec_c2hvcnQ=", 0, 0, "PAYMENT_SIGNING_SECRETS"},
+		{"both", key, secret + ",", 1, 1, ""},
 		{"both", "short", secret, 0, 0, "PAYMENT_PRIVATE_KEYS"},
 		{"legacy", "", secret, 0, 0, "PAYMENT_PRIVATE_KEYS"},
 		{"v2", key, "", 0, 0, "PAYMENT_SIGNING_SECRETS"},

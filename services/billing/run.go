@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/libs/contract/wire"
 	"lavka/libs/domain/group"
 	"lavka/libs/service/access"
+	"lavka/libs/service/complete"
 	"lavka/libs/service/gctuning"
 	"lavka/libs/service/grouptrace"
 	"lavka/libs/service/httpserver"
@@ -149,6 +151,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	gate.Measure(registry)
 	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
 	kinds.Measure(registry)
+	rows := complete.New(pools.Background, log)
+	registry.MustRegister(rows)
 	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -157,6 +161,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	e, protected, err := httpserver.NewAPI(httpserver.API{
 		Service: service, Contract: api.Contract, Guard: access.NewGuard(tokens, versions),
+		Schemes:        map[string]echo.MiddlewareFunc{"paymentToken": access.Static("provider", cfg.readTokens())},
 		TrustedProxies: cfg.TrustedProxies, Registry: registry, Log: log,
 	})
 	if err != nil {
@@ -169,14 +174,14 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	signatures := httpapi.Signatures{Legacy: cfg.legacyKeys(), V2: standardwebhooks.New(signing, time.Now)}
 	log.InfoContext(ctx, "signatures of payments", "legacy_keys", len(signatures.Legacy), "v2_keys", len(signing))
 	handlers, err := httpapi.New(store, httpapi.NewWebhook(signatures, settler, registry),
-		httpapi.NewReversals(signatures.V2, settler, func() error { return kinds.At(opened.Refunds) }, registry))
+		httpapi.NewReversals(signatures.V2, settler, func() error { return kinds.At(opened.Refunds) }, registry), rows.Until)
 	if err != nil {
 		return err
 	}
 	httpapi.Register(e, handlers, protected)
 
 	background := workers.Start(ctx,
-		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+		purchases.Run, users.Run, keys.Run, versions.Run, rows.Run, kinds.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { ensureOnReconnect(ctx, reconnected, purchases, log) },
 	)

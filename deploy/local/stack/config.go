@@ -47,6 +47,7 @@ type Config struct {
 	AdminLogin, AdminPassword string
 	PaymentKeys               []string
 	PaymentSigningSecrets     []string // likewise
+	PaymentReadTokens         []string // likewise
 
 	// PostgresSettings override those of our own server. With Volatile, that server may lose data when the machine crashes; for tests.
 	PostgresSettings map[string]string

@@ -21,6 +21,7 @@ type keptSecrets struct {
 	PaymentKey string            `json:"payment_key"`
 	// PaymentSigningSecret is that of Standard Webhooks.
 	PaymentSigningSecret string           `json:"payment_signing_secret"`
+	PaymentReadToken     string           `json:"payment_read_token"`
 	Admins               map[string]admin `json:"admins"` // by login
 }
 
@@ -73,6 +74,9 @@ func keepSecrets(dataDir string) (*keptSecrets, error) {
 	}
 	if s.PaymentSigningSecret == "" {
 		s.PaymentSigningSecret = secrets.SigningSecret()
+	}
+	if s.PaymentReadToken == "" {
+		s.PaymentReadToken = rand.Text()
 	}
 	return s, s.save(dataDir)
 }

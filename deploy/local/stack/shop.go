@@ -24,7 +24,8 @@ type Shop struct {
 	AdminLogin    string            `json:"admin_login"`
 	AdminPassword string            `json:"admin_password"` // empty if not known to this run
 	PaymentKeys   []string          `json:"payment_keys"`
-	// PaymentSigningSecrets is empty while a release before them runs.
+	// These two are empty while a release before them runs.
+	PaymentReadTokens     []string `json:"payment_read_tokens"`
 	PaymentSigningSecrets []string `json:"payment_signing_secrets"`
 	TracesURL             string   `json:"traces_url"` // "" if traces are not kept here
 	BinDir                string   `json:"bin_dir"`
@@ -54,6 +55,7 @@ func (s *Stack) announce() error {
 		PaymentKeys:   s.PaymentKeys,
 
 		PaymentSigningSecrets: s.PaymentSigningSecrets,
+		PaymentReadTokens:     s.PaymentReadTokens,
 
 		TracesURL: s.cfg.TracesURL,
 		BinDir:    s.cfg.BinDir,

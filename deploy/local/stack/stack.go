@@ -34,6 +34,8 @@ type Stack struct {
 	PaymentKeys []string
 	// PaymentSigningSecrets sign it in the header, as Standard Webhooks says.
 	PaymentSigningSecrets []string
+	// PaymentReadTokens let the provider read what became of its payments.
+	PaymentReadTokens []string
 
 	cfg            Config
 	lock, binaries *Lock
@@ -145,6 +147,9 @@ func (s *Stack) prepareSecrets(ctx context.Context) error {
 	}
 	if s.PaymentSigningSecrets = s.cfg.PaymentSigningSecrets; len(s.PaymentSigningSecrets) == 0 {
 		s.PaymentSigningSecrets = []string{s.secrets.PaymentSigningSecret}
+	}
+	if s.PaymentReadTokens = s.cfg.PaymentReadTokens; len(s.PaymentReadTokens) == 0 {
+		s.PaymentReadTokens = []string{s.secrets.PaymentReadToken}
 	}
 	if err := s.secrets.save(s.cfg.DataDir); err != nil {
 		return err

@@ -96,7 +96,7 @@ func (s ogen) Disable(ctx context.Context, token string, user int64) (answer, er
 }
 
 func (s ogen) Pay(ctx context.Context, signature string, id, user, bill int64, amount float64) (answer, error) {
-	return ogenAnswer(s.billing.PaymentWebhook(ctx, &billing.Payment{Signature: signature, TransactionID: id, UserID: user, BillID: bill, Amount: billing.Amount(amount)}))
+	return ogenAnswer(s.billing.PaymentWebhook(ctx, &billing.Payment{Signature: billing.NewOptString(signature), TransactionID: id, UserID: user, BillID: bill, Amount: billing.Amount(amount)}, billing.PaymentWebhookParams{}))
 }
 
 func (s ogen) Bill(ctx context.Context, token string, id int64) (answer, error) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"lavka/services/billing/internal/postgres"
+	"lavka/services/billing/internal/billing"
 )
 
 func reversal(id, payment, total string) string {
@@ -82,7 +82,7 @@ func TestReversalRoute(t *testing.T) {
 		t.Errorf("balances %s", got)
 	}
 	refused := map[string]int{}
-	err := d.store.RefusedPayments(t.Context(), func(p postgres.RefusedPayment) error {
+	err := d.store.RefusedPayments(t.Context(), func(p billing.RefusedPayment) error {
 		refused[fmt.Sprint(*p.ReversalID, " ", p.Reason, " ", p.CreditedSince)]++
 		return nil
 	})
@@ -269,4 +269,33 @@ func FuzzReadReversal(f *testing.F) {
 			t.Fatalf("%q was accepted", text)
 		}
 	})
+}
+
+// The provider's window shows what was reversed, and which reversals were refused. A
+// refused reversal says nothing about its payment.
+func TestTheWindowShowsReversals(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	begin := time.Now().Add(-time.Minute)
+	d.post(t, call("7", "1", "10", "100"))
+	d.post(t, call("8", "1", "10", "5"))
+	for _, body := range []string{reversal("1", "7", "60.50"), reversal("2", "7", "20"), reversal("3", "404", "1")} {
+		d.reverse(t, signedBy(t, body, secret), body)
+	}
+	for id, want := range map[string]string{"7": "credited 60.50", "8": "credited 0", "404": "unknown <nil>"} {
+		if status, a := d.get(t, "/payment/credits/"+id); status != 200 || fmt.Sprint(a["status"], " ", a["reversed_total"]) != want {
+			t.Errorf("payment %s: %d %v, want %s", id, status, a, want)
+		}
+	}
+	for list, want := range map[string]string{"credits": "7 60.50 <nil>, 8 0 <nil>", "refused": "404 <nil> 3"} {
+		_, a := d.get(t, "/payment/"+list+"?"+between(begin, begin.Add(time.Hour)))
+		var got []string
+		for _, item := range a["items"].([]any) {
+			m := item.(map[string]any)
+			got = append(got, fmt.Sprint(m["transaction_id"], " ", m["reversed_total"], " ", m["reversal_id"]))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %s, want %s", list, strings.Join(got, ", "), want)
+		}
+	}
 }

@@ -82,51 +82,58 @@ type credited struct {
 }
 
 func (h *Webhook) credit(c echo.Context) (answer credited, repeat bool, err error) {
-	payment, err := h.read(c)
-	if err != nil {
-		return answer, false, err
-	}
+	payment, version, err := h.read(c)
 	ctx := c.Request().Context()
-	repeat, err = h.settler.Pay(ctx, payment)
-	if errors.Is(err, billing.ErrSignatureExpired) {
-		err = problem.From(err).With("server_time", h.signatures.V2.Now().UTC().Format(time.RFC3339))
+	if version != "" { // the signature is right
+		h.signed.WithLabelValues(version).Inc()
+	}
+	if version != "" && err != nil {
+		return answer, false, h.settler.Refuse(ctx, payment, err)
 	}
 	if err != nil {
 		return answer, false, err
+	}
+	repeat, err = h.settler.Pay(ctx, payment)
+	if err != nil {
+		return answer, false, h.withTime(err)
 	}
 	return credited{"credited", payment.ID, payment.BillID}, repeat, nil
 }
 
+// withTime adds the time to the problem "signature_expired".
+func (h *Webhook) withTime(err error) error {
+	if errors.Is(err, billing.ErrSignatureExpired) {
+		return problem.From(err).With("server_time", h.signatures.V2.Now().UTC().Format(time.RFC3339))
+	}
+	return err
+}
+
 // read returns the payment of a call. It checks the form (400), then the signature
-// (403), and then the values (422); a payment with wrong values is recorded.
-func (h *Webhook) read(c echo.Context) (payment billing.Payment, err error) {
+// (403), and then the values (422). Once the signature is right, the version is that of
+// the signature, also if the values are wrong; before, it is "".
+func (h *Webhook) read(c echo.Context) (payment billing.Payment, version string, err error) {
 	body, err := httpserver.ReadBody(c, maxWebhook)
 	if err != nil {
-		return payment, err
+		return payment, "", err
 	}
 	ctx, header := c.Request().Context(), c.Request().Header
-	version := versionOf(header)
-	call, err := readWebhook(body, version)
+	call, err := readWebhook(body, versionOf(header))
 	if err != nil {
-		return payment, err
+		return payment, "", err
 	}
 	expired, err := h.signatures.judge(header, body, call)
 	if err != nil {
-		return payment, err
+		return payment, "", err
 	}
-	h.signed.WithLabelValues(version).Inc()
 	telemetry.Note(ctx, slog.Int64("payment_id", call.transactionID), slog.Int64("bill_id", call.billID), slog.Int64("user_id", call.userID))
 	payment, err = billing.NewPayment(call.transactionID, call.userID, call.billID, call.text.amount)
-	if err != nil {
-		return payment, h.settler.Refuse(ctx, payment, err)
-	}
 	payment.Expired = expired
-	return payment, nil
+	return payment, versionOf(header), err
 }
 
 // webhookCall is a call of the provider: the ids, and the texts it signed.
 type webhookCall struct {
-	signature                     [sha1.Size]byte // 0 if the signature is in the header
+	signature                     [sha1.Size]byte // that of the body, which may be 0 if another is in the header
 	transactionID, userID, billID int64
 	text                          struct{ transactionID, userID, billID, amount string }
 }
@@ -160,7 +167,7 @@ func readWebhook(body []byte, version string) (webhookCall, error) {
 	if err := checkNames(body); err != nil {
 		return call, err
 	}
-	if version == legacy {
+	if version == legacy || raw.Signature != nil {
 		if call.signature, err = readSignature(raw.Signature); err != nil {
 			return call, err
 		}

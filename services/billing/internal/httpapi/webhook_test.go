@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/domain/group"
+	"lavka/libs/service/complete"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
@@ -38,6 +39,7 @@ const key, newKey = "an-old-key-of-the-provider", "a-new-key-of-the-provider"
 type desk struct {
 	http.Handler
 	store *postgres.Store
+	rows  *complete.Worker
 	admin *pgx.Conn
 
 	closed *atomic.Bool // whether reversals are not open yet
@@ -68,6 +70,7 @@ func newDeskFor(t *testing.T, signatures Signatures) desk {
 	settler := billing.NewSettler(store, group.Config{Max: 100, Queue: 1000, InFlight: 2})
 	t.Cleanup(settler.Close)
 	registry := prometheus.NewRegistry()
+	rows := complete.New(pool, log)
 	e := httpserver.New(log, nil, registry)
 	closed := new(atomic.Bool)
 	h, err := New(store, NewWebhook(signatures, settler, registry), NewReversals(signatures.V2, settler, func() error {
@@ -75,12 +78,12 @@ func newDeskFor(t *testing.T, signatures Signatures) desk {
 			return opened.ErrNotYet
 		}
 		return nil
-	}, registry))
+	}, registry), rows.Until)
 	if err != nil {
 		t.Fatal(err)
 	}
-	Register(e, h, nil)
-	return desk{e, store, pgtest.Connect(t, db.AdminURL()), closed}
+	Register(e, h, readable())
+	return desk{e, store, rows, pgtest.Connect(t, db.AdminURL()), closed}
 }
 
 // post sends a body and returns the status, the error code and the whole response.
@@ -189,7 +192,7 @@ func TestBillsThatBrowsersCannotName(t *testing.T) {
 		t.Errorf("balances %s", got)
 	}
 	refused := map[int64]string{}
-	err := d.store.RefusedPayments(t.Context(), func(p postgres.RefusedPayment) error {
+	err := d.store.RefusedPayments(t.Context(), func(p billing.RefusedPayment) error {
 		refused[p.PaymentID] = fmt.Sprint(p.Reason, " ", p.Times)
 		return nil
 	})

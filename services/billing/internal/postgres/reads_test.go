@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -57,7 +58,11 @@ func TestReadsAreFlat(t *testing.T) {
 		INSERT INTO billing.reversals (id, reversal_id, payment_id, bill_id, user_id, total, due, debited, shortfall)
 		SELECT n, n, CASE WHEN n %% 2 = 0 THEN 1 ELSE n END, 1, %[2]d, 5, short, 0, short
 		FROM generate_series(1, %[1]d * 2 / 10) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 5 ELSE 0 END AS short) s`, n.transactions, busy), fmt.Sprintf(`
-		SELECT setval('billing.transaction_ids', %d)`, n.transactions))
+		SELECT setval('billing.transaction_ids', %d)`, n.transactions), `
+		UPDATE billing.transactions SET created_at = '2026-11-01'::timestamptz + id * interval '1 second'`, fmt.Sprintf(`
+		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason, first_at)
+		SELECT sha256(n::text::bytea), 1 + n %% 1000, 1, 1, '5', 'user_not_found', '2026-11-01'::timestamptz + n * interval '1 second' FROM generate_series(1, %d) n`, n.customers), `
+		VACUUM ANALYZE billing.transactions, billing.refused_payments`)
 	w := pgtest.NewWatch(t, s.db)
 	like, err := pg.Open(t.Context(), s.db.URL("billing"), "billing", 4)
 	if err != nil {
@@ -198,6 +203,52 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 			return 0, err
 		}
 		return 1, nil
+	})
+	// A day in which all transactions are purchases, one with payments, and all of them.
+	begin := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	window := func(from, to int, after *billing.Position) billing.Window {
+		return billing.Window{From: begin.Add(time.Duration(from) * time.Second), To: begin.Add(time.Duration(to) * time.Second), After: after, Limit: pageSize}
+	}
+	for what, w := range map[string]billing.Window{
+		"first payments": window(0, n.transactions, nil), "in the middle": window(n.transactions*6/10-1000, n.transactions, nil), "the last": window(n.transactions*6/10-pageSize+1, n.transactions*6/10+1, nil),
+		"after a payment": window(0, n.transactions, &billing.Position{At: begin.Add(250 * time.Second), ID: 250}), "after a forged one": window(0, n.transactions, &billing.Position{ID: math.MinInt64}),
+	} {
+		add("CreditedWithin", what, inPage+4*pageSize, pageSize, func(ctx context.Context) (int, error) { // and what was reversed of each
+			found, err := store.CreditedWithin(ctx, w)
+			return len(found), err
+		})
+	}
+	for what, w := range map[string]billing.Window{
+		"only purchases": window(1000, n.transactions*3/10, nil), "before all": window(-1000, 0, nil), "after a forged one": window(0, n.transactions, &billing.Position{At: begin.AddDate(900, 0, 0), ID: math.MaxInt64}),
+	} {
+		add("CreditedWithin", what, inPage, 0, func(ctx context.Context) (int, error) {
+			found, err := store.CreditedWithin(ctx, w)
+			return len(found), err
+		})
+	}
+	for what, w := range map[string]billing.Window{
+		"first": window(0, n.customers, nil), "in the middle": window(n.customers/2, n.customers, nil), "after one": window(0, n.customers, &billing.Position{At: begin.Add(time.Hour), ID: 3600}),
+	} {
+		add("RefusedWithin", what, inPage+8*pageSize, pageSize, func(ctx context.Context) (int, error) { // and whether each was credited since
+			found, err := store.RefusedWithin(ctx, w)
+			return len(found), err
+		})
+	}
+	errMissing := errors.New("missing")
+	add("Credited", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.Credited(ctx, int64(n.transactions/2), errMissing)
+		return 1, err
+	})
+	add("LastRefused", "of many", 2*one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.LastRefused(ctx, 7, errMissing)
+		return 1, err
+	})
+	add("PaymentFacts", "of a payment that was credited", 3*one, 1, func(ctx context.Context) (int, error) {
+		f, err := store.PaymentFacts(ctx, billing.Payment{ID: 7, UserID: busy, BillID: 1})
+		if err == nil && (f.Known == nil || f.Owner == nil || f.Bill == nil) {
+			err = fmt.Errorf("%+v", f)
+		}
+		return 1, err
 	})
 	const write = 250 // buffers: a few rows and their entries in all indexes
 	last := int64(n.transactions)

@@ -199,8 +199,8 @@ func TestRefusedReversalsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, since := range []bool{false, true} {
-		var all []postgres.RefusedPayment
-		err := s.RefusedPayments(t.Context(), func(r postgres.RefusedPayment) error { all = append(all, r); return nil })
+		var all []billing.RefusedPayment
+		err := s.RefusedPayments(t.Context(), func(r billing.RefusedPayment) error { all = append(all, r); return nil })
 		if err != nil || len(all) != 3 {
 			t.Fatalf("%+v, %v", all, err)
 		}

@@ -123,7 +123,7 @@ func TestKeptPaymentsAndMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	var times []int64
-	err := s.RefusedPayments(t.Context(), func(r postgres.RefusedPayment) error { times = append(times, r.Times); return nil })
+	err := s.RefusedPayments(t.Context(), func(r billing.RefusedPayment) error { times = append(times, r.Times); return nil })
 	if err != nil || len(times) != 2 || times[0] != 3 || times[1] != 1 {
 		t.Errorf("%v, %v", times, err)
 	}
