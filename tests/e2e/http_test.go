@@ -71,7 +71,7 @@ func TestWhatIsNotTaken(t *testing.T) {
 func TestNoParameterIsIgnored(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
-	path := strings.NewReplacer("{id}", "1", "{user_id}", "1", "{token}", "nobodys")
+	path := strings.NewReplacer("{id}", "1", "{user_id}", "1", "{token}", "nobodys", "{transaction_id}", "1")
 	links := 0
 	for _, op := range checker.Operations() {
 		c, target := u.client, path.Replace(op.Path)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"slices"
 	"time"
 
@@ -99,7 +100,8 @@ func exactUUIDs(contract *openapi3.T, protected map[string][]echo.MiddlewareFunc
 }
 
 // exactTimes refuses a time in a query that is not written as the contract says (RFC 3339,
-// section 5.6). The generated code also reads a date alone, which has no time zone.
+// section 5.6). The generated code also reads a date alone, which has no time zone, and
+// times with one digit for the hour or with a comma.
 func exactTimes(contract *openapi3.T, protected map[string][]echo.MiddlewareFunc) {
 	for _, item := range contract.Paths.Map() {
 		for _, op := range item.Operations() {
@@ -112,11 +114,13 @@ func exactTimes(contract *openapi3.T, protected map[string][]echo.MiddlewareFunc
 	}
 }
 
+var timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
 func exactTime(name string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			text := c.QueryParam(name)
-			if text != "" && new(time.Time).UnmarshalText([]byte(text)) != nil {
+			if _, err := time.Parse(time.RFC3339, text); text != "" && (err != nil || !timeForm.MatchString(text)) {
 				return problem.New(problem.Malformed, "malformed", "the parameter "+name+" is malformed; it must be a time like 2026-11-23T21:19:35Z")
 			}
 			return next(c)

@@ -54,6 +54,10 @@ func (billingToken) Bearer(ctx context.Context, _ billing.OperationName) (billin
 	return billing.Bearer{Token: tokenOf(ctx)}, nil
 }
 
+func (billingToken) PaymentToken(ctx context.Context, _ billing.OperationName) (billing.PaymentToken, error) {
+	return billing.PaymentToken{Token: tokenOf(ctx)}, nil
+}
+
 func (catalogToken) Bearer(ctx context.Context, _ catalog.OperationName) (catalog.Bearer, error) {
 	return catalog.Bearer{Token: tokenOf(ctx)}, nil
 }
