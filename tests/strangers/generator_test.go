@@ -89,7 +89,7 @@ func kind(o *operation, name string) string {
 		}
 		return "bills"
 	case "transaction_id":
-		if o.id == "getCredit" {
+		if o.id == "getCredit" || o.id == "paymentReversal" {
 			return "credited"
 		}
 	case "product_id":
@@ -329,7 +329,7 @@ func (g *generator) generate(o *operation, s *schemas) *request {
 	if r.body == nil && o.body != nil {
 		r.body = encode(members)
 	}
-	if pays {
+	if pays || o.id == "paymentReversal" {
 		g.signedInHeader(r, params)
 	}
 	if r.body != nil {
@@ -479,7 +479,7 @@ func (g *generator) signedInHeader(r *request, params map[string][]string) {
 	if err != nil {
 		panic(err)
 	}
-	if g.chance(30) {
+	if g.chance(30) || r.op.id == "paymentReversal" && g.chance(70) { // which has no other signature
 		keys[0].Sign(r.header, "msg_"+g.letters(8), time.Now(), r.body)
 	}
 }

@@ -171,6 +171,7 @@ func newRunner(ctx context.Context, shop *stack.Stack, seed uint64) (*runner, er
 			if _, err := r.call(ctx, http.MethodPost, "/payment/webhook", "", json.RawMessage(top)); err != nil {
 				return nil, err
 			}
+			r.g.learn("credited", "1")
 		}
 	}
 	return r, nil
