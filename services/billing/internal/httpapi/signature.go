@@ -11,7 +11,10 @@ import (
 	"lavka/libs/service/standardwebhooks"
 )
 
-var errSignature = problem.New(problem.Forbidden, "invalid_signature", "the signature does not match; check the key, and that the signed values are written exactly as in the body")
+var (
+	errSignature   = problem.New(problem.Forbidden, "invalid_signature", "the signature does not match; check the key, and that the signed values are written exactly as in the body")
+	errSignatureV2 = problem.New(problem.Forbidden, "invalid_signature", "no signature in webhook-signature matches; check the secret, and that id, time and body are sent exactly as they were signed. With any webhook-* header, a signature in the body counts for nothing")
+)
 
 // The versions of signatures.
 const (
@@ -35,7 +38,7 @@ func versionOf(h http.Header) string {
 	return legacy
 }
 
-// judge returns errSignature unless one of the keys has signed the call. It reports
+// judge returns the problem "invalid_signature" unless one of the keys has signed the call. It reports
 // whether the signature is right but too old, or from the future.
 func (s Signatures) judge(h http.Header, body []byte, call webhookCall) (expired bool, err error) {
 	if versionOf(h) == legacy {
@@ -51,7 +54,7 @@ func (s Signatures) judge(h http.Header, body []byte, call webhookCall) (expired
 	case errors.Is(err, standardwebhooks.ErrExpired):
 		return true, nil
 	}
-	return false, errSignature.Because(err)
+	return false, errSignatureV2.Because(err)
 }
 
 // signedBy reports whether the call was signed with any of the keys. It checks

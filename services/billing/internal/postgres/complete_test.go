@@ -179,6 +179,12 @@ func TestTimesAreTakenAfterTheID(t *testing.T) {
 		if err := tx.QueryRow(t.Context(), insert).Scan(&at); err != nil {
 			t.Fatal(err)
 		}
+		if table == "refused_payments" {
+			var ordered bool
+			if err := tx.QueryRow(t.Context(), `SELECT last_at >= first_at FROM billing.refused_payments`).Scan(&ordered); err != nil || !ordered {
+				t.Errorf("last_at is before first_at (%v)", err)
+			}
+		}
 		if !at.After(before) {
 			t.Errorf("%s: the row has the time %v, and the transaction had no id at %v", table, at, before)
 		}

@@ -15,7 +15,7 @@ func (s *Store) RecordRefused(ctx context.Context, p billing.Payment, reason str
 	_, err := s.ledger.Exec(ctx, `
 		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason)
 		VALUES (sha256(convert_to($1::bigint || ':' || $2::bigint || ':' || $3::bigint || ':' || $4::text, 'UTF8')), $1, $2, $3, $4, $5)
-		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = now(), reason = EXCLUDED.reason`,
+		ON CONFLICT (content) DO UPDATE SET times = refused_payments.times + 1, last_at = clock_timestamp(), reason = EXCLUDED.reason`,
 		p.ID, p.UserID, p.BillID, p.AmountText, reason)
 	return pg.Wrap("insert refused payment", err)
 }
