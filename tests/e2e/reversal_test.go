@@ -117,6 +117,9 @@ func TestReversalsAreClosedUntilTheUpgradeIsComplete(t *testing.T) {
 	defer conn.Close(t.Context())
 	_, err = conn.Exec(t.Context(), `UPDATE billing.opened SET level = 0`) // as after an upgrade
 	must(t, err)
+	if left, err := s.Unfinished(t.Context()); err != nil || !left {
+		t.Errorf("the upgrade is not complete, and the launcher does not notice: %v", err)
+	}
 	must(t, s.Replicas(stack.Billing)[0].Restart(t.Context()))
 
 	body, signed := s.reversal(t, 7, paid, "60")
@@ -137,6 +140,9 @@ func TestReversalsAreClosedUntilTheUpgradeIsComplete(t *testing.T) {
 	}
 	provider.want(t, http.StatusServiceUnavailable, "not_open_yet", "POST", "/payment/reversals", body, signed...)
 	migrate("migrate", "finish")
+	if left, err := s.Unfinished(t.Context()); err != nil || left {
+		t.Errorf("the upgrade is complete, and the launcher does not notice: %v", err)
+	}
 	waittest.Eventually(t, "the replica sees it", func() bool {
 		return provider.call(t, "POST", "/payment/reversals", body, signed...).status == 200
 	})

@@ -12,6 +12,8 @@ import (
 
 	"lavka/deploy/nats"
 	"lavka/deploy/postgres"
+	"lavka/libs/service/opened"
+	"lavka/libs/service/pgconfig"
 )
 
 // Shop is what a running shop publishes for the tools, in running.json (mode 0600), which exists while the shop runs.
@@ -126,6 +128,21 @@ func (s Shop) OwnerCommand(ctx context.Context, service string, args ...string) 
 }
 
 func (s *Stack) binary(service string) string { return filepath.Join(s.cfg.BinDir, service) }
+
+// Unfinished reports whether an upgrade is not complete: the gate for new kinds of rows is closed in one of the schemas.
+func (s *Stack) Unfinished(ctx context.Context) (bool, error) {
+	conn, err := pgconfig.Connect(ctx, s.adminURL)
+	if err != nil {
+		return false, fmt.Errorf("connect as the administrator: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var closed bool
+	err = conn.QueryRow(ctx, `SELECT least((SELECT level FROM auth.opened), (SELECT level FROM billing.opened), (SELECT level FROM catalog.opened)) < $1`, opened.Highest).Scan(&closed)
+	if err != nil {
+		return false, fmt.Errorf("read the levels of the schemas: %w", err)
+	}
+	return closed, nil
+}
 
 // GatewayURL returns the URL for clients.
 func (s *Stack) GatewayURL() string { return baseURL(s.cfg.GatewayAddr) }
