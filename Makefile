@@ -77,7 +77,8 @@ bench: ## Compare the shop with baselines such as pgbench; writes docs/benchmark
 
 # For another shop, a password or key that is not in the environment is read from the secrets of Compose.
 OF_SHOP = $(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=secrets/admin-password; \
-	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=secrets/payment-keys;)
+	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=secrets/payment-keys; \
+	[ -n "$$PAYMENT_SIGNING_SECRETS" ] || [ ! -e secrets/payment-signing-secrets ] || export PAYMENT_SIGNING_SECRETS_FILE=secrets/payment-signing-secrets;)
 
 demo: bin/lavka ## Play the whole story against the running shop and check every response: make demo SHOP=http://127.0.0.1:8080
 	@$(OF_SHOP) exec bin/lavka demo $(if $(SHOP),--url "$(SHOP)")
@@ -88,8 +89,16 @@ seed: bin/lavka ## Add users, products, bills with money and purchases to the ru
 # USER is not taken from the environment: there, it is the login name of the operating system.
 PAYER = $(if $(filter command,$(firstword $(origin USER))),$(USER))
 
-topup: bin/lavka ## Play the payment provider: make topup USER=1 BILL=1 AMOUNT=100
-	@exec bin/lavka topup --user "$(PAYER)" --bill "$(BILL)" --amount "$(AMOUNT)"
+topup: bin/lavka ## Play the payment provider: make topup USER=1 BILL=1 AMOUNT=100; SIGNATURE=v2 signs in the header
+	@exec bin/lavka topup --user "$(PAYER)" --bill "$(BILL)" --amount "$(AMOUNT)" $(if $(SIGNATURE),--signature "$(SIGNATURE)")
+
+# Only of the command line.
+PAYMENT =
+TOTAL =
+
+.PHONY: reverse
+reverse: bin/lavka ## Take back a payment or a part of it, as the payment provider: make reverse PAYMENT=301947951358 TOTAL=60
+	@exec bin/lavka reverse --payment "$(PAYMENT)" --total "$(TOTAL)"
 
 # ID is the trace_id of a problem response or of a log line.
 trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id> or PURCHASE=<id>; without either, in the latest purchase
@@ -97,6 +106,10 @@ trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id> or
 
 verify: bin/lavka ## Check the running shop: the ledger, the schemas, and purchases against charges
 	@exec bin/lavka verify
+
+.PHONY: finish
+finish: bin/lavka ## Complete an upgrade of the running shop: open the gate for new kinds of rows
+	@exec bin/lavka finish
 
 # Only of the command line.
 DUMP =

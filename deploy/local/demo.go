@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/service/standardwebhooks"
 )
 
 // patience bounds every wait of the demo and of seed until a change in one service has reached another.
@@ -21,6 +22,7 @@ const patience = 10 * time.Second
 type story struct {
 	client
 	keys           []string
+	signing        []standardwebhooks.Key // none if they are not known here
 	admin          credentials
 	adminToken     string
 	mira           credentials
@@ -28,6 +30,7 @@ type story struct {
 	userID         string
 	token          string
 	bill           string
+	payment        string
 	product        string
 	chapter, calls int
 }
@@ -46,7 +49,11 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 	if err != nil {
 		return err
 	}
-	s := &story{client: client{base: base, show: os.Stdout}, keys: keys, admin: admin}
+	signing, err := signingKeys(cfg, *address)
+	if err != nil {
+		return err
+	}
+	s := &story{client: client{base: base, show: os.Stdout}, keys: keys, signing: signing, admin: admin}
 	s.mira = credentials{"mira-" + strings.ToLower(rand.Text()[:8]), "quiet river, tall grass"}
 	for _, chapter := range []struct {
 		title string
@@ -61,6 +68,7 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 		{"Her balance is too low for a second one", s.declined},
 		{"Her history", s.history},
 		{"What the administrator sees about her", s.customers},
+		{"The payment provider takes the payment back, most of which she has spent; her bill does not go below zero", s.reverse},
 		{"The administrator disables her; her token is refused from then on", s.disable},
 		{"The administrator takes the samovar off sale", s.clearShelf},
 	} {
@@ -99,6 +107,23 @@ func target(cfg settings, address string) (base string, keys []string, admin cre
 		return "", nil, admin, errors.New("PAYMENT_PRIVATE_KEYS is not set, so no payment can be signed")
 	}
 	return base, keys, admin, nil
+}
+
+// signingKeys returns the keys for signatures in the header, of the same shop as target. There may be none.
+func signingKeys(cfg settings, address string) ([]standardwebhooks.Key, error) {
+	secrets := list(cfg.SigningSecret)
+	if address == "" {
+		shop, err := stack.Running(cfg.Data)
+		if err != nil {
+			return nil, err
+		}
+		secrets = shop.PaymentSigningSecrets
+	}
+	keys, err := standardwebhooks.ParseKeys(strings.Join(secrets, ","))
+	if err != nil {
+		return nil, fmt.Errorf("read the signing secrets: %w", err)
+	}
+	return keys, nil
 }
 
 // expect sends a request, and fails unless the response has the given status and, for a problem, the given code.

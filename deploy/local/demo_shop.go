@@ -23,6 +23,7 @@ func (s *story) pay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.payment = id.String()
 	p := payment.Signed(s.keys[0], id, s.userID, s.bill, 100)
 	forged := json.RawMessage(bytes.Replace(p, []byte(`"amount":100`), []byte(`"amount":1000000`), 1))
 	if _, err := s.expect(ctx, http.StatusForbidden, "invalid_signature", call{method: http.MethodPost, path: "/payment/webhook", body: forged}); err != nil {
@@ -162,6 +163,72 @@ func (s *story) customers(ctx context.Context) error {
 	}
 	_, err = s.expect(ctx, http.StatusForbidden, "forbidden", call{method: http.MethodGet, path: "/customers", token: s.token})
 	return err
+}
+
+// reverse is left out where the provider's signing secret is not known, or reversals are not open yet.
+func (s *story) reverse(ctx context.Context) error {
+	leave := func(why string) error {
+		_, err := fmt.Fprintf(s.show, "  (left out: %s)\n\n", why)
+		return err
+	}
+	if len(s.signing) == 0 {
+		return leave("PAYMENT_SIGNING_SECRETS is not known here")
+	}
+	part, err := s.reversal("30")
+	if err != nil {
+		return err
+	}
+	first, err := s.do(ctx, part)
+	if err != nil {
+		return err
+	}
+	if first.text("code") == "not_open_yet" {
+		return leave("the upgrade of this shop is not complete")
+	}
+	again, err := s.expect(ctx, http.StatusOK, "", part)
+	if err != nil {
+		return err
+	}
+	rest, err := s.reversal("100") // in all
+	if err != nil {
+		return err
+	}
+	all, err := s.expect(ctx, http.StatusOK, "", rest)
+	if err != nil {
+		return err
+	}
+	s.calls++ // the first one
+	if err := errors.Join(
+		same("what is debited", first.text("debited"), "30"), same("the repeated response", string(again.raw), string(first.raw)),
+		same("what is debited of the rest", all.text("debited"), "10"), same("the shortfall", all.text("shortfall"), "60"),
+	); err != nil {
+		return err
+	}
+	if err := s.balance(ctx, "0"); err != nil {
+		return err
+	}
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/admin/reversals?shortfall=true&limit=1", token: s.adminToken})
+	if err != nil {
+		return err
+	}
+	if len(a.items()) != 1 {
+		return errors.New("the administrator does not see the shortfall")
+	}
+	return nil
+}
+
+// reversal returns the provider's request under a new id. The total is what it took back of the payment in all.
+func (s *story) reversal(total string) (call, error) {
+	id, err := randomID()
+	if err != nil {
+		return call{}, err
+	}
+	header, body := payment.SignedReversal(s.signing[0], id, s.payment, total)
+	c := call{method: http.MethodPost, path: "/payment/reversals", header: map[string]string{}, body: json.RawMessage(body)}
+	for name := range header {
+		c.header[name] = header.Get(name)
+	}
+	return c, nil
 }
 
 func (s *story) disable(ctx context.Context) error {

@@ -27,7 +27,7 @@ func TestTokensAreShortened(t *testing.T) {
 
 // Scripts rely on these defaults.
 func TestDefaults(t *testing.T) {
-	for _, name := range []string{"LAVKA_DATA", "LAVKA_GATEWAY_ADDR", "LAVKA_NATS_PORT", "LAVKA_GATEWAY_TRUSTED_PROXIES", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "DATABASE_URL", "NATS_URL"} {
+	for _, name := range []string{"LAVKA_DATA", "LAVKA_GATEWAY_ADDR", "LAVKA_NATS_PORT", "LAVKA_GATEWAY_TRUSTED_PROXIES", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "PAYMENT_SIGNING_SECRETS", "PAYMENT_READ_TOKENS", "DATABASE_URL", "NATS_URL"} {
 		t.Setenv(name, "")
 	}
 	s, err := load()
@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestSettingsRefused(t *testing.T) {
-	for name, value := range map[string]string{"LAVKA_NATS_PORT": "x", "LAVKA_POSTGRES_PORT": "65536", "MAX_CONNECTIONS": "0", "PAYMENT_PRIVATE_KEYS": "long enough to be a key,short"} {
+	for name, value := range map[string]string{"LAVKA_NATS_PORT": "x", "LAVKA_POSTGRES_PORT": "65536", "MAX_CONNECTIONS": "0", "PAYMENT_PRIVATE_KEYS": "long enough to be a key,short", "PAYMENT_SIGNING_SECRETS": "whsec_short"} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
 			if _, err := load(); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "short") {

@@ -17,9 +17,11 @@ const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the s
   lavka demo [--url URL]                      play the whole story against the running shop, and check every response
   lavka seed [--url URL]                      add users, products, bills with money and purchases; safe to repeat
   lavka topup --user N --bill N --amount N    play the payment provider
+  lavka reverse --payment N --total N         play the payment provider: take back a payment, or a part of it
   lavka trace [ID | --purchase ID]            show what happened in a request, in a purchase, or in the latest purchase
   lavka verify                                check the running shop: the ledger, the schemas, and catalog's purchases against billing's charges
   lavka verify --books CATALOG BILLING        compare what catalog books and then billing books have written to files
+  lavka finish                                complete an upgrade: open the gate for new kinds of rows, when no replica of the release before is left
   lavka restore DUMP                          restore a dump of the database into a new data directory
   lavka secrets [DIR]                         create the secrets that docker-compose.yml needs and that don't exist yet
   lavka clean                                 remove the shop's data, and the binaries beside this one
@@ -56,7 +58,7 @@ func dispatch(ctx context.Context, args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, settings, []string) error{
-		"run": run, "restart": restart, "demo": demo, "seed": seed, "topup": topUp, "trace": showTrace, "verify": verify, "restore": restore, "secrets": makeSecrets, "clean": clean,
+		"run": run, "restart": restart, "demo": demo, "seed": seed, "topup": topUp, "reverse": reverse, "trace": showTrace, "verify": verify, "finish": finish, "restore": restore, "secrets": makeSecrets, "clean": clean,
 	}
 	do, ok := commands[command]
 	if !ok {

@@ -61,7 +61,7 @@ func run(ctx context.Context, cfg settings, args []string) error {
 	}
 	tools.serve(ctx, shop.Restart)
 	// A write that fails here (the reader of our output has gone) must not keep the shop from running.
-	_, _ = fmt.Print(ready(c.Without) + welcome(ctx, cfg, shop, c.Without) + byHand(cfg, shop, c.Without))
+	_, _ = fmt.Print(ready(c.Without) + welcome(ctx, cfg, shop, c.Without) + byHand(cfg, shop, c.Without) + unfinished(ctx, cfg, shop))
 	<-ctx.Done()
 	_, _ = fmt.Println("\nlavka is stopping …")
 	return errors.Join(tools.close(), shop.Stop(), closeTraces())
@@ -72,6 +72,15 @@ func ready(without []string) string {
 		return "lavka is ready\n"
 	}
 	return "lavka is ready, without " + strings.Join(without, " and ") + "\n"
+}
+
+// unfinished returns how to complete an upgrade, or "" if nothing is to be completed.
+func unfinished(ctx context.Context, cfg settings, shop *stack.Stack) string {
+	if closed, err := shop.Unfinished(ctx); err != nil || !closed { // where the level can't be read, the services log why
+		return ""
+	}
+	return "The upgrade of this shop is not complete: what the release before does not understand, such as a reversal, gets 503 not_open_yet.\n" +
+		"When you want to keep this release, run " + maker(cfg) + " finish. Afterwards, going back is not promised.\n\n"
 }
 
 // byHand returns instructions to start the services that were left out.
@@ -160,13 +169,17 @@ func knows(ctx context.Context, shop *stack.Stack) bool {
 	return true
 }
 
+// maker returns the command that runs the launcher's tools on this shop.
+func maker(cfg settings) string {
+	if cfg.Data == ".lavka" {
+		return "make"
+	}
+	return "LAVKA_DATA='" + cfg.Data + "' make"
+}
+
 // firstSteps returns commands that can be pasted into a shell, more than once.
 func firstSteps(cfg settings, shop *stack.Stack, adminPassword string) string {
-	tools := "make"
-	if cfg.Data != ".lavka" {
-		tools = "LAVKA_DATA='" + cfg.Data + "' make"
-	}
-	return strings.NewReplacer("GATEWAY", shop.GatewayURL(), "LOGIN", shop.AdminLogin, "PASSWORD", adminPassword, "MAKE", tools).Replace(`
+	return strings.NewReplacer("GATEWAY", shop.GatewayURL(), "LOGIN", shop.AdminLogin, "PASSWORD", adminPassword, "MAKE", maker(cfg)).Replace(`
 Paste this to try the shop (MAKE demo shows everything; MAKE seed adds data to play with):
 
   N=$(date +%s); J='Content-Type: application/json'

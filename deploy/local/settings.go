@@ -11,6 +11,7 @@ import (
 	"lavka/deploy/local/stack"
 	"lavka/libs/service/config"
 	"lavka/libs/service/proxies"
+	"lavka/libs/service/standardwebhooks"
 )
 
 // minKey is the shortest payment key that billing accepts, in characters.
@@ -34,6 +35,8 @@ type settings struct {
 	AdminLogin    string        `envconfig:"ADMIN_LOGIN" default:"admin"`
 	AdminPassword config.Secret `envconfig:"ADMIN_PASSWORD"`
 	PaymentKeys   config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
+	SigningSecret config.Secret `envconfig:"PAYMENT_SIGNING_SECRETS"`
+	ReadTokens    config.Secret `envconfig:"PAYMENT_READ_TOKENS"`
 	DatabaseURL   config.Secret `envconfig:"DATABASE_URL"`
 	NATSURL       config.Secret `envconfig:"NATS_URL"`
 	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
@@ -69,17 +72,23 @@ func load() (settings, error) {
 			return s, fmt.Errorf("PAYMENT_PRIVATE_KEYS: a key has fewer than %d characters", minKey)
 		}
 	}
+	if _, err := standardwebhooks.ParseKeys(s.SigningSecret.Reveal()); err != nil {
+		return s, fmt.Errorf("PAYMENT_SIGNING_SECRETS: %w", err)
+	}
 	return s, nil
 }
 
-func (s settings) paymentKeys() []string {
-	var keys []string
-	for key := range strings.SplitSeq(s.PaymentKeys.Reveal(), ",") {
-		if key = strings.TrimSpace(key); key != "" {
-			keys = append(keys, key)
+func (s settings) paymentKeys() []string { return list(s.PaymentKeys) }
+
+// list returns the entries of a secret that is a comma-separated list.
+func list(secret config.Secret) []string {
+	var entries []string
+	for entry := range strings.SplitSeq(secret.Reveal(), ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			entries = append(entries, entry)
 		}
 	}
-	return keys
+	return entries
 }
 
 // binDir returns the directory of this program, which holds the services' binaries too.
@@ -120,7 +129,11 @@ func (s settings) stack() (stack.Config, error) {
 		AdminLogin:     s.AdminLogin,
 		AdminPassword:  s.AdminPassword.Reveal(),
 		PaymentKeys:    s.paymentKeys(),
-		Env:            env,
+
+		PaymentSigningSecrets: list(s.SigningSecret),
+		PaymentReadTokens:     list(s.ReadTokens),
+
+		Env: env,
 
 		TrustedProxies:   proxies.Trusted(s.GatewayTrustedProxies),
 		TrustTraceparent: s.TrustTraceparent,

@@ -10,9 +10,11 @@ import (
 	"math/big"
 	"net/http"
 	"os"
+	"strings"
 
 	"lavka/deploy/local/payment"
 	"lavka/deploy/local/stack"
+	"lavka/libs/service/standardwebhooks"
 )
 
 // randomID returns a number below 10¹², where the ids of the shop's own bills begin: small enough to be exact in the numbers of every client.
@@ -30,6 +32,7 @@ func topUp(ctx context.Context, cfg settings, args []string) error {
 	user := flags.String("user", "", "the `id` of the user who owns the bill")
 	bill := flags.String("bill", "", "the `id` of the bill, which is created if it does not exist")
 	amount := flags.String("amount", "", "the amount, with at most two decimals")
+	signature := flags.String("signature", "legacy", "legacy signs in the body, v2 in the header")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
@@ -49,8 +52,24 @@ func topUp(ctx context.Context, cfg settings, args []string) error {
 	if err != nil {
 		return err
 	}
-	p := json.RawMessage(payment.Signed(shop.PaymentKeys[0], id, *user, *bill, *amount))
-	answer, err := client{base: shop.GatewayURL, show: os.Stdout}.do(ctx, call{method: http.MethodPost, path: "/payment/webhook", body: p})
+	webhook := call{method: http.MethodPost, path: "/payment/webhook"}
+	switch *signature {
+	case "legacy":
+		webhook.body = json.RawMessage(payment.Signed(shop.PaymentKeys[0], id, *user, *bill, *amount))
+	case "v2":
+		keys, err := standardwebhooks.ParseKeys(strings.Join(shop.PaymentSigningSecrets, ","))
+		if err != nil || len(keys) == 0 {
+			return fmt.Errorf("the running shop has no signing secret: restart it with make run (%w)", err)
+		}
+		header, body := payment.SignedInHeader(keys[0], id, *user, *bill, *amount)
+		webhook.header, webhook.body = map[string]string{}, json.RawMessage(body)
+		for name := range header {
+			webhook.header[name] = header.Get(name)
+		}
+	default:
+		return fmt.Errorf("the signature is legacy or v2, but not %q", *signature)
+	}
+	answer, err := client{base: shop.GatewayURL, show: os.Stdout}.do(ctx, webhook)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package secrets
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -70,7 +71,7 @@ func sets(authBinary string) []set {
 	users.files = append(users.files, "nats-passwords")
 	signing := filepath.Join("signing-keys", "keys.json")
 	return []set{
-		one("postgres-password"), roles, users, one("admin-password"), one("payment-keys"),
+		one("postgres-password"), roles, users, one("admin-password"), one("payment-keys"), signingSecret("payment-signing-secrets"), one("payment-read-tokens"),
 		{files: []string{signing}, make: func(ctx context.Context) (map[string]string, error) {
 			text, err := SigningKeys(ctx, authBinary)
 			return map[string]string{signing: text}, err
@@ -83,6 +84,19 @@ func one(name string) set {
 	return set{files: []string{name}, make: func(context.Context) (map[string]string, error) {
 		return map[string]string{name: rand.Text()}, nil
 	}}
+}
+
+func signingSecret(name string) set {
+	return set{files: []string{name}, make: func(context.Context) (map[string]string, error) {
+		return map[string]string{name: SigningSecret()}, nil
+	}}
+}
+
+// SigningSecret returns a new secret of Standard Webhooks: "whsec_" and the Base64 of 32 random bytes.
+func SigningSecret() string {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	return "whsec_" + base64.StdEncoding.EncodeToString(secret)
 }
 
 // login creates a Postgres role with which the replicas of a service log in, and which has that service's rights. Every set of passwords has a role of its

@@ -50,7 +50,7 @@ func TestMake(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := contents(t, dir)
-	if len(first) != 16 || len(made) != len(first) {
+	if len(first) != 18 || len(made) != len(first) {
 		t.Errorf("%d files, but reported %v", len(first), made)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -68,7 +68,7 @@ func TestMake(t *testing.T) {
 	}
 	for name, prefix := range map[string]string{
 		"auth-database-url": "postgres://auth_", "catalog-migrate-database-url": "postgres://catalog_owner:", "billing-nats-url": "nats://billing:",
-		"operator-nats-url": "nats://operator:", "role-passwords.sql": "", "nats-passwords": "OPERATOR_NATS_PASSWORD=", "signing-keys/keys.json": "{",
+		"operator-nats-url": "nats://operator:", "payment-signing-secrets": "whsec_", "role-passwords.sql": "", "nats-passwords": "OPERATOR_NATS_PASSWORD=", "signing-keys/keys.json": "{",
 	} {
 		if strings.Contains(prefix, "OPERATOR") {
 			prefix = "" // any user may come first

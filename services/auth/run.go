@@ -17,6 +17,7 @@ import (
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/lineage"
 	"lavka/libs/service/natsconn"
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
@@ -61,7 +62,9 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
-		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
+		return opened.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Opened, log)
+	case "migrate finish":
+		return opened.Finish(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Opened, log)
 	case "after-restore":
 		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
 	case "verify":
@@ -69,7 +72,7 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 	case "admin":
 		return runAdmin(ctx, cfg, args, std)
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, after-restore, verify, healthcheck, admin, keys", command)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, migrate finish, after-restore, verify, healthcheck, admin, keys", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -143,6 +146,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		},
 	})
 	gate.Measure(registry)
+	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
+	kinds.Measure(registry)
 	natsconn.Measure(registry, nc)
 
 	e, protected, err := httpserver.NewAPI(httpserver.API{
@@ -156,7 +161,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	// The publisher also publishes what the last requests change. What it does not
 	// get to stays due in its row.
-	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
+	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
 		func(ctx context.Context) { prune(ctx, store, log) },

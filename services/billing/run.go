@@ -8,20 +8,24 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lavka/libs/contract/wire"
 	"lavka/libs/domain/group"
 	"lavka/libs/service/access"
+	"lavka/libs/service/complete"
 	"lavka/libs/service/gctuning"
 	"lavka/libs/service/grouptrace"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/lineage"
 	"lavka/libs/service/natsconn"
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
 	"lavka/libs/service/serving"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/libs/service/telemetry"
 	"lavka/libs/service/token"
 	"lavka/libs/service/workers"
@@ -63,7 +67,9 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
-		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
+		return opened.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Opened, log)
+	case "migrate finish":
+		return opened.Finish(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Opened, log)
 	case "after-restore":
 		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
 	case "verify":
@@ -75,7 +81,7 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 	case "messages rejected":
 		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return listRejectedMessages(ctx, s, std.Out) })
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, after-restore, verify, books, healthcheck, payments refused, messages rejected", command)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, migrate finish, after-restore, verify, books, healthcheck, payments refused, messages rejected", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -143,6 +149,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		},
 	})
 	gate.Measure(registry)
+	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
+	kinds.Measure(registry)
+	rows := complete.New(pools.Background, log)
+	registry.MustRegister(rows)
 	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -151,19 +161,27 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	e, protected, err := httpserver.NewAPI(httpserver.API{
 		Service: service, Contract: api.Contract, Guard: access.NewGuard(tokens, versions),
+		Schemes:        map[string]echo.MiddlewareFunc{"paymentToken": access.Static("provider", cfg.readTokens())},
 		TrustedProxies: cfg.TrustedProxies, Registry: registry, Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	handlers, err := httpapi.New(store, httpapi.NewWebhook(cfg.paymentKeys(), settler, registry))
+	signing, err := cfg.signingKeys()
+	if err != nil {
+		return err
+	}
+	signatures := httpapi.Signatures{Legacy: cfg.legacyKeys(), V2: standardwebhooks.New(signing, time.Now)}
+	log.InfoContext(ctx, "signatures of payments", "legacy_keys", len(signatures.Legacy), "v2_keys", len(signing))
+	handlers, err := httpapi.New(store, httpapi.NewWebhook(signatures, settler, registry),
+		httpapi.NewReversals(signatures.V2, settler, func() error { return kinds.At(opened.Refunds) }, registry), rows.Until)
 	if err != nil {
 		return err
 	}
 	httpapi.Register(e, handlers, protected)
 
 	background := workers.Start(ctx,
-		purchases.Run, users.Run, keys.Run, versions.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
+		purchases.Run, users.Run, keys.Run, versions.Run, rows.Run, kinds.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { ensureOnReconnect(ctx, reconnected, purchases, log) },
 	)

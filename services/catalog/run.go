@@ -18,6 +18,7 @@ import (
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/lineage"
 	"lavka/libs/service/natsconn"
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/program"
 	"lavka/libs/service/revocation"
@@ -64,7 +65,9 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 		}
 		return serve(ctx, cfg, log)
 	case "migrate":
-		return pg.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Schema, postgres.Migrations, log)
+		return opened.Migrate(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Opened, log)
+	case "migrate finish":
+		return opened.Finish(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Opened, log)
 	case "after-restore":
 		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
 	case "verify":
@@ -74,7 +77,7 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 	case "purchases":
 		return inspectPurchases(ctx, cfg, rest, std.Out)
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, after-restore, verify, books, healthcheck, %s", command, purchasesUsage)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, migrate finish, after-restore, verify, books, healthcheck, %s", command, purchasesUsage)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -149,6 +152,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		},
 	})
 	gate.Measure(registry)
+	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
+	kinds.Measure(registry)
 	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -169,7 +174,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Store: store, Requests: billing, Metrics: events, Log: log,
 		Every: 500 * time.Millisecond, Batch: 500, Limiter: rate.NewLimiter(1000, 100),
 	}
-	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
+	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 	)
 	defer background.Stop()

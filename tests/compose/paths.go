@@ -21,7 +21,7 @@ var parameter = regexp.MustCompile(`\{[^}]*\}`)
 
 // unrouted are paths that the gateway routes to no service: unknown ones, those of internal ports, and those that two programs could parse differently.
 var unrouted = []string{
-	"/", "/nope", "/auth", "/productsx", "/metrics", "/readyz", "/livez", "/catalog/metrics", "/transactions/1", "/payment/webhook/", "/payment",
+	"/", "/nope", "/auth", "/productsx", "/metrics", "/readyz", "/livez", "/catalog/metrics", "/transactions/1", "/payment/webhook/", "/payment", "/admin",
 	"//users", "/users//1", "/auth/../users", "/auth/./login", "/auth/..", "/auth/%2e%2e/metrics", "/auth/%2E%2E/metrics", "/auth%2Flogin", "/auth/..%2fmetrics",
 	"/auth/..%5cmetrics", `/auth/..\metrics`, "/users/;/../../metrics", "/.well-known/../metrics",
 }

@@ -81,7 +81,7 @@ func New(contracts map[string][]byte) (*Checker, error) {
 // Operation is one line of a contract.
 type Operation struct {
 	Service, ID, Method, Path string
-	Role                      string   // "" means any caller
+	Role                      string   // "" means any caller; "provider" has a token of another kind
 	Query                     []string // the names of its query parameters
 	AnyParameters             bool     // other query parameters are ignored
 }
@@ -95,6 +95,9 @@ func (c *Checker) Operations() []Operation {
 				o := Operation{Service: s.name, ID: op.OperationID, Method: method, Path: path}
 				if op.Security != nil && len(*op.Security) > 0 {
 					o.Role = strings.Join((*op.Security)[0]["bearer"], "+")
+					if _, ok := (*op.Security)[0]["paymentToken"]; ok {
+						o.Role = "provider"
+					}
 				}
 				for _, p := range slices.Concat(item.Parameters, op.Parameters) {
 					if p.Value.In == openapi3.ParameterInQuery {

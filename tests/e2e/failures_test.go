@@ -89,6 +89,10 @@ func wrongSettings(t *testing.T) map[string]failure {
 	return map[string]failure{
 		"a short webhook key":      {service: stack.Billing, env: map[string]string{"PAYMENT_PRIVATE_KEYS": canaries[0]}, says: "PAYMENT_PRIVATE_KEYS"},
 		"one of two is short":      {service: stack.Billing, env: map[string]string{"PAYMENT_PRIVATE_KEYS": canaries[0] + canaries[1] + "," + canaries[2]}, says: "PAYMENT_PRIVATE_KEYS"},
+		"a short signing secret":   {service: stack.Billing, env: map[string]string{"PAYMENT_SIGNING_SECRETS": "whsec_" + canaries[0]}, says: "PAYMENT_SIGNING_SECRETS"},
+		"a short read token":       {service: stack.Billing, env: map[string]string{"PAYMENT_READ_TOKENS": canaries[0][:9]}, says: "PAYMENT_READ_TOKENS"},
+		"unknown signatures":       {service: stack.Billing, env: map[string]string{"PAYMENT_SIGNATURES": "v1"}, says: "PAYMENT_SIGNATURES"},
+		"v2 without a secret":      {service: stack.Billing, env: map[string]string{"PAYMENT_SIGNATURES": "v2", "PAYMENT_SIGNING_SECRETS": ""}, says: "PAYMENT_SIGNING_SECRETS"},
 		"no signing keys":          {service: stack.Auth, env: map[string]string{"AUTH_SIGNING_KEYS": t.TempDir()}, says: "AUTH_SIGNING_KEYS"},
 		"damaged signing keys":     {service: stack.Auth, env: cut, says: "AUTH_SIGNING_KEYS"},
 		"signing keys that differ": {service: stack.Auth, env: mixed, says: "AUTH_SIGNING_KEYS"},

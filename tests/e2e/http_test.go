@@ -29,6 +29,8 @@ func TestWhatIsNotTaken(t *testing.T) {
 		{"PUT", "/bills", "GET, POST, HEAD"},
 		{"POST", "/transactions", "GET, HEAD"},
 		{"GET", "/payment/webhook", "POST"},
+		{"GET", "/payment/reversals", "POST"},
+		{"POST", "/admin/reversals", "GET, HEAD"},
 		{"POST", "/customers", "GET, HEAD"},
 		{"POST", "/.well-known/jwks.json", "GET, HEAD"},
 	} {
@@ -69,7 +71,7 @@ func TestWhatIsNotTaken(t *testing.T) {
 func TestNoParameterIsIgnored(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
-	path := strings.NewReplacer("{id}", "1", "{user_id}", "1", "{token}", "nobodys")
+	path := strings.NewReplacer("{id}", "1", "{user_id}", "1", "{token}", "nobodys", "{transaction_id}", "1")
 	links := 0
 	for _, op := range checker.Operations() {
 		c, target := u.client, path.Replace(op.Path)

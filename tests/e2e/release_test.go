@@ -59,6 +59,13 @@ func TestTheReleaseBefore(t *testing.T) {
 		_, err = conn.Exec(t.Context(), `TRUNCATE billing.serving`) // as if only the release before had ever run
 		must(t, err)
 		unable(t, old.beside(t, filepath.Join(binDir, stack.Billing), stack.Billing, map[string]string{"NATS_STREAM_REPLICAS": "3"}), "may be able to")
+
+		// While the release before runs, the gate for new kinds of rows can't be opened.
+		finish := exec.CommandContext(t.Context(), filepath.Join(binDir, stack.Billing), "migrate", "finish")
+		finish.Env = append(os.Environ(), "MIGRATE_DATABASE_URL="+old.DatabaseURL("billing_owner"))
+		if out, err := finish.CombinedOutput(); err == nil || !strings.Contains(string(out), "(billing ledger)") {
+			t.Errorf("billing migrate finish beside the release before: %v: %s", err, out)
+		}
 		newcomer := old.beside(t, filepath.Join(binDir, stack.Billing), stack.Billing, nil)
 		waittest.Eventually(t, "one that can is ready", func() bool {
 			a, err := (&client{base: newcomer}).plain(t.Context(), "/readyz")

@@ -67,6 +67,20 @@ func TestWhoMayDoWhat(t *testing.T) {
 		if op.Role == "" && (anonymous.code() == "unauthenticated" || anonymous.code() == "forbidden") {
 			t.Errorf("%s needs no token, but without one the answer is %s", name, anonymous)
 		}
+		if op.Role == "provider" { // whose tokens no user has
+			for who, token := range map[string]string{"a user": u.token, "an admin": shop.admin.token} {
+				if a := ask(t, op, token); a.status != 401 || a.code() != "token_invalid" {
+					t.Errorf("%s as %s: %s, want 401", name, who, a)
+				}
+			}
+			if a := ask(t, op, shop.PaymentReadTokens[0]); a.status == 401 || a.status == 404 {
+				t.Errorf("%s as the provider: %s", name, a)
+			}
+			continue
+		}
+		if a := ask(t, op, shop.PaymentReadTokens[0]); op.Role != "" && (a.status != 401 || a.code() != "token_invalid") {
+			t.Errorf("%s as the provider: %s, want 401", name, a)
+		}
 		if a := ask(t, op, u.token); (a.code() == "forbidden") != (op.Role == "admin") || (op.Role != "" && a.status == 401) {
 			t.Errorf("%s as a user: %s, but it requires role %q", name, a, op.Role)
 		}
@@ -79,7 +93,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 // ask calls an operation in a way that changes nothing.
 func ask(t *testing.T, op contract.Operation, token string) answer {
 	t.Helper()
-	path := strings.NewReplacer("{id}", "999999999999", "{user_id}", "999999999999", "{token}", "nobodys").Replace(op.Path)
+	path := strings.NewReplacer("{id}", "999999999999", "{user_id}", "999999999999", "{token}", "nobodys", "{transaction_id}", "999999999999").Replace(op.Path)
 	if op.Path == "/purchases/{id}" {
 		path = "/purchases/01976b1e-0000-7000-8000-000000000001"
 	}
@@ -100,7 +114,7 @@ func TestTheContractsSayWhatTheDesignDoes(t *testing.T) {
 		"GET /products": "user", "GET /products/{id}": "user", "POST /products": "admin", "PATCH /products/{id}": "admin", "DELETE /products/{id}": "admin",
 		"POST /purchases": "user", "GET /purchases": "user", "GET /purchases/{id}": "user",
 		"GET /bills": "user", "GET /bills/{id}": "user", "POST /bills": "user", "GET /transactions": "user",
-		"POST /payment/webhook": "", "GET /customers": "admin", "GET /customers/{user_id}": "admin", "GET /customers/{user_id}/bills": "admin",
+		"POST /payment/webhook": "", "POST /payment/reversals": "", "GET /admin/reversals": "admin", "GET /payment/credits": "provider", "GET /payment/credits/{transaction_id}": "provider", "GET /payment/refused": "provider", "POST /payment/verify": "provider", "GET /customers": "admin", "GET /customers/{user_id}": "admin", "GET /customers/{user_id}/bills": "admin",
 	}
 	got := map[string]string{}
 	for _, op := range checker.Operations() {

@@ -128,6 +128,12 @@ func (s *shopUnderTest) keepSecrets() error {
 	for _, key := range s.PaymentKeys {
 		secrets.keep("a webhook key", key)
 	}
+	for _, secret := range s.PaymentSigningSecrets {
+		secrets.keep("a signing secret", secret)
+	}
+	for _, token := range s.PaymentReadTokens {
+		secrets.keep("a token of the provider", token)
+	}
 	for _, text := range []string{s.AdminDatabaseURL(), s.NATSURL()} {
 		u, err := url.Parse(text)
 		if err != nil {

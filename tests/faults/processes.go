@@ -166,7 +166,7 @@ func zombie(ctx context.Context, t *trial) error {
 	frozen, since := time.Now(), t.rec.Now()
 	free := await(ctx, "the release of the frozen replica's locks", func() bool {
 		held, err := value[bool](ctx, t.shop, `
-			SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'billing ledger' AND state = 'idle in transaction' AND now() - state_change > interval '1500 ms')`)
+			SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'billing ledger%' AND state = 'idle in transaction' AND now() - state_change > interval '1500 ms')`)
 		return err == nil && !held && time.Since(frozen) > 1500*time.Millisecond
 	})
 	if waited := time.Since(frozen); free == nil && waited > 5*time.Second { // the server ends it after 2 s

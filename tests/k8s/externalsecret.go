@@ -33,6 +33,11 @@ type ExternalSecret struct {
 				Property string `json:"property"`
 			} `json:"remoteRef"`
 		} `json:"data"`
+		DataFrom []struct {
+			Extract struct {
+				Key string `json:"key"`
+			} `json:"extract"`
+		} `json:"dataFrom"`
 	} `json:"spec"`
 }
 

@@ -110,7 +110,7 @@ var mistakes = []mistake{
 	{"Services lead to replicas, by ports that are open", func(o *objects) {
 		s, _ := find(o.services, "billing")
 		delete(s.Spec.Selector, component)
-	}, "Service billing leads to 4 workloads"},
+	}, "Service billing leads to 5 workloads"},
 	{"Services lead to replicas, by ports that are open", func(o *objects) {
 		s, _ := find(o.services, "billing")
 		s.Spec.Ports[0].TargetPort = intstr.FromString("https")
@@ -151,15 +151,19 @@ var mistakes = []mistake{
 	{"one thing scales a Deployment", func(o *objects) { o.deployments[0].Spec.Replicas = new(int32(2)) }, "to which each apply sets it back"},
 	{"Postgres has sessions for all replicas", func(o *objects) { o.scalers[0].Spec.MaxReplicas = 20 }, "the replicas may open 821 sessions"},
 	{"migrations run once for a release, as the owner", func(o *objects) { at(o, "auth").Image = "registry.example/lavka-auth:v0.7.0" }, "there is no Job auth-migrate-v0.7.0"},
-	{"migrations run once for a release, as the owner", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auth-migrate" }, "the owner's rights are for Job auth-migrate-v0.6.0 and CronJob auth-after-restore alone"},
+	{"migrations run once for a release, as the owner", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auth-migrate" }, "the owner's rights are for Job auth-migrate-v0.6.0 and CronJob auth-after-restore and CronJob auth-finish alone"},
 	{"migrations run once for a release, as the owner", func(o *objects) { *o.jobs[0].Spec.ActiveDeadlineSeconds = 1800 }, "is stopped after 1800 s, and may need hours"},
-	{"after-restore is there, and runs only by hand", func(o *objects) { cron(o, "auth-after-restore").Spec.Suspend = nil }, "CronJob auth-after-restore runs by itself"},
-	{"after-restore is there, and runs only by hand", func(o *objects) {
+	{"after-restore and finish are there, and run only by hand", func(o *objects) { cron(o, "auth-after-restore").Spec.Suspend = nil }, "CronJob auth-after-restore runs by itself"},
+	{"after-restore and finish are there, and run only by hand", func(o *objects) {
 		cron(o, "billing-after-restore").Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args = []string{"migrate"}
 	}, "should run the image of Deployment billing with after-restore"},
-	{"after-restore is there, and runs only by hand", func(o *objects) {
+	{"after-restore and finish are there, and run only by hand", func(o *objects) {
 		o.cronJobs = slices.DeleteFunc(o.cronJobs, func(c *batch.CronJob) bool { return c.Name == "catalog-after-restore" })
 	}, "there is no CronJob catalog-after-restore"},
+	{"after-restore and finish are there, and run only by hand", func(o *objects) { cron(o, "billing-finish").Spec.Suspend = new(false) }, "CronJob billing-finish runs by itself, and would end the time"},
+	{"after-restore and finish are there, and run only by hand", func(o *objects) {
+		cron(o, "auth-finish").Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args = []string{"finish"}
+	}, "should run the image of Deployment auth with migrate finish"},
 	{"the ledger is verified each day", func(o *objects) { cron(o, "billing-verify").Spec.Suspend = new(true) }, "does not run verify once a day"},
 	{"the arrows are those of the architecture", func(o *objects) {
 		networkPolicy(o, "nats").Spec.Ingress[0].From[0].PodSelector.MatchLabels = map[string]string{"app.kubernetes.io/part-of": "lavka"}

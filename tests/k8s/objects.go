@@ -124,7 +124,8 @@ const component = "app.kubernetes.io/component"
 func (o *objects) pods() []pod {
 	var all []pod
 	add := func(kind, workload string, template *core.PodTemplateSpec) {
-		name := strings.SplitAfter(strings.ReplaceAll(workload, "-after-restore", "-migrate"), "-migrate")[0] // without the release; both are the owner's
+		// Without the release; what is run by hand is the owner's, too.
+		name := strings.SplitAfter(strings.NewReplacer("-after-restore", "-migrate", "-finish", "-migrate").Replace(workload), "-migrate")[0]
 		p := pod{workload: kind + " " + workload, name: name, labels: template.Labels, spec: &template.Spec}
 		for _, c := range template.Spec.Containers {
 			for _, port := range c.Ports {

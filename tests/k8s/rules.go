@@ -37,7 +37,7 @@ func rules(root string) []rule {
 		{"one thing scales a Deployment", oneScaler},
 		{"Postgres has sessions for all replicas", sessions},
 		{"migrations run once for a release, as the owner", migrations},
-		{"after-restore is there, and runs only by hand", restores},
+		{"after-restore and finish are there, and run only by hand", onlyByHand},
 		{"the ledger is verified each day", verified},
 		{"the arrows are those of the architecture", func(o *objects) []string { return arrowsOfTheArchitecture(root, o) }},
 		{"routes lead to Services, over TLS, and end in time", routesLead},

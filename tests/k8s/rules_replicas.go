@@ -184,30 +184,48 @@ func migrations(o *objects) (wrong []string) {
 		owner := service + "-migrate"
 		for _, p := range o.pods() {
 			uses := slices.ContainsFunc(p.spec.Volumes, func(v core.Volume) bool { return v.Secret != nil && v.Secret.SecretName == owner })
-			if mine := p.workload == "Job "+name || p.workload == "CronJob "+service+afterRestore; uses != mine {
-				wrong = append(wrong, fmt.Sprintf("%s has, or has not, the Secret %s: the owner's rights are for Job %s and CronJob %s alone", p.workload, owner, name, service+afterRestore))
+			mine := p.workload == "Job "+name
+			alone := "Job " + name
+			for _, command := range byHand {
+				job := "CronJob " + service + "-" + command.name
+				mine = mine || p.workload == job
+				alone += " and " + job
+			}
+			if uses != mine {
+				wrong = append(wrong, fmt.Sprintf("%s has, or has not, the Secret %s: the owner's rights are for %s alone", p.workload, owner, alone))
 			}
 		}
 	}
 	return wrong
 }
 
-const afterRestore = "-after-restore"
+// byHand are the commands that operators run with the owner's role, and what they would do if they ran by themselves. Each has a script of its name
+// in deploy/k8s.
+var byHand = []struct {
+	name     string
+	args     []string
+	disaster string
+}{
+	{"after-restore", []string{"after-restore"}, "log all users out"},
+	{"finish", []string{"migrate", "finish"}, "end the time in which a rollout can be taken back"},
+}
 
-func restores(o *objects) (wrong []string) {
+func onlyByHand(o *objects) (wrong []string) {
 	for _, service := range services {
-		c, ok := find(o.cronJobs, service+afterRestore)
-		d, served := find(o.deployments, service)
-		if !ok || !served {
-			wrong = append(wrong, fmt.Sprintf("there is no CronJob %s%s, which deploy/k8s/after-restore runs", service, afterRestore))
-			continue
-		}
-		if c.Spec.Suspend == nil || !*c.Spec.Suspend {
-			wrong = append(wrong, fmt.Sprintf("CronJob %s runs by itself, and would log all users out: set suspend", c.Name))
-		}
-		is := container(&c.Spec.JobTemplate.Spec.Template.Spec)
-		if is.Image != container(&d.Spec.Template.Spec).Image || !slices.Equal(is.Args, []string{"after-restore"}) {
-			wrong = append(wrong, fmt.Sprintf("CronJob %s runs %s %v, and should run the image of Deployment %s with after-restore", c.Name, is.Image, is.Args, service))
+		for _, command := range byHand {
+			c, ok := find(o.cronJobs, service+"-"+command.name)
+			d, served := find(o.deployments, service)
+			if !ok || !served {
+				wrong = append(wrong, fmt.Sprintf("there is no CronJob %s-%s, which deploy/k8s/%[2]s runs", service, command.name))
+				continue
+			}
+			if c.Spec.Suspend == nil || !*c.Spec.Suspend {
+				wrong = append(wrong, fmt.Sprintf("CronJob %s runs by itself, and would %s: set suspend", c.Name, command.disaster))
+			}
+			is := container(&c.Spec.JobTemplate.Spec.Template.Spec)
+			if is.Image != container(&d.Spec.Template.Spec).Image || !slices.Equal(is.Args, command.args) {
+				wrong = append(wrong, fmt.Sprintf("CronJob %s runs %s %v, and should run the image of Deployment %s with %s", c.Name, is.Image, is.Args, service, strings.Join(command.args, " ")))
+			}
 		}
 	}
 	return wrong

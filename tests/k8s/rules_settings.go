@@ -116,6 +116,9 @@ func secretsThere(root string, o *objects) (wrong []string) {
 		for _, d := range s.Spec.Data {
 			given[s.Spec.Target.Name] = append(given[s.Spec.Target.Name], d.SecretKey)
 		}
+		if len(s.Spec.DataFrom) > 0 && given[s.Spec.Target.Name] == nil {
+			given[s.Spec.Target.Name] = []string{} // whatever is there, so only what needs no key by name can use it
+		}
 	}
 	need := func(who, secret string, keys ...string) {
 		if elsewhere[secret] != "" {

@@ -11,7 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"lavka/libs/service/standardwebhooks"
 )
 
 // request is a generated request.
@@ -36,6 +39,7 @@ type generator struct {
 	passwords map[string]string // by login
 	tokens    map[string]string // access tokens by caller: user, admin, victim
 	keys      []string          // the payment provider's
+	secret    string            // the payment provider's, for signatures in the header
 	unknown   int               // signed payments of unknown users, for which billing waits
 	serial    int
 }
@@ -84,6 +88,10 @@ func kind(o *operation, name string) string {
 			return "funded"
 		}
 		return "bills"
+	case "transaction_id":
+		if o.id == "getCredit" || o.id == "paymentReversal" {
+			return "credited"
+		}
 	case "product_id":
 		return "products"
 	case "token":
@@ -130,6 +138,13 @@ func (g *generator) text(o *operation, s *schemas, name string, schema object) (
 			return fmt.Sprintf("%d.%02d", g.rng.IntN(20), 1+g.rng.IntN(99)), false
 		}
 		return strconv.FormatInt(1+g.rng.Int64N(70_000_000_000_000), 10), false
+	}
+	if schema["format"] == "date-time" { // any from and to are at most 31 days apart
+		days := g.rng.IntN(15)
+		if name == "from" {
+			days = -1 - days
+		}
+		return time.Now().UTC().AddDate(0, 0, days).Format(time.RFC3339), true
 	}
 	if schema["format"] == "uuid" {
 		return fmt.Sprintf("01976b1e-%04x-7000-8000-%012x", g.rng.IntN(1<<16), g.rng.Int64N(1<<48)), true
@@ -307,11 +322,15 @@ func (g *generator) generate(o *operation, s *schemas) *request {
 		r.body = []byte(body)
 		spoilt("the body %.20q", body)
 	}
-	if o.id == "paymentWebhook" && r.body == nil {
+	pays := o.id == "paymentWebhook" || o.id == "verifyPayment"
+	if pays && r.body == nil {
 		members = g.signed(members)
 	}
 	if r.body == nil && o.body != nil {
 		r.body = encode(members)
+	}
+	if pays || o.id == "paymentReversal" {
+		g.signedInHeader(r, params)
 	}
 	if r.body != nil {
 		for _, t := range contentType {
@@ -446,6 +465,23 @@ func (g *generator) signed(all []member) []member {
 		}
 	}
 	return all
+}
+
+// signedInHeader signs some payments in their headers. Of the others, most have no such header,
+// since any makes the signature in the body count for nothing.
+func (g *generator) signedInHeader(r *request, params map[string][]string) {
+	if r.plain || g.chance(70) {
+		for _, name := range []string{"webhook-id", "webhook-timestamp", "webhook-signature"} {
+			delete(params, name)
+		}
+	}
+	keys, err := standardwebhooks.ParseKeys(g.secret)
+	if err != nil {
+		panic(err)
+	}
+	if g.chance(30) || r.op.id == "paymentReversal" && g.chance(70) { // which has no other signature
+		keys[0].Sign(r.header, "msg_"+g.letters(8), time.Now(), r.body)
+	}
 }
 
 func encode(members []member) []byte {

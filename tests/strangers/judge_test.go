@@ -18,6 +18,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"lavka/libs/service/standardwebhooks"
 )
 
 // judge validates requests and answers against a served contract. It shares no code
@@ -69,7 +71,10 @@ func newJudge(service string, text []byte) (*judge, error) {
 			op := v.(object)
 			o := &operation{service: service, method: strings.ToUpper(method), path: path, id: op["operationId"].(string), responses: op["responses"].(object)}
 			if security, ok := op["security"].([]any); ok {
-				o.role = security[0].(object)["bearer"].([]any)[0].(string)
+				o.role = "provider"
+				if scopes, ok := security[0].(object)["bearer"].([]any); ok {
+					o.role = scopes[0].(string)
+				}
 			}
 			_, o.raw = op["x-lavka-raw"]
 			_, o.anyQuery = op["x-lavka-any-parameters"]
@@ -236,6 +241,8 @@ func prose(r *http.Request, sent []byte) error {
 		return errors.New("U+0000 in the body")
 	case bytes.Contains(sent, []byte(`\ud800`)):
 		return errors.New("half of a surrogate pair in the body")
+	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/payment/") && !standardwebhooks.Signed(r.Header) && !bytes.Contains(sent, []byte(`"signature"`)):
+		return errors.New("a payment without a signature")
 	case len(sent) > 64<<10:
 		return errors.New("more than 64 KiB")
 	}

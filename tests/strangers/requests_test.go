@@ -122,7 +122,7 @@ func newRunner(ctx context.Context, shop *stack.Stack, seed uint64) (*runner, er
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Timeout:       time.Minute,
 		},
-		g: &generator{rng: rand.New(rand.NewPCG(seed, 0)), pools: map[string][]string{}, passwords: map[string]string{}, tokens: map[string]string{}, keys: shop.PaymentKeys},
+		g: &generator{rng: rand.New(rand.NewPCG(seed, 0)), pools: map[string][]string{}, passwords: map[string]string{}, tokens: map[string]string{"provider": shop.PaymentReadTokens[0]}, keys: shop.PaymentKeys, secret: shop.PaymentSigningSecrets[0]},
 	}
 	contracts := map[string][]byte{}
 	for _, service := range stack.Services() {
@@ -171,6 +171,7 @@ func newRunner(ctx context.Context, shop *stack.Stack, seed uint64) (*runner, er
 			if _, err := r.call(ctx, http.MethodPost, "/payment/webhook", "", json.RawMessage(top)); err != nil {
 				return nil, err
 			}
+			r.g.learn("credited", "1")
 		}
 	}
 	return r, nil
@@ -325,6 +326,8 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 	case "deleteProduct":
 		gone := a.sent.URL.Path[strings.LastIndex(a.sent.URL.Path, "/")+1:]
 		g.pools["products"] = slices.DeleteFunc(g.pools["products"], func(id string) bool { return id == gone })
+	case "paymentWebhook":
+		g.learn("credited", fmt.Sprint(a.fields["transaction_id"]))
 	case "createBill":
 		g.learn("bills", id)
 	case "createPurchase":

@@ -46,6 +46,8 @@ type Config struct {
 	// AdminLogin is the first administrator's; empty means admin. If AdminPassword or PaymentKeys is empty, it is generated and kept.
 	AdminLogin, AdminPassword string
 	PaymentKeys               []string
+	PaymentSigningSecrets     []string // likewise
+	PaymentReadTokens         []string // likewise
 
 	// PostgresSettings override those of our own server. With Volatile, that server may lose data when the machine crashes; for tests.
 	PostgresSettings map[string]string

@@ -17,7 +17,7 @@ import (
 // ours are the settings that the stack itself sets, including the secrets that only one service may see.
 var ours = []string{
 	"HTTP_ADDR", "INTERNAL_ADDR", "DATABASE_URL", "MIGRATE_DATABASE_URL", "NATS_URL", "PUBLIC_URL", "JWKS_URL", "TRUSTED_PROXIES",
-	"AUTH_SIGNING_KEYS", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS",
+	"AUTH_SIGNING_KEYS", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "PAYMENT_SIGNING_SECRETS", "PAYMENT_READ_TOKENS",
 }
 
 // proxyVariables are the variables that lead an HTTP client through a proxy, in capitals or not.
@@ -57,6 +57,8 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 		}
 	case Billing:
 		env["PAYMENT_PRIVATE_KEYS"] = strings.Join(s.PaymentKeys, ",")
+		env["PAYMENT_SIGNING_SECRETS"] = strings.Join(s.PaymentSigningSecrets, ",")
+		env["PAYMENT_READ_TOKENS"] = strings.Join(s.PaymentReadTokens, ",")
 	}
 	if service != Auth {
 		env["JWKS_URL"] = s.GatewayURL() + "/.well-known/jwks.json"

@@ -14,6 +14,7 @@ import (
 
 	"lavka/deploy/nats"
 	"lavka/libs/host/freeport"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/libs/testkit/waittest"
 )
 
@@ -40,6 +41,9 @@ func TestSecretsAreKept(t *testing.T) {
 	}
 	if len(first.PaymentKey) < 16 {
 		t.Errorf("the payment key has %d characters", len(first.PaymentKey))
+	}
+	if keys, err := standardwebhooks.ParseKeys(first.PaymentSigningSecret); len(keys) != 1 || err != nil || first.PaymentSigningSecret == other.PaymentSigningSecret {
+		t.Errorf("the signing secret is %d keys, %v", len(keys), err)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -77,7 +81,7 @@ func TestOlderSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Roles["auth"] != "role" || s.PaymentKey != "webhook" || !s.Admins["admin"].Created {
+	if s.Roles["auth"] != "role" || s.PaymentKey != "webhook" || s.PaymentSigningSecret == "" || !s.Admins["admin"].Created {
 		t.Error("secrets generated earlier are lost")
 	}
 	if _, err := nats.Options(s.NATSUsers); err != nil {

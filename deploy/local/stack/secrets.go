@@ -19,7 +19,10 @@ type keptSecrets struct {
 	Roles      map[string]string `json:"roles"`      // PostgreSQL passwords by role
 	NATSUsers  map[string]string `json:"nats_users"` // NATS passwords by user
 	PaymentKey string            `json:"payment_key"`
-	Admins     map[string]admin  `json:"admins"` // by login
+	// PaymentSigningSecret is that of Standard Webhooks.
+	PaymentSigningSecret string           `json:"payment_signing_secret"`
+	PaymentReadToken     string           `json:"payment_read_token"`
+	Admins               map[string]admin `json:"admins"` // by login
 }
 
 type admin struct {
@@ -68,6 +71,12 @@ func keepSecrets(dataDir string) (*keptSecrets, error) {
 	}
 	if s.PaymentKey == "" {
 		s.PaymentKey = rand.Text()
+	}
+	if s.PaymentSigningSecret == "" {
+		s.PaymentSigningSecret = secrets.SigningSecret()
+	}
+	if s.PaymentReadToken == "" {
+		s.PaymentReadToken = rand.Text()
 	}
 	return s, s.save(dataDir)
 }

@@ -11,6 +11,9 @@ import (
 	"syscall"
 
 	"lavka/deploy/nats"
+	"lavka/deploy/postgres"
+	"lavka/libs/service/opened"
+	"lavka/libs/service/pgconfig"
 )
 
 // Shop is what a running shop publishes for the tools, in running.json (mode 0600), which exists while the shop runs.
@@ -23,9 +26,12 @@ type Shop struct {
 	AdminLogin    string            `json:"admin_login"`
 	AdminPassword string            `json:"admin_password"` // empty if not known to this run
 	PaymentKeys   []string          `json:"payment_keys"`
-	TracesURL     string            `json:"traces_url"` // "" if traces are not kept here
-	BinDir        string            `json:"bin_dir"`
-	Control       Control           `json:"control"`
+	// These two are empty while a release before them runs.
+	PaymentReadTokens     []string `json:"payment_read_tokens"`
+	PaymentSigningSecrets []string `json:"payment_signing_secrets"`
+	TracesURL             string   `json:"traces_url"` // "" if traces are not kept here
+	BinDir                string   `json:"bin_dir"`
+	Control               Control  `json:"control"`
 }
 
 // Control is where the launcher takes requests from the tools, and the bearer token that each request needs.
@@ -49,9 +55,13 @@ func (s *Stack) announce() error {
 		AdminLogin:    s.AdminLogin,
 		AdminPassword: s.AdminPassword,
 		PaymentKeys:   s.PaymentKeys,
-		TracesURL:     s.cfg.TracesURL,
-		BinDir:        s.cfg.BinDir,
-		Control:       s.cfg.Control,
+
+		PaymentSigningSecrets: s.PaymentSigningSecrets,
+		PaymentReadTokens:     s.PaymentReadTokens,
+
+		TracesURL: s.cfg.TracesURL,
+		BinDir:    s.cfg.BinDir,
+		Control:   s.cfg.Control,
 	}
 	for service, replicas := range s.replicas {
 		shop.ServiceURLs[service] = replicas[0].URL()
@@ -110,7 +120,29 @@ func (s Shop) Command(ctx context.Context, service string, args ...string) *exec
 	return cmd
 }
 
+// OwnerCommand is Command with the URL of the owner of the service's schema, for migrate finish.
+func (s Shop) OwnerCommand(ctx context.Context, service string, args ...string) *exec.Cmd {
+	cmd := s.Command(ctx, service, args...)
+	cmd.Env = append(cmd.Env, "MIGRATE_DATABASE_URL="+s.DatabaseURLs[postgres.Owner(service)])
+	return cmd
+}
+
 func (s *Stack) binary(service string) string { return filepath.Join(s.cfg.BinDir, service) }
+
+// Unfinished reports whether an upgrade is not complete: the gate for new kinds of rows is closed in one of the schemas.
+func (s *Stack) Unfinished(ctx context.Context) (bool, error) {
+	conn, err := pgconfig.Connect(ctx, s.adminURL)
+	if err != nil {
+		return false, fmt.Errorf("connect as the administrator: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var closed bool
+	err = conn.QueryRow(ctx, `SELECT least((SELECT level FROM auth.opened), (SELECT level FROM billing.opened), (SELECT level FROM catalog.opened)) < $1`, opened.Highest).Scan(&closed)
+	if err != nil {
+		return false, fmt.Errorf("read the levels of the schemas: %w", err)
+	}
+	return closed, nil
+}
 
 // GatewayURL returns the URL for clients.
 func (s *Stack) GatewayURL() string { return baseURL(s.cfg.GatewayAddr) }

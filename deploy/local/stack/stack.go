@@ -32,6 +32,10 @@ type Stack struct {
 	AdminPasswordMadeUp bool
 	// PaymentKeys sign what the payment provider sends; every one of them is valid.
 	PaymentKeys []string
+	// PaymentSigningSecrets sign it in the header, as Standard Webhooks says.
+	PaymentSigningSecrets []string
+	// PaymentReadTokens let the provider read what became of its payments.
+	PaymentReadTokens []string
 
 	cfg            Config
 	lock, binaries *Lock
@@ -140,6 +144,12 @@ func (s *Stack) prepareSecrets(ctx context.Context) error {
 	s.AdminPassword, s.AdminPasswordMadeUp = s.secrets.adminPassword(s.cfg.AdminLogin, s.cfg.AdminPassword)
 	if s.PaymentKeys = s.cfg.PaymentKeys; len(s.PaymentKeys) == 0 {
 		s.PaymentKeys = []string{s.secrets.PaymentKey}
+	}
+	if s.PaymentSigningSecrets = s.cfg.PaymentSigningSecrets; len(s.PaymentSigningSecrets) == 0 {
+		s.PaymentSigningSecrets = []string{s.secrets.PaymentSigningSecret}
+	}
+	if s.PaymentReadTokens = s.cfg.PaymentReadTokens; len(s.PaymentReadTokens) == 0 {
+		s.PaymentReadTokens = []string{s.secrets.PaymentReadToken}
 	}
 	if err := s.secrets.save(s.cfg.DataDir); err != nil {
 		return err

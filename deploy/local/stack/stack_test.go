@@ -62,6 +62,8 @@ func TestShop(t *testing.T) {
 	t.Setenv("PGHOST", "nowhere.example")
 	t.Setenv("ADMIN_PASSWORD", "of the launcher's environment")
 	t.Setenv("PAYMENT_PRIVATE_KEYS", "of the launcher's environment")
+	t.Setenv("PAYMENT_SIGNING_SECRETS", "of the launcher's environment")
+	t.Setenv("PAYMENT_READ_TOKENS", "of the launcher's environment")
 	dir := t.TempDir()
 	cfg := Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data"), Catalog: Service{Replicas: 3, Env: map[string]string{"EXTRA": "1"}}}
 	s, out := open(t, cfg)
@@ -73,10 +75,10 @@ func TestShop(t *testing.T) {
 	if auth["PUBLIC_URL"] != s.GatewayURL() || auth["ADMIN_LOGIN"] != "admin" || auth["ADMIN_PASSWORD"] != s.AdminPassword || !s.AdminPasswordMadeUp {
 		t.Errorf("auth got the settings %v", auth)
 	}
-	if billing["PAYMENT_PRIVATE_KEYS"] != s.PaymentKeys[0] || billing["JWKS_URL"] != s.GatewayURL()+"/.well-known/jwks.json" {
+	if billing["PAYMENT_PRIVATE_KEYS"] != s.PaymentKeys[0] || billing["PAYMENT_SIGNING_SECRETS"] != s.PaymentSigningSecrets[0] || billing["PAYMENT_READ_TOKENS"] != s.PaymentReadTokens[0] || billing["JWKS_URL"] != s.GatewayURL()+"/.well-known/jwks.json" {
 		t.Errorf("billing got the settings %v", billing)
 	}
-	for _, secret := range []string{"ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "AUTH_SIGNING_KEYS", "MIGRATE_DATABASE_URL", "PGHOST"} {
+	for _, secret := range []string{"ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "PAYMENT_SIGNING_SECRETS", "PAYMENT_READ_TOKENS", "AUTH_SIGNING_KEYS", "MIGRATE_DATABASE_URL", "PGHOST"} {
 		if catalog[secret] != "" {
 			t.Errorf("catalog got %s", secret)
 		}
@@ -121,12 +123,16 @@ func TestShop(t *testing.T) {
 		t.Error("a stopped shop is reported as running")
 	}
 	cfg.AdminPassword, cfg.PaymentKeys = "a new one", []string{"first key of 16 characters", "second key of 16 characters"}
+	cfg.PaymentSigningSecrets = []string{"whsec_one", "whsec_two"}
 	again, _ := open(t, cfg)
 	if again.NATSURL() == s.NATSURL() || again.AdminPasswordMadeUp || again.AdminPassword != "a new one" {
 		t.Errorf("admin %q", again.AdminPassword)
 	}
 	if got := told(t, again, "/bills")["PAYMENT_PRIVATE_KEYS"]; got != "first key of 16 characters,second key of 16 characters" {
 		t.Errorf("payment keys are %q", got)
+	}
+	if got := told(t, again, "/bills")["PAYMENT_SIGNING_SECRETS"]; got != "whsec_one,whsec_two" {
+		t.Errorf("signing secrets are %q", got)
 	}
 }
 

@@ -36,7 +36,8 @@ func NewGuard(tokens *token.Verifier, revoked *revocation.Versions) *Guard {
 
 // Protect returns the middleware of each operation that the contract protects
 // (`security: [{bearer: [admin]}]`), by operation id. The lowest role is "user";
-// an admin may do everything that a user may.
+// an admin may do everything that a user may. It leaves out operations with another
+// scheme than bearer.
 func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc, error) {
 	protected := map[string][]echo.MiddlewareFunc{}
 	for path, item := range contract.Paths.Map() {
@@ -44,7 +45,10 @@ func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc,
 			if op.Security == nil || len(*op.Security) == 0 {
 				continue
 			}
-			scopes := (*op.Security)[0]["bearer"]
+			scopes, ok := (*op.Security)[0]["bearer"]
+			if !ok {
+				continue
+			}
 			if len(scopes) != 1 || (scopes[0] != token.RoleUser && scopes[0] != token.RoleAdmin) {
 				return nil, fmt.Errorf("contract: %s %s: security must be one of bearer: [user], bearer: [admin]", method, path)
 			}

@@ -184,3 +184,35 @@ func TestContractOfUnknownRoles(t *testing.T) {
 		}
 	}
 }
+
+// Nor may a security scheme that nothing checks.
+func TestContractOfUnknownSchemes(t *testing.T) {
+	t.Parallel()
+	const other = `{operationId: ours, security: [{peer: []}],`
+	with := strings.Replace(contract, `{operationId: ours, security: [{bearer: [admin]}],`, other, 1)
+	guarded := api(with, access.NewGuard(nil, nil))
+	if _, _, err := httpserver.NewAPI(guarded); err == nil || !strings.Contains(err.Error(), "peer is unknown") {
+		t.Errorf("an unknown scheme: %v", err)
+	}
+	if _, _, err := httpserver.NewAPI(api(strings.Replace(with, "{peer: []}", "{}", 1), access.NewGuard(nil, nil))); err == nil || !strings.Contains(err.Error(), "empty") {
+		t.Errorf("an empty requirement: %v", err)
+	}
+	guarded.Registry = httpserver.NewRegistry()
+	guarded.Schemes = map[string]echo.MiddlewareFunc{"peer": access.Static("peer", []string{"token of the peer", "another"})}
+	e, protected, err := httpserver.NewAPI(guarded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.GET("/ours", func(c echo.Context) error { return c.String(http.StatusOK, access.From(c.Request().Context()).Role) }, protected["ours"]...)
+	for header, want := range map[string]string{
+		"Bearer token of the peer": "peer", "bearer another": "peer", "Bearer ": `"unauthenticated"`, "Basic another": `"unauthenticated"`, "Bearer token of the pee": `"token_invalid"`, "Bearer token of the peer2": `"token_invalid"`,
+	} {
+		r := httptest.NewRequest("GET", "/ours", nil)
+		r.Header.Set("Authorization", header)
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, r)
+		if (w.Code == 200) != (want == "peer") || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%q: %d %s", header, w.Code, w.Body)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -97,7 +98,7 @@ type Common struct {
 	HTTPAddr           string        `envconfig:"HTTP_ADDR" default:":8080"`
 	InternalAddr       string        `envconfig:"INTERNAL_ADDR" default:":9090"`
 	DatabaseURL        Secret        `envconfig:"DATABASE_URL"`
-	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the schema owner's; only for migrate and after-restore
+	MigrateDatabaseURL Secret        `envconfig:"MIGRATE_DATABASE_URL"` // the schema owner's; only for migrate, migrate finish and after-restore
 	NATSURL            Secret        `envconfig:"NATS_URL"`
 	TokenIssuer        string        `envconfig:"TOKEN_ISSUER" default:"lavka"`
 	TokenAudience      string        `envconfig:"TOKEN_AUDIENCE" default:"lavka"`
@@ -114,7 +115,9 @@ type Common struct {
 // read from a file instead: set NAME_FILE to its path in place of NAME. This is how
 // container engines and Kubernetes provide secrets. Line breaks at the end of the
 // file are dropped. An empty file, one of more than 64 KiB, and setting both NAME
-// and NAME_FILE are errors.
+// and NAME_FILE are errors. So is a file that does not exist, unless the field has the
+// tag file:"optional", with which it counts as not set: a deployment can then name a
+// file that some of its operators have not created yet.
 func Load(cfg any) error {
 	err := envconfig.Process("", cfg)
 	var parse *envconfig.ParseError
@@ -148,6 +151,9 @@ func loadFiles(cfg reflect.Value) error {
 			return fmt.Errorf("%s and %s_FILE are both set: set one of them", name, name)
 		}
 		secret, err := readSecret(path)
+		if field.Tag.Get("file") == "optional" && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("%s_FILE: %w", name, err)
 		}

@@ -197,3 +197,35 @@ func TestValidateServe(t *testing.T) {
 		}
 	}
 }
+
+// A deployment may name a file that its operator has not created yet.
+func TestASecretsFileThatMayBeMissing(t *testing.T) {
+	dir := t.TempDir()
+	type settings struct {
+		Required config.Secret `envconfig:"REQUIRED_SECRET"`
+		Optional config.Secret `envconfig:"OPTIONAL_SECRET" file:"optional"`
+	}
+	path := filepath.Join(dir, "secret")
+	t.Setenv("OPTIONAL_SECRET_FILE", path)
+	var c settings
+	if err := config.Load(&c); err != nil || !c.Optional.Empty() {
+		t.Errorf("no file: %v, %v", c.Optional.Reveal(), err)
+	}
+	if err := os.WriteFile(path, []byte("x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := config.Load(&c); err != nil || c.Optional.Reveal() != "x" {
+		t.Errorf("%v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := config.Load(&c); err == nil {
+		t.Error("an empty file was accepted")
+	}
+	t.Setenv("OPTIONAL_SECRET_FILE", "")
+	t.Setenv("REQUIRED_SECRET_FILE", filepath.Join(dir, "missing"))
+	if err := config.Load(&c); err == nil {
+		t.Error("a missing file was accepted")
+	}
+}

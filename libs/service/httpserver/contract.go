@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"slices"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/labstack/echo/v4"
@@ -18,10 +20,11 @@ import (
 
 // API is the public side of a service.
 type API struct {
-	Service        string         // its name
-	Contract       []byte         // OpenAPI, YAML
-	Guard          *access.Guard  // checks tokens
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For and traceparent count
+	Service        string                         // its name
+	Contract       []byte                         // OpenAPI, YAML
+	Guard          *access.Guard                  // checks tokens
+	Schemes        map[string]echo.MiddlewareFunc // checks those of security schemes other than bearer
+	TrustedProxies []netip.Prefix                 // whose X-Forwarded-For and traceparent count
 	Registry       prometheus.Registerer
 	Log            *slog.Logger
 }
@@ -30,7 +33,7 @@ type API struct {
 // /<service>/openapi.json and refuses query parameters that are not in it (see
 // [knownParameters]), and the middleware of the operations that need a
 // token, by operation id (see [access.Guard.Protect]). It fails if the contract
-// can't be read or names an unknown role.
+// can't be read or names an unknown role or security scheme.
 func NewAPI(a API) (e *echo.Echo, protected map[string][]echo.MiddlewareFunc, err error) {
 	contract, err := openapi3.NewLoader().LoadFromData(a.Contract)
 	if err != nil {
@@ -44,7 +47,11 @@ func NewAPI(a API) (e *echo.Echo, protected map[string][]echo.MiddlewareFunc, er
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := protectWith(contract, a.Schemes, protected); err != nil {
+		return nil, nil, err
+	}
 	exactUUIDs(contract, protected)
+	exactTimes(contract, protected)
 	responses := bytelimit.New(maxResponses)
 	measureHeld(a.Registry, "responses", responses)
 	claimReads(contract, protected, responses)
@@ -53,6 +60,28 @@ func NewAPI(a API) (e *echo.Echo, protected map[string][]echo.MiddlewareFunc, er
 	e.Use(knownParameters(contract, own))
 	e.GET(own, func(c echo.Context) error { return c.JSONBlob(http.StatusOK, text) })
 	return e, protected, nil
+}
+
+// protectWith adds the middleware of the operations whose security scheme is not bearer.
+func protectWith(contract *openapi3.T, schemes map[string]echo.MiddlewareFunc, protected map[string][]echo.MiddlewareFunc) error {
+	for path, item := range contract.Paths.Map() {
+		for method, op := range item.Operations() {
+			if op.Security == nil || len(*op.Security) == 0 || protected[op.OperationID] != nil {
+				continue
+			}
+			for name := range (*op.Security)[0] {
+				check, ok := schemes[name]
+				if !ok {
+					return fmt.Errorf("contract: %s %s: the security scheme %s is unknown", method, path, name)
+				}
+				protected[op.OperationID] = append(protected[op.OperationID], check)
+			}
+			if protected[op.OperationID] == nil {
+				return fmt.Errorf("contract: %s %s has an empty security requirement", method, path)
+			}
+		}
+	}
+	return nil
 }
 
 // exactUUIDs refuses a UUID in a path that is not written as the contract says (RFC
@@ -66,6 +95,35 @@ func exactUUIDs(contract *openapi3.T, protected map[string][]echo.MiddlewareFunc
 					protected[op.OperationID] = append(protected[op.OperationID], exactUUID(p.Value.Name))
 				}
 			}
+		}
+	}
+}
+
+// exactTimes refuses a time in a query that is not written as the contract says (RFC 3339,
+// section 5.6). The generated code also reads a date alone, which has no time zone, and
+// times with one digit for the hour or with a comma.
+func exactTimes(contract *openapi3.T, protected map[string][]echo.MiddlewareFunc) {
+	for _, item := range contract.Paths.Map() {
+		for _, op := range item.Operations() {
+			for _, p := range slices.Concat(item.Parameters, op.Parameters) {
+				if p.Value.In == openapi3.ParameterInQuery && p.Value.Schema.Value.Format == "date-time" {
+					protected[op.OperationID] = append(protected[op.OperationID], exactTime(p.Value.Name))
+				}
+			}
+		}
+	}
+}
+
+var timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+func exactTime(name string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			text := c.QueryParam(name)
+			if _, err := time.Parse(time.RFC3339, text); text != "" && (err != nil || !timeForm.MatchString(text)) {
+				return problem.New(problem.Malformed, "malformed", "the parameter "+name+" is malformed; it must be a time like 2026-11-23T21:19:35Z")
+			}
+			return next(c)
 		}
 	}
 }

@@ -188,7 +188,7 @@ func logged(log *slog.Logger) echo.MiddlewareFunc {
 				slog.Int("status", status), slog.Duration("duration", time.Since(start)),
 				slog.String("client", c.RealIP()),
 			}
-			if id, ok := access.Lookup(r.Context()); ok {
+			if id, ok := access.Lookup(r.Context()); ok && id.UserID != 0 {
 				attrs = append(attrs, slog.Int64("user_id", id.UserID))
 			}
 			attrs = append(attrs, notes.Attrs()...)

@@ -10,6 +10,7 @@ import (
 
 	"lavka/libs/service/access"
 	"lavka/libs/service/httpserver"
+	"lavka/libs/service/token"
 )
 
 // A query parameter that is not in the contract is refused and named, on each route,
@@ -70,6 +71,35 @@ func TestParametersMustBeInTheContract(t *testing.T) {
 		method, path, _ := strings.Cut(target, " ")
 		if w, _ := do(e, method, path, "", nil); w.Code != status {
 			t.Errorf("%s: %d, want %d", target, w.Code, status)
+		}
+	}
+}
+
+// The generated code also reads a date alone as a time, and some other forms.
+func TestTimesAreExact(t *testing.T) {
+	t.Parallel()
+	const contract = `{openapi: 3.1.0, info: {title: x, version: '1'}, paths: {
+		/things: {get: {operationId: listThings, responses: {}, security: [{peer: []}], parameters: [{name: from, in: query, schema: {type: string, format: date-time}}]}}}}`
+	pass := func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			c.SetRequest(c.Request().WithContext(access.With(c.Request().Context(), token.Identity{})))
+			return next(c)
+		}
+	}
+	e, protected, err := httpserver.NewAPI(httpserver.API{
+		Service: "test", Contract: []byte(contract), Guard: access.NewGuard(nil, nil), Schemes: map[string]echo.MiddlewareFunc{"peer": pass},
+		Registry: httpserver.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.GET("/things", func(c echo.Context) error { return c.NoContent(http.StatusNoContent) }, protected["listThings"]...)
+	for text, status := range map[string]int{
+		"2026-11-23T21:19:35Z": 204, "2026-11-23T21:19:35.157688%2B02:00": 204,
+		"2026-11-23": 400, "2026-11-23T21:19:35": 400, "2026-11-23T21:19:35,5Z": 400, "2026-11-23T1:19:35Z": 400, "2026-11-23T21:19:35%2B24:00": 400, "now": 400,
+	} {
+		if w, _ := do(e, "GET", "/things?from="+text, "", nil); w.Code != status {
+			t.Errorf("%s: %d %s", text, w.Code, w.Body)
 		}
 	}
 }

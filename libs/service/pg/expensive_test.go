@@ -232,7 +232,7 @@ func TestSessionsOfExpensiveReads(t *testing.T) {
 	pools := openPools(t, pgtest.New(t))
 	got, err := pg.CollectExpensive(t.Context(), pools.Expensive, "settings", pgx.RowTo[string],
 		`SELECT concat_ws(' ', current_setting('statement_timeout'), current_setting('max_parallel_workers_per_gather'), current_setting('application_name'))`)
-	if err != nil || got[0] != "2s 0 test expensive" {
+	if err != nil || got[0] != "2s 0 test expensive"+pg.ReleaseMark() {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, err := pg.CollectExpensive(t.Context(), pools.Expensive, "sleep", pgx.RowTo[string], `SELECT pg_sleep(60)::text`); !isOverloaded(err) || !strings.Contains(err.Error(), "57014") {

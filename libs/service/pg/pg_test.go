@@ -50,7 +50,7 @@ func TestSessionsHaveLimits(t *testing.T) {
 	pool := open(t, pgtest.New(t))
 	for name, want := range map[string]string{
 		"idle_in_transaction_session_timeout": "2s", "lock_timeout": "250ms", "statement_timeout": "5s",
-		"client_connection_check_interval": "1s", "TimeZone": "UTC", "application_name": "test",
+		"client_connection_check_interval": "1s", "TimeZone": "UTC", "application_name": "test" + pg.ReleaseMark(),
 	} {
 		var got string
 		if err := pool.QueryRow(t.Context(), `SELECT current_setting($1)`, name).Scan(&got); err != nil || got != want {

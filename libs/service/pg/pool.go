@@ -18,6 +18,7 @@ import (
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 
 	"lavka/libs/service/pgconfig"
+	"lavka/libs/service/release"
 )
 
 // sessionLimits end what a frozen replica holds. A transaction that is idle for
@@ -105,7 +106,7 @@ func configure(url, service string, limits, settings map[string]string) (*pgxpoo
 	maps.Copy(cfg.ConnConfig.RuntimeParams, limited)
 	maps.Copy(cfg.ConnConfig.RuntimeParams, sessionSettings)
 	maps.Copy(cfg.ConnConfig.RuntimeParams, settings)
-	cfg.ConnConfig.RuntimeParams["application_name"] = service
+	cfg.ConnConfig.RuntimeParams["application_name"] = service + ReleaseMark()
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	// Only if a trace is recorded, and never with the values of parameters.
 	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithDisableConnectionDetailsInAttributes())
@@ -118,6 +119,18 @@ func configure(url, service string, limits, settings map[string]string) (*pgxpoo
 		return holds(ctx, conn, "DATABASE_URL", limited)
 	}
 	return cfg, nil
+}
+
+// longestRelease is how many bytes of a release a session's name holds. Postgres cuts
+// names at 63 bytes, and the mark must survive.
+const longestRelease = 36
+
+// ReleaseMark returns the end of the name (application_name) of each session of a
+// service, such as " @v1.2.3", so that pg_stat_activity tells which releases are
+// connected.
+func ReleaseMark() string {
+	version := release.Version()
+	return " @" + version[:min(len(version), longestRelease)]
 }
 
 // unreadable returns what is wrong with a URL, without the library's text, which may

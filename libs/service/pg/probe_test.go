@@ -42,7 +42,7 @@ func TestTheProbeWaitsForNobody(t *testing.T) {
 	}
 	t.Cleanup(probe.Close)
 	var sessions int
-	of := `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test probe' AND datname = current_database()`
+	of := `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'test probe @%' AND datname = current_database()`
 	left, leave := context.WithCancel(t.Context())
 	leave()
 	if err := probe.Ready(left); err == nil {
@@ -67,7 +67,7 @@ func TestTheProbeWaitsForNobody(t *testing.T) {
 	}
 
 	// The server ends the session: the next check has a new one.
-	if _, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test probe'`); err != nil {
+	if _, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'test probe @%'`); err != nil {
 		t.Fatal(err)
 	}
 	waittest.Eventually(t, "the session is gone", func() bool {

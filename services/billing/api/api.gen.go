@@ -22,6 +22,7 @@ import (
 const (
 	Payment  TransactionType = "payment"
 	Purchase TransactionType = "purchase"
+	Reversal TransactionType = "reversal"
 )
 
 // Valid indicates whether the value is a known member of the TransactionType enum.
@@ -30,6 +31,26 @@ func (e TransactionType) Valid() bool {
 	case Payment:
 		return true
 	case Purchase:
+		return true
+	case Reversal:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListReversalsParamsShortfall.
+const (
+	False ListReversalsParamsShortfall = "false"
+	True  ListReversalsParamsShortfall = "true"
+)
+
+// Valid indicates whether the value is a known member of the ListReversalsParamsShortfall enum.
+func (e ListReversalsParamsShortfall) Valid() bool {
+	switch e {
+	case False:
+		return true
+	case True:
 		return true
 	default:
 		return false
@@ -49,6 +70,57 @@ type Bill struct {
 // BillPage defines model for BillPage.
 type BillPage struct {
 	Items []Bill `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// BookedReversal A decision on a reversal. debited and shortfall are what no earlier reversal of the payment had.
+//
+// Examples: {"bill_id":2001,"created_at":"2026-11-23T21:20:11.204511Z","debited":40.1,"id":3,"reversal_id":771,"reversed_total":60,"shortfall":19.9,"transaction_id":301947951358,"user_id":2}
+type BookedReversal struct {
+	BillId    int64     `json:"bill_id"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// Debited An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Debited Money `json:"debited"`
+
+	// Id Of the debit, if something was debited.
+	Id         int64 `json:"id"`
+	ReversalId int64 `json:"reversal_id"`
+
+	// ReversedTotal An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	ReversedTotal Money `json:"reversed_total"`
+
+	// Shortfall An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Shortfall Money `json:"shortfall"`
+
+	// TransactionId That of the payment.
+	TransactionId int64 `json:"transaction_id"`
+	UserId        int64 `json:"user_id"`
+}
+
+// CompleteUntil Everything before this time is in the list. The following pages repeat that of the first one. It is usually two seconds ago; while a transaction of the database is open, it stands still. Null for a second after a replica has started.
+type CompleteUntil = time.Time
+
+// CreditedPayment Examples: {"amount":100,"bill_id":2001,"credited_at":"2026-11-23T21:19:35.157688Z","reversed_total":0,"transaction_id":301947951358,"user_id":2}
+type CreditedPayment struct {
+	// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Amount     Money     `json:"amount"`
+	BillId     int64     `json:"bill_id"`
+	CreditedAt time.Time `json:"credited_at"`
+
+	// ReversedTotal An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	ReversedTotal Money `json:"reversed_total"`
+	TransactionId int64 `json:"transaction_id"`
+	UserId        int64 `json:"user_id"`
+}
+
+// CreditedPaymentPage defines model for CreditedPaymentPage.
+type CreditedPaymentPage struct {
+	// CompleteUntil Everything before this time is in the list. The following pages repeat that of the first one. It is usually two seconds ago; while a transaction of the database is open, it stands still. Null for a second after a replica has started.
+	CompleteUntil *CompleteUntil    `json:"complete_until"`
+	Items         []CreditedPayment `json:"items"`
 
 	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
 	NextCursor *NextCursor `json:"next_cursor"`
@@ -111,17 +183,78 @@ type Money = money.Amount
 // NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
 type NextCursor = string
 
+// PaymentState All members but transaction_id and status are absent while the payment is unknown.
+//
+// Examples: {"amount":100,"bill_id":2001,"credited_at":"2026-11-23T21:19:35.157688Z","reversed_total":0,"status":"credited","transaction_id":301947951358,"user_id":2}
+type PaymentState struct {
+	// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Amount     *Money     `json:"amount,omitempty"`
+	BillId     *int64     `json:"bill_id,omitempty"`
+	CreditedAt *time.Time `json:"credited_at,omitempty"`
+
+	// Reason Of a refused payment: the code of the latest refusal.
+	Reason *string `json:"reason,omitempty"`
+
+	// ReversedTotal An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	ReversedTotal *Money `json:"reversed_total,omitempty"`
+	Status        string `json:"status"`
+	TransactionId int64  `json:"transaction_id"`
+	UserId        *int64 `json:"user_id,omitempty"`
+}
+
 // Problem An error (RFC 9457). `code` is stable; docs/errors.md lists every code.
 //
 // Examples: {"code":"bill_not_found","detail":"you have no bill with this id","status":404,"title":"Bill not found","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:bill_not_found"}
 type Problem struct {
-	Code    string           `json:"code"`
-	Detail  string           `json:"detail"`
-	Errors  *[]InvalidMember `json:"errors,omitempty"`
-	Status  int              `json:"status"`
-	Title   string           `json:"title"`
-	TraceId string           `json:"trace_id"`
-	Type    string           `json:"type"`
+	Code   string           `json:"code"`
+	Detail string           `json:"detail"`
+	Errors *[]InvalidMember `json:"errors,omitempty"`
+
+	// ServerTime Of `signature_expired`.
+	ServerTime *time.Time `json:"server_time,omitempty"`
+	Status     int        `json:"status"`
+	Title      string     `json:"title"`
+	TraceId    string     `json:"trace_id"`
+	Type       string     `json:"type"`
+}
+
+// RefusedPayment Examples: {"amount_as_sent":"10","bill_id":5,"credited_since":false,"first_at":"2026-11-23T21:22:21.157688Z","last_at":"2026-11-23T21:22:21.157688Z","reason":"user_not_found","times":1,"transaction_id":552906439406,"user_id":999}
+type RefusedPayment struct {
+	// AmountAsSent The text of the number, which may not be a valid amount.
+	AmountAsSent string `json:"amount_as_sent"`
+	BillId       int64  `json:"bill_id"`
+
+	// CreditedSince The same payment was credited later, or the reversal decided.
+	CreditedSince bool      `json:"credited_since"`
+	FirstAt       time.Time `json:"first_at"`
+	LastAt        time.Time `json:"last_at"`
+
+	// Reason The code of the latest refusal.
+	Reason string `json:"reason"`
+
+	// ReversalId Set if a reversal of the payment was refused. amount_as_sent is then its total, and user_id and bill_id are 0 if the payment is unknown.
+	ReversalId    *int64 `json:"reversal_id,omitempty"`
+	Times         int64  `json:"times"`
+	TransactionId int64  `json:"transaction_id"`
+	UserId        int64  `json:"user_id"`
+}
+
+// RefusedPaymentPage defines model for RefusedPaymentPage.
+type RefusedPaymentPage struct {
+	// CompleteUntil Everything before this time is in the list. The following pages repeat that of the first one. It is usually two seconds ago; while a transaction of the database is open, it stands still. Null for a second after a replica has started.
+	CompleteUntil *CompleteUntil   `json:"complete_until"`
+	Items         []RefusedPayment `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// ReversalPage defines model for ReversalPage.
+type ReversalPage struct {
+	Items []BookedReversal `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
 }
 
 // Transaction Examples: {"amount":-59.9,"balance_after":40.1,"bill_id":2001,"created_at":"2026-11-23T21:19:35.469341Z","id":2,"purchase_id":"01a20a47-5025-7115-9e92-19849d9a7ef1","type":"purchase"}
@@ -138,7 +271,10 @@ type Transaction struct {
 	// PaymentId The transaction_id of the provider, who may use all 64 bits: above 2^53 - 1 a browser reads it as another number.
 	PaymentId  *int64              `json:"payment_id,omitempty"`
 	PurchaseId *openapi_types.UUID `json:"purchase_id,omitempty"`
-	Type       string              `json:"type"`
+
+	// ReversalId As payment_id, of the provider.
+	ReversalId *int64 `json:"reversal_id,omitempty"`
+	Type       string `json:"type"`
 }
 
 // TransactionPage defines model for TransactionPage.
@@ -155,8 +291,29 @@ type TransactionType string
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// From defines model for From.
+type From = time.Time
+
 // Limit defines model for Limit.
 type Limit = int
+
+// To defines model for To.
+type To = time.Time
+
+// ListReversalsParams defines parameters for ListReversals.
+type ListReversalsParams struct {
+	// Shortfall If true, only those with a shortfall.
+	Shortfall *ListReversalsParamsShortfall `form:"shortfall,omitempty" json:"shortfall,omitempty"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListReversalsParamsShortfall defines parameters for ListReversals.
+type ListReversalsParamsShortfall string
 
 // ListBillsParams defines parameters for ListBills.
 type ListBillsParams struct {
@@ -185,6 +342,36 @@ type ListCustomerBillsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ListCreditsParams defines parameters for ListCredits.
+type ListCreditsParams struct {
+	// From From this time on.
+	From From `form:"from" json:"from"`
+
+	// To Before this time, which is at most 31 days after from.
+	To To `form:"to" json:"to"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListRefusedParams defines parameters for ListRefused.
+type ListRefusedParams struct {
+	// From From this time on.
+	From From `form:"from" json:"from"`
+
+	// To Before this time, which is at most 31 days after from.
+	To To `form:"to" json:"to"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListTransactionsParams defines parameters for ListTransactions.
 type ListTransactionsParams struct {
 	BillId *int64           `form:"bill_id,omitempty" json:"bill_id,omitempty"`
@@ -199,6 +386,9 @@ type ListTransactionsParams struct {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListReversals List the decisions on reversals, newest first.
+	// (GET /admin/reversals)
+	ListReversals(ctx echo.Context, params ListReversalsParams) error
 	// ListBills List the caller's own bills, newest first.
 	// (GET /bills)
 	ListBills(ctx echo.Context, params ListBillsParams) error
@@ -217,6 +407,15 @@ type ServerInterface interface {
 	// ListCustomerBills List a user's bills, newest first.
 	// (GET /customers/{user_id}/bills)
 	ListCustomerBills(ctx echo.Context, userId int64, params ListCustomerBillsParams) error
+	// ListCredits List the payments that were credited in a time, oldest first.
+	// (GET /payment/credits)
+	ListCredits(ctx echo.Context, params ListCreditsParams) error
+	// GetCredit What became of a payment.
+	// (GET /payment/credits/{transaction_id})
+	GetCredit(ctx echo.Context, transactionId int64) error
+	// ListRefused List the correctly signed payments that were refused for the first time in a time, oldest first.
+	// (GET /payment/refused)
+	ListRefused(ctx echo.Context, params ListRefusedParams) error
 	// ListTransactions List the transactions on the caller's own bills, newest first.
 	// (GET /transactions)
 	ListTransactions(ctx echo.Context, params ListTransactionsParams) error
@@ -225,6 +424,38 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListReversals converts echo context to params.
+func (w *ServerInterfaceWrapper) ListReversals(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListReversalsParams
+	// ------------- Optional query parameter "shortfall" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "shortfall", ctx.QueryParams(), &params.Shortfall, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter shortfall: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListReversals(ctx, params)
+	return err
 }
 
 // ListBills converts echo context to params.
@@ -350,6 +581,100 @@ func (w *ServerInterfaceWrapper) ListCustomerBills(ctx echo.Context) error {
 	return err
 }
 
+// ListCredits converts echo context to params.
+func (w *ServerInterfaceWrapper) ListCredits(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListCreditsParams
+	// ------------- Required query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Required query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListCredits(ctx, params)
+	return err
+}
+
+// GetCredit converts echo context to params.
+func (w *ServerInterfaceWrapper) GetCredit(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "transaction_id" -------------
+	var transactionId int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "transaction_id", ctx.Param("transaction_id"), &transactionId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter transaction_id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetCredit(ctx, transactionId)
+	return err
+}
+
+// ListRefused converts echo context to params.
+func (w *ServerInterfaceWrapper) ListRefused(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRefusedParams
+	// ------------- Required query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Required query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListRefused(ctx, params)
+	return err
+}
+
 // ListTransactions converts echo context to params.
 func (w *ServerInterfaceWrapper) ListTransactions(ctx echo.Context) error {
 	var err error
@@ -436,12 +761,16 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
+	router.GET(options.BaseURL+"/admin/reversals", wrapper.ListReversals, options.OperationMiddlewares["listReversals"]...)
 	router.GET(options.BaseURL+"/bills", wrapper.ListBills, options.OperationMiddlewares["listBills"]...)
 	router.POST(options.BaseURL+"/bills", wrapper.CreateBill, options.OperationMiddlewares["createBill"]...)
 	router.GET(options.BaseURL+"/bills/:id", wrapper.GetBill, options.OperationMiddlewares["getBill"]...)
 	router.GET(options.BaseURL+"/customers", wrapper.ListCustomers, options.OperationMiddlewares["listCustomers"]...)
 	router.GET(options.BaseURL+"/customers/:user_id", wrapper.GetCustomer, options.OperationMiddlewares["getCustomer"]...)
 	router.GET(options.BaseURL+"/customers/:user_id/bills", wrapper.ListCustomerBills, options.OperationMiddlewares["listCustomerBills"]...)
+	router.GET(options.BaseURL+"/payment/credits", wrapper.ListCredits, options.OperationMiddlewares["listCredits"]...)
+	router.GET(options.BaseURL+"/payment/credits/:transaction_id", wrapper.GetCredit, options.OperationMiddlewares["getCredit"]...)
+	router.GET(options.BaseURL+"/payment/refused", wrapper.ListRefused, options.OperationMiddlewares["listRefused"]...)
 	router.GET(options.BaseURL+"/transactions", wrapper.ListTransactions, options.OperationMiddlewares["listTransactions"]...)
 
 }
@@ -454,6 +783,52 @@ type ProblemApplicationProblemPlusJSONResponse struct {
 	Body Problem
 
 	Headers ProblemResponseHeaders
+}
+
+type ListReversalsRequestObject struct {
+	Params ListReversalsParams
+}
+
+type ListReversalsResponseObject interface {
+	VisitListReversalsResponse(w http.ResponseWriter) error
+}
+
+type ListReversals200JSONResponse ReversalPage
+
+func (response ListReversals200JSONResponse) VisitListReversalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListReversalsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListReversalsdefaultApplicationProblemPlusJSONResponse) VisitListReversalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type ListBillsRequestObject struct {
@@ -740,6 +1115,144 @@ func (response ListCustomerBillsdefaultApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type ListCreditsRequestObject struct {
+	Params ListCreditsParams
+}
+
+type ListCreditsResponseObject interface {
+	VisitListCreditsResponse(w http.ResponseWriter) error
+}
+
+type ListCredits200JSONResponse CreditedPaymentPage
+
+func (response ListCredits200JSONResponse) VisitListCreditsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCreditsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListCreditsdefaultApplicationProblemPlusJSONResponse) VisitListCreditsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCreditRequestObject struct {
+	TransactionId int64 `json:"transaction_id"`
+}
+
+type GetCreditResponseObject interface {
+	VisitGetCreditResponse(w http.ResponseWriter) error
+}
+
+type GetCredit200JSONResponse PaymentState
+
+func (response GetCredit200JSONResponse) VisitGetCreditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCreditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetCreditdefaultApplicationProblemPlusJSONResponse) VisitGetCreditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRefusedRequestObject struct {
+	Params ListRefusedParams
+}
+
+type ListRefusedResponseObject interface {
+	VisitListRefusedResponse(w http.ResponseWriter) error
+}
+
+type ListRefused200JSONResponse RefusedPaymentPage
+
+func (response ListRefused200JSONResponse) VisitListRefusedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRefuseddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListRefuseddefaultApplicationProblemPlusJSONResponse) VisitListRefusedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTransactionsRequestObject struct {
 	Params ListTransactionsParams
 }
@@ -788,6 +1301,9 @@ func (response ListTransactionsdefaultApplicationProblemPlusJSONResponse) VisitL
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListReversals List the decisions on reversals, newest first.
+	// (GET /admin/reversals)
+	ListReversals(ctx context.Context, request ListReversalsRequestObject) (ListReversalsResponseObject, error)
 	// ListBills List the caller's own bills, newest first.
 	// (GET /bills)
 	ListBills(ctx context.Context, request ListBillsRequestObject) (ListBillsResponseObject, error)
@@ -806,6 +1322,15 @@ type StrictServerInterface interface {
 	// ListCustomerBills List a user's bills, newest first.
 	// (GET /customers/{user_id}/bills)
 	ListCustomerBills(ctx context.Context, request ListCustomerBillsRequestObject) (ListCustomerBillsResponseObject, error)
+	// ListCredits List the payments that were credited in a time, oldest first.
+	// (GET /payment/credits)
+	ListCredits(ctx context.Context, request ListCreditsRequestObject) (ListCreditsResponseObject, error)
+	// GetCredit What became of a payment.
+	// (GET /payment/credits/{transaction_id})
+	GetCredit(ctx context.Context, request GetCreditRequestObject) (GetCreditResponseObject, error)
+	// ListRefused List the correctly signed payments that were refused for the first time in a time, oldest first.
+	// (GET /payment/refused)
+	ListRefused(ctx context.Context, request ListRefusedRequestObject) (ListRefusedResponseObject, error)
 	// ListTransactions List the transactions on the caller's own bills, newest first.
 	// (GET /transactions)
 	ListTransactions(ctx context.Context, request ListTransactionsRequestObject) (ListTransactionsResponseObject, error)
@@ -821,6 +1346,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListReversals operation middleware
+func (sh *strictHandler) ListReversals(ctx echo.Context, params ListReversalsParams) error {
+	var request ListReversalsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListReversals(ctx.Request().Context(), request.(ListReversalsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListReversals")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListReversalsResponseObject); ok {
+		return validResponse.VisitListReversalsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // ListBills operation middleware
@@ -966,6 +1516,81 @@ func (sh *strictHandler) ListCustomerBills(ctx echo.Context, userId int64, param
 		return err
 	} else if validResponse, ok := response.(ListCustomerBillsResponseObject); ok {
 		return validResponse.VisitListCustomerBillsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListCredits operation middleware
+func (sh *strictHandler) ListCredits(ctx echo.Context, params ListCreditsParams) error {
+	var request ListCreditsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCredits(ctx.Request().Context(), request.(ListCreditsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCredits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListCreditsResponseObject); ok {
+		return validResponse.VisitListCreditsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetCredit operation middleware
+func (sh *strictHandler) GetCredit(ctx echo.Context, transactionId int64) error {
+	var request GetCreditRequestObject
+
+	request.TransactionId = transactionId
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCredit(ctx.Request().Context(), request.(GetCreditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCredit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetCreditResponseObject); ok {
+		return validResponse.VisitGetCreditResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListRefused operation middleware
+func (sh *strictHandler) ListRefused(ctx echo.Context, params ListRefusedParams) error {
+	var request ListRefusedRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRefused(ctx.Request().Context(), request.(ListRefusedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRefused")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListRefusedResponseObject); ok {
+		return validResponse.VisitListRefusedResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

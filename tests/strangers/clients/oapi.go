@@ -81,7 +81,7 @@ func (s oapi) Disable(ctx context.Context, token string, user int64) (answer, er
 }
 
 func (s oapi) Pay(ctx context.Context, signature string, id, user, bill int64, amount float64) (answer, error) {
-	return oapiAnswer(s.billing.PaymentWebhookWithResponse(ctx, billing.Payment{Signature: signature, TransactionId: id, UserId: user, BillId: bill, Amount: amount}))
+	return oapiAnswer(s.billing.PaymentWebhookWithResponse(ctx, nil, billing.Payment{Signature: &signature, TransactionId: id, UserId: user, BillId: bill, Amount: amount}))
 }
 
 func (s oapi) Bill(ctx context.Context, token string, id int64) (answer, error) {

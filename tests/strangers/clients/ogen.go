@@ -54,6 +54,10 @@ func (billingToken) Bearer(ctx context.Context, _ billing.OperationName) (billin
 	return billing.Bearer{Token: tokenOf(ctx)}, nil
 }
 
+func (billingToken) PaymentToken(ctx context.Context, _ billing.OperationName) (billing.PaymentToken, error) {
+	return billing.PaymentToken{Token: tokenOf(ctx)}, nil
+}
+
 func (catalogToken) Bearer(ctx context.Context, _ catalog.OperationName) (catalog.Bearer, error) {
 	return catalog.Bearer{Token: tokenOf(ctx)}, nil
 }
@@ -96,7 +100,7 @@ func (s ogen) Disable(ctx context.Context, token string, user int64) (answer, er
 }
 
 func (s ogen) Pay(ctx context.Context, signature string, id, user, bill int64, amount float64) (answer, error) {
-	return ogenAnswer(s.billing.PaymentWebhook(ctx, &billing.Payment{Signature: signature, TransactionID: id, UserID: user, BillID: bill, Amount: billing.Amount(amount)}))
+	return ogenAnswer(s.billing.PaymentWebhook(ctx, &billing.Payment{Signature: billing.NewOptString(signature), TransactionID: id, UserID: user, BillID: bill, Amount: billing.Amount(amount)}, billing.PaymentWebhookParams{}))
 }
 
 func (s ogen) Bill(ctx context.Context, token string, id int64) (answer, error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/services/auth/internal/auth"
 )
@@ -23,6 +24,9 @@ const InUse = `(SELECT count(*) > 1 FROM (SELECT FROM auth.users LIMIT 2) AS use
 //
 //go:embed migrations/*.sql
 var Migrations embed.FS
+
+// Opened is the schema's gate for new kinds of rows.
+var Opened = opened.Schema{Name: Schema, Migrations: Migrations, InUse: InUse}
 
 // Store reads and writes auth's data.
 type Store struct {

@@ -46,10 +46,11 @@ func CheckNewBill(owned int) error {
 	return nil
 }
 
-// The types of a transaction.
+// The types of a transaction. The type is that of the id which is set.
 const (
 	TypePayment  = "payment"
 	TypePurchase = "purchase"
+	TypeReversal = "reversal"
 )
 
 // Transaction is one entry of the ledger. It is immutable.
@@ -62,6 +63,7 @@ type Transaction struct {
 	Type         string
 	PaymentID    *int64     // set if Type is TypePayment
 	PurchaseID   *uuid.UUID // set if Type is TypePurchase
+	ReversalID   *int64     // set if Type is TypeReversal
 	CreatedAt    time.Time
 }
 

@@ -6,29 +6,40 @@ import (
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
 )
 
-// Item is one thing to decide. It is a *Payment or a *ChargeRequest.
+// Item is one thing to decide. It is a *Payment, a *Reversal or a *ChargeRequest.
 type Item interface {
 	// TargetBill returns the id of the bill to credit or debit, or 0 if the
-	// request could not be read.
+	// request could not be read, or the payment to reverse is unknown.
 	TargetBill() int64
 	item()
 }
 
 func (p *Payment) item()       {}
+func (r *Reversal) item()      {}
 func (r *ChargeRequest) item() {}
 
 // TargetBill returns the id of the bill to credit.
 func (p *Payment) TargetBill() int64 { return p.BillID }
 
+// TargetBill returns the id of the bill to debit, or 0 if the payment is unknown.
+func (r *Reversal) TargetBill() int64 {
+	if r.Payment == nil {
+		return 0
+	}
+	return r.Payment.BillID
+}
+
 // TargetBill returns the id of the bill to debit, or 0 if r is unreadable.
 func (r *ChargeRequest) TargetBill() int64 { return r.BillID }
 
 // Result is the result for an item. It is one of the types below. Of those,
-// Decided, DecidedBefore and Undecided are for purchases only; Credited,
-// CreditedBefore and Refused are for payments only.
+// Decided, DecidedBefore and Undecided are for purchases only; Credited and
+// CreditedBefore are for payments only, Reversed and ReversedBefore for reversals
+// only; Refused is for both of these.
 type Result interface{ result() }
 
 type (
@@ -45,7 +56,11 @@ type (
 	Credited struct{ Payment *Payment }
 	// CreditedBefore means that a payment was credited earlier.
 	CreditedBefore struct{}
-	// Refused means that a payment was refused. This is final; nothing was credited.
+	// Reversed means that a reversal was decided now.
+	Reversed struct{ Decision *ReversalDecision }
+	// ReversedBefore means that a reversal was decided earlier.
+	ReversedBefore struct{ Decision *ReversalDecision }
+	// Refused means that a payment or a reversal was refused. Nothing was booked.
 	Refused struct{ Problem *problem.Error }
 
 	// Held means that another transaction has locked the bill. Nothing was
@@ -63,6 +78,8 @@ func (DecidedBefore) result()  {}
 func (Undecided) result()      {}
 func (Credited) result()       {}
 func (CreditedBefore) result() {}
+func (Reversed) result()       {}
+func (ReversedBefore) result() {}
 func (Refused) result()        {}
 func (Held) result()           {}
 func (Poisoned) result()       {}
@@ -76,7 +93,9 @@ type State struct {
 	Customers map[int64]*Customer // the users named by the items
 	Charges   map[uuid.UUID]*Charge
 	Payments  map[int64]*Payment
-	NextID    func() int64 // ids for transactions, ascending
+	Reversals map[int64]*ReversalDecision // by the provider's id
+	Reversed  map[int64]money.Amount      // the greatest total of a payment's reversals
+	NextID    func() int64                // ids for transactions, ascending
 }
 
 // Changes are what a group writes.
@@ -84,6 +103,7 @@ type Changes struct {
 	Balances     map[int64]*Bill
 	Transactions []Transaction // in ascending order of id
 	Charges      []Charge
+	Reversals    []ReversalDecision
 }
 
 // Decide decides the items in order of arrival and returns one result for
@@ -96,6 +116,8 @@ func Decide(s State, items []Item) ([]Result, Changes) {
 		switch item := item.(type) {
 		case *Payment:
 			results[i] = g.payment(item)
+		case *Reversal:
+			results[i] = g.reversal(item)
 		case *ChargeRequest:
 			results[i] = g.charge(item)
 		default:
@@ -135,6 +157,35 @@ func (g *decider) payment(p *Payment) Result {
 	return Credited{p}
 }
 
+func (g *decider) reversal(r *Reversal) Result {
+	var bill *Bill
+	var balance money.Amount
+	if r.Payment != nil {
+		if g.Held[r.Payment.BillID] {
+			return Held{}
+		}
+		if bill = g.Bills[r.Payment.BillID]; bill == nil {
+			return Failed{fmt.Errorf("decide reversal %d: bill %d of payment %d does not exist", r.ID, r.Payment.BillID, r.PaymentID)}
+		}
+		balance = bill.Balance
+	}
+	d, repeat, refusal := decideReversal(*r, g.Reversals[r.ID], g.Reversed[r.PaymentID], balance)
+	switch {
+	case refusal != nil:
+		return Refused{refusal}
+	case repeat:
+		return ReversedBefore{d}
+	}
+	d.ID, d.DecidedAt = g.NextID(), g.Now
+	if d.Debited > 0 {
+		g.write(bill, Transaction{ID: d.ID, Amount: -d.Debited, Type: TypeReversal, ReversalID: &d.ReversalID})
+	}
+	g.Reversals[r.ID] = d
+	g.Reversed[r.PaymentID] = max(g.Reversed[r.PaymentID], d.Total)
+	g.changes.Reversals = append(g.changes.Reversals, *d)
+	return Reversed{d}
+}
+
 func (g *decider) charge(r *ChargeRequest) Result {
 	if g.Held[r.BillID] {
 		return Held{}
@@ -158,10 +209,13 @@ func (g *decider) charge(r *ChargeRequest) Result {
 }
 
 // write appends a transaction to the ledger, updates the bill's balance, and
-// returns the transaction's id.
+// returns the transaction's id, a new one unless t has one.
 func (g *decider) write(bill *Bill, t Transaction) int64 {
 	bill.Balance += t.Amount
-	t.ID, t.BillID, t.UserID, t.BalanceAfter = g.NextID(), bill.ID, bill.UserID, bill.Balance
+	if t.ID == 0 {
+		t.ID = g.NextID()
+	}
+	t.BillID, t.UserID, t.BalanceAfter = bill.ID, bill.UserID, bill.Balance
 	g.changes.Balances[bill.ID] = bill
 	g.changes.Transactions = append(g.changes.Transactions, t)
 	return t.ID

@@ -153,8 +153,9 @@ func TestAHeldBillHoldsRepeatsToo(t *testing.T) {
 	r, c := Decide(s, []Item{
 		&ChargeRequest{PurchaseID: id, BillID: 10},
 		&Payment{ID: 7, UserID: 1, BillID: 10, Amount: 5},
+		&Reversal{ID: 3, PaymentID: 7, Total: 5, Payment: s.Payments[7]},
 	})
-	if r[0] != (Held{}) || r[1] != (Held{}) || len(c.Transactions)+len(c.Charges) != 0 {
+	if r[0] != (Held{}) || r[1] != (Held{}) || r[2] != (Held{}) || len(c.Transactions)+len(c.Charges) != 0 {
 		t.Errorf("%+v, %+v", r, c)
 	}
 }
@@ -171,6 +172,7 @@ func TestLedgerProperties(t *testing.T) {
 			book.settle(t, items)
 		}
 		book.check(t)
+		book.checkReversals(t)
 	})
 }
 
@@ -185,6 +187,10 @@ func itemGen() *rapid.Generator[Item] {
 	return rapid.Custom(func(t *rapid.T) Item {
 		user, bill := rapid.Int64Range(1, 3).Draw(t, "user"), rapid.Int64Range(10, 13).Draw(t, "bill")
 		amount := money.Amount(rapid.SampledFrom([]int64{1, 5, 999, int64(money.Max) - 3}).Draw(t, "amount"))
+		if rapid.IntRange(0, 3).Draw(t, "reversal") == 0 {
+			total := money.Amount(rapid.SampledFrom([]int64{0, 1, 3, 5, 999, int64(money.Max)}).Draw(t, "total"))
+			return &Reversal{ID: rapid.Int64Range(1, 8).Draw(t, "id"), PaymentID: rapid.Int64Range(1, 8).Draw(t, "payment_id"), Total: total}
+		}
 		if rapid.Bool().Draw(t, "payment") {
 			return &Payment{ID: rapid.Int64Range(1, 8).Draw(t, "id"), UserID: user, BillID: bill, Amount: amount}
 		}
@@ -202,6 +208,7 @@ type book struct {
 	charges      map[uuid.UUID]Charge
 	payments     map[int64]Payment
 	answers      map[uuid.UUID]Charge
+	reversals    map[int64]ReversalDecision
 	nextID       int64
 }
 
@@ -209,6 +216,7 @@ func newBook() *book {
 	return &book{
 		bills:   map[int64]Bill{10: {ID: 10, UserID: 1}, 11: {ID: 11, UserID: 2}, 12: {ID: 12, UserID: 2}},
 		charges: map[uuid.UUID]Charge{}, payments: map[int64]Payment{}, answers: map[uuid.UUID]Charge{},
+		reversals: map[int64]ReversalDecision{},
 	}
 }
 
@@ -227,7 +235,22 @@ func (b *book) settle(t *rapid.T, items []Item) {
 	s.Customers[2] = &Customer{UserID: 2, Status: StatusDisabled}
 	s.NextID = func() int64 { b.nextID++; return b.nextID }
 
+	for id, d := range b.reversals {
+		s.Reversals[id] = &d
+		s.Reversed[d.PaymentID] = max(s.Reversed[d.PaymentID], d.Total)
+	}
+	for _, item := range items { // as the unlocked read before the group
+		if r, ok := item.(*Reversal); ok {
+			r.Payment = s.Payments[r.PaymentID]
+		}
+	}
 	results, changes := Decide(s, items)
+	for _, d := range changes.Reversals {
+		if _, there := b.reversals[d.ReversalID]; there {
+			t.Fatalf("reversal %d was decided twice", d.ReversalID)
+		}
+		b.reversals[d.ReversalID] = d
+	}
 	for i, r := range results {
 		b.answered(t, items[i], r)
 	}
@@ -264,6 +287,18 @@ func (b *book) answered(t *rapid.T, item Item, r Result) {
 		case CreditedBefore, Refused, Held:
 		default:
 			t.Fatalf("result of a payment: %T %+v", r, r)
+		}
+		return
+	}
+	if asked, ok := item.(*Reversal); ok {
+		switch r := r.(type) {
+		case Reversed, ReversedBefore:
+			if d := b.reversals[asked.ID]; d.PaymentID != asked.PaymentID || d.Total != asked.Total {
+				t.Fatalf("%+v was answered, and stored is %+v", asked, d)
+			}
+		case Refused, Held:
+		default:
+			t.Fatalf("result of a reversal: %T %+v", r, r)
 		}
 		return
 	}
@@ -327,11 +362,45 @@ func (b *book) check(t *rapid.T) {
 	}
 }
 
+func (b *book) checkReversals(t *rapid.T) {
+	greatest, due, debited := map[int64]money.Amount{}, map[int64]money.Amount{}, map[int64]money.Amount{}
+	for _, d := range b.reversals {
+		if d.Debited < 0 || d.Shortfall < 0 || d.Debited+d.Shortfall != d.Due {
+			t.Fatalf("%+v does not add up", d)
+		}
+		if d.Total > b.payments[d.PaymentID].Amount {
+			t.Fatalf("%+v reverses more than %+v", d, b.payments[d.PaymentID])
+		}
+		greatest[d.PaymentID] = max(greatest[d.PaymentID], d.Total)
+		due[d.PaymentID] += d.Due
+		debited[d.ReversalID] = d.Debited
+	}
+	for payment, total := range greatest {
+		if due[payment] != total {
+			t.Fatalf("payment %d: %d were due in all, and its greatest total is %d", payment, due[payment], total)
+		}
+	}
+	for _, tx := range b.transactions {
+		if tx.ReversalID != nil {
+			if tx.Amount != -debited[*tx.ReversalID] || tx.ID != b.reversals[*tx.ReversalID].ID {
+				t.Fatalf("%+v is not the debit of %+v", tx, b.reversals[*tx.ReversalID])
+			}
+			delete(debited, *tx.ReversalID)
+		}
+	}
+	for id, amount := range debited {
+		if amount > 0 {
+			t.Fatalf("reversal %d debited %d, and no transaction has it", id, amount)
+		}
+	}
+}
+
 func emptyState(now time.Time) State {
 	next := int64(0)
 	return State{
 		Now: now, Bills: map[int64]*Bill{}, Held: map[int64]bool{}, Customers: map[int64]*Customer{},
 		Charges: map[uuid.UUID]*Charge{}, Payments: map[int64]*Payment{},
+		Reversals: map[int64]*ReversalDecision{}, Reversed: map[int64]money.Amount{},
 		NextID: func() int64 { next++; return next },
 	}
 }

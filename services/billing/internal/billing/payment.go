@@ -15,6 +15,7 @@ type Payment struct {
 	BillID     int64
 	Amount     money.Amount
 	AmountText string // exactly as received; this text is what the provider signed
+	Expired    bool   // signed too long ago to be credited, but not to be a repeat
 }
 
 // MaxNewBill is the highest id of a bill that a payment may create: 2^53 − 1, above
@@ -27,6 +28,7 @@ var (
 	ErrInvalidID           = problem.New(problem.Invalid, "invalid_id", "transaction_id, user_id and bill_id must be greater than zero")
 	ErrBillID              = problem.New(problem.Invalid, "invalid_id", "this bill does not exist, and a new bill's id must be at most 9007199254740991 (2^53 - 1), since many programs can't hold higher numbers exactly")
 	ErrTransactionConflict = problem.New(problem.Conflict, "transaction_conflict", "this transaction_id was already credited with a different user, bill or amount; use a new transaction_id")
+	ErrSignatureExpired    = problem.New(problem.Forbidden, "signature_expired", "the signature is right, but its time is more than 5 minutes away from the server's, and this payment was not credited; check the clock, and sign the payment again")
 	ErrUnknownUser         = problem.New(problem.NotFound, "user_not_found", "unknown user (a new user may not have reached billing yet); retry the same payment").Retry(5 * time.Second)
 	ErrOwnerMismatch       = problem.New(problem.Conflict, "bill_owner_mismatch", "the bill belongs to another user")
 	ErrBalanceLimit        = problem.New(problem.Invalid, "balance_limit", "the balance would exceed 70000000000000.00")
@@ -48,10 +50,10 @@ func NewPayment(id, userID, billID int64, amountText string) (Payment, error) {
 }
 
 // MayCreateBill reports whether the payment's bill may be created if it does not exist.
-func (p Payment) MayCreateBill() bool { return p.BillID <= MaxNewBill }
+func (p Payment) MayCreateBill() bool { return p.BillID <= MaxNewBill && !p.Expired }
 
 // decidePayment decides on a payment. Known is the payment that was credited
-// earlier with the same id, or nil. The owner is nil if the user is unknown. The bill is nil if it does not exist and the
+// earlier with the same id, or nil. An expired payment can only be a repeat. The owner is nil if the user is unknown. The bill is nil if it does not exist and the
 // user is unknown or the payment may not create it.
 // decidePayment reports whether p repeats the known payment. If p is neither a
 // repeat nor refused, the caller must credit the bill.
@@ -61,6 +63,8 @@ func decidePayment(p Payment, known *Payment, owner *Customer, bill *Bill) (repe
 		return true, nil
 	case known != nil:
 		return false, ErrTransactionConflict
+	case p.Expired:
+		return false, ErrSignatureExpired
 	case bill == nil && !p.MayCreateBill():
 		return false, ErrBillID
 	case owner == nil:

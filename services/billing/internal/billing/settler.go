@@ -17,26 +17,31 @@ type Ledger interface {
 	Settle(ctx context.Context, items []Item) []Result
 	// RecordRefused records a correctly signed payment that was refused.
 	RecordRefused(ctx context.Context, p Payment, reason string) error
+	// FindPayment returns the payment that was credited with an id, or nil. It takes no
+	// lock: what was credited never changes.
+	FindPayment(ctx context.Context, id int64) (*Payment, error)
+	// RecordRefusedReversal records a correctly signed reversal that was refused.
+	RecordRefusedReversal(ctx context.Context, r Reversal, reason string) error
 	// KnownUsers returns those of the users who are customers.
 	KnownUsers(ctx context.Context, ids []int64) ([]int64, error)
 }
 
 const (
-	// heldFor is how long a payment waits for a bill that is locked by another
+	// heldFor is how long a payment or a reversal waits for a bill that is locked by another
 	// transaction.
 	heldFor = 2 * time.Second
-	// payLimit is the time limit for a payment as a whole.
+	// payLimit is the time limit for a payment or a reversal as a whole.
 	payLimit = 20 * time.Second
 )
 
 var (
-	errOverloaded = problem.New(problem.Unavailable, "overloaded", "billing is overloaded; nothing was credited; retry the same payment").Retry(time.Second)
-	errBillBusy   = problem.New(problem.Unavailable, "bill_busy", "the bill is locked by another operation; retry the same payment").Retry(2 * time.Second)
-	errNotSettled = problem.New(problem.Internal, "internal", "this payment could not be credited; it was recorded for an operator to review")
-	errUnknown    = problem.New(problem.Unavailable, "outcome_unknown", "the ledger did not respond, so the outcome is unknown; retry the same payment").Retry(2 * time.Second)
+	errOverloaded = problem.New(problem.Unavailable, "overloaded", "billing is overloaded; nothing was booked; retry the same request").Retry(time.Second)
+	errBillBusy   = problem.New(problem.Unavailable, "bill_busy", "the bill is locked by another operation; retry the same request").Retry(2 * time.Second)
+	errNotSettled = problem.New(problem.Internal, "internal", "this request could not be booked; it was recorded for an operator to review")
+	errUnknown    = problem.New(problem.Unavailable, "outcome_unknown", "the ledger did not respond, so the outcome is unknown; retry the same request").Retry(2 * time.Second)
 )
 
-// Settler settles payments and purchases together, in groups.
+// Settler settles payments, reversals and purchases together, in groups.
 type Settler struct {
 	ledger    Ledger
 	group     *group.Group[Item, Result]
@@ -74,41 +79,81 @@ func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
 	// A provider that disconnects must not prevent a refusal from being recorded.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
 	defer cancel()
-	waited, giveUp := false, time.Now().Add(heldFor)
+	result, err := s.settle(ctx, &p)
+	if r, ok := result.(Refused); ok && errors.Is(r.Problem, ErrUnknownUser) && s.newcomers.wait(provider, p.UserID) {
+		result, err = s.settle(ctx, &p)
+	}
+	if err != nil {
+		return false, err
+	}
+	switch r := result.(type) {
+	case Credited:
+		return false, nil
+	case CreditedBefore:
+		return true, nil
+	case Refused:
+		return false, s.Refuse(ctx, p, r.Problem)
+	case Poisoned:
+		return false, s.refuse(ctx, p, "not_settled", errNotSettled.Because(r.Err))
+	default: // the other results are for purchases and reversals only
+		return false, errUnknown.Because(fmt.Errorf("settle payment: unexpected result %T", r))
+	}
+}
+
+// Reverse decides on a reversal and returns the decision after the commit. It reports
+// whether it had been decided before. A refusal is recorded before it is returned. An
+// Unavailable problem means that the same reversal must be retried, and so does the
+// problem ErrPaymentNotFound: the payment may be credited later.
+func (s *Settler) Reverse(ctx context.Context, r Reversal) (d *ReversalDecision, repeat bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
+	defer cancel()
+	if r.Payment, err = s.ledger.FindPayment(ctx, r.PaymentID); err != nil {
+		return nil, false, errUnknown.Because(err)
+	}
+	result, err := s.settle(ctx, &r)
+	if err != nil {
+		return nil, false, err
+	}
+	switch result := result.(type) {
+	case Reversed:
+		return result.Decision, false, nil
+	case ReversedBefore:
+		return result.Decision, true, nil
+	case Refused:
+		return nil, false, s.RefuseReversal(ctx, r, result.Problem)
+	case Poisoned:
+		return nil, false, s.refuseReversal(ctx, r, "not_settled", errNotSettled.Because(result.Err))
+	default: // the other results are for purchases and payments only
+		return nil, false, errUnknown.Because(fmt.Errorf("settle reversal: unexpected result %T", result))
+	}
+}
+
+// settle returns the result of an item for which a caller waits. While the item's bill
+// is held, it retries for heldFor.
+func (s *Settler) settle(ctx context.Context, item Item) (Result, error) {
+	giveUp := time.Now().Add(heldFor)
 	for wait := 25 * time.Millisecond; ; wait = min(2*wait, 400*time.Millisecond) {
-		r, err := s.group.Do(ctx, &p)
+		r, err := s.group.Do(ctx, item)
 		switch {
 		case errors.Is(err, group.ErrFull), errors.Is(err, group.ErrClosed):
-			return false, errOverloaded.Because(err)
+			return nil, errOverloaded.Because(err)
 		case err != nil:
-			return false, errUnknown.Because(err)
+			return nil, errUnknown.Because(err)
 		}
 		switch r := r.(type) {
-		case Credited:
-			return false, nil
-		case CreditedBefore:
-			return true, nil
-		case Refused:
-			if !waited && errors.Is(r.Problem, ErrUnknownUser) && s.newcomers.wait(provider, p.UserID) {
-				waited, giveUp = true, time.Now().Add(heldFor)
-				continue
-			}
-			return false, s.Refuse(ctx, p, r.Problem)
-		case Poisoned:
-			return false, s.refuse(ctx, p, "not_settled", errNotSettled.Because(r.Err))
-		case Failed:
-			return false, errUnknown.Because(r.Err)
 		case Held:
 			if time.Now().After(giveUp) {
-				return false, errBillBusy
+				return nil, errBillBusy
 			}
-		default: // the other results are for purchases only
-			return false, errUnknown.Because(fmt.Errorf("settle payment: unexpected result %T", r))
+		case Failed:
+			return nil, errUnknown.Because(r.Err)
+		default:
+			return r, nil
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return false, errBillBusy.Because(ctx.Err())
+			return nil, errBillBusy.Because(ctx.Err())
 		}
 	}
 }
@@ -125,6 +170,20 @@ func (s *Settler) Refuse(ctx context.Context, p Payment, refusal error) error {
 func (s *Settler) refuse(ctx context.Context, p Payment, reason string, refusal error) error {
 	if err := s.ledger.RecordRefused(ctx, p, reason); err != nil {
 		return errUnknown.Because(fmt.Errorf("record refused payment: %w", err))
+	}
+	return refusal
+}
+
+// RefuseReversal is Refuse for a reversal.
+func (s *Settler) RefuseReversal(ctx context.Context, r Reversal, refusal error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
+	defer cancel()
+	return s.refuseReversal(ctx, r, problem.From(refusal).Code, refusal)
+}
+
+func (s *Settler) refuseReversal(ctx context.Context, r Reversal, reason string, refusal error) error {
+	if err := s.ledger.RecordRefusedReversal(ctx, r, reason); err != nil {
+		return errUnknown.Because(fmt.Errorf("record refused reversal: %w", err))
 	}
 	return refusal
 }

@@ -36,6 +36,14 @@ func (l *ledger) KnownUsers(_ context.Context, ids []int64) (known []int64, _ er
 	return known, nil
 }
 
+func (l *ledger) FindPayment(_ context.Context, id int64) (*Payment, error) {
+	return &Payment{ID: id, BillID: 10}, l.lost
+}
+
+func (l *ledger) RecordRefusedReversal(ctx context.Context, r Reversal, code string) error {
+	return l.RecordRefused(ctx, Payment{ID: r.PaymentID}, code)
+}
+
 func (l *ledger) Settle(_ context.Context, items []Item) []Result { return l.settle(items) }
 
 func (l *ledger) RecordRefused(ctx context.Context, _ Payment, code string) error {
@@ -88,6 +96,41 @@ func TestPay(t *testing.T) {
 			repeat, err := s.Pay(t.Context(), Payment{ID: 1})
 			if repeat != c.repeat || (err == nil) != (c.code == "") || (err != nil && !hasCode(err, c.code)) {
 				t.Errorf("repeat %v, %v", repeat, err)
+			}
+			if len(c.ledger.refused) != c.kept {
+				t.Errorf("recorded %v, want %d", c.ledger.refused, c.kept)
+			}
+		})
+	}
+}
+
+func TestReverse(t *testing.T) {
+	t.Parallel()
+	decision := &ReversalDecision{Debited: 5}
+	for _, c := range []struct {
+		name   string
+		ledger *ledger
+		repeat bool
+		code   string
+		kept   int
+	}{
+		{"reversed", &ledger{settle: each(Reversed{decision})}, false, "", 0},
+		{"repeated", &ledger{settle: each(ReversedBefore{decision})}, true, "", 0},
+		{"held at first", &ledger{settle: each(Held{}, Reversed{decision})}, false, "", 0},
+		{"held throughout", &ledger{settle: each(Held{})}, false, "bill_busy", 0},
+		{"refused and recorded", &ledger{settle: each(Refused{ErrPaymentNotFound})}, false, "payment_not_found", 1},
+		{"poisoned and recorded", &ledger{settle: each(Poisoned{errors.New("23514")})}, false, "internal", 1},
+		{"the payment can't be looked up", &ledger{settle: each(Reversed{decision}), lost: errors.New("unreachable")}, false, "outcome_unknown", 0},
+		{"a result for payments only", &ledger{settle: each(Credited{})}, false, "outcome_unknown", 0},
+		{"outcome unknown", &ledger{settle: each(Failed{errors.New("unreachable")})}, false, "outcome_unknown", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := NewSettler(c.ledger, group.Config{Max: 1, Queue: 1, InFlight: 1})
+			defer s.Close()
+			d, repeat, err := s.Reverse(t.Context(), Reversal{ID: 1, PaymentID: 2})
+			if repeat != c.repeat || (err == nil) != (c.code == "") || (err != nil && !hasCode(err, c.code)) || (err == nil) != (d == decision) {
+				t.Errorf("%+v, repeat %v, %v", d, repeat, err)
 			}
 			if len(c.ledger.refused) != c.kept {
 				t.Errorf("recorded %v, want %d", c.ledger.refused, c.kept)

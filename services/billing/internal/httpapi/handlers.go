@@ -5,6 +5,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/labstack/echo/v4"
@@ -28,24 +29,34 @@ type Store interface {
 	Bill(ctx context.Context, userID, id int64) (billing.Bill, error)
 	OpenBill(ctx context.Context, userID int64) (billing.Bill, error)
 	Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error)
+	Reversals(ctx context.Context, f billing.ReversalFilter) ([]billing.ReversalDecision, error)
+	Credited(ctx context.Context, paymentID int64, missing error) (billing.CreditedPayment, error)
+	LastRefused(ctx context.Context, paymentID int64, missing error) (billing.RefusedPayment, error)
+	CreditedWithin(ctx context.Context, w billing.Window) ([]billing.CreditedPayment, error)
+	RefusedWithin(ctx context.Context, w billing.Window) ([]billing.RefusedPayment, error)
+	PaymentFacts(ctx context.Context, p billing.Payment) (billing.Facts, error)
 }
 
 // Handlers answers the operations of the contract.
 type Handlers struct {
-	store   Store
-	webhook *Webhook
-	known   *lru.Cache[int64, struct{}] // callers that are stored as customers
+	store     Store
+	webhook   *Webhook
+	reversals *Reversals
+	complete  func() *time.Time           // up to when lists by time are complete
+	known     *lru.Cache[int64, struct{}] // callers that are stored as customers
 }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
-// New returns the Handlers of a store and the payment provider's webhook.
-func New(store Store, webhook *Webhook) (*Handlers, error) {
+// New returns the Handlers of a store, and of the payment provider's payments and
+// reversals. complete returns up to when lists by time that are read afterwards are
+// complete, or nil.
+func New(store Store, webhook *Webhook, reversals *Reversals, complete func() *time.Time) (*Handlers, error) {
 	known, err := lru.New[int64, struct{}](knownCustomers)
 	if err != nil {
 		return nil, fmt.Errorf("create cache of customers: %w", err)
 	}
-	return &Handlers{store: store, webhook: webhook, known: known}, nil
+	return &Handlers{store: store, webhook: webhook, reversals: reversals, complete: complete, known: known}, nil
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the
@@ -54,6 +65,8 @@ func Register(e *echo.Echo, h *Handlers, protected map[string][]echo.MiddlewareF
 	strict := api.NewStrictHandler(h, nil)
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: protected})
 	e.POST("/payment/webhook", h.webhook.Handle)
+	e.POST("/payment/reversals", h.reversals.Handle)
+	e.POST("/payment/verify", h.verifier(), protected["verifyPayment"]...)
 }
 
 // customer returns the caller's user id. It stores the caller as a customer if

@@ -2,12 +2,13 @@ package httpapi
 
 import (
 	"crypto/sha1"
-	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -24,29 +25,34 @@ import (
 // maxWebhook is the maximum size of a webhook's body, in bytes.
 const maxWebhook = 16 << 10
 
-var errSignature = problem.New(problem.Forbidden, "invalid_signature", "the signature does not match; check the key, and that the signed values are written exactly as in the body")
-
 // Webhook receives top-ups from the payment provider. It depends on Postgres only,
 // not on auth, catalog or NATS.
 type Webhook struct {
-	keys     []string
-	settler  *billing.Settler
-	outcomes *prometheus.CounterVec
+	signatures Signatures
+	settler    *billing.Settler
+	outcomes   *prometheus.CounterVec
+	signed     *prometheus.CounterVec
 }
 
-// NewWebhook returns a Webhook that accepts a signature made with any of the keys.
-func NewWebhook(keys []string, settler *billing.Settler, registry prometheus.Registerer) *Webhook {
+// NewWebhook returns a Webhook that accepts these signatures.
+func NewWebhook(signatures Signatures, settler *billing.Settler, registry prometheus.Registerer) *Webhook {
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "billing_webhooks_total", Help: "Webhook calls by outcome: credited, repeated, or the code of the refusal.",
 	}, []string{"outcome"})
 	for _, outcome := range []string{
-		"credited", "repeated", "malformed", "invalid_signature", "invalid_id", "invalid_amount", "transaction_conflict", "user_not_found",
+		"credited", "repeated", "malformed", "invalid_signature", "signature_expired", "invalid_id", "invalid_amount", "transaction_conflict", "user_not_found",
 		"bill_owner_mismatch", "balance_limit", "bill_busy", "overloaded", "outcome_unknown", "internal",
 	} {
 		outcomes.WithLabelValues(outcome) // so that rate() has a zero to start from
 	}
-	registry.MustRegister(outcomes)
-	return &Webhook{keys: keys, settler: settler, outcomes: outcomes}
+	signed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "billing_webhook_signatures_total", Help: "Webhook calls with a right signature, by its version: legacy (in the body) or v2 (in the header).",
+	}, []string{"version"})
+	for _, version := range []string{legacy, v2} {
+		signed.WithLabelValues(version)
+	}
+	registry.MustRegister(outcomes, signed)
+	return &Webhook{signatures: signatures, settler: settler, outcomes: outcomes, signed: signed}
 }
 
 // Handle answers POST /payment/webhook. It reads the raw bytes, checks their form,
@@ -76,42 +82,70 @@ type credited struct {
 }
 
 func (h *Webhook) credit(c echo.Context) (answer credited, repeat bool, err error) {
-	body, err := httpserver.ReadBody(c, maxWebhook)
-	if err != nil {
-		return answer, false, err
-	}
-	call, err := readWebhook(body)
-	if err != nil {
-		return answer, false, err
-	}
-	if !call.signedBy(h.keys) {
-		return answer, false, errSignature
-	}
+	payment, version, err := h.read(c)
 	ctx := c.Request().Context()
-	telemetry.Note(ctx, slog.Int64("payment_id", call.transactionID), slog.Int64("bill_id", call.billID), slog.Int64("user_id", call.userID))
-	payment, err := billing.NewPayment(call.transactionID, call.userID, call.billID, call.text.amount)
-	if err != nil {
+	if version != "" { // the signature is right
+		h.signed.WithLabelValues(version).Inc()
+	}
+	if version != "" && err != nil {
 		return answer, false, h.settler.Refuse(ctx, payment, err)
+	}
+	if err != nil {
+		return answer, false, err
 	}
 	repeat, err = h.settler.Pay(ctx, payment)
 	if err != nil {
-		return answer, false, err
+		return answer, false, h.withTime(err)
 	}
 	return credited{"credited", payment.ID, payment.BillID}, repeat, nil
 }
 
+// withTime adds the time to the problem "signature_expired".
+func (h *Webhook) withTime(err error) error {
+	if errors.Is(err, billing.ErrSignatureExpired) {
+		return problem.From(err).With("server_time", h.signatures.V2.Now().UTC().Format(time.RFC3339))
+	}
+	return err
+}
+
+// read returns the payment of a call. It checks the form (400), then the signature
+// (403), and then the values (422). Once the signature is right, the version is that of
+// the signature, also if the values are wrong; before, it is "".
+func (h *Webhook) read(c echo.Context) (payment billing.Payment, version string, err error) {
+	body, err := httpserver.ReadBody(c, maxWebhook)
+	if err != nil {
+		return payment, "", err
+	}
+	ctx, header := c.Request().Context(), c.Request().Header
+	call, err := readWebhook(body, versionOf(header))
+	if err != nil {
+		return payment, "", err
+	}
+	expired, err := h.signatures.judge(header, body, call)
+	if err != nil {
+		return payment, "", err
+	}
+	telemetry.Note(ctx, slog.Int64("payment_id", call.transactionID), slog.Int64("bill_id", call.billID), slog.Int64("user_id", call.userID))
+	payment, err = billing.NewPayment(call.transactionID, call.userID, call.billID, call.text.amount)
+	payment.Expired = expired
+	return payment, versionOf(header), err
+}
+
 // webhookCall is a call of the provider: the ids, and the texts it signed.
 type webhookCall struct {
-	signature                     [sha1.Size]byte
+	signature                     [sha1.Size]byte // that of the body, which may be 0 if another is in the header
 	transactionID, userID, billID int64
 	text                          struct{ transactionID, userID, billID, amount string }
 }
 
 // readWebhook parses the body. It returns the problem "malformed" unless the ids
-// are 64-bit integers, the amount is a number and the signature is 40 hexadecimal
-// digits. Requiring plain number tokens prevents length extension attacks on
-// SHA-1: a forged text would contain bytes that no number contains.
-func readWebhook(body []byte) (webhookCall, error) {
+// are 64-bit integers, the amount is a number and, if it is in the body, the signature
+// is 40 hexadecimal digits. Requiring plain number tokens prevents length extension
+// attacks on SHA-1: a forged text would contain bytes that no number contains.
+//
+// With a signature in the header, other members are refused: the key signs other
+// kinds of bodies too, and none may pass for a payment.
+func readWebhook(body []byte, version string) (webhookCall, error) {
 	var call webhookCall
 	if err := strictjson.Check(body); err != nil {
 		return call, err
@@ -123,15 +157,20 @@ func readWebhook(body []byte) (webhookCall, error) {
 		BillID        jsontext.Value `json:"bill_id"`
 		Amount        jsontext.Value `json:"amount"`
 	}
-	if err := json.Unmarshal(body, &raw); err != nil {
+	err := json.Unmarshal(body, &raw, json.RejectUnknownMembers(version == v2))
+	if errors.Is(err, json.ErrUnknownName) {
+		return call, malformed("a payment that is signed in the header has the members transaction_id, user_id, bill_id and amount, and no others").Because(err)
+	}
+	if err != nil {
 		return call, malformed("the body must be a JSON object").Because(err)
 	}
-	var err error
-	if err = checkNames(body); err != nil {
+	if err := checkNames(body); err != nil {
 		return call, err
 	}
-	if call.signature, err = readSignature(raw.Signature); err != nil {
-		return call, err
+	if version == legacy || raw.Signature != nil {
+		if call.signature, err = readSignature(raw.Signature); err != nil {
+			return call, err
+		}
 	}
 	for _, id := range []struct {
 		name string
@@ -181,18 +220,6 @@ func readSignature(raw jsontext.Value) (sum [sha1.Size]byte, err error) {
 		return sum, malformed("signature must be 40 hexadecimal digits")
 	}
 	return sum, nil
-}
-
-// signedBy reports whether the call was signed with any of the keys. It checks
-// every key, in constant time.
-func (c webhookCall) signedBy(keys []string) bool {
-	match := 0
-	for _, key := range keys {
-		text := strings.Join([]string{key, c.text.transactionID, c.text.userID, c.text.billID, c.text.amount}, ":")
-		want := sha1.Sum([]byte(text))
-		match |= subtle.ConstantTimeCompare(want[:], c.signature[:])
-	}
-	return match == 1
 }
 
 func malformed(detail string) *problem.Error {

@@ -7,17 +7,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/domain/group"
+	"lavka/libs/service/complete"
 	"lavka/libs/service/httpserver"
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/libs/testkit/pgtest"
 	"lavka/services/billing/internal/billing"
 	"lavka/services/billing/internal/postgres"
@@ -33,10 +39,18 @@ const key, newKey = "an-old-key-of-the-provider", "a-new-key-of-the-provider"
 type desk struct {
 	http.Handler
 	store *postgres.Store
+	rows  *complete.Worker
 	admin *pgx.Conn
+
+	closed *atomic.Bool // whether reversals are not open yet
 }
 
 func newDesk(t *testing.T) desk {
+	t.Helper()
+	return newDeskFor(t, Signatures{Legacy: []string{key, newKey}, V2: standardwebhooks.New(signingKeys(t, secret+","+newSecret), time.Now)})
+}
+
+func newDeskFor(t *testing.T, signatures Signatures) desk {
 	t.Helper()
 	db := pgtest.New(t)
 	pool, err := pg.Open(t.Context(), db.URL("billing"), "billing", 8)
@@ -56,20 +70,34 @@ func newDesk(t *testing.T) desk {
 	settler := billing.NewSettler(store, group.Config{Max: 100, Queue: 1000, InFlight: 2})
 	t.Cleanup(settler.Close)
 	registry := prometheus.NewRegistry()
+	rows := complete.New(pool, log)
 	e := httpserver.New(log, nil, registry)
-	h, err := New(store, NewWebhook([]string{key, newKey}, settler, registry))
+	closed := new(atomic.Bool)
+	h, err := New(store, NewWebhook(signatures, settler, registry), NewReversals(signatures.V2, settler, func() error {
+		if closed.Load() {
+			return opened.ErrNotYet
+		}
+		return nil
+	}, registry), rows.Until)
 	if err != nil {
 		t.Fatal(err)
 	}
-	Register(e, h, nil)
-	return desk{e, store, pgtest.Connect(t, db.AdminURL())}
+	Register(e, h, readable())
+	return desk{e, store, rows, pgtest.Connect(t, db.AdminURL()), closed}
 }
 
 // post sends a body and returns the status, the error code and the whole response.
 func (d desk) post(t *testing.T, body string) (status int, code string, w *httptest.ResponseRecorder) {
 	t.Helper()
+	return d.postWith(t, nil, body)
+}
+
+func (d desk) postWith(t *testing.T, header http.Header, body string) (status int, code string, w *httptest.ResponseRecorder) {
+	t.Helper()
 	w = httptest.NewRecorder()
-	d.ServeHTTP(w, httptest.NewRequest("POST", "/payment/webhook", strings.NewReader(body)))
+	r := httptest.NewRequest("POST", "/payment/webhook", strings.NewReader(body))
+	maps.Copy(r.Header, header)
+	d.ServeHTTP(w, r)
 	var answer struct{ Code string }
 	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
 		t.Fatalf("answer %q: %v", w.Body, err)
@@ -164,7 +192,7 @@ func TestBillsThatBrowsersCannotName(t *testing.T) {
 		t.Errorf("balances %s", got)
 	}
 	refused := map[int64]string{}
-	err := d.store.RefusedPayments(t.Context(), func(p postgres.RefusedPayment) error {
+	err := d.store.RefusedPayments(t.Context(), func(p billing.RefusedPayment) error {
 		refused[p.PaymentID] = fmt.Sprint(p.Reason, " ", p.Times)
 		return nil
 	})
@@ -177,7 +205,7 @@ func FuzzReadWebhook(f *testing.F) {
 	f.Add([]byte(call("7", "1", "10", "100")))
 	f.Add([]byte(`{"signature": "0", "transaction_id": 7e1, "user_id": -0, "bill_id": 1.0, "amount": -0}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := readWebhook(text)
+		c, err := readWebhook(text, legacy)
 		if err != nil {
 			return
 		}

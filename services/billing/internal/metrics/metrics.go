@@ -16,6 +16,7 @@ type Metrics struct {
 	sizes, waits prometheus.Histogram
 	transactions *prometheus.CounterVec
 	amounts      *prometheus.CounterVec
+	shortfalls   prometheus.Counter
 }
 
 // New creates and registers the metrics.
@@ -28,17 +29,20 @@ func New(registry prometheus.Registerer) *Metrics {
 			Name: "billing_group_wait_seconds", Help: "Time that an item waits for its group.", Buckets: prometheus.ExponentialBuckets(.001, 2, 13),
 		}),
 		transactions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "billing_transactions_total", Help: "New ledger entries by type: payments are credits, purchases are debits.",
+			Name: "billing_transactions_total", Help: "New ledger entries by type: payments are credits, purchases and reversals are debits.",
 		}, []string{"type"}),
 		amounts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "billing_transactions_minor_units_total", Help: "Money moved by new ledger entries, in minor units, by type.",
 		}, []string{"type"}),
 	}
-	for _, t := range []string{billing.TypePayment, billing.TypePurchase} { // so that rate() has a zero to start from
+	m.shortfalls = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "billing_reversals_shortfall_minor_units_total", Help: "What bills did not hold when payments were reversed, in minor units.",
+	})
+	for _, t := range []string{billing.TypePayment, billing.TypePurchase, billing.TypeReversal} { // so that rate() has a zero to start from
 		m.transactions.WithLabelValues(t)
 		m.amounts.WithLabelValues(t)
 	}
-	registry.MustRegister(m.sizes, m.waits, m.transactions, m.amounts)
+	registry.MustRegister(m.sizes, m.waits, m.transactions, m.amounts, m.shortfalls)
 	return m
 }
 
@@ -69,6 +73,11 @@ func (c counted) Settle(ctx context.Context, items []billing.Item) []billing.Res
 		switch r := r.(type) {
 		case billing.Credited:
 			c.metrics.count(billing.TypePayment, r.Payment.Amount)
+		case billing.Reversed:
+			if d := r.Decision; d.Debited > 0 {
+				c.metrics.count(billing.TypeReversal, d.Debited)
+			}
+			c.metrics.shortfalls.Add(float64(r.Decision.Shortfall))
 		case billing.Decided:
 			if r.Charge.Outcome == billing.Settled {
 				c.metrics.count(billing.TypePurchase, r.Charge.Request.Amount)

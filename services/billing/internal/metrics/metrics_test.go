@@ -35,9 +35,12 @@ func TestOnlyNewTransactionsAreCounted(t *testing.T) {
 		billing.Decided{Charge: charge(billing.Settled)},
 		billing.DecidedBefore{Charge: charge(billing.Settled)},
 		billing.Decided{Charge: charge(billing.InsufficientFunds)},
+		billing.Reversed{Decision: &billing.ReversalDecision{Debited: 300, Shortfall: 50}},
+		billing.Reversed{Decision: &billing.ReversalDecision{Shortfall: 7}},
+		billing.ReversedBefore{Decision: &billing.ReversalDecision{Debited: 300, Shortfall: 50}},
 	}})
-	if got := l.Settle(t.Context(), []billing.Item{credit, credit, credit, credit, credit, purchase, purchase, purchase}); len(got) != 8 {
-		t.Errorf("%d results, want the 8 of the ledger", len(got))
+	if got := l.Settle(t.Context(), []billing.Item{credit, credit, credit, credit, credit, purchase, purchase, purchase}); len(got) != 11 {
+		t.Errorf("%d results, want the 11 of the ledger", len(got))
 	}
 	families, err := registry.Gather()
 	if err != nil {
@@ -47,13 +50,18 @@ func TestOnlyNewTransactionsAreCounted(t *testing.T) {
 	for _, f := range families {
 		for _, m := range f.Metric {
 			if m.Counter != nil {
-				got[f.GetName()+" "+m.Label[0].GetValue()] = m.Counter.GetValue()
+				name := f.GetName()
+				for _, l := range m.Label {
+					name += " " + l.GetValue()
+				}
+				got[name] = m.Counter.GetValue()
 			}
 		}
 	}
 	want := map[string]float64{
 		"billing_transactions_total payment": 2, "billing_transactions_minor_units_total payment": 5000,
 		"billing_transactions_total purchase": 1, "billing_transactions_minor_units_total purchase": 999,
+		"billing_transactions_total reversal": 1, "billing_transactions_minor_units_total reversal": 300, "billing_reversals_shortfall_minor_units_total": 57,
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)

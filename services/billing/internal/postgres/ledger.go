@@ -44,7 +44,7 @@ var (
 //  3. Read the earlier decisions. The statements of steps 1 to 3 are sent
 //     together; the server still runs them one after another.
 //  4. Decide in memory.
-//  5. Write balances, transactions and charges.
+//  5. Write balances, transactions, charges and reversals.
 func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, createBills bool) (results []billing.Result, err error) {
 	tx, err := pg.Begin(ctx, s.ledger)
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, create
 		mark(b)
 	}
 	if err := tx.CommitWith(ctx, b); err != nil {
-		return nil, fmt.Errorf("write balances, transactions and charges: %w", err)
+		return nil, fmt.Errorf("write balances, transactions, charges and reversals: %w", err)
 	}
 	return results, nil
 }
@@ -95,6 +95,8 @@ type keys struct {
 	users     []int64
 	purchases []uuid.UUID
 	payments  []int64 // each id once
+	reversals []int64 // the provider's ids
+	reversed  []int64 // the payments that they reverse
 	creators  []int64 // those of the payments that may create their bill
 	payBills  []int64 // the bill of each creator, in the same order
 	payUsers  []int64 // the user of each creator, in the same order
@@ -124,6 +126,9 @@ func keysOf(items []billing.Item) keys {
 					k.payUsers = append(k.payUsers, item.UserID)
 				}
 			}
+		case *billing.Reversal:
+			k.reversals = append(k.reversals, item.ID)
+			k.reversed = append(k.reversed, item.PaymentID)
 		default: // billing.Decide fails it
 		}
 	}
@@ -148,6 +153,7 @@ func read(ctx context.Context, tx *pg.Tx, k keys, l lock, createBills bool) (sta
 	state = billing.State{
 		Bills: map[int64]*billing.Bill{}, Held: map[int64]bool{}, Customers: map[int64]*billing.Customer{},
 		Charges: map[uuid.UUID]*billing.Charge{}, Payments: map[int64]*billing.Payment{},
+		Reversals: map[int64]*billing.ReversalDecision{}, Reversed: map[int64]money.Amount{},
 	}
 	ids := make([]int64, 0, k.items)
 	b := &pgx.Batch{}
@@ -187,6 +193,21 @@ func read(ctx context.Context, tx *pg.Tx, k keys, l lock, createBills bool) (sta
 			state.Payments[p.ID] = &p
 			return err
 		}, `SELECT payment_id, user_id, bill_id, amount FROM billing.transactions WHERE payment_id = ANY ($1)`, k.payments)
+	}
+	if len(k.reversals) > 0 {
+		each(b, func(row pgx.CollectableRow) error {
+			d, err := scanReversal(row)
+			state.Reversals[d.ReversalID] = &d
+			return err
+		}, `SELECT `+reversalColumns+` FROM billing.reversals WHERE reversal_id = ANY ($1)`, k.reversals)
+		each(b, func(row pgx.CollectableRow) error {
+			var payment int64
+			var total money.Amount
+			err := row.Scan(&payment, &total)
+			state.Reversed[payment] = total
+			return err
+		}, `SELECT p.id, r.total FROM (SELECT DISTINCT unnest($1::bigint[]) AS id) AS p
+			CROSS JOIN LATERAL (SELECT total FROM billing.reversals WHERE payment_id = p.id ORDER BY total DESC LIMIT 1) AS r`, k.reversed)
 	}
 	each(b, func(row pgx.CollectableRow) error {
 		var c billing.Customer
@@ -246,16 +267,23 @@ func write(c billing.Changes) *pgx.Batch {
 	if n := len(c.Transactions); n > 0 {
 		ids, bills, users := make([]int64, n), make([]int64, n), make([]int64, n)
 		amounts, after := make([]int64, n), make([]int64, n)
-		payments, purchases := make([]*int64, n), make([]*uuid.UUID, n)
+		payments, purchases, reversals := make([]*int64, n), make([]*uuid.UUID, n), make([]*int64, n)
 		for i, t := range c.Transactions {
 			ids[i], bills[i], users[i] = t.ID, t.BillID, t.UserID
 			amounts[i], after[i] = int64(t.Amount), int64(t.BalanceAfter)
-			payments[i], purchases[i] = t.PaymentID, t.PurchaseID
+			payments[i], purchases[i], reversals[i] = t.PaymentID, t.PurchaseID, t.ReversalID
 		}
-		b.Queue(`
-			INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, purchase_id)
-			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[])`,
-			ids, bills, users, amounts, after, payments, purchases)
+		if len(c.Reversals) == 0 {
+			b.Queue(`
+				INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, purchase_id)
+				SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[])`,
+				ids, bills, users, amounts, after, payments, purchases)
+		} else { // rare: no other group pays for the array
+			b.Queue(`
+				INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, reversal_id)
+				SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[], $8::bigint[])`,
+				ids, bills, users, amounts, after, payments, purchases, reversals)
+		}
 	}
 	if n := len(c.Charges); n > 0 {
 		ids, outcomes := make([]uuid.UUID, n), make([]string, n)
@@ -278,6 +306,7 @@ func write(c billing.Changes) *pgx.Batch {
 			SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[])`,
 			ids, users, bills, amounts, outcomes, balances, transactions, traces)
 	}
+	writeReversals(b, c.Reversals)
 	return b
 }
 

@@ -278,6 +278,10 @@ func outcome(r billing.Result) string {
 		return "credited"
 	case billing.CreditedBefore:
 		return "credited again"
+	case billing.Reversed:
+		return "reversed"
+	case billing.ReversedBefore:
+		return "reversed again"
 	case billing.Refused:
 		return r.Problem.Code
 	case billing.Held:

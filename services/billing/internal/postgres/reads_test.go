@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -26,7 +27,7 @@ const busy = 500 // the user who owns half of the bills, and 6 of 10 transaction
 
 // exempt are the methods of Store that TestReadsAreFlat does not call, and why.
 var exempt = map[string]string{
-	"SaveCustomer": "writes one row, by its key", "RecordRefused": "writes one row, by its key", "RecordRejected": "writes one row, by its key",
+	"SaveCustomer": "writes one row, by its key", "RecordRefused": "writes one row, by its key", "RecordRefusedReversal": "writes one row, by its key", "RecordRejected": "writes one row, by its key",
 	"RefusedPayments": "an operator's command that prints all of them", "RejectedMessages": "an operator's command that prints all of them",
 	"Verify": "an operator's command that reads the whole ledger", "Books": "an operator's command that prints all charges", "RecordVerification": "writes one row",
 	"LastVerification": "runs in the background; the newest row by its key", "Verifications": "runs LastVerification",
@@ -54,7 +55,14 @@ func TestReadsAreFlat(t *testing.T) {
 				CASE WHEN n <= %[1]d * 3 / 10 THEN n <= 500 ELSE n > %[1]d * 3 / 10 + 500 END AS paid) kind`, n.transactions, idSQL, busy, n.bills), fmt.Sprintf(`
 		INSERT INTO billing.charges (purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id)
 		SELECT %[2]s, %[3]d, 1, 5, 'settled', 5, n FROM generate_series(501, %[1]d::bigint * 3 / 10) n`, n.transactions, idSQL, busy), fmt.Sprintf(`
-		SELECT setval('billing.transaction_ids', %d)`, n.transactions))
+		INSERT INTO billing.reversals (id, reversal_id, payment_id, bill_id, user_id, total, due, debited, shortfall)
+		SELECT n, n, CASE WHEN n %% 2 = 0 THEN 1 ELSE n END, 1, %[2]d, 5, short, 0, short
+		FROM generate_series(1, %[1]d * 2 / 10) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 5 ELSE 0 END AS short) s`, n.transactions, busy), fmt.Sprintf(`
+		SELECT setval('billing.transaction_ids', %d)`, n.transactions), `
+		UPDATE billing.transactions SET created_at = '2026-11-01'::timestamptz + id * interval '1 second'`, fmt.Sprintf(`
+		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason, first_at)
+		SELECT sha256(n::text::bytea), 1 + n %% 1000, 1, 1, '5', 'user_not_found', '2026-11-01'::timestamptz + n * interval '1 second' FROM generate_series(1, %d) n`, n.customers), `
+		VACUUM ANALYZE billing.transactions, billing.refused_payments`)
 	w := pgtest.NewWatch(t, s.db)
 	like, err := pg.Open(t.Context(), s.db.URL("billing"), "billing", 4)
 	if err != nil {
@@ -142,6 +150,16 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 	transactions(billing.TransactionFilter{UserID: 600, Type: billing.TypePayment}, pageSize)
 	transactions(billing.TransactionFilter{UserID: 600, Type: billing.TypePurchase}, 0)
 	transactions(billing.TransactionFilter{UserID: 1}, 0)
+	transactions(billing.TransactionFilter{UserID: busy, Type: billing.TypeReversal}, 0)
+	transactions(billing.TransactionFilter{UserID: busy, BillID: new(int64(1)), Type: billing.TypeReversal}, 0)
+
+	// Those with a shortfall are the 500 oldest; half of all are of payment 1.
+	for short, cursors := range map[bool][]int{false: {n.transactions / 10, pageSize + 1}, true: {400, pageSize + 1}} {
+		pages("Reversals", fmt.Sprint("short: ", short), pageSize, func(ctx context.Context, before *int64) (int, error) {
+			found, err := store.Reversals(ctx, billing.ReversalFilter{Short: short, Before: before, Limit: pageSize})
+			return len(found), err
+		}, cursors...)
+	}
 
 	pages("Bills", "busy user", pageSize, func(ctx context.Context, before *int64) (int, error) {
 		found, err := store.Bills(ctx, busy, before, pageSize)
@@ -173,11 +191,64 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		known, err := store.KnownUsers(ctx, []int64{busy, math.MaxInt64})
 		return len(known), err
 	})
+	add("FindPayment", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		p, err := store.FindPayment(ctx, 250)
+		if p == nil {
+			return 0, err
+		}
+		return 1, err
+	})
 	add("OpenBill", "beyond the limit", billing.MaxBills+one, 1, func(ctx context.Context) (int, error) {
 		if _, err := store.OpenBill(ctx, busy); !errors.Is(err, billing.ErrTooManyBills) {
 			return 0, err
 		}
 		return 1, nil
+	})
+	// A day in which all transactions are purchases, one with payments, and all of them.
+	begin := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	window := func(from, to int, after *billing.Position) billing.Window {
+		return billing.Window{From: begin.Add(time.Duration(from) * time.Second), To: begin.Add(time.Duration(to) * time.Second), After: after, Limit: pageSize}
+	}
+	for what, w := range map[string]billing.Window{
+		"first payments": window(0, n.transactions, nil), "in the middle": window(n.transactions*6/10-1000, n.transactions, nil), "the last": window(n.transactions*6/10-pageSize+1, n.transactions*6/10+1, nil),
+		"after a payment": window(0, n.transactions, &billing.Position{At: begin.Add(250 * time.Second), ID: 250}), "after a forged one": window(0, n.transactions, &billing.Position{ID: math.MinInt64}),
+	} {
+		add("CreditedWithin", what, inPage+4*pageSize, pageSize, func(ctx context.Context) (int, error) { // and what was reversed of each
+			found, err := store.CreditedWithin(ctx, w)
+			return len(found), err
+		})
+	}
+	for what, w := range map[string]billing.Window{
+		"only purchases": window(1000, n.transactions*3/10, nil), "before all": window(-1000, 0, nil), "after a forged one": window(0, n.transactions, &billing.Position{At: begin.AddDate(900, 0, 0), ID: math.MaxInt64}),
+	} {
+		add("CreditedWithin", what, inPage, 0, func(ctx context.Context) (int, error) {
+			found, err := store.CreditedWithin(ctx, w)
+			return len(found), err
+		})
+	}
+	for what, w := range map[string]billing.Window{
+		"first": window(0, n.customers, nil), "in the middle": window(n.customers/2, n.customers, nil), "after one": window(0, n.customers, &billing.Position{At: begin.Add(time.Hour), ID: 3600}),
+	} {
+		add("RefusedWithin", what, inPage+8*pageSize, pageSize, func(ctx context.Context) (int, error) { // and whether each was credited since
+			found, err := store.RefusedWithin(ctx, w)
+			return len(found), err
+		})
+	}
+	errMissing := errors.New("missing")
+	add("Credited", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.Credited(ctx, int64(n.transactions/2), errMissing)
+		return 1, err
+	})
+	add("LastRefused", "of many", 2*one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.LastRefused(ctx, 7, errMissing)
+		return 1, err
+	})
+	add("PaymentFacts", "of a payment that was credited", 3*one, 1, func(ctx context.Context) (int, error) {
+		f, err := store.PaymentFacts(ctx, billing.Payment{ID: 7, UserID: busy, BillID: 1})
+		if err == nil && (f.Known == nil || f.Owner == nil || f.Bill == nil) {
+			err = fmt.Errorf("%+v", f)
+		}
+		return 1, err
 	})
 	const write = 250 // buffers: a few rows and their entries in all indexes
 	last := int64(n.transactions)
@@ -188,6 +259,22 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		for _, r := range results {
 			if f, failed := r.(billing.Failed); failed {
 				return 0, f.Err
+			}
+		}
+		return len(results), nil
+	})
+	add("Settle", "a reversal of a payment that has many, and a repeat", write, 2, func(ctx context.Context) (int, error) {
+		last++
+		paid, err := store.FindPayment(ctx, 1)
+		if err != nil {
+			return 0, err
+		}
+		results := store.Settle(ctx, []billing.Item{
+			&billing.Reversal{ID: last + math.MaxInt64/2, PaymentID: 1, Total: 5, Payment: paid}, &billing.Reversal{ID: 1000, PaymentID: 1, Total: 5, Payment: paid},
+		})
+		for i, r := range results {
+			if d := decision(r); d == nil || d.Due != 0 || (d.ReversalID == 1000) != (i == 1) {
+				return 0, fmt.Errorf("reversal %d: %s", i, outcome(r))
 			}
 		}
 		return len(results), nil

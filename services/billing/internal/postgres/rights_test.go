@@ -22,6 +22,9 @@ func TestTheServiceCannotRewriteTheLedger(t *testing.T) {
 		`TRUNCATE billing.transactions`,
 		`UPDATE billing.charges SET outcome = 'expired'`,
 		`DELETE FROM billing.charges`,
+		`UPDATE billing.reversals SET total = 0`,
+		`DELETE FROM billing.reversals`,
+		`UPDATE billing.opened SET level = 9`,
 		`DELETE FROM billing.bills`,
 		`UPDATE billing.bills SET user_id = 2`,
 		`DELETE FROM billing.customers`,
@@ -120,7 +123,7 @@ func TestKeptPaymentsAndMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	var times []int64
-	err := s.RefusedPayments(t.Context(), func(r postgres.RefusedPayment) error { times = append(times, r.Times); return nil })
+	err := s.RefusedPayments(t.Context(), func(r billing.RefusedPayment) error { times = append(times, r.Times); return nil })
 	if err != nil || len(times) != 2 || times[0] != 3 || times[1] != 1 {
 		t.Errorf("%v, %v", times, err)
 	}

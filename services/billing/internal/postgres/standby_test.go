@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/money"
 	"lavka/services/billing/internal/billing"
 )
 
@@ -18,7 +19,11 @@ func TestNothingIsAnsweredBeforeTheStandbyHasIt(t *testing.T) {
 	paid := payment(1, 1, 7, 1000)
 	bought, poor, lost := purchase(1, 7, 100), purchase(1, 7, 5000), purchase(1, 99, 100)
 	unreadable := &billing.ChargeRequest{PurchaseID: uuid.New(), ExpiresAt: time.Now().Add(-time.Hour), Unreadable: true}
+	reversal := func(id int64, of *billing.Payment, total money.Amount) *billing.Reversal {
+		return &billing.Reversal{ID: id, PaymentID: 1, Total: total, Payment: of}
+	}
 	s.Settle(t.Context(), []billing.Item{paid, bought, poor, lost, unreadable})
+	s.Settle(t.Context(), []billing.Item{reversal(1, paid, 10)})
 	// From here on, commits wait for the standby that TestMain names and that does not
 	// exist.
 	s.exec(t, "ALTER DATABASE "+s.db.Name+" SET synchronous_commit = on")
@@ -40,6 +45,10 @@ func TestNothingIsAnsweredBeforeTheStandbyHasIt(t *testing.T) {
 		"a repeated decline":              poor,
 		"a repeated decline with no bill": lost,
 		"a repeated unreadable request":   unreadable,
+		"a new reversal":                  reversal(2, paid, 20),
+		"a repeated reversal":             reversal(1, paid, 10),
+		"a reversal that is not due":      reversal(3, paid, 5),
+		"a conflict with a reversal":      reversal(1, nil, 11),
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, _ := s.open(t, s.db.URL("billing"))

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 )
 
@@ -25,6 +26,9 @@ const InUse = `EXISTS (SELECT FROM billing.bills)`
 //
 //go:embed migrations/*.sql
 var Migrations embed.FS
+
+// Opened is the schema's gate for new kinds of rows.
+var Opened = opened.Schema{Name: Schema, Migrations: Migrations, InUse: InUse}
 
 // Store reads and writes billing's data.
 type Store struct {

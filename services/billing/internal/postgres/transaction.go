@@ -30,6 +30,8 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 		where += ` AND payment_id IS NOT NULL`
 	case billing.TypePurchase:
 		where += ` AND purchase_id IS NOT NULL`
+	case billing.TypeReversal:
+		where += ` AND reversal_id IS NOT NULL`
 	default:
 		return nil, fmt.Errorf("list transactions: unknown type %q", f.Type)
 	}
@@ -38,16 +40,24 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 		where += fmt.Sprintf(` AND EXISTS (SELECT FROM billing.bills WHERE id = $2 AND user_id = $%d)`, len(args))
 	}
 	sql := pg.Page(`
-		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, created_at
+		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, reversal_id, created_at
 		FROM billing.transactions WHERE ` + where + ` ORDER BY ` + of + ` DESC, id DESC`)
 	return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
 }
 
 func scanTransaction(row pgx.CollectableRow) (t billing.Transaction, err error) {
-	err = row.Scan(&t.ID, &t.BillID, &t.UserID, &t.Amount, &t.BalanceAfter, &t.PaymentID, &t.PurchaseID, &t.CreatedAt)
-	t.Type = billing.TypePurchase
-	if t.PaymentID != nil {
+	err = row.Scan(&t.ID, &t.BillID, &t.UserID, &t.Amount, &t.BalanceAfter, &t.PaymentID, &t.PurchaseID, &t.ReversalID, &t.CreatedAt)
+	switch {
+	case err != nil:
+		return t, err
+	case t.PaymentID != nil:
 		t.Type = billing.TypePayment
+	case t.PurchaseID != nil:
+		t.Type = billing.TypePurchase
+	case t.ReversalID != nil:
+		t.Type = billing.TypeReversal
+	default:
+		return t, fmt.Errorf("transaction %d is of a type that this release does not know", t.ID)
 	}
-	return t, err
+	return t, nil
 }

@@ -25,6 +25,9 @@ var checks = []struct{ what, sql string }{
 	{"duplicate transactions", duplicates("transactions", "id", "bill_id", "transaction")},
 	{"payments credited twice", duplicates("transactions", "payment_id", "bill_id", "payment")},
 	{"purchases charged twice", duplicates("transactions", "purchase_id", "bill_id", "purchase")},
+	{"refunds credited twice", duplicates("transactions", "refund_id", "bill_id", "refund")},
+	{"reversals debited twice", duplicates("transactions", "reversal_id", "bill_id", "reversal")},
+	{"reversals decided twice", duplicates("reversals", "reversal_id", "bill_id", "the decision on reversal")},
 	{"purchases decided twice", duplicates("charges", "purchase_id", "bill_id", "the decision on purchase")},
 	{"transactions with two charges", duplicates("charges", "transaction_id", "bill_id", "the charge of transaction")},
 	{"balances", `
@@ -44,10 +47,11 @@ var checks = []struct{ what, sql string }{
 		SELECT b.id, format('it belongs to user %s, who is not a customer, so that no list of customers shows it', b.user_id)
 		FROM billing.bills b LEFT JOIN billing.customers c ON c.user_id = b.user_id
 		WHERE c.user_id IS NULL ORDER BY b.id LIMIT 1`},
-	{"transactions that are neither payment nor purchase", `
-		SELECT bill_id, format('transaction %s of %s is neither a payment nor a purchase', id, amount)
+	{"transactions that are not of one type", `
+		SELECT bill_id, format('transaction %s of %s is not of one type: one id must be set, of a payment or refund if it is a credit, of a purchase or reversal if it is a debit', id, amount)
 		FROM billing.transactions
-		WHERE (payment_id IS NULL) = (purchase_id IS NULL) OR (payment_id IS NOT NULL) IS DISTINCT FROM (amount > 0) OR amount = 0 ORDER BY bill_id, id LIMIT 1`},
+		WHERE num_nonnulls(payment_id, purchase_id, refund_id, reversal_id) <> 1
+		   OR (payment_id IS NOT NULL OR refund_id IS NOT NULL) IS DISTINCT FROM (amount > 0) OR amount = 0 ORDER BY bill_id, id LIMIT 1`},
 	{"debits without their charge", `
 		SELECT t.bill_id, format('transaction %s debits %s for purchase %s, which has no matching charge', t.id, -t.amount, t.purchase_id)
 		FROM billing.transactions t LEFT JOIN billing.charges c ON c.transaction_id = t.id
@@ -60,6 +64,36 @@ var checks = []struct{ what, sql string }{
 		FROM billing.charges c LEFT JOIN billing.transactions t ON t.purchase_id = c.purchase_id
 		WHERE (c.outcome = 'settled') IS DISTINCT FROM (t.id IS NOT NULL) OR c.transaction_id IS DISTINCT FROM t.id
 		ORDER BY 1, c.purchase_id LIMIT 1`},
+	{"reversals without their payment, or beyond it", `
+		SELECT r.bill_id, format('reversal %s of %s on a bill of user %s does not match payment %s: %s on bill %s of user %s', r.reversal_id, r.total, r.user_id,
+			r.payment_id, coalesce(p.amount::text, 'nothing'), coalesce(p.bill_id::text, 'none'), coalesce(p.user_id::text, 'none'))
+		FROM billing.reversals r LEFT JOIN billing.transactions p ON p.payment_id = r.payment_id
+		WHERE (r.bill_id, r.user_id) IS DISTINCT FROM (p.bill_id, p.user_id) OR r.total NOT BETWEEN 0 AND p.amount
+		ORDER BY r.bill_id, r.id LIMIT 1`},
+	{"what reversals owe", `
+		SELECT bill_id, format('reversal %s of %s, after %s, has %s due, of which %s is debited and %s falls short', reversal_id, total, before, due, debited, shortfall)
+		FROM (SELECT *, coalesce(max(total) OVER (PARTITION BY payment_id ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+		      FROM billing.reversals) r
+		WHERE due IS DISTINCT FROM greatest(0, total - before) OR debited < 0 OR shortfall < 0 OR debited + shortfall IS DISTINCT FROM due
+		ORDER BY bill_id, id LIMIT 1`},
+	{"debits without their reversal", `
+		SELECT t.bill_id, format('transaction %s debits %s for reversal %s, which has no matching decision', t.id, -t.amount, t.reversal_id)
+		FROM billing.transactions t LEFT JOIN billing.reversals r ON r.id = t.id
+		WHERE t.reversal_id IS NOT NULL
+		  AND (r.reversal_id, r.bill_id, r.user_id, r.debited) IS DISTINCT FROM (t.reversal_id, t.bill_id, t.user_id, -t.amount)
+		ORDER BY t.bill_id, t.id LIMIT 1`},
+	{"reversals without their debit", `
+		SELECT r.bill_id, format('reversal %s has debited %s, which is no transaction', r.reversal_id, r.debited)
+		FROM billing.reversals r LEFT JOIN billing.transactions t ON t.reversal_id = r.reversal_id AND t.id = r.id
+		WHERE (r.debited > 0) IS DISTINCT FROM (t.id IS NOT NULL)
+		ORDER BY r.bill_id, r.id LIMIT 1`},
+	{"shortfalls although there was enough", `
+		SELECT bill_id, format('reversal %s fell short by %s and left %s on the bill', reversal_id, shortfall, balance)
+		FROM (SELECT bill_id, id, reversal_id, shortfall, sum(amount) OVER (PARTITION BY bill_id ORDER BY id, shortfall) AS balance
+		      FROM (SELECT bill_id, id, NULL::bigint AS reversal_id, 0::bigint AS shortfall, amount FROM billing.transactions
+		            WHERE bill_id IN (SELECT bill_id FROM billing.reversals WHERE shortfall > 0)
+		            UNION ALL SELECT bill_id, id, reversal_id, shortfall, 0 FROM billing.reversals WHERE shortfall > 0) AS entries) AS short
+		WHERE shortfall > 0 AND balance <> 0 ORDER BY bill_id, id LIMIT 1`},
 	{"declines for insufficient funds although there was enough", `
 		SELECT coalesce(c.bill_id, 0), format('purchase %s for %s was declined for insufficient funds with a balance of %s on a bill of user %s', c.purchase_id, c.amount, c.balance, coalesce(b.user_id::text, 'none'))
 		FROM billing.charges c LEFT JOIN billing.bills b ON b.id = c.bill_id

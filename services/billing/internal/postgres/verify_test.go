@@ -42,9 +42,14 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 		"a decline on a bill that is missing": {`UPDATE billing.charges SET bill_id = 30 WHERE outcome <> 'settled'`, "bill 30: "},
 		"a decline on another user's bill":    {`UPDATE billing.charges SET bill_id = 10 WHERE outcome <> 'settled'`, "bill 10: "},
 		"a balance beyond the limit":          {`UPDATE billing.bills SET balance = 7000000000000001 WHERE id = 20; UPDATE billing.transactions SET amount = 7000000000000001, balance_after = 7000000000000001 WHERE bill_id = 20`, "bill 20: "},
-		"a transaction of neither type": {`
+		"a transaction of no type": {`
 			INSERT INTO billing.transactions VALUES (1000, 20, 2, 5, 605, NULL, NULL);
-			UPDATE billing.bills SET balance = 605 WHERE id = 20`, "bill 20: "},
+			UPDATE billing.bills SET balance = 605 WHERE id = 20`, "bill 20: transaction 1000 of 5 is not of one type"},
+		"a transaction of two types": {`UPDATE billing.transactions SET reversal_id = 7 WHERE bill_id = 10 AND amount < 0`, "bill 10: transaction "},
+		"a refund that debits":       {`UPDATE billing.transactions SET refund_id = '00000000-0000-7000-8000-000000000000', purchase_id = NULL WHERE bill_id = 10 AND amount < 0`, "bill 10: "},
+		"a reversal that credits":    {`UPDATE billing.transactions SET reversal_id = 7, payment_id = NULL WHERE bill_id = 20`, "bill 20: transaction "},
+		"a refund credited twice": {`
+			UPDATE billing.transactions SET refund_id = '00000000-0000-7000-8000-000000000000', payment_id = NULL WHERE payment_id IS NOT NULL`, "appears 2 times"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,15 +59,7 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 			if err != nil || v != (postgres.Verified{Bills: 2, Transactions: 3, Charges: 2}) {
 				t.Fatalf("before: %+v, %v", v, err)
 			}
-			s.exec(t, `
-				DO $$ DECLARE c record; BEGIN
-					FOR c IN SELECT conrelid::regclass AS tbl, conname FROM pg_constraint WHERE connamespace = 'billing'::regnamespace AND contype <> 'f' LOOP
-						EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I CASCADE', c.tbl, c.conname);
-					END LOOP;
-					FOR c IN SELECT indexrelid::regclass AS index FROM pg_index WHERE indisunique AND indrelid = 'billing.transactions'::regclass LOOP
-						EXECUTE format('DROP INDEX %s', c.index);
-					END LOOP;
-				END $$`)
+			s.unguard(t)
 			s.exec(t, c.sql)
 			_, err = s.Verify(t.Context())
 			if !errors.Is(err, postgres.ErrDifference) || !strings.Contains(err.Error(), c.want) {
@@ -70,6 +67,59 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Payment 1 of 10 to bill 10: 4 are reversed, 5 spent, then 8 in all reversed with a
+// shortfall of 3. Each corruption leaves every balance as it is.
+func TestVerifyFindsEveryDifferenceOfReversals(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sql, want string }{
+		"a lost decision":                       {`DELETE FROM billing.reversals WHERE reversal_id = 1`, "bill 10: "},
+		"a duplicate decision":                  {`INSERT INTO billing.reversals SELECT * FROM billing.reversals WHERE reversal_id = 1`, "bill 10: the decision on reversal 1 appears 2 times"},
+		"a decision that debited more":          {`UPDATE billing.reversals SET debited = 401, due = 401, total = 401 WHERE reversal_id = 1`, "bill 10: reversal 2 of 800, after 401, has 400 due"},
+		"a total that is not cumulative":        {`UPDATE billing.reversals SET total = 900 WHERE reversal_id = 2`, "bill 10: reversal 2 of 900, after 400, has 400 due"},
+		"more than the payment":                 {`UPDATE billing.reversals SET total = 1001, due = 1001, shortfall = 601 WHERE reversal_id = 1`, "bill 10: reversal 1 of 1001"},
+		"a decision for another bill":           {`UPDATE billing.reversals SET bill_id = 20 WHERE reversal_id = 1`, "bill 20: "},
+		"an unknown payment":                    {`UPDATE billing.reversals SET payment_id = 404`, "bill 10: reversal 1 of 400 on a bill of user 1 does not match payment 404: nothing"},
+		"a debit of another reversal":           {`UPDATE billing.transactions SET reversal_id = 9 WHERE reversal_id = 1`, "bill 10: transaction "},
+		"a shortfall although there was enough": {`UPDATE billing.reversals SET shortfall = 100, debited = 300 WHERE reversal_id = 1; UPDATE billing.transactions SET amount = -300, balance_after = 700 WHERE reversal_id = 1; UPDATE billing.transactions SET balance_after = 200 WHERE purchase_id IS NOT NULL; UPDATE billing.charges SET balance = 200; UPDATE billing.transactions SET balance_after = 100 WHERE reversal_id = 2; UPDATE billing.bills SET balance = 100`, "bill 10: reversal 1 fell short by 100 and left 700"},
+		"due that no one debited":               {`UPDATE billing.reversals SET shortfall = 0 WHERE reversal_id = 2`, "bill 10: reversal 2 of 800, after 400, has 400 due, of which 100 is debited and 0 falls short"},
+		"a shortfall alone, with money left":    {`UPDATE billing.reversals SET id = 2 WHERE reversal_id = 3`, "bill 10: "},
+		"a reversal debited twice":              {`UPDATE billing.transactions SET reversal_id = 1 WHERE reversal_id = 2`, "bill 10: reversal 1 appears 2 times"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000)})
+			s.reverse(t, s.Store, 1, 1, 400)
+			s.Settle(t.Context(), []billing.Item{purchase(1, 10, 500)})
+			s.reverse(t, s.Store, 2, 1, 800)
+			s.reverse(t, s.Store, 3, 1, 850)
+			if _, err := s.Verify(t.Context()); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			s.unguard(t)
+			s.exec(t, c.sql)
+			_, err := s.Verify(t.Context())
+			if !errors.Is(err, postgres.ErrDifference) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("found %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// unguard drops what would refuse a corruption.
+func (s *shop) unguard(t *testing.T) {
+	t.Helper()
+	s.exec(t, `
+		DO $$ DECLARE c record; BEGIN
+			FOR c IN SELECT conrelid::regclass AS tbl, conname FROM pg_constraint WHERE connamespace = 'billing'::regnamespace AND contype <> 'f' LOOP
+				EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I CASCADE', c.tbl, c.conname);
+			END LOOP;
+			FOR c IN SELECT indexrelid::regclass AS index FROM pg_index WHERE indisunique AND indrelid IN ('billing.transactions'::regclass, 'billing.reversals'::regclass) LOOP
+				EXECUTE format('DROP INDEX %s', c.index);
+			END LOOP;
+		END $$`)
 }
 
 // What no sum shows. Each damage leaves the ledger as it is.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 )
 
@@ -20,6 +21,9 @@ const InUse = `(EXISTS (SELECT FROM catalog.products) OR EXISTS (SELECT FROM cat
 //
 //go:embed migrations/*.sql
 var Migrations embed.FS
+
+// Opened is the schema's gate for new kinds of rows.
+var Opened = opened.Schema{Name: Schema, Migrations: Migrations, InUse: InUse}
 
 // Store reads and writes catalog's tables.
 type Store struct {

@@ -1,0 +1,11 @@
+-- +goose Up
+
+-- The level up to which replicas may write new kinds of rows, which the release before does not understand. The command
+-- migrate finish raises it (libs/service/opened).
+CREATE TABLE auth.opened (
+    one   boolean PRIMARY KEY DEFAULT true CHECK (one),
+    level bigint NOT NULL
+);
+INSERT INTO auth.opened (level) VALUES (0);
+
+GRANT SELECT ON auth.opened TO auth;
