@@ -58,8 +58,11 @@ func topUp(ctx context.Context, cfg settings, args []string) error {
 		webhook.body = json.RawMessage(payment.Signed(shop.PaymentKeys[0], id, *user, *bill, *amount))
 	case "v2":
 		keys, err := standardwebhooks.ParseKeys(strings.Join(shop.PaymentSigningSecrets, ","))
-		if err != nil || len(keys) == 0 {
-			return fmt.Errorf("the running shop has no signing secret: restart it with make run (%w)", err)
+		if err != nil {
+			return fmt.Errorf("read the running shop's signing secrets: %w", err)
+		}
+		if len(keys) == 0 {
+			return errors.New("the running shop has no signing secret: restart it with make run")
 		}
 		header, body := payment.SignedInHeader(keys[0], id, *user, *bill, *amount)
 		webhook.header, webhook.body = map[string]string{}, json.RawMessage(body)
