@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -214,5 +215,20 @@ func TestContractOfUnknownSchemes(t *testing.T) {
 		if (w.Code == 200) != (want == "peer") || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%q: %d %s", header, w.Code, w.Body)
 		}
+	}
+}
+
+// An operation that is open says nothing about the others of its path, in whatever order
+// they are read.
+func TestEachOperationIsLookedAt(t *testing.T) {
+	t.Parallel()
+	text := strings.Split(contract, "paths:")[0] + "paths:\n"
+	const paths = 20
+	for i := range paths {
+		text += fmt.Sprintf("  /%d: {get: {operationId: open%[1]d, responses: {default: {description: x}}}, post: {operationId: mine%[1]d, security: [{bearer: [user]}], responses: {default: {description: x}}}}\n", i)
+	}
+	_, protected, err := httpserver.NewAPI(api(text, access.NewGuard(nil, nil)))
+	if err != nil || len(protected) != paths {
+		t.Errorf("%d operations are protected, want %d: %v", len(protected), paths, err)
 	}
 }

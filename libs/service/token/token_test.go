@@ -155,6 +155,43 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// The limits themselves are allowed.
+func TestVerifyAtTheLimits(t *testing.T) {
+	t.Parallel()
+	f := newForger(t)
+	v := newVerifier(t, &keys{known: map[string]any{"main": f.public}}, func() time.Time { return noon })
+	with := func(c jwt.MapClaims) string { return f.sign(jwt.SigningMethodEdDSA, f.private, nil, claims(c)) }
+	latest := noon.Add(time.Hour + time.Minute).Unix() // the lifetime, and a minute for auth's clock
+	for name, c := range map[string]struct {
+		text string
+		ok   bool
+	}{
+		"version 1":         {with(jwt.MapClaims{"ver": 1}), true},
+		"user 1":            {with(jwt.MapClaims{"sub": "1"}), true},
+		"the latest expiry": {with(jwt.MapClaims{"exp": latest}), true},
+		"later":             {with(jwt.MapClaims{"exp": latest + 1}), false},
+	} {
+		if _, err := v.Verify(t.Context(), c.text); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTheLongestToken(t *testing.T) {
+	t.Parallel()
+	f := newForger(t)
+	v := newVerifier(t, &keys{known: map[string]any{"main": f.public}}, func() time.Time { return noon })
+	for n := token.MaxLength / 2; ; n++ {
+		text := f.sign(jwt.SigningMethodEdDSA, f.private, nil, claims(jwt.MapClaims{"more": strings.Repeat("x", n)}))
+		_, err := v.Verify(t.Context(), text)
+		if fits := len(text) <= token.MaxLength; fits != (err == nil) {
+			t.Fatalf("a token of %d bytes: %v", len(text), err)
+		} else if !fits {
+			return
+		}
+	}
+}
+
 func TestVerifyRemembersForAMinute(t *testing.T) {
 	t.Parallel()
 	f := newForger(t)

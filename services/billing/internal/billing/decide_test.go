@@ -118,7 +118,7 @@ func TestNewPayment(t *testing.T) {
 		id, user, bill int64
 		amount, code   string
 	}{
-		{1, 1, 1, "100", ""}, {0, 1, 1, "100", "invalid_id"}, {1, -1, 1, "100", "invalid_id"}, {1, 1, 0, "100", "invalid_id"},
+		{1, 1, 1, "100", ""}, {0, 1, 1, "100", "invalid_id"}, {1, -1, 1, "100", "invalid_id"}, {1, 0, 1, "100", "invalid_id"}, {1, 1, 0, "100", "invalid_id"},
 		{1, 1, 1, "0", "invalid_amount"}, {1, 1, 1, "-1", "invalid_amount"}, {1, 1, 1, "1e2", "invalid_amount"}, {0, 1, 1, "0", "invalid_id"},
 	} {
 		_, err := NewPayment(c.id, c.user, c.bill, c.amount)
@@ -157,6 +157,37 @@ func TestAHeldBillHoldsRepeatsToo(t *testing.T) {
 	})
 	if r[0] != (Held{}) || r[1] != (Held{}) || r[2] != (Held{}) || len(c.Transactions)+len(c.Charges) != 0 {
 		t.Errorf("%+v, %+v", r, c)
+	}
+}
+
+// A payment waits for the bill that the group did not create. Nothing else makes it wait.
+func TestAPaymentIsHeldForItsNewBill(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what string
+		bill int64
+		have func(State)
+		want Result
+	}{
+		{"its bill can be created", 10, func(State) {}, Held{}},
+		{"its bill exists", 10, func(s State) { s.Bills[10] = &Bill{ID: 10, UserID: 1} }, Credited{}},
+		{"its bill can't be created", MaxNewBill + 1, func(State) {}, Refused{ErrBillID}},
+		{"its user is unknown", 10, func(s State) { delete(s.Customers, 1) }, Refused{ErrUnknownUser}},
+		{"its id was used for another bill", 10, func(s State) { s.Payments[7] = &Payment{ID: 7, UserID: 1, BillID: 11, Amount: 5} }, Refused{ErrTransactionConflict}},
+	} {
+		s := emptyState(noon)
+		s.Customers[1] = &Customer{UserID: 1, Status: StatusActive}
+		c.have(s)
+		r, _ := Decide(s, []Item{&Payment{ID: 7, UserID: 1, BillID: c.bill, Amount: 5}})
+		if credited, ok := r[0].(Credited); ok {
+			r[0] = Credited{}
+			if credited.Payment.ID != 7 {
+				t.Errorf("%s: %+v", c.what, credited)
+			}
+		}
+		if r[0] != c.want {
+			t.Errorf("%s: %+v, want %+v", c.what, r[0], c.want)
+		}
 	}
 }
 

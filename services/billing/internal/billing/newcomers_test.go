@@ -144,3 +144,18 @@ func TestFewPaymentsWaitForTheirUsers(t *testing.T) {
 	hangUp()
 	waiting.Wait()
 }
+
+// Two payments wait for one user, and one of them gives up: the other one still waits.
+func TestOneOfTwoPaymentsLeaves(t *testing.T) {
+	t.Parallel()
+	came := &newcomer{came: make(chan struct{}), count: 2}
+	n := newcomers{count: 2, users: map[int64]*newcomer{7: came}}
+	n.leave(7, came)
+	if ids := n.ids(); len(ids) != 1 || !n.looking {
+		t.Errorf("it looks for the users %v, looking %v", ids, n.looking)
+	}
+	n.leave(7, came)
+	if ids := n.ids(); ids != nil || n.looking || n.count != 0 {
+		t.Errorf("it looks for the users %v, looking %v, for %d payments", ids, n.looking, n.count)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 )
 
 func TestProductLimits(t *testing.T) {
@@ -57,6 +58,18 @@ func TestPatch(t *testing.T) {
 		}
 		if err == nil && (got != c.want || changed != c.changed) {
 			t.Errorf("%s: %+v, changed %v", c.name, got, changed)
+		}
+	}
+}
+
+// A refusal names what is wrong, and nothing else.
+func TestPatchNamesTheFields(t *testing.T) {
+	t.Parallel()
+	tea := Product{ID: 1, Title: "tea", Description: "green", Price: 350, Version: 4}
+	for price, want := range map[money.Amount]int{1: 1, 0: 2} {
+		_, _, err := tea.With(Patch{Title: new(""), Price: new(price)})
+		if fields := problem.From(err).Fields; len(fields) != want || fields[0].Field != "title" {
+			t.Errorf("no title and the price %d: %+v", price, fields)
 		}
 	}
 }

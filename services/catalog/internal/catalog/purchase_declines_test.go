@@ -30,7 +30,11 @@ func (d *Declines) wait(t *testing.T, user int64) time.Duration {
 	if !errors.Is(err, ErrTooManyDeclines) || problem.From(err).Kind != problem.TooMany {
 		t.Fatal(err)
 	}
-	return problem.From(err).RetryAfter
+	after := problem.From(err).RetryAfter
+	if after <= 0 {
+		t.Fatalf("refused, to be retried after %v", after)
+	}
+	return after
 }
 
 func TestDeclinesOfAUser(t *testing.T) {

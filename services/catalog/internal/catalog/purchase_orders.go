@@ -201,7 +201,7 @@ func (o *Orders) Missing() bool {
 // still be lost with its server.
 func (o *Orders) Again() {
 	for _, e := range o.entries {
-		if !e.final && (e.draft != nil || e.first != nil || e.known) {
+		if !e.final && e.known {
 			e.result, e.known = nil, false
 		}
 	}

@@ -179,6 +179,27 @@ func TestAgainKeepsDraftsAndFindsItsOwn(t *testing.T) {
 	}
 }
 
+// A draft is the same purchase in every attempt, also if its product is gone by then.
+func TestAgainDecidesWhatIsNotDecided(t *testing.T) {
+	t.Parallel()
+	o := NewOrders([]Order{keyed(1, "", 1), keyed(2, "k", 1)}, roomy(), lenient())
+	o.Known([]Purchase{{ID: id(70), UserID: 5, ProductID: 1, BillID: 1, Key: "k"}})
+	o.Decide(shelf)
+	if got := drafted(o); !slices.Equal(got, []uuid.UUID{id(1)}) || !o.Missing() {
+		t.Fatalf("drafts %v, missing %v", got, o.Missing())
+	}
+	o.Doubt()
+	o.Again()
+	o.Known(nil) // the repeat's purchase was lost with its server
+	o.Decide(map[int64]Product{2: shelf[2]})
+	if got := drafted(o); !slices.Equal(got, []uuid.UUID{id(1)}) {
+		t.Errorf("drafts %v after the product was deleted, want the one of before", got)
+	}
+	if got := code(o.Placements()[1].Err); got != "product_not_found" {
+		t.Errorf("the order that is no repeat any more: %q", got)
+	}
+}
+
 func TestFail(t *testing.T) {
 	t.Parallel()
 	away := problem.New(problem.Unavailable, "unavailable", "unreachable")
@@ -236,6 +257,21 @@ func TestRoomCountsTheGroupItself(t *testing.T) {
 	o.Decide(shelf)
 	o.Placed(o.Drafts())
 	for i, want := range []string{"", "", "", "overloaded"} {
+		if got := code(o.Placements()[i].Err); got != want {
+			t.Errorf("order %d: %q, want %q", i, got, want)
+		}
+	}
+}
+
+func TestRoomCountsAllUsersOfTheGroup(t *testing.T) {
+	t.Parallel()
+	other := keyed(2, "", 1)
+	other.UserID = 6
+	o := NewOrders([]Order{keyed(1, "", 1), other, keyed(3, "", 1)}, NewBacklog(Limits{Pending: 2, PendingPerUser: 100}), lenient())
+	o.Known(nil)
+	o.Decide(shelf)
+	o.Placed(o.Drafts())
+	for i, want := range []string{"", "", "overloaded"} {
 		if got := code(o.Placements()[i].Err); got != want {
 			t.Errorf("order %d: %q, want %q", i, got, want)
 		}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
@@ -20,6 +21,7 @@ func TestNewOrder(t *testing.T) {
 		{"plain", 1, 1, nil, "", 0},
 		{"with a price", 1, 1, new(money.Amount(1)), "", 0},
 		{"no product", 0, 1, nil, "validation_failed", 1},
+		{"no bill", 1, 0, nil, "validation_failed", 1},
 		{"nothing", 0, -1, nil, "validation_failed", 2},
 		{"free", 1, 1, new(money.Amount(0)), "invalid_amount", 1},
 		{"less than free", 1, 1, new(money.Amount(-1)), "invalid_amount", 1},
@@ -61,6 +63,14 @@ func TestWhatBecomesOfAnOrder(t *testing.T) {
 		if c.code == "price_changed" && problem.From(err).Extra["price"] != money.Amount(350) {
 			t.Errorf("%s: the error lacks the price: %v", c.name, problem.From(err).Extra)
 		}
+	}
+}
+
+func TestAnUnknownOutcomeIsRetried(t *testing.T) {
+	t.Parallel()
+	p := Unknown(id(1))
+	if p.Code != "outcome_unknown" || p.RetryAfter < time.Second || p.RetryAfter > 10*time.Second || p.Extra["purchase_id"] != id(1) {
+		t.Errorf("%+v, to be retried after %v", p, p.RetryAfter)
 	}
 }
 

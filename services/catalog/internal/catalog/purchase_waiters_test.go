@@ -45,3 +45,30 @@ func TestAnAnswerThatComesEarly(t *testing.T) {
 		}
 	}
 }
+
+// One of two requests that wait for a purchase gives up; the other one is still
+// released.
+func TestARepeatThatLeaves(t *testing.T) {
+	t.Parallel()
+	p := Purchase{ID: id(1), UserID: 5, Status: Pending}
+	w := newWaiters()
+	expected := w.expect(p.ID)
+	if !w.placed(p) {
+		t.Fatal("an answer is there before the request")
+	}
+	repeat, first := w.join(p)
+	if first {
+		t.Error("the request would be sent twice")
+	}
+	w.leave(repeat)
+	w.settle(Answer{PurchaseID: p.ID, Status: Completed, TransactionID: new(int64(77))}, time.Now())
+	select {
+	case <-expected.done:
+	default:
+		t.Fatal("the buyer is not released")
+	}
+	w.leave(expected)
+	if n := w.asked.Load(); n != 0 || len(w.by) != 0 {
+		t.Errorf("%d unanswered and %d waiters remain", n, len(w.by))
+	}
+}

@@ -133,6 +133,74 @@ func buyAs(ctx context.Context, s *Purchases, userID int64, key string) <-chan b
 	return result
 }
 
+// counted counts what becomes of answers.
+type counted struct {
+	Metrics
+	dropped, unwritten int
+}
+
+func (c *counted) AnswerDropped()    { c.dropped++ }
+func (c *counted) AnswersUnwritten() { c.unwritten++ }
+
+// unwritable is a store that can't write answers.
+type unwritable struct{ *memory }
+
+func (unwritable) Settle(context.Context, []Answer) (Settlement, error) {
+	return Settlement{}, errors.New("unreachable")
+}
+
+func TestAnswersAreCounted(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what             string
+		broken, closed   bool
+		taken, unwritten bool
+	}{
+		{what: "an answer", taken: true},
+		{what: "an answer that can't be written", broken: true, taken: true, unwritten: true},
+		{what: "an answer after the end", closed: true},
+	} {
+		s, m, _ := newTill(t, time.Hour, 1)
+		count := &counted{Metrics: s.Metrics}
+		s.Metrics = count
+		if c.broken {
+			s.Store = unwritable{m}
+		}
+		if c.closed {
+			s.CloseAnswers()
+		}
+		done := make(chan struct{})
+		taken := s.Answered(t.Context(), Answer{PurchaseID: id(1)}, func() { close(done) })
+		if taken {
+			<-done
+		}
+		if taken != c.taken || (count.dropped > 0) == c.taken || (count.unwritten > 0) != c.unwritten {
+			t.Errorf("%s: taken %v, %d dropped, %d unwritten", c.what, taken, count.dropped, count.unwritten)
+		}
+	}
+}
+
+// A purchase counts as pending until its answer is written.
+func TestAnAnswerMakesRoom(t *testing.T) {
+	t.Parallel()
+	s, m, w := newTill(t, time.Hour, 1)
+	s.Backlog = NewBacklog(Limits{Pending: 1, PendingPerUser: 1})
+	result := buy(t.Context(), s, "")
+	<-m.begun
+	close(m.gate)
+	purchase := <-w.sent
+	if s.Backlog.Room(6, 0, 0) {
+		t.Error("a pending purchase does not count")
+	}
+	s.Answered(t.Context(), Answer{PurchaseID: purchase, Status: Completed, TransactionID: new(int64(1))}, func() {})
+	if got := <-result; got.err != nil {
+		t.Fatal(got.err)
+	}
+	if !s.Backlog.Room(6, 0, 0) || !s.Backlog.Room(5, 0, 0) {
+		t.Error("a settled purchase still counts as pending")
+	}
+}
+
 func TestAFullQueue(t *testing.T) {
 	t.Parallel()
 	s, m, w := newTill(t, time.Hour, 1)
