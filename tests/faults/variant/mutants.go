@@ -61,7 +61,7 @@ func Mutants() []Mutant {
 			Edit{due, "WHERE status = 'pending' AND next_send_at <= now()", "WHERE status = 'pending' AND next_send_at <= now() AND expires_at > now()"}),
 
 		mutant("credit-a-replay", "billing", "billing credits a repeated payment again",
-			Edit{decide, "\tcase repeat:\n", "\tcase repeat:\n\t\tbill.Balance += p.Amount\n\t\tg.changes.Balances[bill.ID] = bill\n"}),
+			Edit{decide, "\tcase repeat:\n\t\treturn CreditedBefore", "\tcase repeat:\n\t\tbill.Balance += p.Amount\n\t\tg.changes.Balances[bill.ID] = bill\n\t\treturn CreditedBefore"}),
 
 		mutant("stale-user", "billing", "billing replaces the newer state of a user with an older one",
 			Edit{customer, "\n\t\tWHERE customers.version < EXCLUDED.version`", "`"}),
@@ -106,7 +106,7 @@ func (s *Store) answeredBefore(ctx context.Context, items []billing.Item) (early
 func (s *Store) settleAgain(`}),
 
 		mutant("conflict-do-nothing", "billing", "billing inserts into the ledger with ON CONFLICT DO NOTHING",
-			Edit{ledger, "$6::bigint[], $7::uuid[])`,\n\t\t\tids, bills", "$6::bigint[], $7::uuid[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, bills"},
+			Edit{ledger, "$6::bigint[], $7::uuid[])`,\n\t\t\t\tids, bills", "$6::bigint[], $7::uuid[]) ON CONFLICT DO NOTHING`,\n\t\t\t\tids, bills"},
 			Edit{ledger, "$7::bigint[], $8::text[])`,\n\t\t\tids, users", "$7::bigint[], $8::text[]) ON CONFLICT DO NOTHING`,\n\t\t\tids, users"}),
 
 		mutant("published-unsaid", "auth", "auth records that a user was published without publishing the user",
