@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
-	"lavka/libs/service/pgconfig"
 )
 
 // Jump is by how much [AfterRestore] raises the versions of what it finds, for the
@@ -48,16 +46,9 @@ func AfterRestore(ctx context.Context, url string, r Restored, log *slog.Logger)
 	if err := pg.Migrate(ctx, url, r.Schema, r.Migrations, log); err != nil {
 		return err
 	}
-	cfg, err := pgconfig.Parse(url)
+	conn, err := pg.ConnectOwner(ctx, url, r.Schema+" after-restore", 0) // it may change every user
 	if err != nil {
-		return errors.New("MIGRATE_DATABASE_URL can't be read as a Postgres URL") // as Migrate has said
-	}
-	cfg.RuntimeParams["application_name"] = r.Schema + " after-restore"
-	cfg.RuntimeParams["lock_timeout"] = "5000"
-	cfg.RuntimeParams["statement_timeout"] = "0" // it may change every user
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if err := r.run(ctx, conn); err != nil {
@@ -68,7 +59,8 @@ func AfterRestore(ctx context.Context, url string, r Restored, log *slog.Logger)
 }
 
 func (r Restored) run(ctx context.Context, conn *pgx.Conn) error {
-	if err := awaitAlone(ctx, conn, r.Schema); err != nil {
+	found, err := pg.AwaitNone(ctx, func() (string, error) { return others(ctx, conn, r.Schema) })
+	if err := alone(r.Schema, found, err); err != nil {
 		return err
 	}
 	tx, err := conn.Begin(ctx)
@@ -100,7 +92,8 @@ func (r Restored) run(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := tx.Exec(ctx, `SELECT pg_stat_clear_snapshot()`); err != nil {
 		return fmt.Errorf("look again for other sessions: %w", err)
 	}
-	if err := alone(ctx, tx, r.Schema); err != nil {
+	found, err = others(ctx, tx, r.Schema)
+	if err := alone(r.Schema, found, err); err != nil {
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {
@@ -109,42 +102,28 @@ func (r Restored) run(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// patience is how long sessions that have just been closed may take to end: that of the
-// migration, or those of a replica that was stopped.
-const patience = 10 * time.Second
-
-// awaitAlone is [alone], but waits for a while until the sessions have ended.
-func awaitAlone(ctx context.Context, q pg.Querier, schema string) error {
-	for end := time.Now().Add(patience); ; {
-		err := alone(ctx, q, schema)
-		if err == nil || time.Now().After(end) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// alone fails while a session of the schema's service, or of its owner, is connected.
+// others names the sessions of the schema's service, or of its owner, that are connected.
 // Superusers, such as the operator or a monitor, don't count, and neither do the other
 // services: each has an after-restore of its own.
-func alone(ctx context.Context, q pg.Querier, schema string) error {
-	var others string
+func others(ctx context.Context, q pg.Querier, schema string) (string, error) {
+	var found string
 	err := q.QueryRow(ctx, `
 		SELECT coalesce(string_agg(format('pid %s (%s, role %s)', a.pid, a.application_name, r.rolname), ', ' ORDER BY a.pid), '')
 		FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
 		WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND NOT r.rolsuper
-		  AND (pg_has_role(r.oid, $1, 'MEMBER') OR pg_has_role(r.oid, $1 || '_owner', 'MEMBER'))`, schema).Scan(&others)
+		  AND (pg_has_role(r.oid, $1, 'MEMBER') OR pg_has_role(r.oid, $1 || '_owner', 'MEMBER'))`, schema).Scan(&found)
 	if err != nil {
-		return fmt.Errorf("look for other sessions: %w", err)
+		return "", fmt.Errorf("look for other sessions: %w", err)
 	}
-	if others != "" {
-		return fmt.Errorf("other sessions of %s are connected to this database: %s; stop its replicas and run this again", schema, others)
+	return found, nil
+}
+
+// alone turns what [others] found into an error.
+func alone(schema, found string, err error) error {
+	if err == nil && found != "" {
+		err = fmt.Errorf("other sessions of %s are connected to this database: %s; stop its replicas and run this again", schema, found)
 	}
-	return nil
+	return err
 }
 
 // raise raises every sequence of the schema, but not that of the migrations: those

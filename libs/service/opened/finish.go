@@ -2,7 +2,6 @@ package opened
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
-	"lavka/libs/service/pgconfig"
 )
 
 // Schema is a service's schema.
@@ -20,9 +18,6 @@ type Schema struct {
 	Migrations fs.FS
 	InUse      string // an SQL condition: the shop has data (see lavka/libs/service/serving)
 }
-
-// patience is how long Finish waits for the sessions of a replica that was stopped just now.
-const patience = 10 * time.Second
 
 // Migrate is [pg.Migrate]. Then, in a shop without data and without a session of another
 // release, it raises the gate. In any other shop that is not open yet it logs the
@@ -61,40 +56,21 @@ func Finish(ctx context.Context, url string, s Schema, log *slog.Logger) error {
 		if err := pg.CheckVersion(ctx, conn, s.Name, s.Migrations); err != nil {
 			return err
 		}
-		for end := time.Now().Add(patience); ; {
-			others, err := s.others(ctx, conn)
-			if err != nil {
-				return err
-			}
-			if others == "" {
-				return s.raise(ctx, conn, log)
-			}
-			if time.Now().After(end) {
-				return fmt.Errorf("sessions of %s that are not of this release%s are connected: %s; complete the rollout and run this again", s.Name, pg.ReleaseMark(), others)
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(100 * time.Millisecond):
-			}
+		others, err := pg.AwaitNone(ctx, func() (string, error) { return s.others(ctx, conn) })
+		if err != nil {
+			return err
 		}
+		if others != "" {
+			return fmt.Errorf("sessions of %s that are not of this release%s are connected: %s; complete the rollout and run this again", s.Name, pg.ReleaseMark(), others)
+		}
+		return s.raise(ctx, conn, log)
 	})
 }
 
 func (s Schema) connected(ctx context.Context, url string, f func(*pgx.Conn) error) error {
-	if url == "" {
-		return errors.New("MIGRATE_DATABASE_URL is not set")
-	}
-	cfg, err := pgconfig.Parse(url)
+	conn, err := pg.ConnectOwner(ctx, url, s.Name+" migrate finish", 10*time.Second)
 	if err != nil {
-		return errors.New("MIGRATE_DATABASE_URL can't be read as a Postgres URL")
-	}
-	cfg.RuntimeParams["application_name"] = s.Name + " migrate finish"
-	cfg.RuntimeParams["lock_timeout"] = "5000"
-	cfg.RuntimeParams["statement_timeout"] = "10000"
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if err := f(conn); err != nil {

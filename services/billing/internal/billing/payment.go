@@ -53,9 +53,9 @@ func NewPayment(id, userID, billID int64, amountText string) (Payment, error) {
 func (p Payment) MayCreateBill() bool { return p.BillID <= MaxNewBill && !p.Expired }
 
 // decidePayment decides on a payment. Known is the payment that was credited
-// earlier with the same id, or nil. An expired payment can only be a repeat. The owner is nil if the user is unknown. The bill is nil if it does not exist and the
-// user is unknown or the payment may not create it.
-// decidePayment reports whether p repeats the known payment. If p is neither a
+// earlier with the same id, or nil. An expired payment can only be a repeat. The owner
+// is nil if the user is unknown. The bill is nil if it does not exist and the user is
+// unknown or the payment may not create it. decidePayment reports whether p repeats the known payment. If p is neither a
 // repeat nor refused, the caller must credit the bill.
 func decidePayment(p Payment, known *Payment, owner *Customer, bill *Bill) (repeat bool, refusal *problem.Error) {
 	switch {

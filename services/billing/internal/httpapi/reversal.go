@@ -35,16 +35,9 @@ type Reversals struct {
 
 // NewReversals returns Reversals that accept these signatures.
 func NewReversals(signatures *standardwebhooks.Verifier, settler *billing.Settler, open func() error, registry prometheus.Registerer) *Reversals {
-	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "billing_reversals_total", Help: "Calls of POST /payment/reversals by outcome: decided, repeated, or the code of the refusal.",
-	}, []string{"outcome"})
-	for _, outcome := range []string{
+	outcomes := newCounter(registry, "billing_reversals_total", "Calls of POST /payment/reversals by outcome: decided, repeated, or the code of the refusal.", "outcome",
 		"decided", "repeated", "malformed", "invalid_signature", "signature_expired", "not_open_yet", "invalid_id", "invalid_amount", "payment_not_found",
-		"transaction_conflict", "reversal_exceeds", "bill_busy", "overloaded", "outcome_unknown", "internal",
-	} {
-		outcomes.WithLabelValues(outcome) // so that rate() has a zero to start from
-	}
-	registry.MustRegister(outcomes)
+		"transaction_conflict", "reversal_exceeds", "bill_busy", "overloaded", "outcome_unknown", "internal")
 	return &Reversals{signatures: signatures, settler: settler, open: open, outcomes: outcomes}
 }
 

@@ -36,23 +36,23 @@ type Webhook struct {
 
 // NewWebhook returns a Webhook that accepts these signatures.
 func NewWebhook(signatures Signatures, settler *billing.Settler, registry prometheus.Registerer) *Webhook {
-	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "billing_webhooks_total", Help: "Webhook calls by outcome: credited, repeated, or the code of the refusal.",
-	}, []string{"outcome"})
-	for _, outcome := range []string{
+	outcomes := newCounter(registry, "billing_webhooks_total", "Webhook calls by outcome: credited, repeated, or the code of the refusal.", "outcome",
 		"credited", "repeated", "malformed", "invalid_signature", "signature_expired", "invalid_id", "invalid_amount", "transaction_conflict", "user_not_found",
-		"bill_owner_mismatch", "balance_limit", "bill_busy", "overloaded", "outcome_unknown", "internal",
-	} {
-		outcomes.WithLabelValues(outcome) // so that rate() has a zero to start from
-	}
-	signed := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "billing_webhook_signatures_total", Help: "Webhook calls with a right signature, by its version: legacy (in the body) or v2 (in the header).",
-	}, []string{"version"})
-	for _, version := range []string{legacy, v2} {
-		signed.WithLabelValues(version)
-	}
-	registry.MustRegister(outcomes, signed)
+		"bill_owner_mismatch", "balance_limit", "bill_busy", "overloaded", "outcome_unknown", "internal")
+	signed := newCounter(registry, "billing_webhook_signatures_total", "Webhook calls with a right signature, by its version: legacy (in the body) or v2 (in the header).",
+		"version", legacy, v2)
 	return &Webhook{signatures: signatures, settler: settler, outcomes: outcomes, signed: signed}
+}
+
+// newCounter registers a counter with one label. Each value begins at zero, so that
+// rate() has one to start from.
+func newCounter(registry prometheus.Registerer, name, help, label string, values ...string) *prometheus.CounterVec {
+	counter := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	for _, value := range values {
+		counter.WithLabelValues(value)
+	}
+	registry.MustRegister(counter)
+	return counter
 }
 
 // Handle answers POST /payment/webhook. It reads the raw bytes, checks their form,
