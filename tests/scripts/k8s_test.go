@@ -25,9 +25,15 @@ esac
 
 func afterRestore(t *testing.T, env ...string) (calls []string, output string, code int) {
 	t.Helper()
+	return runK8s(t, "after-restore", env...)
+}
+
+// runK8s runs a script of deploy/k8s and returns its calls of kubectl.
+func runK8s(t *testing.T, name string, env ...string) (calls []string, output string, code int) {
+	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "path", "kubectl"), kubectl)
-	script, err := filepath.Abs(filepath.Join(root, "deploy/k8s/after-restore"))
+	script, err := filepath.Abs(filepath.Join(root, "deploy/k8s", name))
 	must(t, err)
 	output, code = run(t, dir, env, script)
 	text, err := os.ReadFile(filepath.Join(dir, "calls"))
@@ -97,5 +103,32 @@ func TestAfterRestoreLeavesReplicasDownIfItFails(t *testing.T) {
 		if !strings.Contains(output, part) {
 			t.Errorf("no %q in the output:\n%s", part, output)
 		}
+	}
+}
+
+func TestFinishGoesServiceByService(t *testing.T) {
+	t.Parallel()
+	calls, output, code := runK8s(t, "finish")
+	at := func(call string) int { return slices.Index(calls, call) }
+	previous := at("rollout status deployment/catalog --timeout=5m")
+	for _, service := range []string{"auth", "billing", "catalog"} {
+		create := at("create job " + service + "-finish --from=cronjob/" + service + "-finish")
+		ended := slices.IndexFunc(calls, func(call string) bool { return strings.HasPrefix(call, "get job "+service+"-finish ") })
+		if previous < 0 || create < previous || ended < create {
+			t.Errorf("%s is finished at the wrong moment", service)
+		}
+		previous = ended
+	}
+	if code != 0 || t.Failed() {
+		t.Errorf("exit code %d:\n%s\n%s", code, output, strings.Join(calls, "\n"))
+	}
+}
+
+func TestFinishStopsAtAFailure(t *testing.T) {
+	t.Parallel()
+	calls, output, code := runK8s(t, "finish", "END_billing=FailureTarget Failed")
+	started := slices.ContainsFunc(calls, func(call string) bool { return strings.HasPrefix(call, "create job catalog-finish") })
+	if code == 0 || started || !strings.Contains(output, "the log of job/billing-finish") || !strings.Contains(output, "New kinds of rows stay closed in billing.") {
+		t.Errorf("exit code %d, catalog started %v:\n%s", code, started, output)
 	}
 }
