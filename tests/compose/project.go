@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"lavka/deploy/postgres"
 	"lavka/libs/host/freeport"
@@ -56,14 +57,16 @@ func (p *project) command(ctx context.Context, name string, args ...string) *exe
 	return cmd
 }
 
-// show runs a command and prints its output.
+// show runs a command and prints its output and how long it took.
 func (p *project) show(ctx context.Context, name string, args ...string) error {
 	fmt.Println("$", name, strings.Join(args, " "))
 	cmd := p.command(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
+	began := time.Now()
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
 	}
+	fmt.Printf("that took %.1f s\n", time.Since(began).Seconds())
 	return nil
 }
 

@@ -187,13 +187,14 @@ func (t *trial) unnoticed(ctx context.Context, o check.Options, do func(context.
 	if took := t.rec.Now() - began; found.total() > took/4 {
 		return fmt.Errorf("commits stalled for %v of %v: this machine is too busy, or its disk too slow, to judge the shop", found.total(), took)
 	}
-	requests, failed, pending, excused := map[string]int{}, []error{}, 0, 0
+	requests, slowest, failed, pending, excused := map[string]int{}, map[string]time.Duration{}, []error{}, 0, 0
 	for what, call := range h.Calls() {
 		cut := !call.Answered() && call.End >= t.unloaded && (what == "bill" || what == "page") // cut off when the load ended
 		if call.Start < began || cut {
 			continue
 		}
 		requests[what]++
+		slowest[what] = max(slowest[what], (call.End - call.Start).Round(time.Millisecond))
 		if call.Status == 202 {
 			pending++
 		}
@@ -204,7 +205,7 @@ func (t *trial) unnoticed(ctx context.Context, o check.Options, do func(context.
 			failed = append(failed, fmt.Errorf("a %s, sent %v after the start, was answered %d %s %s after %v", what, call.Start-began, call.Status, call.Code, call.Failure, call.End-call.Start))
 		}
 	}
-	fmt.Printf("%v requests, %d failed, %d purchases were pending when answered\n", requests, len(failed), pending)
+	fmt.Printf("%v requests, the slowest took %v, %d failed, %d purchases were pending when answered\n", requests, slowest, len(failed), pending)
 	if len(found) > 0 {
 		fmt.Printf("the machine stalled for %v: %d requests that were answered 503 meanwhile are not counted as failed\n", found.total(), excused)
 	}

@@ -51,12 +51,14 @@ func Connect(url, name string, log *slog.Logger, onConnect func()) (*nats.Conn, 
 		nats.IgnoreAuthErrorAbort(),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
-		nats.ReconnectWait(250*time.Millisecond),
-		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		nats.SetCustomDialer(&dialer{calls: map[string]*dialing{}}),
+		nats.SkipHostLookup(),                    // the dialer looks the name up
+		nats.ReconnectWait(100*time.Millisecond), // twice: the second attempt takes the connection that the first one ordered
+		nats.ReconnectJitter(150*time.Millisecond, 250*time.Millisecond),
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(5*time.Second),
 		nats.MaxPingsOutstanding(2),
-		nats.Timeout(2*time.Second),
+		nats.Timeout(dialLimit),
 		nats.FlusherTimeout(2*time.Second), // limits how long a publish blocks; the default is a minute
 		nats.ReconnectOnFlusherError(),     // a message may have been sent in part
 		nats.ConnectHandler(connected),
