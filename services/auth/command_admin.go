@@ -15,15 +15,21 @@ import (
 	"lavka/services/auth/internal/postgres"
 )
 
-const adminUsage = "usage: auth admin create LOGIN (password from ADMIN_PASSWORD or standard input), auth admin grant LOGIN, auth admin revoke LOGIN"
+const adminUsage = "usage: auth admin create LOGIN (password from ADMIN_PASSWORD or standard input), auth admin grant LOGIN [admin|support], auth admin revoke LOGIN"
 
 // runAdmin creates admins and changes roles in the database. A running replica
 // publishes the change.
 func runAdmin(ctx context.Context, cfg Config, args []string, std program.Streams) error {
-	if len(args) != 2 {
+	if len(args) == 2 && args[0] == "grant" {
+		args = append(args, string(auth.RoleAdmin))
+	}
+	if len(args) < 2 || (len(args) == 3) != (args[0] == "grant") || len(args) > 3 {
 		return errors.New(adminUsage)
 	}
 	command, login := args[0], args[1]
+	if command == "grant" && args[2] != string(auth.RoleAdmin) && args[2] != string(auth.RoleSupport) {
+		return fmt.Errorf("the role %q does not exist; %s", args[2], adminUsage)
+	}
 	if err := cfg.checkPasswordStrength(); err != nil {
 		return err
 	}
@@ -55,7 +61,7 @@ func runAdmin(ctx context.Context, cfg Config, args []string, std program.Stream
 		fmt.Fprintf(std.Out, "created the admin %s with id %d\n", user.Login, user.ID)
 		return nil
 	case "grant":
-		return setRole(ctx, admins, login, auth.RoleAdmin, std.Out)
+		return setRole(ctx, admins, login, auth.Role(args[2]), std.Out)
 	case "revoke":
 		return setRole(ctx, admins, login, auth.RoleUser, std.Out)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -49,14 +50,29 @@ func TestAdminCommand(t *testing.T) {
 	w.published(id, func(u wire.UserChanged) bool { return u.Role == "user" && u.Version == 4 })
 	must("", "admin", "revoke", "chief")
 
+	// Support reads what an admin reads, and changes nothing.
+	if _, err := w.command("", "admin", "grant", "anna", "support"); err == nil || !strings.Contains(err.Error(), "until the upgrade of the shop is complete") {
+		t.Errorf("before the upgrade is complete: %v", err)
+	}
+	w.exec(`UPDATE auth.opened SET level = 1`)
+	must("", "admin", "grant", "anna", "support")
+	w.published(id, func(u wire.UserChanged) bool { return u.Role == "support" && u.Version == 5 })
+	a = r.do("POST", "/auth/refresh", "", object{"refresh_token": a.str("refresh_token")}).want(t, 200, "")
+	r.do("GET", "/users", a.str("access_token"), nil).want(t, 200, "")
+	r.do("PATCH", fmt.Sprint("/users/", id), a.str("access_token"), object{"enabled": true}).want(t, 403, "forbidden")
+	must("", "admin", "revoke", "anna")
+
 	for want, args := range map[string][]string{
-		"last active admin":   {"admin", "revoke", adminLogin},
-		"user does not exist": {"admin", "grant", "nobody"},
-		"is taken":            {"admin", "create", "anna"},
-		"login must":          {"admin", "create", "?"},
-		"usage: auth admin":   {"admin"},
-		"usage: auth admin c": {"admin", "make", "anna"},
-		"unknown command":     {"sing"},
+		"the role \"king\" does":  {"admin", "grant", "anna", "king"},
+		"auth admin revoke LOGIN": {"admin", "revoke", "anna", "admin"},
+		"last active admin":       {"admin", "revoke", adminLogin},
+		"is the last active adm":  {"admin", "grant", adminLogin, "support"},
+		"user does not exist":     {"admin", "grant", "nobody"},
+		"is taken":                {"admin", "create", "anna"},
+		"login must":              {"admin", "create", "?"},
+		"usage: auth admin":       {"admin"},
+		"usage: auth admin c":     {"admin", "make", "anna"},
+		"unknown command":         {"sing"},
 	} {
 		if _, err := w.command(otherPassword, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %q", args, err, want)

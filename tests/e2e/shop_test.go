@@ -171,6 +171,17 @@ func (s *shopUnderTest) register(t *testing.T) *user {
 	return u
 }
 
+// newSupport returns a user with the role support.
+func (s *shopUnderTest) newSupport(t *testing.T) *user {
+	t.Helper()
+	u := s.newUser(t)
+	if out, err := s.Command(t.Context(), stack.Auth, "admin", "grant", u.login, "support").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	u.logIn(t)
+	return u
+}
+
 func (s *shopUnderTest) newUser(t *testing.T) *user {
 	t.Helper()
 	u := s.register(t)

@@ -182,7 +182,8 @@ func decodeGroup[M any](what string, data []byte, check func(M) error) ([]M, err
 	return group, nil
 }
 
-// DecodeUserChanged reads a user's state.
+// DecodeUserChanged reads a user's state. A role that this release does not know is
+// read as "user".
 func DecodeUserChanged(data []byte) (UserChanged, error) {
 	var m UserChanged
 	if err := json.Unmarshal(data, &m); err != nil {
@@ -191,10 +192,26 @@ func DecodeUserChanged(data []byte) (UserChanged, error) {
 	if m.V != Version || m.ID <= 0 || m.Version <= 0 || m.TokenVersion <= 0 {
 		return m, fmt.Errorf("read user: v %d, id %d, version %d, token_version %d: not a user's state", m.V, m.ID, m.Version, m.TokenVersion)
 	}
-	if !slices.Contains([]string{"user", "admin"}, m.Role) || !slices.Contains([]string{"inactive", "active", "disabled"}, m.Status) || strings.ContainsRune(m.Login, 0) {
-		return m, fmt.Errorf("read user: role %q, status %q or the login of user %d is not valid", m.Role, m.Status, m.ID)
+	if !slices.Contains([]string{"inactive", "active", "disabled"}, m.Status) || strings.ContainsRune(m.Login, 0) {
+		return m, fmt.Errorf("read user: status %q or the login of user %d is not valid", m.Status, m.ID)
+	}
+	if !slices.Contains([]string{"support", "admin"}, m.Role) {
+		m.Role = "user"
 	}
 	return m, nil
+}
+
+// UserTokenVersion extracts the token version from a state that could not be decoded, and
+// reports whether it has one: tokens are revoked even by a message whose other members
+// this release can't read.
+func UserTokenVersion(data []byte) (TokenVersion, bool) {
+	var m struct {
+		ID           int64 `json:"id"`
+		TokenVersion int64 `json:"token_version"`
+	}
+	// Unmarshal fills in these members even if another is invalid.
+	_ = json.Unmarshal(data, &m)
+	return TokenVersion{UserID: m.ID, TokenVersion: m.TokenVersion}, m.ID > 0 && m.TokenVersion > 0
 }
 
 func knownReason(r string) bool {

@@ -96,6 +96,29 @@ func TestReadersTakeTheGoldenFilesAndUnknownMembers(t *testing.T) {
 	}
 }
 
+// A later release may have roles that this one does not know, and whole states that it
+// can't read. Both still say which tokens are revoked.
+func TestUsersOfALaterRelease(t *testing.T) {
+	t.Parallel()
+	for role, want := range map[string]string{"user": "user", "support": "support", "admin": "admin", "auditor": "user", "": "user"} {
+		m, err := wire.DecodeUserChanged([]byte(`{"v":1,"id":7,"login":"ann","role":"` + role + `","status":"active","version":2,"token_version":2}`))
+		if err != nil || m.Role != want {
+			t.Errorf("role %q: %q, %v", role, m.Role, err)
+		}
+	}
+	for _, text := range []string{`{"v":2,"id":7,"token_version":3}`, `{"v":1,"id":7,"login":["a"],"token_version":3,"status":"asleep"}`} {
+		_, err := wire.DecodeUserChanged([]byte(text))
+		if v, ok := wire.UserTokenVersion([]byte(text)); err == nil || v != (wire.TokenVersion{UserID: 7, TokenVersion: 3}) || !ok {
+			t.Errorf("%s: %v; %+v, %v", text, err, v, ok)
+		}
+	}
+	for _, text := range []string{``, `{}`, `[]`, `{"id":7}`, `{"token_version":3}`, `{"id":-7,"token_version":3}`, `{"id":7,"token_version":"3"}`} {
+		if _, ok := wire.UserTokenVersion([]byte(text)); ok {
+			t.Errorf("%s has a token version", text)
+		}
+	}
+}
+
 func TestReadersRefuse(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{``, `{}`, `[]`, `{"v":2}`, `{"v":1,"purchase_id":"x"}`,

@@ -5,6 +5,7 @@ package access
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,10 +35,12 @@ func NewGuard(tokens *token.Verifier, revoked *revocation.Versions) *Guard {
 	return &Guard{tokens: tokens, revoked: revoked}
 }
 
-// Protect returns the middleware of each operation that the contract protects
-// (`security: [{bearer: [admin]}]`), by operation id. The lowest role is "user";
-// an admin may do everything that a user may. It leaves out operations with another
-// scheme than bearer.
+// roles in ascending order: each may do everything that those before it may.
+var roles = []string{token.RoleUser, token.RoleSupport, token.RoleAdmin}
+
+// Protect returns the middleware of each operation that the contract protects, by
+// operation id. `security: [{bearer: [support]}]` names the lowest role that may call
+// it. It leaves out operations with another scheme than bearer.
 func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc, error) {
 	protected := map[string][]echo.MiddlewareFunc{}
 	for path, item := range contract.Paths.Map() {
@@ -49,8 +52,8 @@ func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc,
 			if !ok {
 				continue
 			}
-			if len(scopes) != 1 || (scopes[0] != token.RoleUser && scopes[0] != token.RoleAdmin) {
-				return nil, fmt.Errorf("contract: %s %s: security must be one of bearer: [user], bearer: [admin]", method, path)
+			if len(scopes) != 1 || !slices.Contains(roles, scopes[0]) {
+				return nil, fmt.Errorf("contract: %s %s: security must be bearer: [role], with one of the roles %v", method, path, roles)
 			}
 			protected[op.OperationID] = []echo.MiddlewareFunc{g.require(scopes[0])}
 		}
@@ -59,15 +62,15 @@ func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc,
 }
 
 // require answers 503 "starting" until signing keys and token versions have been
-// read, 401 without a valid token, and 403 if its role does not suffice.
-func (g *Guard) require(role string) echo.MiddlewareFunc {
+// read, 401 without a valid token, and 403 if its role is lower than lowest.
+func (g *Guard) require(lowest string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			id, err := g.identify(c)
 			if err != nil {
 				return err
 			}
-			if role == token.RoleAdmin && id.Role != token.RoleAdmin {
+			if slices.Index(roles, id.Role) < slices.Index(roles, lowest) {
 				return errRole
 			}
 			c.SetRequest(c.Request().WithContext(With(c.Request().Context(), id)))

@@ -37,17 +37,34 @@ var ErrNotYet = problem.New(problem.Unavailable, "not_open_yet",
 
 func table(schema string) string { return pgx.Identifier{schema, "opened"}.Sanitize() }
 
+// At returns ErrNotYet until the gate of a schema is open for level. A replica that asks
+// often has a [Gate].
+func At(ctx context.Context, q pg.Querier, schema string, level int64) error {
+	now, err := read(ctx, q, schema)
+	if err == nil && now < level {
+		err = ErrNotYet
+	}
+	return err
+}
+
+func read(ctx context.Context, q pg.Querier, schema string) (level int64, err error) {
+	if err := q.QueryRow(ctx, `SELECT level FROM `+table(schema)).Scan(&level); err != nil {
+		return 0, fmt.Errorf("read the level: %w", err)
+	}
+	return level, nil
+}
+
 // Gate is a replica's view of the level. It may be a second old.
 type Gate struct {
-	db    pg.Querier
-	read  string
-	log   *slog.Logger
-	level atomic.Int64
+	db     pg.Querier
+	schema string
+	log    *slog.Logger
+	level  atomic.Int64
 }
 
 // NewGate returns the Gate of a schema, closed until Run has read the level.
 func NewGate(db pg.Querier, schema string, log *slog.Logger) *Gate {
-	return &Gate{db: db, read: `SELECT level FROM ` + table(schema), log: log}
+	return &Gate{db: db, schema: schema, log: log}
 }
 
 // At returns ErrNotYet until the gate is open for level.
@@ -80,9 +97,9 @@ func (g *Gate) Run(ctx context.Context) {
 func (g *Gate) runOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	var level int64
-	if err := g.db.QueryRow(ctx, g.read).Scan(&level); err != nil {
-		return fmt.Errorf("read the level: %w", err)
+	level, err := read(ctx, g.db, g.schema)
+	if err != nil {
+		return err
 	}
 	if before := g.level.Swap(level); before != level {
 		g.log.InfoContext(ctx, "the gate for new kinds of rows", "level", level, "before", before)

@@ -174,6 +174,9 @@ func (v *Versions) receive(ctx context.Context, msg jetstream.Msg) {
 	if err == nil && !v.update(user.ID, user.TokenVersion) {
 		return
 	}
+	if latest, ok := wire.UserTokenVersion(msg.Data()); err != nil && ok {
+		v.update(latest.UserID, latest.TokenVersion)
+	}
 	ctx, processing := natstrace.Process(ctx, wire.SubjectChanged, msg.Headers(), msg.Data(), 0)
 	defer processing.End(ctx, v.log, slog.LevelInfo)
 	if err != nil {

@@ -136,6 +136,8 @@ func TestFirstReadAndNews(t *testing.T) {
 	}
 	f.publishUser(7, 2, 9)
 	waittest.Eventually(t, "the change", func() bool { return v.Revoked(7, 8) })
+	f.publish(8, []byte(`{"v":1,"id":8,"status":"of a later release","token_version":9}`))
+	waittest.Eventually(t, "a change that can't be read", func() bool { return v.Revoked(8, 8) })
 	if v.Revoked(7, 9) {
 		t.Error("the newest token is revoked")
 	}

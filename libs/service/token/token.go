@@ -17,10 +17,12 @@ import (
 // Type is the "typ" of an access token (RFC 9068, section 2.1).
 const Type = "at+jwt"
 
-// Roles that a token can carry.
+// Roles that a token can carry. An unknown one, which a later release may have, is read
+// as RoleUser.
 const (
-	RoleUser  = "user"
-	RoleAdmin = "admin"
+	RoleUser    = "user"
+	RoleSupport = "support"
+	RoleAdmin   = "admin"
 )
 
 // MaxLength is the maximum length of a token, in bytes.
@@ -138,8 +140,12 @@ func identity(c Claims) (Identity, error) {
 	if err != nil || userID <= 0 {
 		return Identity{}, errors.New("sub is not a user id")
 	}
-	if c.Role != RoleUser && c.Role != RoleAdmin {
-		return Identity{}, errors.New("role is neither user nor admin")
+	switch c.Role {
+	case RoleUser, RoleSupport, RoleAdmin:
+	case "":
+		return Identity{}, errors.New("role is missing")
+	default:
+		c.Role = RoleUser
 	}
 	if c.Version < 1 {
 		return Identity{}, errors.New("ver is missing")

@@ -138,7 +138,6 @@ func TestVerify(t *testing.T) {
 		"subject zero":                 with(jwt.MapClaims{"sub": "0"}),
 		"subject negative":             with(jwt.MapClaims{"sub": "-7"}),
 		"subject a name":               with(jwt.MapClaims{"sub": "anna"}),
-		"role":                         with(jwt.MapClaims{"role": "king"}),
 		"no role":                      with(jwt.MapClaims{"role": nil}),
 		"no version":                   with(jwt.MapClaims{"ver": nil}),
 		"version zero":                 with(jwt.MapClaims{"ver": 0}),

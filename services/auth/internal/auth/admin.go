@@ -15,8 +15,9 @@ type AdminStore interface {
 	// active immediately.
 	Register(ctx context.Context, user NewUser, link *Link) (User, error)
 	// SetRole changes the role of the user with a login and increases the token
-	// version. It reports whether the role changed. It returns ErrUserNotFound, or
-	// ErrLastAdmin if no active admin would be left.
+	// version. It reports whether the role changed. It returns ErrUserNotFound,
+	// ErrLastAdmin if no active admin would be left, or [opened.ErrNotYet] for
+	// RoleSupport until the upgrade is complete.
 	SetRole(ctx context.Context, login string, role Role) (changed bool, err error)
 	// AdminExists reports whether there is an active admin.
 	AdminExists(ctx context.Context) (bool, error)

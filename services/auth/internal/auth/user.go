@@ -14,10 +14,12 @@ import (
 // Role determines what a user may do.
 type Role string
 
-// The roles. An admin may do everything a user may.
+// The roles. Support reads what an admin reads, and changes no more than a user may. An
+// admin may do everything.
 const (
-	RoleUser  Role = "user"
-	RoleAdmin Role = "admin"
+	RoleUser    Role = "user"
+	RoleSupport Role = "support"
+	RoleAdmin   Role = "admin"
 )
 
 // Status is derived from ActivatedAt and DisabledAt; see [User.Status].

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/telemetry"
 	"lavka/services/auth/internal/auth"
@@ -133,7 +134,8 @@ func (s *Store) SetEnabled(ctx context.Context, admin auth.Caller, id int64, ena
 }
 
 // SetRole changes a user's role, revokes their tokens, which carry the old role,
-// and reports whether the role changed.
+// and reports whether the role changed. It returns [opened.ErrNotYet] for the role
+// support until the upgrade is complete.
 func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done bool, err error) {
 	err = s.inTx(ctx, "set role", func(tx *pg.Tx) (err error) {
 		done = false
@@ -157,8 +159,13 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done
 			return auth.ErrUserNotFound
 		case user.Role == role:
 			return nil
-		case role != auth.RoleAdmin && others == 0:
+		case user.Role == auth.RoleAdmin && others == 0:
 			return auth.ErrLastAdmin
+		}
+		if role == auth.RoleSupport {
+			if err := opened.At(ctx, tx, Schema, opened.Refunds); err != nil {
+				return err
+			}
 		}
 		done = true
 		_, err = tx.Exec(ctx, `
