@@ -129,6 +129,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Users:     auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed),
 		Sessions:  auth.NewSessions(store, credentials, issuer, cfg.RefreshLifetime, publisher.Changed),
 		Keys:      ring,
+		Log:       store,
 		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Metrics: metrics.New(registry),
 	})
 	registry.MustRegister(metrics.Polled(hasher.Waiting, publisher.Due, publisher.Published, ring.MadeAt, admins.IsAdmin)...)

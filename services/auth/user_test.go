@@ -219,6 +219,33 @@ func TestDisableAndEnable(t *testing.T) {
 
 // auth decides by its own row, without waiting for NATS: once a change has been
 // answered, the tokens that it revoked are refused by every replica.
+// Admins and support see what admins changed.
+func TestAdminsLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	boss := r.admin()
+	anna, _, id := r.user("anna")
+	r.do("PATCH", fmt.Sprint("/users/", id), boss, object{"enabled": false}).want(t, 200, "")
+	r.do("PATCH", fmt.Sprint("/users/", id), boss, object{"enabled": true}).want(t, 200, "")
+	path, cursor := fmt.Sprint("/auth/log?limit=1&subject=user/", id), ""
+	for _, action := range []string{"user.enable", "user.disable"} {
+		a := r.do("GET", path+cursor, boss, nil).want(t, 200, "")
+		entry := a.body["items"].([]any)[0].(object)
+		if entry["action"] != action || entry["trace_id"] == nil || entry["actor_id"] == nil {
+			t.Errorf("%v, want %s", entry, action)
+		}
+		cursor = "&cursor=" + a.str("next_cursor")
+	}
+	if cursor != "&cursor=" {
+		t.Error("there is a third page")
+	}
+	r.do("GET", "/auth/log?subject=", boss, nil).want(t, 422, "validation_failed")
+	r.do("GET", "/auth/log?subject="+strings.Repeat("x", 65), boss, nil).want(t, 422, "validation_failed")
+	r.do("GET", "/auth/log?cursor=x", boss, nil).want(t, 400, "malformed")
+	waittest.Eventually(t, "anna's token is revoked", func() bool { return r.do("GET", "/auth/log", anna, nil).status == 401 })
+}
+
 func TestDecidesByTheRow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -167,7 +167,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases), protected)
+	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases, store), protected)
 
 	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: events, Log: log, Every: time.Second}
 	sweeper := &catalog.Sweeper{

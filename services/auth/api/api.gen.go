@@ -85,6 +85,36 @@ type KeySet struct {
 	Keys []Key `json:"keys"`
 }
 
+// LogEntry A change that an admin made. `before` and `after` have the members that changed, with texts cut to 200 characters.
+//
+// Examples: {"action":"user.disable","actor_id":1,"after":{"enabled":false},"at":"2026-11-23T21:19:35.157688Z","before":{"enabled":true},"id":7,"subject":"user/2","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}
+type LogEntry struct {
+	Action string `json:"action"`
+
+	// ActorId The admin's user id; absent for a command that an operator ran.
+	ActorId *int64 `json:"actor_id,omitempty"`
+
+	// After Absent if the subject exists no longer.
+	After *map[string]interface{} `json:"after,omitempty"`
+	At    time.Time               `json:"at"`
+
+	// Before Absent if the subject did not exist.
+	Before  *map[string]interface{} `json:"before,omitempty"`
+	Id      int64                   `json:"id"`
+	Subject string                  `json:"subject"`
+
+	// TraceId Of the request; absent for none.
+	TraceId *string `json:"trace_id,omitempty"`
+}
+
+// LogPage defines model for LogPage.
+type LogPage struct {
+	Items []LogEntry `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
 // NewPassword At least 8 characters and at most 256 bytes after Unicode normalization (NFKC), no control characters, and not easy to guess; by the shop's settings its length may be enough.
 type NewPassword = string
 
@@ -183,6 +213,18 @@ type NewTokens = Tokens
 // OneUser Examples: {"created_at":"2026-11-23T21:19:35.157688Z","id":2,"login":"mira","role":"user","status":"active"}
 type OneUser = User
 
+// ListLogParams defines parameters for ListLog.
+type ListLogParams struct {
+	// Subject What was changed, such as user/2.
+	Subject *string `form:"subject,omitempty" json:"subject,omitempty"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	Status *UserStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -235,6 +277,9 @@ type ServerInterface interface {
 	// NewActivation Request a new activation link.
 	// (POST /auth/activation)
 	NewActivation(ctx echo.Context) error
+	// ListLog List what admins changed, newest first.
+	// (GET /auth/log)
+	ListLog(ctx echo.Context, params ListLogParams) error
 	// Login Log in with a login and password.
 	// (POST /auth/login)
 	Login(ctx echo.Context) error
@@ -309,6 +354,38 @@ func (w *ServerInterfaceWrapper) NewActivation(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.NewActivation(ctx)
+	return err
+}
+
+// ListLog converts echo context to params.
+func (w *ServerInterfaceWrapper) ListLog(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListLogParams
+	// ------------- Optional query parameter "subject" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "subject", ctx.QueryParams(), &params.Subject, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter subject: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListLog(ctx, params)
 	return err
 }
 
@@ -488,6 +565,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/auth/activate", wrapper.ActivateByToken, options.OperationMiddlewares["activateByToken"]...)
 	router.GET(options.BaseURL+"/auth/activate/:token", wrapper.Activate, options.OperationMiddlewares["activate"]...)
 	router.POST(options.BaseURL+"/auth/activation", wrapper.NewActivation, options.OperationMiddlewares["newActivation"]...)
+	router.GET(options.BaseURL+"/auth/log", wrapper.ListLog, options.OperationMiddlewares["listLog"]...)
 	router.POST(options.BaseURL+"/auth/login", wrapper.Login, options.OperationMiddlewares["login"]...)
 	router.POST(options.BaseURL+"/auth/logout", wrapper.Logout, options.OperationMiddlewares["logout"]...)
 	router.POST(options.BaseURL+"/auth/password", wrapper.ChangePassword, options.OperationMiddlewares["changePassword"]...)
@@ -689,6 +767,52 @@ type NewActivationdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response NewActivationdefaultApplicationProblemPlusJSONResponse) VisitNewActivationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListLogRequestObject struct {
+	Params ListLogParams
+}
+
+type ListLogResponseObject interface {
+	VisitListLogResponse(w http.ResponseWriter) error
+}
+
+type ListLog200JSONResponse LogPage
+
+func (response ListLog200JSONResponse) VisitListLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListLogdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListLogdefaultApplicationProblemPlusJSONResponse) VisitListLogResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1124,6 +1248,9 @@ type StrictServerInterface interface {
 	// NewActivation Request a new activation link.
 	// (POST /auth/activation)
 	NewActivation(ctx context.Context, request NewActivationRequestObject) (NewActivationResponseObject, error)
+	// ListLog List what admins changed, newest first.
+	// (GET /auth/log)
+	ListLog(ctx context.Context, request ListLogRequestObject) (ListLogResponseObject, error)
 	// Login Log in with a login and password.
 	// (POST /auth/login)
 	Login(ctx context.Context, request LoginRequestObject) (LoginResponseObject, error)
@@ -1299,6 +1426,31 @@ func (sh *strictHandler) NewActivation(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(NewActivationResponseObject); ok {
 		return validResponse.VisitNewActivationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListLog operation middleware
+func (sh *strictHandler) ListLog(ctx echo.Context, params ListLogParams) error {
+	var request ListLogRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListLog(ctx.Request().Context(), request.(ListLogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListLog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListLogResponseObject); ok {
+		return validResponse.VisitListLogResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

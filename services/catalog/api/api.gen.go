@@ -75,6 +75,36 @@ type InvalidMember struct {
 	Message string `json:"message"`
 }
 
+// LogEntry A change that an admin made. `before` and `after` have the members that changed, with texts cut to 200 characters.
+//
+// Examples: {"action":"product.change","actor_id":1,"after":{"price":8.49},"at":"2026-11-23T21:19:35.157688Z","before":{"price":9.99},"id":7,"subject":"product/7","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}
+type LogEntry struct {
+	Action string `json:"action"`
+
+	// ActorId The admin's user id; absent for a command that an operator ran.
+	ActorId *int64 `json:"actor_id,omitempty"`
+
+	// After Absent if the subject exists no longer.
+	After *map[string]interface{} `json:"after,omitempty"`
+	At    time.Time               `json:"at"`
+
+	// Before Absent if the subject did not exist.
+	Before  *map[string]interface{} `json:"before,omitempty"`
+	Id      int64                   `json:"id"`
+	Subject string                  `json:"subject"`
+
+	// TraceId Of the request; absent for none.
+	TraceId *string `json:"trace_id,omitempty"`
+}
+
+// LogPage defines model for LogPage.
+type LogPage struct {
+	Items []LogEntry `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
 // Money An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 type Money = money.Amount
 
@@ -209,6 +239,18 @@ type OneProduct = Product
 // ProductCreated Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type ProductCreated = Product
 
+// ListLogParams defines parameters for ListLog.
+type ListLogParams struct {
+	// Subject What was changed, such as product/7.
+	Subject *string `form:"subject,omitempty" json:"subject,omitempty"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListProductsParams defines parameters for ListProducts.
 type ListProductsParams struct {
 	// Q Text that the title must contain, case-insensitive.
@@ -271,6 +313,9 @@ type CreatePurchaseJSONRequestBody = NewPurchase
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListLog List what admins changed, newest first.
+	// (GET /catalog/log)
+	ListLog(ctx echo.Context, params ListLogParams) error
 	// ListProducts List the products on sale.
 	// (GET /products)
 	ListProducts(ctx echo.Context, params ListProductsParams) error
@@ -300,6 +345,38 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListLog converts echo context to params.
+func (w *ServerInterfaceWrapper) ListLog(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListLogParams
+	// ------------- Optional query parameter "subject" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "subject", ctx.QueryParams(), &params.Subject, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter subject: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListLog(ctx, params)
+	return err
 }
 
 // ListProducts converts echo context to params.
@@ -599,6 +676,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
+	router.GET(options.BaseURL+"/catalog/log", wrapper.ListLog, options.OperationMiddlewares["listLog"]...)
 	router.GET(options.BaseURL+"/products", wrapper.ListProducts, options.OperationMiddlewares["listProducts"]...)
 	router.POST(options.BaseURL+"/products", wrapper.CreateProduct, options.OperationMiddlewares["createProduct"]...)
 	router.DELETE(options.BaseURL+"/products/:id", wrapper.DeleteProduct, options.OperationMiddlewares["deleteProduct"]...)
@@ -644,6 +722,52 @@ type ProductCreatedJSONResponse struct {
 	Body Product
 
 	Headers ProductCreatedResponseHeaders
+}
+
+type ListLogRequestObject struct {
+	Params ListLogParams
+}
+
+type ListLogResponseObject interface {
+	VisitListLogResponse(w http.ResponseWriter) error
+}
+
+type ListLog200JSONResponse LogPage
+
+func (response ListLog200JSONResponse) VisitListLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListLogdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListLogdefaultApplicationProblemPlusJSONResponse) VisitListLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type ListProductsRequestObject struct {
@@ -1083,6 +1207,9 @@ func (response GetPurchasedefaultApplicationProblemPlusJSONResponse) VisitGetPur
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListLog List what admins changed, newest first.
+	// (GET /catalog/log)
+	ListLog(ctx context.Context, request ListLogRequestObject) (ListLogResponseObject, error)
 	// ListProducts List the products on sale.
 	// (GET /products)
 	ListProducts(ctx context.Context, request ListProductsRequestObject) (ListProductsResponseObject, error)
@@ -1119,6 +1246,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListLog operation middleware
+func (sh *strictHandler) ListLog(ctx echo.Context, params ListLogParams) error {
+	var request ListLogRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListLog(ctx.Request().Context(), request.(ListLogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListLog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListLogResponseObject); ok {
+		return validResponse.VisitListLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // ListProducts operation middleware

@@ -12,6 +12,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
+	"lavka/libs/service/adminlog"
 	"lavka/libs/service/httpserver"
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
@@ -34,6 +35,7 @@ type Config struct {
 	Users         *auth.Users
 	Sessions      *auth.Sessions
 	Keys          *keys.Ring
+	Log           adminlog.Lister
 	PublicURL     string        // the beginning of activation links
 	TokenLifetime time.Duration // of access tokens
 	Metrics       *metrics.Metrics

@@ -7,6 +7,7 @@ import "lavka/libs/service/schemacheck"
 var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"activations_pkey ON auth.activations USING btree (token_hash)",
 	"lineage_pkey ON auth.lineage USING btree (one)",
+	"log_pkey ON auth.log USING btree (id)",
 	"opened_pkey ON auth.opened USING btree (one)",
 	"refresh_tokens_pkey ON auth.refresh_tokens USING btree (token_hash)",
 	"schema_version_pkey ON auth.schema_version USING btree (id)",

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"lavka/libs/service/adminlog"
 	"lavka/libs/service/pg"
 	"lavka/libs/testkit/pgtest"
 	"lavka/services/auth/internal/auth"
@@ -44,7 +45,8 @@ func TestReadsAreFlat(t *testing.T) {
 	f.db.Fill(t, postgres.Schema, fmt.Sprintf(`
 		INSERT INTO auth.users (login, password_hash, role, activated_at, disabled_at, token_version)
 		SELECT 'user' || n, 'hash', 'user', CASE WHEN n <= 1000 THEN now() END, CASE WHEN n > 500 AND n <= 1000 THEN now() END, CASE WHEN n > %[1]d - 500 THEN 2 ELSE 1 END
-		FROM generate_series(1, %[1]d) n`, *rows))
+		FROM generate_series(1, %[1]d) n`, *rows), fmt.Sprintf(`
+		INSERT INTO auth.log (actor_id, action, subject, trace_id) SELECT 1, 'user.enable', 'user/' || n %% 1000, '' FROM generate_series(1, %d) n`, *rows/10))
 	w := pgtest.NewWatch(t, f.db)
 	measured := map[string]int{}
 	for mode, times := range map[string]int{"auto": 10, "force_custom_plan": 2, "force_generic_plan": 2} {
@@ -83,6 +85,14 @@ func reads(store *postgres.Store, users int64) []pgtest.Read {
 			}
 			add("Users", what, inPage, cursor.want, func(ctx context.Context) (int, error) {
 				found, err := store.Users(ctx, auth.Filter{Status: status}, cursor.below, pageSize)
+				return len(found), err
+			})
+		}
+	}
+	for _, subject := range []string{"", "user/7"} {
+		for below, want := range map[int64]int{math.MaxInt64: pageSize, users / 20: pageSize, math.MinInt64: 0} {
+			add("Log", fmt.Sprintf("of %q, below %d", subject, below), inPage, want, func(ctx context.Context) (int, error) {
+				found, err := store.Log(ctx, adminlog.Query{Subject: subject, Below: &below}, pageSize)
 				return len(found), err
 			})
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/service/adminlog"
 	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/libs/service/telemetry"
@@ -32,8 +33,11 @@ func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link
 		if constraint, ok := pg.UniqueViolation(err); ok && constraint == "users_login" {
 			return auth.ErrLoginTaken
 		}
-		if err != nil || link == nil {
+		if err != nil {
 			return err
+		}
+		if link == nil { // only operators create such users
+			return logged(ctx, tx, 0, "create", added, nil, adminlog.Members{"login": added.Login, "role": added.Role})
 		}
 		return addLink(ctx, tx, added.ID, *link)
 	})
@@ -118,6 +122,10 @@ func (s *Store) SetEnabled(ctx context.Context, admin auth.Caller, id int64, ena
 			return err
 		}
 		done = true
+		action := map[bool]string{true: "enable", false: "disable"}[enabled]
+		if err := logged(ctx, tx, admin.UserID, action, user, adminlog.Members{"enabled": !enabled}, adminlog.Members{"enabled": enabled}); err != nil {
+			return err
+		}
 		trace := telemetry.Traceparent(ctx)
 		if enabled {
 			return tx.QueryRow(ctx, `
@@ -170,9 +178,19 @@ func (s *Store) SetRole(ctx context.Context, login string, role auth.Role) (done
 		done = true
 		_, err = tx.Exec(ctx, `
 			UPDATE auth.users SET role = $3, token_version = token_version + 1, `+changed+` WHERE id = $1`, user.ID, telemetry.Traceparent(ctx), role)
-		return err
+		if err != nil {
+			return err
+		}
+		return logged(ctx, tx, 0, "role", *user, adminlog.Members{"role": user.Role}, adminlog.Members{"role": role})
 	})
 	return done, err
+}
+
+// logged adds a change of a user to the admins' log. The actor is 0 for an operator.
+func logged(ctx context.Context, tx *pg.Tx, actor int64, action string, u auth.User, before, after adminlog.Members) error {
+	return adminlog.Write(ctx, tx, Schema, adminlog.Change{
+		Actor: actor, Action: "user." + action, Subject: fmt.Sprintf("user/%d", u.ID), Before: before, After: after,
+	})
 }
 
 // AdminExists reports whether there is an active admin.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"lavka/libs/service/adminlog"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -15,13 +16,14 @@ import (
 type Handlers struct {
 	products  *catalog.Products
 	purchases *catalog.Purchases
+	log       adminlog.Lister
 }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
-// New returns the Handlers of a shop's products and purchases.
-func New(products *catalog.Products, purchases *catalog.Purchases) *Handlers {
-	return &Handlers{products, purchases}
+// New returns the Handlers of a shop's products and purchases, and of the admins' log.
+func New(products *catalog.Products, purchases *catalog.Purchases, log adminlog.Lister) *Handlers {
+	return &Handlers{products, purchases, log}
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the

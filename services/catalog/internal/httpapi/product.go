@@ -8,6 +8,7 @@ import (
 
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/access"
 	"lavka/libs/service/bytelimit"
 	"lavka/libs/service/page"
 	"lavka/services/catalog/api"
@@ -113,7 +114,7 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 	if err != nil {
 		return nil, err
 	}
-	if p, err = h.products.Create(ctx, p); err != nil {
+	if p, err = h.products.Create(ctx, access.UserID(ctx), p); err != nil {
 		return nil, err
 	}
 	return api.CreateProduct201JSONResponse{ProductCreatedJSONResponse: api.ProductCreatedJSONResponse{
@@ -129,7 +130,7 @@ func (h *Handlers) PatchProduct(ctx context.Context, r api.PatchProductRequestOb
 		return nil, err
 	}
 	patch := catalog.Patch{Title: r.Body.Title, Description: r.Body.Description, Price: r.Body.Price}
-	p, err := h.products.Change(ctx, r.Id, patch, matches)
+	p, err := h.products.Change(ctx, access.UserID(ctx), r.Id, patch, matches)
 	if err != nil {
 		return nil, orWeak(r.Params.IfMatch, err)
 	}
@@ -142,7 +143,7 @@ func (h *Handlers) DeleteProduct(ctx context.Context, r api.DeleteProductRequest
 	if err != nil {
 		return nil, err
 	}
-	if err := h.products.Delete(ctx, r.Id, matches); err != nil {
+	if err := h.products.Delete(ctx, access.UserID(ctx), r.Id, matches); err != nil {
 		return nil, orWeak(r.Params.IfMatch, err)
 	}
 	return api.DeleteProduct204Response{}, nil

@@ -6,6 +6,7 @@ import "lavka/libs/service/schemacheck"
 // for each key.
 var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"lineage_pkey ON catalog.lineage USING btree (one)",
+	"log_pkey ON catalog.log USING btree (id)",
 	"opened_pkey ON catalog.opened USING btree (one)",
 	"products_pkey ON catalog.products USING btree (id)",
 	"purchases_pkey ON catalog.purchases USING btree (id)",

@@ -89,9 +89,12 @@ func (s *shop) number(t *testing.T, sql string, args ...any) int {
 	return n
 }
 
+// admin is the user id of the admin who changes products.
+const admin = 99
+
 func (s *shop) product(t *testing.T, title string, price money.Amount) catalog.Product {
 	t.Helper()
-	p, err := s.CreateProduct(t.Context(), catalog.Product{Title: title, Description: "of the finest", Price: price})
+	p, err := s.CreateProduct(t.Context(), admin, catalog.Product{Title: title, Description: "of the finest", Price: price})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lavka/libs/service/adminlog"
 	"lavka/libs/service/page"
 	"lavka/libs/service/pg"
 	"lavka/services/catalog/internal/catalog"
@@ -15,11 +16,29 @@ import (
 const productColumns = "id, title, description, price, version, created_at, updated_at"
 
 // CreateProduct stores a new product.
-func (s *Store) CreateProduct(ctx context.Context, p catalog.Product) (catalog.Product, error) {
-	return pg.One(ctx, s.pool, "insert product", pgx.ErrNoRows, scanProduct, `
-		INSERT INTO catalog.products (title, title_folded, description, price)
-		VALUES ($1, $2, $3, $4)
-		RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price)
+func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Product) (catalog.Product, error) {
+	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) (err error) {
+		p, err = pg.One(ctx, tx, "insert product", pgx.ErrNoRows, scanProduct, `
+			INSERT INTO catalog.products (title, title_folded, description, price)
+			VALUES ($1, $2, $3, $4)
+			RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price)
+		if err != nil {
+			return err
+		}
+		return logged(ctx, tx, admin, "create", p.ID, nil, members(p))
+	})
+	return p, pg.Wrap("create product", err)
+}
+
+// logged adds a change of a product to the admins' log.
+func logged(ctx context.Context, tx *pg.Tx, admin int64, action string, id int64, before, after adminlog.Members) error {
+	return adminlog.Write(ctx, tx, Schema, adminlog.Change{
+		Actor: admin, Action: "product." + action, Subject: fmt.Sprintf("product/%d", id), Before: before, After: after,
+	})
+}
+
+func members(p catalog.Product) adminlog.Members {
+	return adminlog.Members{"title": p.Title, "description": p.Description, "price": p.Price}
 }
 
 // Product returns a product, or ErrProductNotFound if it does not exist or is
@@ -83,7 +102,7 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 }
 
 // ChangeProduct locks a product, passes it to change, and stores the result.
-func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog.Product) (catalog.Product, bool, error)) (catalog.Product, error) {
+func (s *Store) ChangeProduct(ctx context.Context, admin, id int64, change func(catalog.Product) (catalog.Product, bool, error)) (catalog.Product, error) {
 	var p catalog.Product
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		before, err := lockProduct(ctx, tx, id)
@@ -103,14 +122,17 @@ func (s *Store) ChangeProduct(ctx context.Context, id int64, change func(catalog
 			SET title = $2, title_folded = $3, description = $4, price = $5, version = version + 1, updated_at = now()
 			WHERE id = $1
 			RETURNING `+productColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
-		return err
+		if err != nil {
+			return err
+		}
+		return logged(ctx, tx, admin, "change", id, members(before), members(p))
 	})
 	return p, pg.Wrap("change product", err)
 }
 
 // DeleteProduct locks a product, and marks it as deleted unless may returns an
 // error.
-func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Product) error) error {
+func (s *Store) DeleteProduct(ctx context.Context, admin, id int64, may func(catalog.Product) error) error {
 	return pg.Wrap("delete product", pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		p, err := lockProduct(ctx, tx, id)
 		if err != nil {
@@ -123,7 +145,10 @@ func (s *Store) DeleteProduct(ctx context.Context, id int64, may func(catalog.Pr
 			UPDATE catalog.products
 			SET deleted_at = now(), version = version + 1, updated_at = now()
 			WHERE id = $1`, id)
-		return err
+		if err != nil {
+			return err
+		}
+		return logged(ctx, tx, admin, "delete", id, members(p), nil)
 	}))
 }
 

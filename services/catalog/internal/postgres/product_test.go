@@ -98,7 +98,7 @@ func TestSearchIsWithoutRegardToCaseAndTakesEveryCharacterAsItIs(t *testing.T) {
 		s.product(t, title, 100)
 	}
 	gone := s.product(t, "old tea", 100)
-	if err := s.DeleteProduct(t.Context(), gone.ID, always); err != nil {
+	if err := s.DeleteProduct(t.Context(), admin, gone.ID, always); err != nil {
 		t.Fatal(err)
 	}
 	for q, want := range map[string]int{"": 5, "tea": 2, "TEA": 2, "зелён": 1, "ЧАЙ": 1, "%": 1, "_": 1, `\`: 1, "nothing": 0} {
@@ -113,34 +113,34 @@ func TestChangingAProduct(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	tea := s.product(t, "tea", 350)
-	renamed, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
+	renamed, err := s.ChangeProduct(t.Context(), admin, tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
 		return p.With(catalog.Patch{Title: new("Green Tea")})
 	})
 	if err != nil || renamed.Title != "Green Tea" || renamed.Version != 2 || renamed.Price != 350 || !renamed.UpdatedAt.After(tea.UpdatedAt) {
 		t.Errorf("%+v, %v", renamed, err)
 	}
-	same, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) { return p.With(catalog.Patch{}) })
+	same, err := s.ChangeProduct(t.Context(), admin, tea.ID, func(p catalog.Product) (catalog.Product, bool, error) { return p.With(catalog.Patch{}) })
 	if err != nil || same != renamed {
 		t.Errorf("%+v, %v", same, err)
 	}
 	if got, err := s.Products(t.Context(), catalog.ProductQuery{Title: "green", Sort: catalog.SortNewest, Limit: 1}); err != nil || len(got) != 1 {
 		t.Errorf("search by the new title: %v, %v", got, err)
 	}
-	if _, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
+	if _, err := s.ChangeProduct(t.Context(), admin, tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
 		return p, false, catalog.ErrPreconditionFailed
 	}); !errors.Is(err, catalog.ErrPreconditionFailed) {
 		t.Errorf("a refused change: %v", err)
 	}
-	if err := s.DeleteProduct(t.Context(), tea.ID, always); err != nil {
+	if err := s.DeleteProduct(t.Context(), admin, tea.ID, always); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteProduct(t.Context(), tea.ID, always); !errors.Is(err, catalog.ErrProductNotFound) {
+	if err := s.DeleteProduct(t.Context(), admin, tea.ID, always); !errors.Is(err, catalog.ErrProductNotFound) {
 		t.Errorf("delete again: %v", err)
 	}
 	if _, err := s.Product(t.Context(), tea.ID); !errors.Is(err, catalog.ErrProductNotFound) {
 		t.Errorf("read: %v", err)
 	}
-	if _, err := s.ChangeProduct(t.Context(), tea.ID, nil); !errors.Is(err, catalog.ErrProductNotFound) {
+	if _, err := s.ChangeProduct(t.Context(), admin, tea.ID, nil); !errors.Is(err, catalog.ErrProductNotFound) {
 		t.Errorf("change: %v", err)
 	}
 }
@@ -151,7 +151,7 @@ func TestProductsReadNoMoreThanAPage(t *testing.T) {
 	s := newShop(t)
 	const long = 10_000
 	for range 60 {
-		if _, err := s.CreateProduct(t.Context(), catalog.Product{Title: "tea", Description: strings.Repeat("ж", long), Price: 1}); err != nil {
+		if _, err := s.CreateProduct(t.Context(), admin, catalog.Product{Title: "tea", Description: strings.Repeat("ж", long), Price: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -175,7 +175,7 @@ func TestProductsReadNoMoreThanAPage(t *testing.T) {
 func TestReadsOfProductsAreClaimed(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	p, err := s.CreateProduct(t.Context(), catalog.Product{Title: "tea", Description: strings.Repeat("ж", 10_000), Price: 1})
+	p, err := s.CreateProduct(t.Context(), admin, catalog.Product{Title: "tea", Description: strings.Repeat("ж", 10_000), Price: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

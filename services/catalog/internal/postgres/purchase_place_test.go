@@ -26,13 +26,13 @@ func TestAPlacedPurchaseIsASnapshot(t *testing.T) {
 	if p.ExpiresAt.Sub(p.CreatedAt) != 15*time.Minute {
 		t.Errorf("expires %v after its creation", p.ExpiresAt.Sub(p.CreatedAt))
 	}
-	if _, err := s.ChangeProduct(t.Context(), tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
+	if _, err := s.ChangeProduct(t.Context(), admin, tea.ID, func(p catalog.Product) (catalog.Product, bool, error) {
 		p.Title, p.Price = "coffee", 900
 		return p, true, nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteProduct(t.Context(), tea.ID, always); err != nil {
+	if err := s.DeleteProduct(t.Context(), admin, tea.ID, always); err != nil {
 		t.Fatal(err)
 	}
 	stored, err := s.Purchase(t.Context(), 1, p.ID)
@@ -56,7 +56,7 @@ func TestABadOrderDoesNotHarmItsGroup(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	tea, gone := s.product(t, "tea", 350), s.product(t, "gone", 100)
-	if err := s.DeleteProduct(t.Context(), gone.ID, always); err != nil {
+	if err := s.DeleteProduct(t.Context(), admin, gone.ID, always); err != nil {
 		t.Fatal(err)
 	}
 	before := s.mustPlace(t, order(1, tea.ID, "before"))

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"lavka/libs/domain/money"
+	"lavka/libs/service/adminlog"
 	"lavka/libs/service/pg"
 	"lavka/libs/testkit/pgtest"
 	"lavka/services/catalog/internal/catalog"
@@ -48,7 +49,8 @@ func TestReadsAreFlat(t *testing.T) {
 		SELECT %[2]s, CASE WHEN n <= %[1]d * 6 / 10 THEN %[3]d ELSE 1 + (n %% 999 + %[3]d) %% 1000 END, CASE WHEN n %% 2 = 0 THEN 'key ' || n END, 1, 'Tea', 1, 7,
 			status, CASE status WHEN 'declined' THEN 'insufficient_funds' END, CASE status WHEN 'completed' THEN n END, now(), CASE WHEN status <> 'pending' THEN now() END, now()
 		FROM generate_series(1, %[1]d::bigint) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 'pending' WHEN n <= 1000 OR n > %[1]d * 6 / 10 THEN 'completed' ELSE 'declined' END AS status) kind`,
-		purchases, idSQL, busy))
+		purchases, idSQL, busy), fmt.Sprintf(`
+		INSERT INTO catalog.log (actor_id, action, subject, trace_id) SELECT 1, 'product.change', 'product/' || n %% 1000, '' FROM generate_series(1, %d) n`, *rows/10))
 	w := pgtest.NewWatch(t, s.db)
 	like, groups := openPool(t, s.db.URL("catalog"), pg.Open), openPool(t, s.db.URL("catalog"), pg.OpenForGroups)
 	measured := map[string]int{}
@@ -122,6 +124,14 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 			q := catalog.ProductQuery{Sort: sort, After: k.key, Limit: pageSize}
 			add("Products", fmt.Sprintf("by %s, %s", sort, k.what), inPage, k.want, func(ctx context.Context) (int, error) {
 				found, err := store.Products(ctx, q)
+				return len(found), err
+			})
+		}
+	}
+	for _, subject := range []string{"", "product/7"} {
+		for below, want := range map[int64]int{math.MaxInt64: pageSize, int64(*rows / 20): pageSize, math.MinInt64: 0} {
+			add("Log", fmt.Sprintf("of %q, below %d", subject, below), inPage, want, func(ctx context.Context) (int, error) {
+				found, err := store.Log(ctx, adminlog.Query{Subject: subject, Below: &below}, pageSize)
 				return len(found), err
 			})
 		}

@@ -37,6 +37,10 @@ func TestTheServiceMayDoNoMoreThanItNeeds(t *testing.T) {
 		`DROP TABLE catalog.products`,
 		`ALTER TABLE catalog.purchases DROP CONSTRAINT purchases_settled`,
 		`INSERT INTO catalog.schema_version (version_id, is_applied) VALUES (99, true)`,
+		`DELETE FROM catalog.log`,
+		`TRUNCATE catalog.log`,
+		`UPDATE catalog.log SET actor_id = 2`,
+		`INSERT INTO catalog.log (at, action, subject, trace_id) VALUES (now() - interval '1 day', 'x', 'x', '')`,
 		`CREATE TABLE public.mine (id int)`,
 		`CREATE SCHEMA mine`,
 	} {

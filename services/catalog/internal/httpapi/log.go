@@ -1,0 +1,31 @@
+package httpapi
+
+import (
+	"context"
+
+	"lavka/libs/service/adminlog"
+	"lavka/services/catalog/api"
+)
+
+// ListLog answers GET /catalog/log.
+func (h *Handlers) ListLog(ctx context.Context, r api.ListLogRequestObject) (api.ListLogResponseObject, error) {
+	items, next, err := adminlog.Page(ctx, h.log, r.Params.Subject, r.Params.Limit, r.Params.Cursor, toLogEntry)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListLog200JSONResponse{Items: items, NextCursor: next}, nil
+}
+
+func toLogEntry(e adminlog.Entry) api.LogEntry {
+	entry := api.LogEntry{Id: e.ID, At: e.At.UTC(), ActorId: e.Actor, Action: e.Action, Subject: e.Subject}
+	if e.Before != nil {
+		entry.Before = &e.Before
+	}
+	if e.After != nil {
+		entry.After = &e.After
+	}
+	if e.TraceID != "" {
+		entry.TraceId = &e.TraceID
+	}
+	return entry
+}
