@@ -35,6 +35,7 @@ var caught = map[string]struct {
 	"conflict-do-nothing":  {"quiet", []string{"e", "i"}},
 	"published-unsaid":     {"quiet", []string{"j", "c"}},
 	"search-as-short-read": {"hostile-user", []string{"promise"}},
+	"log-afterwards":       {"kill-all-catalog", []string{"n"}},
 }
 
 // tries is the number of trials in which a mutant must be caught once: a bug that

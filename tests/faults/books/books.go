@@ -51,6 +51,12 @@ func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) erro
 		collect(ctx, tx, &b.Users, `
 			SELECT id, CASE WHEN disabled_at IS NOT NULL THEN 'disabled' WHEN activated_at IS NULL THEN 'inactive' ELSE 'active' END, version
 			FROM auth.users ORDER BY id`),
+		collect(ctx, tx, &b.Logged, `
+			SELECT subject, version, (SELECT count(*) FROM catalog.log l WHERE l.subject = p.subject)
+			FROM (SELECT format('product/%s', id) AS subject, version FROM catalog.products) AS p
+			UNION ALL
+			SELECT subject, disabled, (SELECT coalesce(sum(CASE action WHEN 'user.disable' THEN 1 WHEN 'user.enable' THEN -1 ELSE 0 END), 0)::bigint FROM auth.log l WHERE l.subject = u.subject)
+			FROM (SELECT format('user/%s', id) AS subject, (disabled_at IS NOT NULL)::int::bigint AS disabled FROM auth.users) AS u`),
 	} {
 		if err := part(); err != nil {
 			return err

@@ -19,11 +19,12 @@
 //	g  per bill, credits, charges and reads are linearizable
 //	h  nothing is bought at a price other than the one shown
 //	j  billing's users match auth's, and a disabled user gets nothing
+//	n  the admins' log has each change of a product or a user once
 //
 // The letter i is `billing verify`, which is run elsewhere. An error is reported
 // once: a purchase, payment, bill or user with a violation is skipped by the
 // checks that follow, so that one lost row is one violation and not five. The
-// order is f, a, b, c, d, h, then the causes of (b), then e, g, then j.
+// order is f, a, b, c, d, h, then the causes of (b), then e, g, j, then n.
 //
 // It can't detect: what happened between two observations and left no trace (a
 // balance that was wrong for a moment in which no client read it); which of
@@ -35,6 +36,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -94,6 +96,7 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	j.ledger()
 	j.linearizable()
 	j.users()
+	j.logged()
 	return j.violations()
 }
 
@@ -124,7 +127,7 @@ func (j *judge) report(letter, subject, format string, args ...any) {
 
 func (j *judge) violations() []Violation {
 	var all []Violation
-	for _, letter := range []string{"a", "b", "c", "d", "e", "f", "g", "g?", "h", "j"} {
+	for _, letter := range slices.Sorted(maps.Keys(j.told)) {
 		for _, what := range j.told[letter] {
 			all = append(all, Violation{letter, what})
 		}

@@ -195,6 +195,14 @@ type Books struct {
 	Bills        []Bill        // billing.bills
 	Customers    []User        // billing.customers
 	Users        []User        // auth.users
+	Logged       []Logged      // what admins changed
+}
+
+// Logged compares the admins' log with the changes of a product or a user.
+type Logged struct {
+	Subject string
+	Changes int64 // of a product, from its creation; of a user: 1 if disabled, otherwise 0
+	Entries int64 // in the log; of a user: how much more often they were disabled than enabled
 }
 
 // Purchase is a row of catalog.purchases.

@@ -114,6 +114,17 @@ func (s *Store) settleAgain(`}),
 
 		mutant("search-as-short-read", "catalog", "catalog searches products in the sessions of all requests, as if an index answered",
 			Edit{products, "pg.CollectExpensive(ctx, s.expensive, ", "pg.Collect(ctx, s.reads, "}),
+
+		mutant("log-afterwards", "catalog", "catalog writes the admins' log after the transaction of the change",
+			Edit{products, "\t\treturn logged(ctx, tx, admin, \"change\", id, members(before), members(p))\n", `		go func() {
+			time.Sleep(300 * time.Millisecond)
+			_ = pg.InTx(context.WithoutCancel(ctx), s.pool, func(tx *pg.Tx) error {
+				return logged(ctx, tx, admin, "change", id, members(before), members(p))
+			})
+		}()
+		return nil
+`},
+			Edit{products, "\t\"strconv\"\n", "\t\"strconv\"\n\t\"time\"\n"}),
 	}
 	// These are caught at a point.
 	for i, m := range all {
