@@ -160,8 +160,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	guard := access.NewGuard(tokens, versions)
 	e, protected, err := httpserver.NewAPI(httpserver.API{
-		Service: service, Contract: api.Contract, Guard: access.NewGuard(tokens, versions),
+		Service: service, Contract: api.Contract, Guard: guard,
 		TrustedProxies: cfg.TrustedProxies, Registry: registry, Log: log,
 	})
 	if err != nil {
@@ -183,7 +184,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	served := httpserver.Serve(ctx, httpserver.Config{
 		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
 		MaxConnections: cfg.MaxConnections, Ready: gate.Ready(probe.Ready), Lacks: gate.Lacks, Registry: registry, Log: log,
-	}, httpapi.Door(e, purchases.Full, log))
+	}, httpapi.Door(e, guard.Known, purchases.Full, log))
 
 	// No more requests arrive: place the queued orders, stop the workers, write the
 	// answers that have arrived, and only then close Postgres.

@@ -156,6 +156,20 @@ func TestGuard(t *testing.T) {
 	check("garbage", "/mine", []string{"Bearer x"}, 401, `"token_invalid"`)
 	check("two spaces", "/mine", []string{"Bearer  " + keys.token(t, "7", "user", 1)}, 401, `"token_invalid"`)
 
+	// Only a token that was checked is known before the check.
+	guard := access.NewGuard(verifier, versions)
+	for _, headers := range [][]string{user, bearer("70", "user", 1), {"Bearer x"}, {"Bearer " + strings.Repeat("x", token.MaxLength+1)}, nil} {
+		want := int64(0)
+		if slices.Equal(headers, user) {
+			want = 7
+		}
+		r := httptest.NewRequest("GET", "/mine", nil)
+		r.Header["Authorization"] = headers
+		if got := guard.Known(r); got != want {
+			t.Errorf("%.30q is known as user %d, want %d", headers, got, want)
+		}
+	}
+
 	data, err := wire.Encode(wire.UserChanged{V: wire.Version, ID: 7, Login: "anna", Role: "user", Status: "active", Version: 2, TokenVersion: 2})
 	if err != nil {
 		t.Fatal(err)

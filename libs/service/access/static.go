@@ -29,7 +29,7 @@ func Static(role string, tokens []string) echo.MiddlewareFunc {
 			if len(hashes) == 0 {
 				return errNoStatic
 			}
-			raw, err := bearer(c)
+			raw, err := bearer(c.Request())
 			if err != nil {
 				return errMissingStatic
 			}

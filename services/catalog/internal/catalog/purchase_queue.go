@@ -21,13 +21,22 @@ func newPlaces(n int) *places { return &places{free: n, taken: map[int64]int{}} 
 func (p *places) take(userID int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.taken[userID] >= max(few, p.free) {
+	if p.spent(userID) {
 		return false
 	}
 	p.free--
 	p.taken[userID]++
 	return true
 }
+
+// full reports whether take would fail.
+func (p *places) full(userID int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spent(userID)
+}
+
+func (p *places) spent(userID int64) bool { return p.taken[userID] >= max(few, p.free) }
 
 func (p *places) leave(userID int64) {
 	p.mu.Lock()

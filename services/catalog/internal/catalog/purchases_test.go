@@ -263,8 +263,14 @@ func TestUsersShareTheQueue(t *testing.T) {
 	fill(2, queue/4)
 	fill(3, queue/8)
 	fill(4, few)
-	if n := s.OrdersWaiting(); n >= queue || s.Full() {
+	if n := s.OrdersWaiting(); n >= queue {
 		t.Errorf("%d orders wait", n)
+	}
+	// Refused at the door: those whose share is used up, and no others.
+	for userID, full := range map[int64]bool{0: false, 1: true, 2: true, 3: true, 4: true, 5: false} {
+		if s.Full(userID) != full {
+			t.Errorf("the door is shut for user %d: %v, want %v", userID, !full, full)
+		}
 	}
 	taken = append(taken, buyAs(t.Context(), s, 5, ""))
 	close(m.gate)

@@ -11,16 +11,17 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// Door refuses orders while the queue is full, before any other work is done for
-// them: at twice the sustainable load, refusing would otherwise take most of the
-// time that is left for placing. Refused orders are counted by full, and logged at
-// most once a second.
-func Door(next http.Handler, full func() bool, log *slog.Logger) http.Handler {
+// Door refuses orders while the queue is full, or a user's share of it, before any
+// other work is done for them: at twice the sustainable load, refusing would otherwise
+// take most of the time that is left for placing. known returns the user of a request,
+// 0 if only a check of its token can say. Refused orders are counted by full, and
+// logged at most once a second.
+func Door(next http.Handler, known func(*http.Request) int64, full func(userID int64) bool, log *slog.Logger) http.Handler {
 	// An order with a key may be a repeat of one that was placed.
 	without, with := httpserver.NewRefusal(catalog.ErrOverloaded), httpserver.NewRefusal(catalog.ErrAskAgain)
 	logged := rate.Sometimes{Interval: time.Second}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || r.URL.Path != "/purchases" || !full() {
+		if r.Method != http.MethodPost || r.URL.Path != "/purchases" || !full(known(r)) {
 			next.ServeHTTP(w, r)
 			return
 		}

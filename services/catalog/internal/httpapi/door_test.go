@@ -13,8 +13,10 @@ func TestTheDoorRefusesOrdersWhileTheQueueIsFull(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	full := true
+	share := false // of the user who calls is used up
 	inside := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
-	door := Door(inside, func() bool { return full }, slog.New(slog.NewTextHandler(&log, nil)))
+	const caller = 7
+	door := Door(inside, func(*http.Request) int64 { return caller }, func(userID int64) bool { return full || userID == caller && share }, slog.New(slog.NewTextHandler(&log, nil)))
 	ask := func(method, path, key string) (int, string) {
 		r := httptest.NewRequest(method, path, strings.NewReader("{"))
 		if key != "" {
@@ -44,7 +46,11 @@ func TestTheDoorRefusesOrdersWhileTheQueueIsFull(t *testing.T) {
 			t.Errorf("GET %s: %d", path, status)
 		}
 	}
-	full = false
+	full, share = false, true
+	if status, body := ask("POST", "/purchases", ""); status != 503 || !strings.Contains(body, `"overloaded"`) {
+		t.Errorf("an order of a user whose share of the queue is used up: %d %s", status, body)
+	}
+	share = false
 	if status, _ := ask("POST", "/purchases", ""); status != http.StatusTeapot {
 		t.Errorf("an order while there is room: %d", status)
 	}
