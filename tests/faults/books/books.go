@@ -15,7 +15,8 @@ import (
 )
 
 // Read reads everything that belongs to bills with ids from from up to, but not
-// including, to, and all users and customers.
+// including, to, what the admins' log has of the products bought from them, and all
+// users and customers.
 func Read(ctx context.Context, url string, from, to int64) (b history.Books, err error) {
 	conn, err := pgconfig.Connect(ctx, url)
 	if err != nil {
@@ -53,10 +54,11 @@ func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) erro
 			FROM auth.users ORDER BY id`),
 		collect(ctx, tx, &b.Logged, `
 			SELECT subject, version, (SELECT count(*) FROM catalog.log l WHERE l.subject = p.subject)
-			FROM (SELECT format('product/%s', id) AS subject, version FROM catalog.products) AS p
+			FROM (SELECT format('product/%s', id) AS subject, version FROM catalog.products
+			      WHERE id IN (SELECT product_id FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2)) AS p
 			UNION ALL
 			SELECT subject, disabled, (SELECT coalesce(sum(CASE action WHEN 'user.disable' THEN 1 WHEN 'user.enable' THEN -1 ELSE 0 END), 0)::bigint FROM auth.log l WHERE l.subject = u.subject)
-			FROM (SELECT format('user/%s', id) AS subject, (disabled_at IS NOT NULL)::int::bigint AS disabled FROM auth.users) AS u`),
+			FROM (SELECT format('user/%s', id) AS subject, (disabled_at IS NOT NULL)::int::bigint AS disabled FROM auth.users) AS u`, from, to),
 	} {
 		if err := part(); err != nil {
 			return err
