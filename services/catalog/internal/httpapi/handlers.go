@@ -15,13 +15,14 @@ import (
 type Handlers struct {
 	products  *catalog.Products
 	purchases *catalog.Purchases
+	refunds   *catalog.Refunds
 }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
-// New returns the Handlers of a shop's products and purchases.
-func New(products *catalog.Products, purchases *catalog.Purchases) *Handlers {
-	return &Handlers{products, purchases}
+// New returns the Handlers of a shop's products, purchases and refunds.
+func New(products *catalog.Products, purchases *catalog.Purchases, refunds *catalog.Refunds) *Handlers {
+	return &Handlers{products, purchases, refunds}
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the
