@@ -19,7 +19,8 @@ func verify(ctx context.Context, store *postgres.Store, out io.Writer) error {
 	return err
 }
 
-// writeBooks runs the command "books": it writes all purchases to out, for a
+// writeBooks runs the command "books": it writes all purchases and refunds to
+// out, for a
 // comparison with the ledger (see lavka/libs/contract/books).
 func writeBooks(ctx context.Context, store *postgres.Store, out io.Writer) error {
 	return store.Books(ctx, out)

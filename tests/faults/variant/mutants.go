@@ -52,7 +52,7 @@ func Mutants() []Mutant {
 `}),
 
 		mutant("ack-before-commit", "billing", "billing acknowledges a request before it has decided it",
-			Edit{requests, "\trequests, err := read(msg.Data())\n", "\t_ = msg.Ack()\n\trequests, err := read(msg.Data())\n"}),
+			Edit{requests, "\tpurchases, err := read(msg.Data())\n", "\t_ = msg.Ack()\n\tpurchases, err := read(msg.Data())\n"}),
 
 		mutant("forget-sweeper", "catalog", "catalog never retries a request",
 			Edit{sweep, "\tdue, err := s.Store.Due(", "\treturn 0, nil\n\tdue, err := s.Store.Due("}),

@@ -173,7 +173,7 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 		settled, err := store.Settle(ctx, []catalog.Answer{{PurchaseID: last, Status: catalog.Declined, Reason: catalog.InsufficientFunds, Balance: &balance}})
 		return len(settled.Written) + len(settled.Before), err
 	})
-	refunded := purchases/1000*1000 // it has 50 refunds
+	refunded := purchases / 1000 * 1000 // it has 50 refunds
 	for _, owner := range []int64{0, busy + 1} {
 		want := 0
 		if owner == 0 {
