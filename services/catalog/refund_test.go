@@ -198,7 +198,7 @@ func TestAPendingRefund(t *testing.T) {
 		t.Errorf("a pending refund is shown as refunded: %s", a)
 	}
 	b.decidesRefunds(refunded)
-	waittest.Eventually(t, "the sweeper asks again", func() bool {
+	waittest.Eventually(t, "the sweeper retries", func() bool {
 		return r.send(t, r.token(t, 7, "user"), "GET", "/purchases/"+id, "").body["refunded"] == 10.0
 	})
 	if a := r.refund(t, id, "first", `{"amount":6,"reason":"x"}`); a.status != 201 || a.header.Get("Idempotent-Replayed") != "true" {

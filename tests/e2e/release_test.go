@@ -15,6 +15,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/waittest"
 )
 
@@ -130,7 +131,7 @@ func beside(t *testing.T, s *shopUnderTest) {
 }
 
 // chargesNoRefund gives the release before, as billing, requests of refunds: it must
-// charge nothing, and answer nobody.
+// charge nothing, and send no answer.
 func chargesNoRefund(t *testing.T, s *shopUnderTest) {
 	t.Helper()
 	u := s.newUser(t)
@@ -139,7 +140,7 @@ func chargesNoRefund(t *testing.T, s *shopUnderTest) {
 	must(t, err)
 	ask := s.database(t, stack.Billing)
 	before := ask(`SELECT count(*) FROM billing.charges`)
-	nc, err := nats.Connect(s.NATSURL())
+	nc, err := natstest.Connect(s.NATSURL())
 	must(t, err)
 	defer nc.Close()
 	answers, err := nc.SubscribeSync(wire.SubjectAnswered + ".test")
@@ -173,7 +174,7 @@ func leavesRefundsAlone(t *testing.T, s *shopUnderTest) {
 	t.Helper()
 	u := s.newUser(t)
 	bill, product := s.bill(t, u, "100"), s.product(t, "a gong", "30")
-	nc, err := nats.Connect(s.NATSURL())
+	nc, err := natstest.Connect(s.NATSURL())
 	must(t, err)
 	defer nc.Close()
 	answers, err := nc.SubscribeSync(wire.SubjectAnswered + ".*")

@@ -29,7 +29,7 @@ func TestARefundOfAPurchase(t *testing.T) {
 		{"without an amount", nil, Completed, nil, Refunded{}, 1000, nil, ""},
 		{"without an amount, after others", nil, Completed, nil, Refunded{Count: 2, Amount: 999}, 1, nil, ""},
 		{"the last of a hundred", amount(1), Completed, nil, Refunded{Count: 99}, 1, nil, ""},
-		{"one too many", amount(1), Completed, nil, Refunded{Count: 100}, 0, nil, "too_many_refunds"},
+		{"a hundred and one", amount(1), Completed, nil, Refunded{Count: 100}, 0, nil, "too_many_refunds"},
 		{"too much", amount(1001), Completed, nil, Refunded{}, 0, money.Amount(1000), "refund_exceeds"},
 		{"too much, after others", amount(301), Completed, nil, Refunded{Count: 1, Amount: 700}, 0, money.Amount(300), "refund_exceeds"},
 		{"nothing is left", nil, Completed, nil, Refunded{Count: 1, Amount: 1000}, 0, money.Amount(0), "refund_exceeds"},

@@ -114,7 +114,7 @@ func (s *Refunds) refund(ctx context.Context, r Refund) (placed Refund, repeat b
 	if placed.Status != Pending {
 		return placed, repeat, nil
 	}
-	// Billing is asked again for a repeat too: an answer that came before this request
+	// The request is sent for a repeat too: an answer that arrived before this caller
 	// waits would not be noticed.
 	answer, first := s.join(placed.ID)
 	defer s.leave(placed.ID, answer)

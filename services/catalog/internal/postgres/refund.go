@@ -163,8 +163,11 @@ func (s *Store) settleRefunds(ctx context.Context, answers []catalog.RefundAnswe
 // catalog.MaxRefunds. It returns ErrPurchaseNotFound if the user has no such
 // purchase; with userID 0, if there is none.
 func (s *Store) RefundsOf(ctx context.Context, userID int64, q catalog.RefundQuery) ([]catalog.Refund, error) {
-	_, err := pg.CollectOne(ctx, s.reads, "find purchase", catalog.ErrPurchaseNotFound, pgx.RowTo[uuid.UUID], `
-		SELECT id FROM catalog.purchases WHERE id = $1 AND ($2 = 0 OR user_id = $2)`, q.PurchaseID, userID)
+	owner, err := pg.CollectOne(ctx, s.reads, "find purchase", catalog.ErrPurchaseNotFound, pgx.RowTo[int64], `
+		SELECT user_id FROM catalog.purchases WHERE id = $1`, q.PurchaseID)
+	if err == nil && userID != 0 && owner != userID {
+		err = catalog.ErrPurchaseNotFound
+	}
 	if err != nil {
 		return nil, err
 	}
