@@ -100,6 +100,16 @@ TOTAL =
 reverse: bin/lavka ## Take back a payment or a part of it, as the payment provider: make reverse PAYMENT=301947951358 TOTAL=60
 	@exec bin/lavka reverse --payment "$(PAYMENT)" --total "$(TOTAL)"
 
+# Only of the command line.
+PURCHASE =
+AMOUNT =
+REASON =
+FORCE =
+
+.PHONY: refund
+refund: bin/lavka ## Give back money of a purchase, as the administrator: make refund PURCHASE=<id> AMOUNT=19.90; all that is left without AMOUNT; FORCE=1
+	@exec bin/lavka refund --purchase "$(PURCHASE)" $(if $(AMOUNT),--amount "$(AMOUNT)") $(if $(REASON),--reason "$(REASON)") $(if $(FORCE),--force)
+
 # ID is the trace_id of a problem response or of a log line.
 trace: bin/lavka ## Show what happened in a request: make trace ID=<trace_id> or PURCHASE=<id>; without either, in the latest purchase
 	@exec bin/lavka trace $(if $(PURCHASE),--purchase "$(PURCHASE)") $(if $(ID),"$(ID)")

@@ -32,6 +32,8 @@ type story struct {
 	bill           string
 	payment        string
 	product        string
+	purchase       string // the one that was completed
+	refunded       bool
 	chapter, calls int
 }
 
@@ -68,6 +70,7 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 		{"Her balance is too low for a second one", s.declined},
 		{"Her history", s.history},
 		{"What the administrator sees about her", s.customers},
+		{"The administrator gives back a part of the price; repeating the request gives back nothing more", s.refund},
 		{"The payment provider takes the payment back, most of which she has spent; her bill does not go below zero", s.reverse},
 		{"The administrator disables her; her token is refused from then on", s.disable},
 		{"The administrator takes the samovar off sale", s.clearShelf},

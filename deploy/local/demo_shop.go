@@ -100,6 +100,7 @@ func (s *story) buy(ctx context.Context) error {
 	if err := same("the purchase's status", a.text("status"), "completed"); err != nil {
 		return err
 	}
+	s.purchase = a.text("id")
 	again, err := s.expect(ctx, http.StatusCreated, "", order)
 	if err != nil {
 		return err
@@ -165,6 +166,53 @@ func (s *story) customers(ctx context.Context) error {
 	return err
 }
 
+// refund is left out where refunds are not open yet.
+func (s *story) refund(ctx context.Context) error {
+	path := "/purchases/" + s.purchase + "/refunds"
+	part := call{
+		method: http.MethodPost, path: path, token: s.adminToken, header: map[string]string{"Idempotency-Key": rand.Text()},
+		body: map[string]any{"amount": 20, "reason": "A dent"},
+	}
+	first, err := s.do(ctx, part)
+	if err != nil {
+		return err
+	}
+	if first.text("code") == "not_open_yet" {
+		_, err := fmt.Fprint(s.show, "  (left out: the upgrade of this shop is not complete)\n\n")
+		return err
+	}
+	s.calls++
+	again, err := s.expect(ctx, http.StatusCreated, "", part)
+	if err != nil {
+		return err
+	}
+	tooMuch := part
+	tooMuch.header = map[string]string{"Idempotency-Key": rand.Text()}
+	tooMuch.body = map[string]any{"amount": 50, "reason": "A dent"}
+	refused, err := s.expect(ctx, http.StatusConflict, "refund_exceeds", tooMuch)
+	if err != nil {
+		return err
+	}
+	bought, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/purchases/" + s.purchase, token: s.token})
+	if err != nil {
+		return err
+	}
+	list, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: path, token: s.token})
+	if err != nil {
+		return err
+	}
+	if len(list.items()) != 1 {
+		return fmt.Errorf("she sees %d refunds, want one", len(list.items()))
+	}
+	s.refunded = true
+	return errors.Join(
+		same("the refund", again.text("id"), first.text("id")), same("Idempotent-Replayed", again.header.Get("Idempotent-Replayed"), "true"),
+		same("what is left to refund", refused.text("refundable"), "40"),
+		same("the purchase's status", bought.text("status"), "completed"), same("what was refunded of it", bought.text("refunded"), "20"),
+		s.balance(ctx, "60"),
+	)
+}
+
 // reverse is left out where the provider's signing secret is not known, or reversals are not open yet.
 func (s *story) reverse(ctx context.Context) error {
 	leave := func(why string) error {
@@ -198,9 +246,13 @@ func (s *story) reverse(ctx context.Context) error {
 		return err
 	}
 	s.calls++ // the first one
+	left, short := "10", "60"
+	if s.refunded {
+		left, short = "30", "40"
+	}
 	if err := errors.Join(
 		same("what is debited", first.text("debited"), "30"), same("the repeated response", string(again.raw), string(first.raw)),
-		same("what is debited of the rest", all.text("debited"), "10"), same("the shortfall", all.text("shortfall"), "60"),
+		same("what is debited of the rest", all.text("debited"), left), same("the shortfall", all.text("shortfall"), short),
 	); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ const help = `lavka runs the whole shop on this machine: PostgreSQL, NATS, the s
   lavka seed [--url URL]                      add users, products, bills with money and purchases; safe to repeat
   lavka topup --user N --bill N --amount N    play the payment provider
   lavka reverse --payment N --total N         play the payment provider: take back a payment, or a part of it
+  lavka refund --purchase ID [--amount N]     give back money of a purchase, as the administrator; --force also to a bill that owes
   lavka trace [ID | --purchase ID]            show what happened in a request, in a purchase, or in the latest purchase
   lavka verify                                check the running shop: the ledger, the schemas, and catalog's purchases against billing's charges
   lavka verify --books CATALOG BILLING        compare what catalog books and then billing books have written to files
@@ -58,7 +59,7 @@ func dispatch(ctx context.Context, args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, settings, []string) error{
-		"run": run, "restart": restart, "demo": demo, "seed": seed, "topup": topUp, "reverse": reverse, "trace": showTrace, "verify": verify, "finish": finish, "restore": restore, "secrets": makeSecrets, "clean": clean,
+		"run": run, "restart": restart, "demo": demo, "seed": seed, "topup": topUp, "reverse": reverse, "refund": refund, "trace": showTrace, "verify": verify, "finish": finish, "restore": restore, "secrets": makeSecrets, "clean": clean,
 	}
 	do, ok := commands[command]
 	if !ok {

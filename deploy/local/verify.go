@@ -121,6 +121,6 @@ func report(result books.Compared, err error) error {
 	if n := len(result.Differences); n > 0 {
 		return fmt.Errorf("catalog and billing differ; the first %d differences are above", n)
 	}
-	fmt.Printf("catalog and billing agree on %d purchases\n", result.Purchases)
+	fmt.Printf("catalog and billing agree on %d purchases and %d refunds\n", result.Purchases, result.Refunds)
 	return nil
 }

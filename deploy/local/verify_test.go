@@ -40,7 +40,7 @@ name=$(basename $0)
 [ "$PGUSER$DATABASE_URL" = "postgres://$name@here" ] || { echo "called with $PGUSER$DATABASE_URL" >&2; exit 3; }
 case $1 in
 verify) ;;
-books) echo '{"v":1,"book":"'$name'","at":"2026-11-29T12:00:00Z"}'
+books) echo '{"v":2,"book":"'$name'","at":"2026-11-29T12:00:00Z"}'
 	echo '{"purchase_id":"019ac000-0000-7000-8000-000000000001","user_id":3,"bill_id":7,"minor":999,"outcome":"settled","transaction_id":5,"due":'$([ $name = catalog ] && echo true || echo false)'}'
 	echo '{"end":true,"items":1}';;
 *) exit 4;;

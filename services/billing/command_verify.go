@@ -32,7 +32,8 @@ func verify(ctx context.Context, store *postgres.Store, log *slog.Logger, out io
 	return err
 }
 
-// writeBooks runs the command "books": it writes all decisions on purchases to out,
+// writeBooks runs the command "books": it writes all decisions on purchases and
+// refunds to out,
 // for a comparison with catalog's (see lavka/libs/contract/books).
 func writeBooks(ctx context.Context, store *postgres.Store, out io.Writer) error {
 	return store.Books(ctx, out)

@@ -130,7 +130,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	settler := billing.NewSettler(counts.Ledger(store), group.Config{
 		Max: bus.GroupMax, Queue: 8 * bus.GroupMax, InFlight: groups, Instruments: counts.Groups(grouptrace.New("settle group")),
 	})
-	purchases := bus.NewPurchases(nc, js, settler, store, cfg.StreamReplicas, log, registry)
+	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
+	kinds.Measure(registry)
+	refundsOpen := func() error { return kinds.At(opened.Refunds) }
+	purchases := bus.NewPurchases(nc, js, settler, store, refundsOpen, cfg.StreamReplicas, log, registry)
 	users := bus.NewUsers(js, store, log)
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
@@ -149,8 +152,6 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		},
 	})
 	gate.Measure(registry)
-	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
-	kinds.Measure(registry)
 	rows := complete.New(pools.Background, log)
 	registry.MustRegister(rows)
 	natsconn.Measure(registry, nc)
@@ -174,7 +175,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	signatures := httpapi.Signatures{Legacy: cfg.legacyKeys(), V2: standardwebhooks.New(signing, time.Now)}
 	log.InfoContext(ctx, "signatures of payments", "legacy_keys", len(signatures.Legacy), "v2_keys", len(signing))
 	handlers, err := httpapi.New(store, httpapi.NewWebhook(signatures, settler, registry),
-		httpapi.NewReversals(signatures.V2, settler, func() error { return kinds.At(opened.Refunds) }, registry), rows.Until)
+		httpapi.NewReversals(signatures.V2, settler, refundsOpen, registry), rows.Until)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,8 @@ type billing struct {
 	reads    string                                              // the formats that it announces; "" as in an older release
 	decide   func(wire.PurchaseRequested) *wire.PurchaseAnswered // returns nil for no answer
 	requests []request
+	refund   func(wire.RefundRequested) *wire.RefundAnswered // returns nil for no answer
+	refunds  []wire.RefundRequested
 }
 
 type request struct {
@@ -45,7 +47,7 @@ func declined(reason string, balance *int64) func(wire.PurchaseRequested) *wire.
 func newBilling(t *testing.T, s *shop, decide func(wire.PurchaseRequested) *wire.PurchaseAnswered) *billing {
 	t.Helper()
 	nc, js := s.connect(t)
-	b := &billing{nc: nc, decide: decide}
+	b := &billing{nc: nc, decide: decide, refund: refunded}
 	b.consume(t, js)
 	return b
 }
@@ -68,6 +70,10 @@ func (b *billing) consume(t *testing.T, js jetstream.JetStream) {
 }
 
 func (b *billing) receive(t *testing.T, msg jetstream.Msg) {
+	if wire.AboutRefunds(msg.Data()) {
+		b.receiveRefunds(t, msg)
+		return
+	}
 	group, err := wire.DecodePurchaseRequested(msg.Data())
 	if err != nil {
 		t.Errorf("billing can't read %s: %v", msg.Data(), err)
@@ -90,6 +96,61 @@ func (b *billing) receive(t *testing.T, msg jetstream.Msg) {
 	}
 	if err := msg.Ack(); err != nil {
 		t.Errorf("ack: %v", err)
+	}
+}
+
+func (b *billing) receiveRefunds(t *testing.T, msg jetstream.Msg) {
+	group, err := wire.DecodeRefundRequested(msg.Data())
+	if err != nil {
+		t.Errorf("billing can't read %s: %v", msg.Data(), err)
+		return
+	}
+	b.mu.Lock()
+	b.refunds = append(b.refunds, group...)
+	decide := b.refund
+	b.mu.Unlock()
+	for _, m := range group {
+		a := decide(m)
+		if a == nil {
+			continue
+		}
+		a.V, a.RefundID = wire.VersionRefund, m.RefundID
+		data, err := wire.Encode(a)
+		if err != nil {
+			t.Error(err)
+		}
+		if err := b.nc.PublishMsg(&nats.Msg{Subject: msg.Headers().Get(wire.HeaderReply), Data: data, Header: nats.Header{}}); err != nil {
+			t.Errorf("answer: %v", err)
+		}
+	}
+	if err := msg.Ack(); err != nil {
+		t.Errorf("ack: %v", err)
+	}
+}
+
+// decidesRefunds sets how billing decides on refunds.
+func (b *billing) decidesRefunds(decide func(wire.RefundRequested) *wire.RefundAnswered) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refund = decide
+}
+
+// refundsReceived returns the requests of refunds received so far.
+func (b *billing) refundsReceived() []wire.RefundRequested {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]wire.RefundRequested(nil), b.refunds...)
+}
+
+func refunded(wire.RefundRequested) *wire.RefundAnswered {
+	return &wire.RefundAnswered{Outcome: wire.Refunded, TransactionID: new(int64(43))}
+}
+
+func undecided(wire.RefundRequested) *wire.RefundAnswered { return nil }
+
+func refundDeclined(reason string, refundable *int64) func(wire.RefundRequested) *wire.RefundAnswered {
+	return func(wire.RefundRequested) *wire.RefundAnswered {
+		return &wire.RefundAnswered{Outcome: wire.Declined, Reason: reason, Refundable: refundable}
 	}
 }
 

@@ -134,15 +134,24 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	})
 	defer purchases.CloseAnswers()
 	defer purchases.CloseOrders()
-	if err := billing.Listen(purchases.Answered, log, registry); err != nil {
+	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
+	kinds.Measure(registry)
+	refundEvents := metrics.NewRefunds(registry, events)
+	refunds := catalog.NewRefunds(catalog.RefundsConfig{
+		Store: store, Requests: bus.Refunds{Billing: billing}, Open: func() error { return kinds.At(opened.Refunds) }, Metrics: refundEvents, Log: log,
+		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
+		AnswerGroups: events.Groups("refund answers", grouptrace.New("refund result group")),
+	})
+	defer refunds.Close()
+	if err := billing.Listen(purchases.Answered, refunds.Answered, log, registry); err != nil {
 		return err
 	}
 	keys := token.NewRemote(cfg.JWKSURL, log)
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
 	registry.MustRegister(metrics.Queues(purchases.OrdersWaiting, purchases.AnswersWaiting)...)
 	versions.Measure(registry)
-	clock := pg.Clock(pools.Background, log)
-	registry.MustRegister(clock)
+	clock, pendingRefunds := pg.Clock(pools.Background, log), store.PendingRefundMetrics(log)
+	registry.MustRegister(clock, pendingRefunds)
 	pools.Measure(registry, map[string]*pgxpool.Pool{"groups": groups})
 	gate := serving.New(serving.Config{
 		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
@@ -152,8 +161,6 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		},
 	})
 	gate.Measure(registry)
-	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
-	kinds.Measure(registry)
 	natsconn.Measure(registry, nc)
 
 	tokens, err := token.NewVerifier(keys, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
@@ -168,14 +175,18 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases, store), protected)
+	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases, refunds, store), protected)
 
 	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: events, Log: log, Every: time.Second}
-	sweeper := &catalog.Sweeper{
+	sweeper := &catalog.Sweeper[catalog.Purchase]{
 		Store: store, Requests: billing, Metrics: events, Log: log,
 		Every: 500 * time.Millisecond, Batch: 500, Limiter: rate.NewLimiter(1000, 100),
 	}
-	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+	refundSweeper := &catalog.Sweeper[catalog.Refund]{
+		Store: catalog.DueFunc[catalog.Refund](store.DueRefunds), Requests: bus.Refunds{Billing: billing}, Metrics: refundEvents, Log: log,
+		Every: time.Second, Batch: 100, Limiter: rate.NewLimiter(200, 20),
+	}
+	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 	)
 	defer background.Stop()
@@ -192,5 +203,6 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	background.Stop()
 	drained := natsconn.Drain(nc, natsconn.DrainLimit)
 	purchases.CloseAnswers()
+	refunds.Close()
 	return errors.Join(served, drained)
 }

@@ -9,9 +9,13 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/contract/wire"
+	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/waittest"
 )
 
@@ -82,7 +86,14 @@ func TestTheReleaseBefore(t *testing.T) {
 				}
 				must(t, os.Symlink(filepath.Join(from, binary), filepath.Join(mixed, binary)))
 			}
-			beside(t, startShop(t, func(c *stack.Config) { c.BinDir = mixed }))
+			s := startShop(t, func(c *stack.Config) { c.BinDir = mixed })
+			beside(t, s)
+			switch service {
+			case stack.Billing:
+				chargesNoRefund(t, s)
+			case stack.Catalog:
+				leavesRefundsAlone(t, s)
+			}
 		})
 	}
 }
@@ -117,4 +128,89 @@ func beside(t *testing.T, s *shopUnderTest) {
 		t.Errorf("billing rejected %d messages as unreadable, want none", kept)
 	}
 	must(t, s.verify(t.Context()))
+}
+
+// chargesNoRefund gives the release before, as billing, requests of refunds: it must
+// charge nothing, and send no answer.
+func chargesNoRefund(t *testing.T, s *shopUnderTest) {
+	t.Helper()
+	u := s.newUser(t)
+	bill, product := s.bill(t, u, "100"), s.product(t, "a gong", "30")
+	bought, err := uuid.Parse(u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill)).str("id"))
+	must(t, err)
+	ask := s.database(t, stack.Billing)
+	before := ask(`SELECT count(*) FROM billing.charges`)
+	nc, err := natstest.Connect(s.NATSURL())
+	must(t, err)
+	defer nc.Close()
+	answers, err := nc.SubscribeSync(wire.SubjectAnswered + ".test")
+	must(t, err)
+	one := wire.RefundRequested{V: wire.VersionRefund, RefundID: uuid.New(), OfPurchase: bought, Payer: u.id, Bill: bill, Minor: 1000}
+	other := one
+	other.RefundID = uuid.New()
+	for _, group := range [][]wire.RefundRequested{{one}, {one, other}} {
+		data, err := wire.EncodeGroup(group)
+		must(t, err)
+		must(t, nc.PublishMsg(&nats.Msg{Subject: wire.SubjectRequested, Data: data, Header: nats.Header{wire.HeaderReply: {answers.Subject}}}))
+	}
+	waittest.Eventually(t, "billing has kept both as unreadable", func() bool {
+		return ask(`SELECT count(*) FROM billing.rejected_messages`) == int64(2)
+	})
+	if after := ask(`SELECT count(*) FROM billing.charges`); after != before {
+		t.Errorf("%v charges, before the refunds %v", after, before)
+	}
+	if b := u.balance(t, bill); b != "70" {
+		t.Errorf("the balance is %s", b)
+	}
+	must(t, nc.Flush())
+	if n, _, err := answers.Pending(); err != nil || n != 0 {
+		t.Errorf("%d answers, %v", n, err)
+	}
+}
+
+// leavesRefundsAlone gives the release before, as catalog, answers about refunds, under
+// the ids of its purchases: they must stay as they are.
+func leavesRefundsAlone(t *testing.T, s *shopUnderTest) {
+	t.Helper()
+	u := s.newUser(t)
+	bill, product := s.bill(t, u, "100"), s.product(t, "a gong", "30")
+	nc, err := natstest.Connect(s.NATSURL())
+	must(t, err)
+	defer nc.Close()
+	answers, err := nc.SubscribeSync(wire.SubjectAnswered + ".*")
+	must(t, err)
+	must(t, nc.Flush())
+	bought := u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill))
+	replica, err := answers.NextMsgWithContext(t.Context())
+	must(t, err)
+	must(t, s.Replicas(stack.Billing)[0].Stop())
+	pending := u.want(t, 202, "", "POST", "/purchases", purchaseOf(product, bill))
+	rows := func() any {
+		return s.database(t, stack.Catalog)(`SELECT string_agg(format('%s %s %s %s', id, status, transaction_id, settled_at), ', ' ORDER BY id) FROM catalog.purchases`)
+	}
+	before := rows()
+	metrics := &client{base: s.Replicas(stack.Catalog)[0].InternalURL()}
+	tx := int64(7)
+	var group []wire.RefundAnswered
+	for _, a := range []answer{bought, pending} {
+		id, err := uuid.Parse(a.str("id"))
+		must(t, err)
+		group = append(group, wire.RefundAnswered{V: wire.VersionRefund, RefundID: id, Outcome: wire.Refunded, TransactionID: &tx})
+	}
+	for _, group := range [][]wire.RefundAnswered{group[:1], group[1:], group} {
+		data, err := wire.EncodeGroup(group)
+		must(t, err)
+		must(t, nc.Publish(replica.Subject, data))
+	}
+	waittest.Eventually(t, "catalog has read the answers", func() bool {
+		a, err := metrics.plain(t.Context(), "/metrics")
+		return err == nil && strings.Contains(string(a.body), "\ncatalog_answers_unreadable_total 3\n")
+	})
+	if after := rows(); after != before {
+		t.Errorf("purchases are %v, were %v", after, before)
+	}
+	must(t, s.Replicas(stack.Billing)[0].Start(t.Context()))
+	if end := settled(t, u, pending); end != "completed" {
+		t.Errorf("the purchase ended as %s", end)
+	}
 }

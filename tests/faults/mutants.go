@@ -22,20 +22,24 @@ var caught = map[string]struct {
 	under string
 	by    []string
 }{
-	"charge-before-lookup": {"messages-mixed", []string{"c"}},
-	"answer-before-commit": {"kill-all-billing", []string{"a"}},
-	"skip-bill-lock":       {"quiet", []string{"e", "i"}},
-	"lose-an-item":         {"quiet", []string{"a"}},
-	"ack-before-commit":    {"redelivery", []string{"promise"}},
-	"forget-sweeper":       {"nats-away", []string{"c"}},
-	"sweep-no-expired":     {"billing-down-past-expiry", []string{"c"}},
-	"credit-a-replay":      {"quiet", []string{"e", "i"}},
-	"stale-user":           {"messages-delayed", []string{"j", "c"}},
-	"repeat-before-lock":   {"failover", []string{"a"}},
-	"conflict-do-nothing":  {"quiet", []string{"e", "i"}},
-	"published-unsaid":     {"quiet", []string{"j", "c"}},
-	"search-as-short-read": {"hostile-user", []string{"promise"}},
-	"log-afterwards":       {"kill-all-catalog", []string{"n"}},
+	"charge-before-lookup":    {"messages-mixed", []string{"c"}},
+	"answer-before-commit":    {"kill-all-billing", []string{"a"}},
+	"skip-bill-lock":          {"quiet", []string{"e", "i"}},
+	"lose-an-item":            {"quiet", []string{"a"}},
+	"ack-before-commit":       {"redelivery", []string{"promise"}},
+	"forget-sweeper":          {"nats-away", []string{"c"}},
+	"sweep-no-expired":        {"billing-down-past-expiry", []string{"c"}},
+	"credit-a-replay":         {"quiet", []string{"e", "i"}},
+	"stale-user":              {"messages-delayed", []string{"j", "c"}},
+	"repeat-before-lock":      {"failover", []string{"a"}},
+	"conflict-do-nothing":     {"quiet", []string{"e", "i"}},
+	"published-unsaid":        {"quiet", []string{"j", "c"}},
+	"refund-without-earlier":  {"quiet", []string{"k"}},
+	"refund-to-another-bill":  {"quiet", []string{"k"}},
+	"refund-charged":          {"quiet", []string{"k"}},
+	"reversal-not-cumulative": {"quiet", []string{"l"}},
+	"search-as-short-read":    {"hostile-user", []string{"promise"}},
+	"log-afterwards":          {"kill-all-catalog", []string{"n"}},
 }
 
 // tries is the number of trials in which a mutant must be caught once: a bug that
@@ -62,7 +66,7 @@ func (h *harness) tryMutants(ctx context.Context) error {
 				errs[i] = fmt.Errorf("mutant %s: %w", m.Name, err)
 				by = "NOT CAUGHT"
 			}
-			fmt.Printf("%-22s %v\n", m.Name, cmp.Or(errs[i], errors.New(by)))
+			fmt.Printf("%-24s %v\n", m.Name, cmp.Or(errs[i], errors.New(by)))
 			rows[i] = fmt.Sprintf("| %s | %s | %s | %s | %d |", m.Name, m.Breaks, caught[m.Name].under, by, n)
 		})
 	}
@@ -75,7 +79,11 @@ func (h *harness) tryMutants(ctx context.Context) error {
 func (h *harness) tryMutant(ctx context.Context, m variant.Mutant, seed uint64) (by string, n int, err error) {
 	out := filepath.Join(h.work, m.Name)
 	m.Race = true
-	if err := variant.Build(ctx, h.root, h.points, out, m.Variant, m.Service); err != nil {
+	services := []string{m.Service}
+	if m.Also != "" {
+		services = append(services, m.Also)
+	}
+	if err := variant.Build(ctx, h.root, h.points, out, m.Variant, services...); err != nil {
 		return "", 0, err
 	}
 	want := caught[m.Name]

@@ -19,6 +19,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/host/pgserver"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/tests/faults/history"
 	"lavka/tests/faults/link"
 	"lavka/tests/faults/load"
@@ -193,7 +194,11 @@ func (s *shop) stop() error {
 }
 
 func (s *shop) target() load.Target {
-	t := load.Target{Gateway: s.GatewayURL(), PaymentKey: s.PaymentKeys[0], AdminLogin: s.AdminLogin, AdminPassword: s.AdminPassword}
+	keys, err := standardwebhooks.ParseKeys(s.PaymentSigningSecrets[0])
+	if err != nil {
+		panic(err) // our own secret
+	}
+	t := load.Target{Gateway: s.GatewayURL(), PaymentKey: s.PaymentKeys[0], SigningKey: keys[0], AdminLogin: s.AdminLogin, AdminPassword: s.AdminPassword}
 	for _, r := range s.Replicas(stack.Billing) {
 		t.Billing = append(t.Billing, r.URL())
 	}

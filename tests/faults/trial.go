@@ -187,12 +187,14 @@ func (t *trial) strikeAll(ctx context.Context, faults []fault) (healed time.Time
 	return healed, errors.Join(append(errs, last(ctx, t.span(500*time.Millisecond, 2*time.Second)))...)
 }
 
-// atRest waits until no purchase is pending and billing's users match auth's.
+// atRest waits until no purchase and no refund is pending, and billing's users match auth's.
 func (t *trial) atRest(ctx context.Context) error {
 	from, to := t.world.Range()
 	wrong := errors.New("the database could not be read to check for pending purchases")
 	for {
-		pending, err := value[int](ctx, t.shop, `SELECT count(*) FROM catalog.purchases WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2`, from, to)
+		pending, err := value[int](ctx, t.shop, `
+			SELECT (SELECT count(*) FROM catalog.purchases WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2)
+				+ (SELECT count(*) FROM catalog.refunds WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2)`, from, to)
 		var late int
 		if err == nil {
 			late, err = value[int](ctx, t.shop, `SELECT count(*) FROM auth.users u LEFT JOIN billing.customers c ON c.user_id = u.id WHERE c.version IS DISTINCT FROM u.version`)
@@ -201,7 +203,7 @@ func (t *trial) atRest(ctx context.Context) error {
 		case err == nil && pending+late == 0:
 			return nil
 		case err == nil:
-			wrong = fmt.Errorf("%d purchases are pending and %d users differ between billing and auth", pending, late)
+			wrong = fmt.Errorf("%d purchases or refunds are pending and %d users differ between billing and auth", pending, late)
 		case ctx.Err() == nil:
 			wrong = err
 		}

@@ -23,6 +23,7 @@ func Routes() []Route {
 		{"catalog", "/products/*"},
 		{"catalog", "/purchases"},
 		{"catalog", "/purchases/*"},
+		{"catalog", "/admin/refunds"},
 		{"catalog", "/catalog/log"},
 		{"catalog", "/catalog/openapi.json"},
 		{"billing", "/bills"},

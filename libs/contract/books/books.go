@@ -1,7 +1,7 @@
 // Package books is the contract of the commands catalog books and billing books, and
-// compares what they write: every purchase as catalog has it, and every decision on a
-// purchase as billing has it. Each is a line of JSON, in the order of the ids, between
-// a first line that names the book and a last line that counts the others.
+// compares what they write: every purchase and every refund as catalog has it, and
+// every decision on one as billing has it. Each is a line of JSON, purchases first, in
+// the order of the ids, between a first line that names the book and a last line that counts the others.
 package books
 
 import (
@@ -14,7 +14,7 @@ import (
 )
 
 // Version is the "v" of both books.
-const Version = 1
+const Version = 2
 
 // The names of the books.
 const (
@@ -29,18 +29,27 @@ type Head struct {
 	At   time.Time `json:"at"` // the state that was read
 }
 
-// Entry is a purchase. UserID, BillID and Minor are 0 where billing could not read the
+// Entry is a purchase, or a refund of one if RefundID is set. UserID, BillID and Minor are 0 where billing could not read the
 // request.
 type Entry struct {
+	RefundID      string `json:"refund_id,omitempty"`
 	PurchaseID    string `json:"purchase_id"`
 	UserID        int64  `json:"user_id"`
 	BillID        int64  `json:"bill_id"`
-	Minor         int64  `json:"minor"`   // the price, in minor units
-	Outcome       string `json:"outcome"` // settled, or why it was declined; only in catalog: pending
+	Minor         int64  `json:"minor"`   // the price, or what is refunded, in minor units
+	Outcome       string `json:"outcome"` // settled (also of a refund), or why it was declined; only in catalog: pending
 	TransactionID int64  `json:"transaction_id,omitempty"`
-	// Due means that the purchase has expired more than an hour ago, so that both books
-	// must agree on it. Only in catalog.
+	// Due means that the purchase has expired more than an hour ago, or that the refund is
+	// older than that, so that both books must agree on it. Only in catalog.
 	Due bool `json:"due,omitempty"`
+}
+
+// key is what entries are in the order of: refunds come after all purchases.
+func (e Entry) key() string {
+	if e.RefundID != "" {
+		return "refund " + e.RefundID
+	}
+	return e.PurchaseID
 }
 
 // Outcomes that this package knows.
@@ -102,7 +111,7 @@ type Reader struct {
 	Head Head
 
 	lines *bufio.Scanner
-	last  string // the id of the last entry
+	last  string // the key of the last entry
 	items int64
 }
 
@@ -129,20 +138,20 @@ func (r *Reader) Next() (Entry, error) {
 		end
 	}
 	if !r.lines.Scan() {
-		return Entry{}, errors.Join(fmt.Errorf("%s's books end after %d purchases, without their last line: the command was interrupted", r.Head.Book, r.items), r.lines.Err())
+		return Entry{}, errors.Join(fmt.Errorf("%s's books end after %d entries, without their last line: the command was interrupted", r.Head.Book, r.items), r.lines.Err())
 	}
 	if err := json.Unmarshal(r.lines.Bytes(), &line); err != nil {
-		return Entry{}, fmt.Errorf("%s's books can't be read after %d purchases: %w", r.Head.Book, r.items, err)
+		return Entry{}, fmt.Errorf("%s's books can't be read after %d entries: %w", r.Head.Book, r.items, err)
 	}
 	if line.End {
 		if line.Items != r.items {
-			return Entry{}, fmt.Errorf("%s's books have %d purchases, but count %d", r.Head.Book, r.items, line.Items)
+			return Entry{}, fmt.Errorf("%s's books have %d entries, but count %d", r.Head.Book, r.items, line.Items)
 		}
 		return Entry{}, io.EOF
 	}
-	if line.PurchaseID <= r.last {
-		return Entry{}, fmt.Errorf("%s's books are not in order: purchase %q comes after %q", r.Head.Book, line.PurchaseID, r.last)
+	if line.key() <= r.last {
+		return Entry{}, fmt.Errorf("%s's books are not in order: %q comes after %q", r.Head.Book, line.key(), r.last)
 	}
-	r.items, r.last = r.items+1, line.PurchaseID
+	r.items, r.last = r.items+1, line.key()
 	return line.Entry, nil
 }

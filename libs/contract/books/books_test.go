@@ -2,6 +2,7 @@ package books
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,16 @@ func TestDifferences(t *testing.T) {
 		"another bill":                                         {[]Entry{bought}, changed(charged, func(e *Entry) { e.BillID = 8 }), "on bill 8"},
 		"another transaction":                                  {[]Entry{bought}, changed(charged, func(e *Entry) { e.TransactionID = 6 }), "with transaction 6"},
 		"a decline that billing lost":                          {changed(bought, func(e *Entry) { e.Outcome, e.TransactionID = "expired", 0 }), nil, "billing has no such decision, and could still charge bill 7"},
+		"the same refund":                                      {[]Entry{bought, refundOf(bought, true)}, []Entry{charged, refundOf(bought, false)}, ""},
+		"a refund that billing lost":                           {[]Entry{bought, refundOf(bought, true)}, []Entry{charged}, "is completed in catalog, with transaction 9, but billing has no such refund: bill 7 was not credited"},
+		"a refund that catalog lost":                           {[]Entry{bought}, []Entry{charged, refundOf(bought, false)}, "billing credited refund " + next + " of purchase " + old + " to user 3"},
+		"a refund of another amount":                           {[]Entry{bought, refundOf(bought, true)}, append([]Entry{charged}, changed(refundOf(bought, false), func(e *Entry) { e.Minor = 4 })...), "refund " + next + " of purchase " + old + " is, in catalog, settled for user 3 on bill 7, 5 minor units, with transaction 9; in billing, settled for user 3 on bill 7, 4 minor units"},
+		"a refund of another purchase":                         {[]Entry{bought, refundOf(bought, true)}, append([]Entry{charged}, changed(refundOf(bought, false), func(e *Entry) { e.PurchaseID = next })...), "refund " + next},
+		"a refund that is still pending":                       {append([]Entry{bought}, changed(refundOf(bought, true), func(e *Entry) { e.Outcome, e.TransactionID = Pending, 0 })...), []Entry{charged, refundOf(bought, false)}, "is still pending in catalog, more than an hour after it was requested, although billing decided: settled"},
+		"a refund that billing has not decided":                {append([]Entry{bought}, changed(refundOf(bought, true), func(e *Entry) { e.Outcome, e.TransactionID = Pending, 0 })...), []Entry{charged}, "and billing has not decided on it"},
+		"a declined refund that billing lost":                  {append([]Entry{bought}, changed(refundOf(bought, true), func(e *Entry) { e.Outcome, e.TransactionID = "bill_owes", 0 })...), []Entry{charged}, "could still credit bill 7"},
+		"a young refund that billing lacks":                    {append([]Entry{bought}, changed(refundOf(bought, true), func(e *Entry) { e.Due = false })...), []Entry{charged}, ""},
+		"a young refund that catalog lacks":                    {[]Entry{bought}, append([]Entry{charged}, changed(refundOf(bought, false), func(e *Entry) { e.RefundID = young })...), ""},
 		"still pending":                                        {changed(bought, func(e *Entry) { e.Outcome, e.TransactionID = Pending, 0 }), nil, "is still pending in catalog, more than an hour after it expired, and billing has not decided on it"},
 		"still pending, and charged":                           {changed(bought, func(e *Entry) { e.Outcome, e.TransactionID = Pending, 0 }), []Entry{charged}, "although billing decided: settled"},
 		"a charge without its purchase":                        {nil, []Entry{charged}, "billing charged user 3 for purchase " + old + ", with transaction 5 on bill 7, but catalog does not have that purchase"},
@@ -68,7 +79,7 @@ func TestDifferences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			same := Entry{PurchaseID: next, UserID: 1, BillID: 1, Minor: 1, Outcome: "insufficient_funds"}
-			result, err := Compare(book(t, Catalog, append(c.catalog, same)...), book(t, Billing, sorted(c.billing, same)...))
+			result, err := Compare(book(t, Catalog, sorted(c.catalog, same)...), book(t, Billing, sorted(c.billing, same)...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,6 +93,10 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
+func refundOf(e Entry, due bool) Entry {
+	return Entry{RefundID: next, PurchaseID: e.PurchaseID, UserID: e.UserID, BillID: e.BillID, Minor: 5, Outcome: Settled, TransactionID: 9, Due: due}
+}
+
 // v7 returns a UUIDv7 of a time.
 func v7(at time.Time) string {
 	hex := []byte("000000000000")
@@ -91,26 +106,24 @@ func v7(at time.Time) string {
 	return string(hex[:8]) + "-" + string(hex[8:]) + "-7000-8000-000000000000"
 }
 
+// sorted returns the entries with another one, in order.
 func sorted(entries []Entry, same Entry) []Entry {
-	if len(entries) > 0 && entries[0].PurchaseID > same.PurchaseID {
-		return append([]Entry{same}, entries...)
-	}
-	return append(entries, same)
+	return slices.SortedFunc(slices.Values(append([]Entry{same}, entries...)), func(a, b Entry) int { return strings.Compare(a.key(), b.key()) })
 }
 
 func TestABookThatWasCutOffIsNoBook(t *testing.T) {
 	t.Parallel()
-	head := `{"v":1,"book":"catalog","at":"2026-11-29T12:00:00Z"}` + "\n"
+	head := `{"v":2,"book":"catalog","at":"2026-11-29T12:00:00Z"}` + "\n"
 	for text, want := range map[string]string{
 		"":     "catalog's books are empty",
 		"{}\n": "these are not the books of catalog",
 		strings.Replace(head, "catalog", "billing", 1): "these are not the books of catalog",
-		strings.Replace(head, `"v":1`, `"v":2`, 1):     "use that of the same release",
-		head:                                "end after 0 purchases, without their last line",
-		head + `{"purchase_id":"b"}` + "\n": "end after 1 purchases",
+		strings.Replace(head, `"v":2`, `"v":1`, 1):     "use that of the same release",
+		head:                                "end after 0 entries, without their last line",
+		head + `{"purchase_id":"b"}` + "\n": "end after 1 entries",
 		head + `{"purchase_id":"b"}` + "\n" + `{"purchase_id":"a"}` + "\n": "are not in order",
-		head + `{"end":true,"items":1}` + "\n":                             "have 0 purchases, but count 1",
-		head + `{"purchase` + "\n":                                         "can't be read after 0 purchases",
+		head + `{"end":true,"items":1}` + "\n":                             "have 0 entries, but count 1",
+		head + `{"purchase` + "\n":                                         "can't be read after 0 entries",
 	} {
 		r, err := NewReader(strings.NewReader(text), Catalog)
 		for err == nil {

@@ -16,7 +16,8 @@ const settleTime = time.Hour
 // Compared is the result of Compare.
 type Compared struct {
 	Purchases   int64    // those in catalog's book on which both must agree
-	Differences []string // sentences, of the first purchases that differ
+	Refunds     int64    // the same
+	Differences []string // sentences, of the first entries that differ
 }
 
 // maxDifferences is how many differences Compare lists.
@@ -42,11 +43,11 @@ func Compare(catalog, billing *Reader) (Compared, error) {
 		}
 		var difference string
 		switch {
-		case cErr != nil || bErr == nil && bought.PurchaseID < charged.PurchaseID:
+		case cErr != nil || bErr == nil && bought.key() < charged.key():
 			difference = uncharged(bought)
 			result.count(bought)
 			bought, bErr = catalog.Next()
-		case bErr != nil || charged.PurchaseID < bought.PurchaseID:
+		case bErr != nil || charged.key() < bought.key():
 			difference = unbought(charged, before)
 			charged, cErr = billing.Next()
 		default:
@@ -63,7 +64,11 @@ func Compare(catalog, billing *Reader) (Compared, error) {
 }
 
 func (c *Compared) count(e Entry) {
-	if e.Due {
+	switch {
+	case !e.Due:
+	case e.RefundID != "":
+		c.Refunds++
+	default:
 		c.Purchases++
 	}
 }
@@ -82,25 +87,36 @@ func uncharged(e Entry) string {
 	switch {
 	case !e.Due:
 		return ""
-	case e.Outcome == Settled:
-		return fmt.Sprintf("purchase %s of user %d is completed in catalog, with transaction %d, but billing has no charge for it: the user has it, and bill %d was not debited", e.PurchaseID, e.UserID, e.TransactionID, e.BillID)
 	case e.Outcome == Pending:
 		return stillPending(e) + ", and billing has not decided on it"
+	case e.Outcome == Settled && e.RefundID != "":
+		return fmt.Sprintf("%s of user %d is completed in catalog, with transaction %d, but billing has no such refund: bill %d was not credited", e.name(), e.UserID, e.TransactionID, e.BillID)
+	case e.Outcome == Settled:
+		return fmt.Sprintf("%s of user %d is completed in catalog, with transaction %d, but billing has no charge for it: the user has it, and bill %d was not debited", e.name(), e.UserID, e.TransactionID, e.BillID)
+	case e.RefundID != "":
+		return fmt.Sprintf("%s of user %d is declined in catalog as %s, but billing has no such decision, and could still credit bill %d", e.name(), e.UserID, e.Outcome, e.BillID)
 	}
-	return fmt.Sprintf("purchase %s of user %d is declined in catalog as %s, but billing has no such decision, and could still charge bill %d", e.PurchaseID, e.UserID, e.Outcome, e.BillID)
+	return fmt.Sprintf("%s of user %d is declined in catalog as %s, but billing has no such decision, and could still charge bill %d", e.name(), e.UserID, e.Outcome, e.BillID)
 }
 
-// unbought is about a charge for a purchase that catalog does not have, made before a
+// unbought is about a charge for a purchase, or about a refund, that catalog does not have, made before a
 // time: one that is newer may have been placed since catalog's book was read.
 func unbought(e Entry, before time.Time) string {
 	if e.Outcome != Settled {
 		return "" // nothing was taken
 	}
-	id, err := uuid.Parse(e.PurchaseID)
+	text := e.PurchaseID
+	if e.RefundID != "" {
+		text = e.RefundID
+	}
+	id, err := uuid.Parse(text)
 	if err == nil && id.Version() == 7 {
 		if sec, nsec := id.Time().UnixTime(); !time.Unix(sec, nsec).Before(before) {
 			return ""
 		}
+	}
+	if e.RefundID != "" {
+		return fmt.Sprintf("billing credited %s to user %d, with transaction %d on bill %d, but catalog does not have that refund", e.name(), e.UserID, e.TransactionID, e.BillID)
 	}
 	return fmt.Sprintf("billing charged user %d for purchase %s, with transaction %d on bill %d, but catalog does not have that purchase", e.UserID, e.PurchaseID, e.TransactionID, e.BillID)
 }
@@ -118,13 +134,23 @@ func compare(bought, charged Entry) string {
 		return "" // billing could not read the request, and so knows no more than its id
 	}
 	if same != bought {
-		return fmt.Sprintf("purchase %s is, in catalog, %s; in billing, %s", bought.PurchaseID, bought, charged)
+		return fmt.Sprintf("%s is, in catalog, %s; in billing, %s", bought.name(), bought, charged)
 	}
 	return ""
 }
 
 func stillPending(e Entry) string {
-	return fmt.Sprintf("purchase %s of user %d is still pending in catalog, more than an hour after it expired", e.PurchaseID, e.UserID)
+	if e.RefundID != "" {
+		return fmt.Sprintf("%s of user %d is still pending in catalog, more than an hour after it was requested", e.name(), e.UserID)
+	}
+	return fmt.Sprintf("%s of user %d is still pending in catalog, more than an hour after it expired", e.name(), e.UserID)
+}
+
+func (e Entry) name() string {
+	if e.RefundID != "" {
+		return "refund " + e.RefundID + " of purchase " + e.PurchaseID
+	}
+	return "purchase " + e.PurchaseID
 }
 
 // String describes the entry in the sentence of a difference.

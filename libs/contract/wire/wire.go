@@ -15,7 +15,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Version is the "v" of every message in this package.
+// Version is the "v" of every message in this package that is not about refunds.
 const Version = 1
 
 // Subjects and streams. PURCHASES and the consumers belong to billing, USERS

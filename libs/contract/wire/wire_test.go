@@ -39,6 +39,17 @@ func TestGolden(t *testing.T) {
 			{V: 1, PurchaseID: id, Outcome: wire.Settled, Balance: &balance, TransactionID: &tx, Traceparent: traceparent},
 			{V: 1, PurchaseID: other, Outcome: wire.Declined, Reason: wire.Expired},
 		},
+		"refund_requested": wire.RefundRequested{V: 2, RefundID: id, OfPurchase: other, Payer: 7, Bill: 9, Minor: 999},
+		"refund_settled":   wire.RefundAnswered{V: 2, RefundID: id, Outcome: wire.Refunded, TransactionID: &tx},
+		"refund_declined":  wire.RefundAnswered{V: 2, RefundID: id, Outcome: wire.Declined, Reason: wire.RefundExceeds, Refundable: &balance},
+		"refunds_requested": []wire.RefundRequested{
+			{V: 2, RefundID: id, OfPurchase: other, Payer: 7, Bill: 9, Minor: 999, Force: true, Traceparent: traceparent},
+			{V: 2, RefundID: other, OfPurchase: id, Payer: 8, Bill: 10, Minor: 1},
+		},
+		"refunds_answered": []wire.RefundAnswered{
+			{V: 2, RefundID: id, Outcome: wire.Refunded, TransactionID: &tx, Traceparent: traceparent},
+			{V: 2, RefundID: other, Outcome: wire.Declined, Reason: wire.BillOwes},
+		},
 		"user_changed":        wire.UserChanged{V: 1, ID: 7, Login: "ann", Role: "user", Status: "active", Version: 3, TokenVersion: 2, CreatedAt: when, ChangedAt: when.Add(time.Hour)},
 		"revocations_request": wire.RevocationsRequest{V: 1, After: 7},
 		"revocations_page":    wire.RevocationsPage{V: 1, Versions: []wire.TokenVersion{{UserID: 8, TokenVersion: 2}}, More: true},
@@ -79,6 +90,21 @@ func TestReadersTakeTheGoldenFilesAndUnknownMembers(t *testing.T) {
 		t.Errorf("%+v, %v", m, err)
 	}
 	if m, err := wire.DecodePurchaseAnswered(read("purchases_answered")); err != nil || len(m) != 2 || m[0].Traceparent != traceparent || m[1].Reason != wire.Expired {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodeRefundRequested(read("refund_requested")); err != nil || len(m) != 1 || m[0].RefundID != id || m[0].OfPurchase != other || m[0].Minor != 999 || m[0].Force {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodeRefundRequested(read("refunds_requested")); err != nil || len(m) != 2 || !m[0].Force || m[0].Traceparent != traceparent || m[1].Bill != 10 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodeRefundAnswered(read("refund_settled")); err != nil || len(m) != 1 || *m[0].TransactionID != tx {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodeRefundAnswered(read("refund_declined")); err != nil || len(m) != 1 || *m[0].Refundable != balance {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := wire.DecodeRefundAnswered(read("refunds_answered")); err != nil || len(m) != 2 || m[1].Reason != wire.BillOwes {
 		t.Errorf("%+v, %v", m, err)
 	}
 	if m, err := wire.DecodeUserChanged(read("user_changed")); err != nil || m.TokenVersion != 2 {
@@ -150,6 +176,59 @@ func TestReadersRefuse(t *testing.T) {
 	} {
 		if _, err := wire.DecodeRevocationsPage([]byte(text), 7); err == nil {
 			t.Errorf("revocations after user 7 %s were accepted", text)
+		}
+	}
+}
+
+// Messages about refunds are told from those about purchases by their version, and
+// neither passes for the other. A request has no member that a purchase's has, so that
+// a release that does not know refunds can't charge it.
+func TestRefundsAreNoPurchases(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"refund_requested", "refunds_requested", "refund_settled", "refund_declined", "refunds_answered"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !wire.AboutRefunds(data) {
+			t.Errorf("%s is not about refunds", name)
+		}
+		if m, err := wire.DecodePurchaseRequested(data); err == nil {
+			t.Errorf("%s was read as the purchase %+v", name, m)
+		}
+		if m, err := wire.DecodePurchaseAnswered(data); err == nil {
+			t.Errorf("%s was read as the answer %+v", name, m)
+		}
+		if id, ok := wire.PurchaseID(data); ok {
+			t.Errorf("%s has the purchase id %v", name, id)
+		}
+		for _, member := range []string{"purchase_id", "user_id", "bill_id", "amount"} {
+			if strings.Contains(string(data), `"`+member+`"`) {
+				t.Errorf("%s has the member %s", name, member)
+			}
+		}
+	}
+	for _, name := range []string{"purchase_requested", "purchases_requested", "purchase_settled", "purchases_answered"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wire.AboutRefunds(data) {
+			t.Errorf("%s is about refunds", name)
+		}
+	}
+	const ids = `"refund_id":"01976b1e-0000-7000-8000-000000000001","of_purchase":"01976b1e-0000-7000-8000-000000000002"`
+	for _, text := range []string{``, `{}`, `[]`, `{"v":2}`, `{"v":1,` + ids + `,"payer":7,"bill":9,"minor":1}`, `{"v":2,` + ids + `,"payer":7,"bill":9,"minor":0}`,
+		`{"v":2,` + ids + `,"payer":7,"bill":0,"minor":1}`, `{"v":2,` + ids + `,"payer":0,"bill":9,"minor":1}`,
+		`{"v":2,"refund_id":"01976b1e-0000-7000-8000-000000000001","payer":7,"bill":9,"minor":1}`} {
+		if m, err := wire.DecodeRefundRequested([]byte(text)); err == nil {
+			t.Errorf("request %s was read as %+v", text, m)
+		}
+	}
+	for _, rest := range []string{``, `,"outcome":"refunded"`, `,"outcome":"refunded","transaction_id":0`, `,"outcome":"settled","transaction_id":7`, `,"outcome":"declined"`,
+		`,"outcome":"declined","reason":"expired"`, `,"outcome":"declined","reason":"refund_exceeds"`, `,"outcome":"declined","reason":"refund_exceeds","refundable":-1`} {
+		if m, err := wire.DecodeRefundAnswered([]byte(`{"v":2,` + ids + rest + `}`)); err == nil {
+			t.Errorf("answer %s was read as %+v", rest, m)
 		}
 	}
 }

@@ -54,6 +54,9 @@ type Identity struct {
 	ExpiresAt time.Time
 }
 
+// ReadsAll reports whether the user may read what belongs to other users.
+func (i Identity) ReadsAll() bool { return i.Role == RoleSupport || i.Role == RoleAdmin }
+
 // Keys finds the public key of a token.
 type Keys interface {
 	Keyfunc(ctx context.Context) jwt.Keyfunc

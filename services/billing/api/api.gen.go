@@ -22,6 +22,7 @@ import (
 const (
 	Payment  TransactionType = "payment"
 	Purchase TransactionType = "purchase"
+	Refund   TransactionType = "refund"
 	Reversal TransactionType = "reversal"
 )
 
@@ -31,6 +32,8 @@ func (e TransactionType) Valid() bool {
 	case Payment:
 		return true
 	case Purchase:
+		return true
+	case Refund:
 		return true
 	case Reversal:
 		return true
@@ -271,6 +274,9 @@ type Transaction struct {
 	// PaymentId The transaction_id of the provider, who may use all 64 bits: above 2^53 - 1 a browser reads it as another number.
 	PaymentId  *int64              `json:"payment_id,omitempty"`
 	PurchaseId *openapi_types.UUID `json:"purchase_id,omitempty"`
+
+	// RefundId Catalog's id of the refund.
+	RefundId *openapi_types.UUID `json:"refund_id,omitempty"`
 
 	// ReversalId As payment_id, of the provider.
 	ReversalId *int64 `json:"reversal_id,omitempty"`

@@ -63,6 +63,21 @@ func (e PurchaseStatus) Valid() bool {
 	}
 }
 
+// Defines values for RefundStatus.
+const (
+	RefundStatusPending RefundStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RefundStatus enum.
+func (e RefundStatus) Valid() bool {
+	switch e {
+	case RefundStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
 type Amount = money.Amount
 
@@ -131,6 +146,21 @@ type NewPurchase struct {
 	ProductId     *int64         `json:"product_id,omitempty"`
 }
 
+// NewRefund Examples: {"amount":19.9,"reason":"A dent"}
+type NewRefund struct {
+	// Amount An amount like the price of a new product. All that is left, if it is missing.
+	Amount *RefundAmount `json:"amount,omitempty"`
+
+	// Force Refund also to a bill on which a reversal has left a shortfall.
+	Force *bool `json:"force,omitempty"`
+
+	// Note For admins only.
+	Note *string `json:"note,omitempty"`
+
+	// Reason For the buyer too. At least one visible character; no line breaks, control characters, and characters that reorder text.
+	Reason *string `json:"reason,omitempty"`
+}
+
 // NewTitle At least one visible character; no line breaks, control characters, and characters that reorder text.
 type NewTitle = string
 
@@ -152,10 +182,16 @@ type Problem struct {
 
 	// PurchaseId The purchase that was declined, or whose outcome is unknown.
 	PurchaseId *openapi_types.UUID `json:"purchase_id,omitempty"`
-	Status     int                 `json:"status"`
-	Title      string              `json:"title"`
-	TraceId    string              `json:"trace_id"`
-	Type       string              `json:"type"`
+
+	// RefundId The refund that was declined.
+	RefundId *openapi_types.UUID `json:"refund_id,omitempty"`
+
+	// Refundable An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Refundable *Money `json:"refundable,omitempty"`
+	Status     int    `json:"status"`
+	Title      string `json:"title"`
+	TraceId    string `json:"trace_id"`
+	Type       string `json:"type"`
 }
 
 // Product Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
@@ -202,12 +238,15 @@ type Purchase struct {
 	Id openapi_types.UUID `json:"id"`
 
 	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
-	Price         Money      `json:"price"`
-	ProductId     int64      `json:"product_id"`
-	SettledAt     *time.Time `json:"settled_at,omitempty"`
-	Status        string     `json:"status"`
-	Title         string     `json:"title"`
-	TransactionId *int64     `json:"transaction_id,omitempty"`
+	Price     Money `json:"price"`
+	ProductId int64 `json:"product_id"`
+
+	// Refunded What was refunded of the price. Missing if nothing was.
+	Refunded      *RefundedSum `json:"refunded,omitempty"`
+	SettledAt     *time.Time   `json:"settled_at,omitempty"`
+	Status        string       `json:"status"`
+	Title         string       `json:"title"`
+	TransactionId *int64       `json:"transaction_id,omitempty"`
 }
 
 // PurchasePage defines model for PurchasePage.
@@ -220,6 +259,57 @@ type PurchasePage struct {
 
 // PurchaseStatus A status to look for.
 type PurchaseStatus string
+
+// Refund Examples: {"amount":19.9,"bill_id":2001,"created_at":"2026-11-23T21:20:01.113207Z","id":"01a20a47-7e11-7b55-8c6e-d2b6c1f5a001","purchase_id":"01a20a47-5025-7115-9e92-19849d9a7ef1","reason":"A dent","settled_at":"2026-11-23T21:20:01.120633Z","status":"completed","transaction_id":3}
+type Refund struct {
+	// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Amount Money `json:"amount"`
+
+	// BillId The bill that paid, where the money goes.
+	BillId        int64     `json:"bill_id"`
+	CreatedAt     time.Time `json:"created_at"`
+	DeclineReason *string   `json:"decline_reason,omitempty"`
+
+	// Force For admins.
+	Force *bool `json:"force,omitempty"`
+
+	// Id UUIDv7.
+	Id openapi_types.UUID `json:"id"`
+
+	// Note For admins.
+	Note       *string            `json:"note,omitempty"`
+	PurchaseId openapi_types.UUID `json:"purchase_id"`
+	Reason     string             `json:"reason"`
+
+	// Refundable An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Refundable *Money `json:"refundable,omitempty"`
+
+	// RequestedBy The admin who asked for the refund. For admins.
+	RequestedBy   *int64     `json:"requested_by,omitempty"`
+	SettledAt     *time.Time `json:"settled_at,omitempty"`
+	Status        string     `json:"status"`
+	TransactionId *int64     `json:"transaction_id,omitempty"`
+
+	// UserId The buyer. For admins.
+	UserId *int64 `json:"user_id,omitempty"`
+}
+
+// RefundAmount An amount like the price of a new product. All that is left, if it is missing.
+type RefundAmount = money.Amount
+
+// RefundPage defines model for RefundPage.
+type RefundPage struct {
+	Items []Refund `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// RefundStatus A status to look for.
+type RefundStatus string
+
+// RefundedSum What was refunded of the price. Missing if nothing was.
+type RefundedSum = money.Amount
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -238,6 +328,17 @@ type OneProduct = Product
 
 // ProductCreated Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type ProductCreated = Product
+
+// ListPendingRefundsParams defines parameters for ListPendingRefunds.
+type ListPendingRefundsParams struct {
+	Status RefundStatus `form:"status" json:"status"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
 
 // ListLogParams defines parameters for ListLog.
 type ListLogParams struct {
@@ -302,6 +403,21 @@ type CreatePurchaseParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// ListRefundsParams defines parameters for ListRefunds.
+type ListRefundsParams struct {
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateRefundParams defines parameters for CreateRefund.
+type CreateRefundParams struct {
+	// IdempotencyKey Printable ASCII characters, unique for the purchase. A retry with the same key refunds nothing more: the response is the refund in its current state, or its stored decline, with the header Idempotent-Replayed. The refusals purchase_not_found, purchase_not_completed, too_many_refunds, and refund_exceeds without refund_id don't use up the key.
+	IdempotencyKey string `json:"Idempotency-Key"`
+}
+
 // CreateProductJSONRequestBody defines body for CreateProduct for application/json ContentType.
 type CreateProductJSONRequestBody = NewProduct
 
@@ -311,8 +427,14 @@ type PatchProductJSONRequestBody = ProductPatch
 // CreatePurchaseJSONRequestBody defines body for CreatePurchase for application/json ContentType.
 type CreatePurchaseJSONRequestBody = NewPurchase
 
+// CreateRefundJSONRequestBody defines body for CreateRefund for application/json ContentType.
+type CreateRefundJSONRequestBody = NewRefund
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListPendingRefunds List the pending refunds of all purchases, oldest first.
+	// (GET /admin/refunds)
+	ListPendingRefunds(ctx echo.Context, params ListPendingRefundsParams) error
 	// ListLog List what admins changed, newest first.
 	// (GET /catalog/log)
 	ListLog(ctx echo.Context, params ListLogParams) error
@@ -340,11 +462,49 @@ type ServerInterface interface {
 	// GetPurchase Get one of the caller's own purchases.
 	// (GET /purchases/{id})
 	GetPurchase(ctx echo.Context, id openapi_types.UUID) error
+	// ListRefunds List the refunds of a purchase, newest first.
+	// (GET /purchases/{id}/refunds)
+	ListRefunds(ctx echo.Context, id openapi_types.UUID, params ListRefundsParams) error
+	// CreateRefund Give back money of a completed purchase.
+	// (POST /purchases/{id}/refunds)
+	CreateRefund(ctx echo.Context, id openapi_types.UUID, params CreateRefundParams) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListPendingRefunds converts echo context to params.
+func (w *ServerInterfaceWrapper) ListPendingRefunds(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListPendingRefundsParams
+	// ------------- Required query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListPendingRefunds(ctx, params)
+	return err
 }
 
 // ListLog converts echo context to params.
@@ -629,6 +789,76 @@ func (w *ServerInterfaceWrapper) GetPurchase(ctx echo.Context) error {
 	return err
 }
 
+// ListRefunds converts echo context to params.
+func (w *ServerInterfaceWrapper) ListRefunds(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRefundsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListRefunds(ctx, id, params)
+	return err
+}
+
+// CreateRefund converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateRefund(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateRefundParams
+
+	headers := ctx.Request().Header
+	// ------------- Required header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	} else {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Header parameter Idempotency-Key is required, but not found"))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateRefund(ctx, id, params)
+	return err
+}
+
 // This is a simple interface which specifies echo.Route addition functions which
 // are present on both echo.Echo and echo.Group, since we want to allow using
 // either of them for path registration
@@ -676,6 +906,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
+	router.GET(options.BaseURL+"/admin/refunds", wrapper.ListPendingRefunds, options.OperationMiddlewares["listPendingRefunds"]...)
 	router.GET(options.BaseURL+"/catalog/log", wrapper.ListLog, options.OperationMiddlewares["listLog"]...)
 	router.GET(options.BaseURL+"/products", wrapper.ListProducts, options.OperationMiddlewares["listProducts"]...)
 	router.POST(options.BaseURL+"/products", wrapper.CreateProduct, options.OperationMiddlewares["createProduct"]...)
@@ -685,6 +916,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/purchases", wrapper.ListPurchases, options.OperationMiddlewares["listPurchases"]...)
 	router.POST(options.BaseURL+"/purchases", wrapper.CreatePurchase, options.OperationMiddlewares["createPurchase"]...)
 	router.GET(options.BaseURL+"/purchases/:id", wrapper.GetPurchase, options.OperationMiddlewares["getPurchase"]...)
+	router.GET(options.BaseURL+"/purchases/:id/refunds", wrapper.ListRefunds, options.OperationMiddlewares["listRefunds"]...)
+	router.POST(options.BaseURL+"/purchases/:id/refunds", wrapper.CreateRefund, options.OperationMiddlewares["createRefund"]...)
 
 }
 
@@ -722,6 +955,52 @@ type ProductCreatedJSONResponse struct {
 	Body Product
 
 	Headers ProductCreatedResponseHeaders
+}
+
+type ListPendingRefundsRequestObject struct {
+	Params ListPendingRefundsParams
+}
+
+type ListPendingRefundsResponseObject interface {
+	VisitListPendingRefundsResponse(w http.ResponseWriter) error
+}
+
+type ListPendingRefunds200JSONResponse RefundPage
+
+func (response ListPendingRefunds200JSONResponse) VisitListPendingRefundsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPendingRefundsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListPendingRefundsdefaultApplicationProblemPlusJSONResponse) VisitListPendingRefundsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type ListLogRequestObject struct {
@@ -1205,8 +1484,146 @@ func (response GetPurchasedefaultApplicationProblemPlusJSONResponse) VisitGetPur
 	return err
 }
 
+type ListRefundsRequestObject struct {
+	Id     openapi_types.UUID `json:"id"`
+	Params ListRefundsParams
+}
+
+type ListRefundsResponseObject interface {
+	VisitListRefundsResponse(w http.ResponseWriter) error
+}
+
+type ListRefunds200JSONResponse RefundPage
+
+func (response ListRefunds200JSONResponse) VisitListRefundsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRefundsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListRefundsdefaultApplicationProblemPlusJSONResponse) VisitListRefundsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRefundRequestObject struct {
+	Id     openapi_types.UUID `json:"id"`
+	Params CreateRefundParams
+	Body   *CreateRefundJSONRequestBody
+}
+
+type CreateRefundResponseObject interface {
+	VisitCreateRefundResponse(w http.ResponseWriter) error
+}
+
+type CreateRefund201ResponseHeaders struct {
+	IdempotentReplayed *string
+	Location           string
+}
+
+type CreateRefund201JSONResponse struct {
+	Body    Refund
+	Headers CreateRefund201ResponseHeaders
+}
+
+func (response CreateRefund201JSONResponse) VisitCreateRefundResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRefund202ResponseHeaders struct {
+	IdempotentReplayed *string
+	Location           string
+	RetryAfter         int
+}
+
+type CreateRefund202JSONResponse struct {
+	Body    Refund
+	Headers CreateRefund202ResponseHeaders
+}
+
+func (response CreateRefund202JSONResponse) VisitCreateRefundResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRefunddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response CreateRefunddefaultApplicationProblemPlusJSONResponse) VisitCreateRefundResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListPendingRefunds List the pending refunds of all purchases, oldest first.
+	// (GET /admin/refunds)
+	ListPendingRefunds(ctx context.Context, request ListPendingRefundsRequestObject) (ListPendingRefundsResponseObject, error)
 	// ListLog List what admins changed, newest first.
 	// (GET /catalog/log)
 	ListLog(ctx context.Context, request ListLogRequestObject) (ListLogResponseObject, error)
@@ -1234,6 +1651,12 @@ type StrictServerInterface interface {
 	// GetPurchase Get one of the caller's own purchases.
 	// (GET /purchases/{id})
 	GetPurchase(ctx context.Context, request GetPurchaseRequestObject) (GetPurchaseResponseObject, error)
+	// ListRefunds List the refunds of a purchase, newest first.
+	// (GET /purchases/{id}/refunds)
+	ListRefunds(ctx context.Context, request ListRefundsRequestObject) (ListRefundsResponseObject, error)
+	// CreateRefund Give back money of a completed purchase.
+	// (POST /purchases/{id}/refunds)
+	CreateRefund(ctx context.Context, request CreateRefundRequestObject) (CreateRefundResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx echo.Context, request any) (any, error)
@@ -1246,6 +1669,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListPendingRefunds operation middleware
+func (sh *strictHandler) ListPendingRefunds(ctx echo.Context, params ListPendingRefundsParams) error {
+	var request ListPendingRefundsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPendingRefunds(ctx.Request().Context(), request.(ListPendingRefundsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPendingRefunds")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListPendingRefundsResponseObject); ok {
+		return validResponse.VisitListPendingRefundsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // ListLog operation middleware
@@ -1537,6 +1985,81 @@ func (sh *strictHandler) GetPurchase(ctx echo.Context, id openapi_types.UUID) er
 		return err
 	} else if validResponse, ok := response.(GetPurchaseResponseObject); ok {
 		return validResponse.VisitGetPurchaseResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListRefunds operation middleware
+func (sh *strictHandler) ListRefunds(ctx echo.Context, id openapi_types.UUID, params ListRefundsParams) error {
+	var request ListRefundsRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRefunds(ctx.Request().Context(), request.(ListRefundsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRefunds")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListRefundsResponseObject); ok {
+		return validResponse.VisitListRefundsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateRefund operation middleware
+func (sh *strictHandler) CreateRefund(ctx echo.Context, id openapi_types.UUID, params CreateRefundParams) error {
+	var request CreateRefundRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body CreateRefundJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateRefund(ctx.Request().Context(), request.(CreateRefundRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateRefund")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateRefundResponseObject); ok {
+		return validResponse.VisitCreateRefundResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

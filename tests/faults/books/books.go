@@ -44,10 +44,19 @@ func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) erro
 			   OR bill_id IS NULL AND purchase_id IN (SELECT id FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2)
 			ORDER BY purchase_id`, from, to),
 		collect(ctx, tx, &b.Transactions, `
-			SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id::text
+			SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id::text, refund_id::text, reversal_id
 			FROM billing.transactions WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
 		collect(ctx, tx, &b.Bills, `
 			SELECT id, user_id, balance FROM billing.bills WHERE id >= $1 AND id < $2 ORDER BY id`, from, to),
+		collect(ctx, tx, &b.Refunds, `
+			SELECT id::text, purchase_id::text, idempotency_key, user_id, bill_id, amount, status, coalesce(decline_reason, ''), transaction_id
+			FROM catalog.refunds WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
+		collect(ctx, tx, &b.Credits, `
+			SELECT id, refund_id::text, purchase_id::text, user_id, bill_id, amount, outcome
+			FROM billing.refunds WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
+		collect(ctx, tx, &b.Takebacks, `
+			SELECT id, reversal_id, payment_id, bill_id, total, due, debited, shortfall
+			FROM billing.reversals WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
 		collect(ctx, tx, &b.Customers, `SELECT user_id, status, version FROM billing.customers ORDER BY user_id`),
 		collect(ctx, tx, &b.Users, `
 			SELECT id, CASE WHEN disabled_at IS NOT NULL THEN 'disabled' WHEN activated_at IS NULL THEN 'inactive' ELSE 'active' END, version

@@ -177,6 +177,12 @@ func line(t history.Transaction) string {
 	if t.PurchaseID != nil {
 		source = purchaseName(*t.PurchaseID)
 	}
+	if t.RefundID != nil {
+		source = refundName(*t.RefundID)
+	}
+	if t.ReversalID != nil {
+		source = reversalName(*t.ReversalID)
+	}
 	return fmt.Sprintf("transaction %d (%s, user %d, bill %d, amount %d, balance after it %d)", t.ID, source, t.UserID, t.BillID, t.Amount, t.After)
 }
 

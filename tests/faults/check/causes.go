@@ -115,8 +115,10 @@ func (j *judge) nothingUnasked() {
 	}
 	for _, t := range j.books.Transactions {
 		switch {
-		case (t.PaymentID == nil) == (t.PurchaseID == nil), (t.PaymentID != nil) != (t.Amount > 0), t.Amount == 0:
-			j.report("d", fmt.Sprintf("transaction %d", t.ID), "%s belongs neither to a payment nor to a purchase", line(t))
+		case !ofOneType(t):
+			j.report("d", fmt.Sprintf("transaction %d", t.ID), "%s does not belong to one payment, purchase, refund or reversal", line(t))
+		case t.RefundID != nil: // (k)
+		case t.ReversalID != nil: // (l)
 		case t.PurchaseID != nil:
 			if p := j.purchases[*t.PurchaseID]; len(p.rows) == 0 {
 				j.report("d", purchaseName(p.id), "%s belongs to a purchase that catalog does not have", line(t))
@@ -127,4 +129,15 @@ func (j *judge) nothingUnasked() {
 			}
 		}
 	}
+}
+
+// ofOneType reports whether one id is set, and the amount has its sign.
+func ofOneType(t history.Transaction) bool {
+	ids := 0
+	for _, set := range []bool{t.PaymentID != nil, t.PurchaseID != nil, t.RefundID != nil, t.ReversalID != nil} {
+		if set {
+			ids++
+		}
+	}
+	return ids == 1 && t.Amount != 0 && (t.PaymentID != nil || t.RefundID != nil) == (t.Amount > 0)
 }

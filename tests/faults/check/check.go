@@ -18,13 +18,15 @@
 //	f  the same key, or payment id, always gives the same answer
 //	g  per bill, credits, charges and reads are linearizable
 //	h  nothing is bought at a price other than the one shown
+//	k  of a purchase no more is refunded than was charged; a refund answered 201 is in the ledger once; catalog and billing agree on all refunds
+//	l  a payment's reversals take back its greatest total, once; what was answered is in the books
 //	j  billing's users match auth's, and a disabled user gets nothing
 //	n  the admins' log has each change of a product or a user once
 //
 // The letter i is `billing verify`, which is run elsewhere. An error is reported
 // once: a purchase, payment, bill or user with a violation is skipped by the
 // checks that follow, so that one lost row is one violation and not five. The
-// order is f, a, b, c, d, h, then the causes of (b), then e, g, j, then n.
+// order is f, a, k, l, b, c, d, h, then the causes of (b), then e, g, j, then n.
 //
 // It can't detect: what happened between two observations and left no trace (a
 // balance that was wrong for a moment in which no client read it); which of
@@ -88,6 +90,8 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	j := &judge{Options: o, facts: gather(h, b), seen: map[string]bool{}, told: map[string][]string{}, rest: map[string]int{}}
 	j.sameAnswers()
 	j.answersKept()
+	j.refundsKept()
+	j.reversalsKept()
 	j.declinesKept()
 	j.allEnds()
 	j.nothingUnasked()

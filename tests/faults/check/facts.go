@@ -18,6 +18,8 @@ type facts struct {
 	keys      map[key]*wish
 	payments  map[int64]*payment
 	bills     map[int64]*bill
+	refunds   map[string]*refund
+	reversals map[int64]*reversal
 	refused   map[order]*history.Buy // a refused call of each kind
 	unasked   []*purchase            // rows that no call of the history can have made
 }
@@ -95,9 +97,12 @@ func gather(h history.History, b history.Books) *facts {
 	f := &facts{
 		history: h, books: b, purchases: map[string]*purchase{}, keys: map[key]*wish{},
 		payments: map[int64]*payment{}, bills: map[int64]*bill{}, refused: map[order]*history.Buy{},
+		refunds: map[string]*refund{}, reversals: map[int64]*reversal{},
 	}
 	f.gatherBooks()
 	f.gatherHistory()
+	f.gatherRefunds()
+	f.gatherReversals()
 	f.findCauses()
 	return f
 }

@@ -77,7 +77,8 @@ func (b *bill) unlikePage(p *history.Page, places map[int64]int) string {
 		}
 		t := b.lines[place]
 		alike := seen.Amount == t.Amount && seen.After == t.After && same(seen.PaymentID, t.PaymentID) &&
-			(seen.PurchaseID == nil) == (t.PurchaseID == nil) && (t.PurchaseID == nil || *seen.PurchaseID == *t.PurchaseID)
+			(seen.PurchaseID == nil) == (t.PurchaseID == nil) && (t.PurchaseID == nil || *seen.PurchaseID == *t.PurchaseID) &&
+			same(seen.ReversalID, t.ReversalID) && (seen.RefundID == nil) == (t.RefundID == nil) && (t.RefundID == nil || *seen.RefundID == *t.RefundID)
 		if !alike {
 			return fmt.Sprintf("it shows transaction %d with amount %d and balance after it %d; the ledger has %s", seen.ID, seen.Amount, seen.After, line(t))
 		}

@@ -112,6 +112,12 @@ func (f *facts) written(t history.Transaction) (from, to time.Duration) {
 		p := f.purchases[*t.PurchaseID]
 		return p.began(), p.toldBy()
 	}
+	if t.RefundID != nil {
+		return f.refunds[*t.RefundID].bounds()
+	}
+	if t.ReversalID != nil {
+		return f.reversals[*t.ReversalID].bounds()
+	}
 	if t.PaymentID == nil {
 		return 0, forever // reported by (d), as is a payment that no client sent
 	}

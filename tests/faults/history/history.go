@@ -75,6 +75,30 @@ type Line struct {
 	ID, Amount, After int64
 	PaymentID         *int64
 	PurchaseID        *string
+	RefundID          *string
+	ReversalID        *int64
+}
+
+// Refund is one POST /purchases/{id}/refunds by the admin.
+type Refund struct {
+	Call
+	PurchaseID string
+	Key        string
+	Amount     int64 // 0: all that was left
+	Force      bool
+
+	// Of the answer, where it has them:
+	RefundID      string
+	State         string // pending, completed, declined
+	Refunded      int64  // the amount
+	TransactionID *int64
+}
+
+// Reversal is one POST /payment/reversals, correctly signed.
+type Reversal struct {
+	Call
+	ReversalID, PaymentID, Total int64
+	Debited, Shortfall           int64 // of a 200
 }
 
 // Reprice is one PATCH /products/{id}. The first of a product is its creation.
@@ -108,6 +132,8 @@ type History struct {
 	Reprices  []Reprice
 	Switches  []Switch
 	Accesses  []Access
+	Refunds   []Refund
+	Reversals []Reversal
 }
 
 // Calls iterates over every call and its kind. Payments and accesses go to a
@@ -121,7 +147,9 @@ func (h History) Calls() iter.Seq2[string, Call] {
 			each(h.Pages, yield, "page", func(c Page) Call { return c.Call }) &&
 			each(h.Reprices, yield, "price", func(c Reprice) Call { return c.Call }) &&
 			each(h.Switches, yield, "switch", func(c Switch) Call { return c.Call }) &&
-			each(h.Accesses, yield, "access", func(c Access) Call { return c.Call })
+			each(h.Accesses, yield, "access", func(c Access) Call { return c.Call }) &&
+			each(h.Refunds, yield, "refund", func(c Refund) Call { return c.Call }) &&
+			each(h.Reversals, yield, "payment", func(c Reversal) Call { return c.Call }) // of the provider, too
 	}
 }
 
@@ -169,6 +197,16 @@ func (h History) Within(from, to int64) History {
 			part.Pages = append(part.Pages, c)
 		}
 	}
+	for _, c := range h.Refunds {
+		if bought[c.PurchaseID] {
+			part.Refunds = append(part.Refunds, c)
+		}
+	}
+	for _, c := range h.Reversals {
+		if in(c.PaymentID) {
+			part.Reversals = append(part.Reversals, c)
+		}
+	}
 	part.Reprices = h.Reprices
 	if len(part.Pays) == 0 {
 		return part
@@ -195,7 +233,33 @@ type Books struct {
 	Bills        []Bill        // billing.bills
 	Customers    []User        // billing.customers
 	Users        []User        // auth.users
+	Refunds      []RefundRow   // catalog.refunds
+	Credits      []Credit      // billing.refunds
+	Takebacks    []Takeback    // billing.reversals
 	Logged       []Logged      // what admins changed
+}
+
+// RefundRow is a row of catalog.refunds.
+type RefundRow struct {
+	ID, PurchaseID, Key    string
+	UserID, BillID, Amount int64
+	Status                 string // pending, completed, declined
+	Reason                 string
+	TransactionID          *int64
+}
+
+// Credit is billing's decision on a refund.
+type Credit struct {
+	ID                     int64 // of its transaction, if it was credited
+	RefundID, PurchaseID   string
+	UserID, BillID, Amount int64
+	Outcome                string // refunded, or why it was declined
+}
+
+// Takeback is billing's decision on a reversal.
+type Takeback struct {
+	ID, ReversalID, PaymentID, BillID int64
+	Total, Due, Debited, Shortfall    int64
 }
 
 // Logged compares the admins' log with the changes of a product or a user.
@@ -230,6 +294,8 @@ type Transaction struct {
 	ID, BillID, UserID, Amount, After int64
 	PaymentID                         *int64
 	PurchaseID                        *string
+	RefundID                          *string
+	ReversalID                        *int64
 }
 
 // Bill is a bill with its cached sum.

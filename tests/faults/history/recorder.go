@@ -35,5 +35,6 @@ func (r *Recorder) History() History {
 		BillReads: append([]BillRead(nil), r.h.BillReads...), Looks: append([]Look(nil), r.h.Looks...),
 		Pages: append([]Page(nil), r.h.Pages...), Reprices: append([]Reprice(nil), r.h.Reprices...),
 		Switches: append([]Switch(nil), r.h.Switches...), Accesses: append([]Access(nil), r.h.Accesses...),
+		Refunds: append([]Refund(nil), r.h.Refunds...), Reversals: append([]Reversal(nil), r.h.Reversals...),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lavka/libs/service/directhttp"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/tests/faults/history"
 )
 
@@ -18,6 +19,7 @@ type Target struct {
 	Gateway                   string
 	Billing, Catalog          []string // the replicas' own addresses
 	PaymentKey                string
+	SigningKey                standardwebhooks.Key // of reversals
 	AdminLogin, AdminPassword string
 }
 

@@ -88,7 +88,7 @@ func (b *buyer) readPage(ctx context.Context, bill int64) {
 	page := history.Page{Call: call, UserID: b.account.ID, BillID: bill}
 	for _, i := range r.Items {
 		page.Lines = append(page.Lines, history.Line{
-			ID: i.ID, Amount: int64(i.Amount), After: int64(i.BalanceAfter), PaymentID: i.PaymentID, PurchaseID: i.PurchaseID,
+			ID: i.ID, Amount: int64(i.Amount), After: int64(i.BalanceAfter), PaymentID: i.PaymentID, PurchaseID: i.PurchaseID, RefundID: i.RefundID, ReversalID: i.ReversalID,
 		})
 	}
 	b.rec.Add(func(h *history.History) { h.Pages = append(h.Pages, page) })
@@ -180,6 +180,11 @@ func (b *buyer) orderAt(ctx context.Context, at string, want history.Buy) histor
 		}
 	}
 	b.rec.Add(func(h *history.History) { h.Buys = append(h.Buys, got) })
+	if got.Status == http.StatusCreated && got.Price != nil {
+		b.w.mu.Lock()
+		b.w.sold = append(b.w.sold, got)
+		b.w.mu.Unlock()
+	}
 	return got
 }
 

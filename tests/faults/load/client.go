@@ -42,7 +42,15 @@ type reply struct {
 		BalanceAfter money.Amount `json:"balance_after"`
 		PaymentID    *int64       `json:"payment_id"`
 		PurchaseID   *string      `json:"purchase_id"`
+		RefundID     *string      `json:"refund_id"`
+		ReversalID   *int64       `json:"reversal_id"`
 	} `json:"items"`
+
+	// A refund, or a problem that names one; a reversal.
+	RefundID  string        `json:"refund_id"`
+	Amount    *money.Amount `json:"amount"`
+	Debited   *money.Amount `json:"debited"`
+	Shortfall *money.Amount `json:"shortfall"`
 
 	// A login, a registration.
 	AccessToken    string `json:"access_token"`

@@ -15,7 +15,7 @@ import (
 )
 
 // pay is the payment provider: it sends payments, repeats some that were credited
-// long ago, and sometimes sends two at once with the same id and different
+// long ago, takes back some, and sometimes sends two at once with the same id and different
 // contents, as no provider should.
 func (w *World) pay(ctx context.Context) {
 	c := w.client()
@@ -33,6 +33,10 @@ func (w *World) pay(ctx context.Context) {
 			}
 		case n < 35:
 			w.quarrel(ctx, r, bills)
+		case n < 42:
+			if old, ok := w.sent(r); ok {
+				w.reverse(ctx, c, r, old)
+			}
 		default:
 			w.deliver(ctx, c, r, w.payment(r, bills))
 		}

@@ -38,8 +38,10 @@ type World struct {
 	finishing atomic.Bool // all faults have healed
 
 	mu       sync.Mutex
-	payments []history.Pay // that were sent
-	next     int64         // payment id
+	payments []history.Pay   // that were sent
+	sold     []history.Buy   // answered 201
+	reversed map[int64]int64 // the greatest total that was sent, by payment
+	next     int64           // payment id
 	keys     int
 	clients  int
 	open     []unfinished
@@ -75,7 +77,7 @@ const (
 func New(ctx context.Context, cfg Config) (*World, error) {
 	w := &World{
 		Bills: map[int64]int64{}, target: cfg.Target, accounts: cfg.Accounts, rec: cfg.Recorder, seed: cfg.Seed, serial: cfg.Serial,
-		hc: newHTTPClient(), next: cfg.Serial * block,
+		reversed: map[int64]int64{}, hc: newHTTPClient(), next: cfg.Serial * block,
 	}
 	c := w.client()
 	for range products {
@@ -194,6 +196,7 @@ func (w *World) Run(ctx context.Context, mix Mix) {
 	if mix.Admins > 0 {
 		clients.Go(func() { w.reprice(ctx) })
 		clients.Go(func() { w.suspect(ctx) })
+		clients.Go(func() { w.refund(ctx) })
 	}
 	clients.Wait()
 }

@@ -4,23 +4,29 @@ package variant
 type Mutant struct {
 	Variant
 	Service string
+	Also    string // a second service that is broken, or ""
 	Breaks  string // a sentence that says what is broken
 }
 
 const (
-	decide    = "services/billing/internal/billing/decide.go"
-	ledger    = "services/billing/internal/postgres/ledger.go"
-	settle    = "services/billing/internal/postgres/settle.go"
-	customer  = "services/billing/internal/postgres/customer.go"
-	requests  = "services/billing/internal/bus/purchases.go"
-	delivery  = "services/billing/internal/bus/purchase_delivery.go"
-	placing   = "services/catalog/internal/postgres/purchase_place.go"
-	orders    = "services/catalog/internal/catalog/purchases.go"
-	sweep     = "services/catalog/internal/catalog/purchase_sweep.go"
-	due       = "services/catalog/internal/postgres/purchase_sweep.go"
-	answers   = "services/catalog/internal/catalog/purchase_answers.go"
-	products  = "services/catalog/internal/postgres/product.go"
-	publisher = "services/auth/internal/bus/publisher.go"
+	decide         = "services/billing/internal/billing/decide.go"
+	ledger         = "services/billing/internal/postgres/ledger.go"
+	settle         = "services/billing/internal/postgres/settle.go"
+	customer       = "services/billing/internal/postgres/customer.go"
+	requests       = "services/billing/internal/bus/purchases.go"
+	delivery       = "services/billing/internal/bus/purchase_delivery.go"
+	placing        = "services/catalog/internal/postgres/purchase_place.go"
+	orders         = "services/catalog/internal/catalog/purchases.go"
+	sweep          = "services/catalog/internal/catalog/purchase_sweep.go"
+	due            = "services/catalog/internal/postgres/purchase_sweep.go"
+	answers        = "services/catalog/internal/catalog/purchase_answers.go"
+	refunds        = "services/catalog/internal/catalog/refunds.go"
+	refundStore    = "services/catalog/internal/postgres/refund.go"
+	refundRow      = "services/catalog/internal/catalog/refund.go"
+	refundDecision = "services/billing/internal/billing/refund.go"
+	reversal       = "services/billing/internal/billing/reversal.go"
+	products       = "services/catalog/internal/postgres/product.go"
+	publisher      = "services/auth/internal/bus/publisher.go"
 )
 
 // Mutants returns the broken services.
@@ -52,7 +58,7 @@ func Mutants() []Mutant {
 `}),
 
 		mutant("ack-before-commit", "billing", "billing acknowledges a request before it has decided it",
-			Edit{requests, "\trequests, err := read(msg.Data())\n", "\t_ = msg.Ack()\n\trequests, err := read(msg.Data())\n"}),
+			Edit{requests, "\tpurchases, err := read(msg.Data())\n", "\t_ = msg.Ack()\n\tpurchases, err := read(msg.Data())\n"}),
 
 		mutant("forget-sweeper", "catalog", "catalog never retries a request",
 			Edit{sweep, "\tdue, err := s.Store.Due(", "\treturn 0, nil\n\tdue, err := s.Store.Due("}),
@@ -112,6 +118,19 @@ func (s *Store) settleAgain(`}),
 		mutant("published-unsaid", "auth", "auth records that a user was published without publishing the user",
 			Edit{publisher, "\t_, err := p.js.PublishMsg(ctx, msg, ", "\t_, err := func(context.Context, *nats.Msg, ...jetstream.PublishOpt) (any, error) { return nil, nil }(ctx, msg, "}),
 
+		mutant("refund-without-earlier", "billing", "billing and catalog refund without looking at earlier refunds",
+			Edit{refundDecision, "r.Amount > charge.Request.Amount-before", "r.Amount > charge.Request.Amount"},
+			Edit{refundRow, "left := p.Price - before.Amount", "left := p.Price"}),
+
+		mutant("refund-to-another-bill", "billing", "billing credits a refund to another bill of its group, if there is one",
+			Edit{decide, "\t\tid := r.RefundID\n", "\t\tfor other, b := range g.Bills {\n\t\t\tif other != r.BillID {\n\t\t\t\tbill = b\n\t\t\t}\n\t\t}\n\t\tid := r.RefundID\n"}),
+
+		mutant("refund-charged", "billing", "billing charges a refund instead of crediting it",
+			Edit{decide, "Transaction{ID: d.ID, Amount: r.Amount, Type: TypeRefund, RefundID: &id}", "Transaction{ID: d.ID, Amount: -min(r.Amount, bill.Balance), Type: TypePurchase, PurchaseID: &id}"}),
+
+		mutant("reversal-not-cumulative", "billing", "billing takes the total of a reversal as what is due",
+			Edit{reversal, "due := max(0, r.Total-before)", "due := max(0, r.Total)"}),
+
 		mutant("search-as-short-read", "catalog", "catalog searches products in the sessions of all requests, as if an index answered",
 			Edit{products, "pg.CollectExpensive(ctx, s.expensive, ", "pg.Collect(ctx, s.reads, "}),
 
@@ -126,8 +145,11 @@ func (s *Store) settleAgain(`}),
 `},
 			Edit{products, "\t\"strconv\"\n", "\t\"strconv\"\n\t\"time\"\n"}),
 	}
-	// These are caught at a point.
+	// These are caught at a point, or break two services.
 	for i, m := range all {
+		if m.Name == "refund-without-earlier" {
+			all[i].Also = "catalog"
+		}
 		if m.Name == "ack-before-commit" {
 			points := WithPoints()
 			all[i].Adds, all[i].Edits = points.Adds, append(m.Edits, points.Edits...)

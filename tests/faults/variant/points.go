@@ -9,6 +9,9 @@ const (
 	// not sent the requests; has claimed rows for the sweeper but not sent them; has
 	// written billing's answers but not woken the waiting requests.
 	CatalogInserted, CatalogPlaced, CatalogClaimed, CatalogAnswered = "catalog.inserted", "catalog.placed", "catalog.claimed", "catalog.answered"
+	// Catalog has inserted a refund but not committed; has committed but not sent it;
+	// has written billing's answers about refunds but not woken the waiting requests.
+	RefundInserted, RefundPlaced, RefundAnswered = "catalog.refund-inserted", "catalog.refund-placed", "catalog.refund-answered"
 	// Billing has locked a group's bills; has written the group but not committed;
 	// has committed but sent no answer; has answered but not acknowledged the
 	// message.
@@ -19,7 +22,7 @@ const (
 func Points() []string {
 	return []string{
 		AuthChanged, AuthPublished,
-		CatalogInserted, CatalogPlaced, CatalogClaimed, CatalogAnswered,
+		CatalogInserted, CatalogPlaced, CatalogClaimed, CatalogAnswered, RefundInserted, RefundPlaced, RefundAnswered,
 		BillingLocked, BillingWritten, BillingCommitted, BillingAnswered,
 	}
 }
@@ -43,6 +46,10 @@ func WithPoints() Variant {
 			{sweep, "\tfor _, p := range due {\n", "\tif len(due) > 0 {\n\t\t" + reach(CatalogClaimed) + "\n\t}\n\tfor _, p := range due {\n"},
 			{answers, "\tfor _, p := range settled.Written {\n", "\t" + reach(CatalogAnswered) + "\n\tfor _, p := range settled.Written {\n"},
 
+			{refundStore, "\t\treturn pg.Wrap(\"insert refund\", ", "\t\tdefer " + reach(RefundInserted) + " // before the commit\n\t\treturn pg.Wrap(\"insert refund\", "},
+			{refunds, "\tanswer, first := s.join(placed.ID)\n", "\t" + reach(RefundPlaced) + "\n\tanswer, first := s.join(placed.ID)\n"},
+			{refunds, "\tfor _, r := range settled {\n", "\tif len(settled) > 0 {\n\t\t" + reach(RefundAnswered) + "\n\t}\n\tfor _, r := range settled {\n"},
+
 			{ledger, "\tresults, changes := billing.Decide(state, items)\n", "\t" + reach(BillingLocked) + "\n\tresults, changes := billing.Decide(state, items)\n"},
 			{ledger, "\tif err := tx.CommitWith(ctx, b); err != nil {\n",
 				"\tif err := tx.SendBatch(ctx, b).Close(); err != nil {\n\t\treturn nil, err\n\t}\n\t" + reach(BillingWritten) + "\n\tif err := tx.Commit(ctx); err != nil {\n"},
@@ -51,7 +58,7 @@ func WithPoints() Variant {
 			{delivery, "\t\terr = d.msg.Ack()\n", "\t\tif point.Armed(\"" + BillingAnswered + "\") {\n\t\t\t_ = d.nc.Flush()\n\t\t\t" + reach(BillingAnswered) + "\n\t\t}\n\t\terr = d.msg.Ack()\n"},
 		},
 	}
-	for _, file := range []string{publisher, placing, orders, sweep, ledger, delivery, answers} {
+	for _, file := range []string{publisher, placing, orders, sweep, ledger, delivery, answers, refunds, refundStore} {
 		v.Edits = append(v.Edits, Edit{file, imports, withPoint})
 	}
 	return v

@@ -50,6 +50,7 @@ func CheckNewBill(owned int) error {
 const (
 	TypePayment  = "payment"
 	TypePurchase = "purchase"
+	TypeRefund   = "refund"
 	TypeReversal = "reversal"
 )
 
@@ -63,6 +64,7 @@ type Transaction struct {
 	Type         string
 	PaymentID    *int64     // set if Type is TypePayment
 	PurchaseID   *uuid.UUID // set if Type is TypePurchase
+	RefundID     *uuid.UUID // set if Type is TypeRefund
 	ReversalID   *int64     // set if Type is TypeReversal
 	CreatedAt    time.Time
 }

@@ -10,7 +10,8 @@ import (
 	"lavka/libs/domain/problem"
 )
 
-// Item is one thing to decide. It is a *Payment, a *Reversal or a *ChargeRequest.
+// Item is one thing to decide. It is a *Payment, a *Reversal, a *ChargeRequest or a
+// *RefundRequest.
 type Item interface {
 	// TargetBill returns the id of the bill to credit or debit, or 0 if the
 	// request could not be read, or the payment to reverse is unknown.
@@ -21,6 +22,7 @@ type Item interface {
 func (p *Payment) item()       {}
 func (r *Reversal) item()      {}
 func (r *ChargeRequest) item() {}
+func (r *RefundRequest) item() {}
 
 // TargetBill returns the id of the bill to credit.
 func (p *Payment) TargetBill() int64 { return p.BillID }
@@ -36,10 +38,13 @@ func (r *Reversal) TargetBill() int64 {
 // TargetBill returns the id of the bill to debit, or 0 if r is unreadable.
 func (r *ChargeRequest) TargetBill() int64 { return r.BillID }
 
+// TargetBill returns the id of the bill to credit.
+func (r *RefundRequest) TargetBill() int64 { return r.BillID }
+
 // Result is the result for an item. It is one of the types below. Of those,
-// Decided, DecidedBefore and Undecided are for purchases only; Credited and
-// CreditedBefore are for payments only, Reversed and ReversedBefore for reversals
-// only; Refused is for both of these.
+// Decided, DecidedBefore and Undecided are for purchases only, RefundDecided and
+// RefundDecidedBefore for refunds only; Credited and CreditedBefore are for payments
+// only, Reversed and ReversedBefore for reversals only; Refused is for both of these.
 type Result interface{ result() }
 
 type (
@@ -51,6 +56,11 @@ type (
 	// Undecided means that a purchase request could not be read and has not
 	// expired yet.
 	Undecided struct{}
+
+	// RefundDecided means that a refund was decided now: credited or declined.
+	RefundDecided struct{ Decision *RefundDecision }
+	// RefundDecidedBefore means that a refund was decided earlier.
+	RefundDecidedBefore struct{ Decision *RefundDecision }
 
 	// Credited means that a payment was credited now.
 	Credited struct{ Payment *Payment }
@@ -73,17 +83,19 @@ type (
 	Failed struct{ Err error }
 )
 
-func (Decided) result()        {}
-func (DecidedBefore) result()  {}
-func (Undecided) result()      {}
-func (Credited) result()       {}
-func (CreditedBefore) result() {}
-func (Reversed) result()       {}
-func (ReversedBefore) result() {}
-func (Refused) result()        {}
-func (Held) result()           {}
-func (Poisoned) result()       {}
-func (Failed) result()         {}
+func (Decided) result()             {}
+func (DecidedBefore) result()       {}
+func (Undecided) result()           {}
+func (RefundDecided) result()       {}
+func (RefundDecidedBefore) result() {}
+func (Credited) result()            {}
+func (CreditedBefore) result()      {}
+func (Reversed) result()            {}
+func (ReversedBefore) result()      {}
+func (Refused) result()             {}
+func (Held) result()                {}
+func (Poisoned) result()            {}
+func (Failed) result()              {}
 
 // State is what a group knows. It is read after the group's bills were locked.
 type State struct {
@@ -93,9 +105,12 @@ type State struct {
 	Customers map[int64]*Customer // the users named by the items
 	Charges   map[uuid.UUID]*Charge
 	Payments  map[int64]*Payment
-	Reversals map[int64]*ReversalDecision // by the provider's id
-	Reversed  map[int64]money.Amount      // the greatest total of a payment's reversals
-	NextID    func() int64                // ids for transactions, ascending
+	Reversals map[int64]*ReversalDecision   // by the provider's id
+	Reversed  map[int64]money.Amount        // the greatest total of a payment's reversals
+	Refunds   map[uuid.UUID]*RefundDecision // by the refund's id
+	Refunded  map[uuid.UUID]money.Amount    // of a purchase, in sum
+	Owing     map[int64]bool                // bills on which a reversal has left a shortfall
+	NextID    func() int64                  // ids for transactions, ascending
 }
 
 // Changes are what a group writes.
@@ -104,6 +119,7 @@ type Changes struct {
 	Transactions []Transaction // in ascending order of id
 	Charges      []Charge
 	Reversals    []ReversalDecision
+	Refunds      []RefundDecision
 }
 
 // Decide decides the items in order of arrival and returns one result for
@@ -120,6 +136,8 @@ func Decide(s State, items []Item) ([]Result, Changes) {
 			results[i] = g.reversal(item)
 		case *ChargeRequest:
 			results[i] = g.charge(item)
+		case *RefundRequest:
+			results[i] = g.refund(item)
 		default:
 			results[i] = Failed{fmt.Errorf("decide: unknown item %T", item)}
 		}
@@ -182,6 +200,9 @@ func (g *decider) reversal(r *Reversal) Result {
 	}
 	g.Reversals[r.ID] = d
 	g.Reversed[r.PaymentID] = max(g.Reversed[r.PaymentID], d.Total)
+	if d.Shortfall > 0 {
+		g.Owing[d.BillID] = true
+	}
 	g.changes.Reversals = append(g.changes.Reversals, *d)
 	return Reversed{d}
 }
@@ -206,6 +227,26 @@ func (g *decider) charge(r *ChargeRequest) Result {
 	g.Charges[r.PurchaseID] = &c
 	g.changes.Charges = append(g.changes.Charges, c)
 	return Decided{&c}
+}
+
+func (g *decider) refund(r *RefundRequest) Result {
+	if g.Held[r.BillID] {
+		return Held{}
+	}
+	if known := g.Refunds[r.RefundID]; known != nil {
+		return RefundDecidedBefore{known}
+	}
+	bill := g.Bills[r.BillID]
+	d := decideRefund(*r, g.Charges[r.PurchaseID], bill, g.Refunded[r.PurchaseID], g.Owing[r.BillID])
+	d.ID, d.DecidedAt = g.NextID(), g.Now
+	if d.Outcome == Refunded {
+		id := r.RefundID
+		g.write(bill, Transaction{ID: d.ID, Amount: r.Amount, Type: TypeRefund, RefundID: &id})
+		g.Refunded[r.PurchaseID] = d.RefundedAfter
+	}
+	g.Refunds[r.RefundID] = &d
+	g.changes.Refunds = append(g.changes.Refunds, d)
+	return RefundDecided{&d}
 }
 
 // write appends a transaction to the ledger, updates the bill's balance, and

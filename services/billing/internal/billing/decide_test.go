@@ -204,6 +204,7 @@ func TestLedgerProperties(t *testing.T) {
 		}
 		book.check(t)
 		book.checkReversals(t)
+		book.checkRefunds(t)
 	})
 }
 
@@ -221,6 +222,12 @@ func itemGen() *rapid.Generator[Item] {
 		if rapid.IntRange(0, 3).Draw(t, "reversal") == 0 {
 			total := money.Amount(rapid.SampledFrom([]int64{0, 1, 3, 5, 999, int64(money.Max)}).Draw(t, "total"))
 			return &Reversal{ID: rapid.Int64Range(1, 8).Draw(t, "id"), PaymentID: rapid.Int64Range(1, 8).Draw(t, "payment_id"), Total: total}
+		}
+		if rapid.IntRange(0, 3).Draw(t, "refund") == 0 {
+			return &RefundRequest{
+				RefundID: rapid.SampledFrom(ids[:]).Draw(t, "id"), PurchaseID: rapid.SampledFrom(ids[:]).Draw(t, "purchase"), UserID: user, BillID: bill,
+				Amount: min(amount, 999), Force: rapid.Bool().Draw(t, "force"),
+			}
 		}
 		if rapid.Bool().Draw(t, "payment") {
 			return &Payment{ID: rapid.Int64Range(1, 8).Draw(t, "id"), UserID: user, BillID: bill, Amount: amount}
@@ -240,6 +247,7 @@ type book struct {
 	payments     map[int64]Payment
 	answers      map[uuid.UUID]Charge
 	reversals    map[int64]ReversalDecision
+	refunds      map[uuid.UUID]RefundDecision
 	nextID       int64
 }
 
@@ -247,7 +255,7 @@ func newBook() *book {
 	return &book{
 		bills:   map[int64]Bill{10: {ID: 10, UserID: 1}, 11: {ID: 11, UserID: 2}, 12: {ID: 12, UserID: 2}},
 		charges: map[uuid.UUID]Charge{}, payments: map[int64]Payment{}, answers: map[uuid.UUID]Charge{},
-		reversals: map[int64]ReversalDecision{},
+		reversals: map[int64]ReversalDecision{}, refunds: map[uuid.UUID]RefundDecision{},
 	}
 }
 
@@ -269,6 +277,11 @@ func (b *book) settle(t *rapid.T, items []Item) {
 	for id, d := range b.reversals {
 		s.Reversals[id] = &d
 		s.Reversed[d.PaymentID] = max(s.Reversed[d.PaymentID], d.Total)
+		s.Owing[d.BillID] = s.Owing[d.BillID] || d.Shortfall > 0
+	}
+	for id, d := range b.refunds {
+		s.Refunds[id] = &d
+		s.Refunded[d.Request.PurchaseID] = max(s.Refunded[d.Request.PurchaseID], d.RefundedAfter)
 	}
 	for _, item := range items { // as the unlocked read before the group
 		if r, ok := item.(*Reversal); ok {
@@ -331,6 +344,10 @@ func (b *book) answered(t *rapid.T, item Item, r Result) {
 		default:
 			t.Fatalf("result of a reversal: %T %+v", r, r)
 		}
+		return
+	}
+	if asked, ok := item.(*RefundRequest); ok {
+		b.answeredRefund(t, asked, r)
 		return
 	}
 	c, repeat := charge(r)
@@ -432,6 +449,7 @@ func emptyState(now time.Time) State {
 		Now: now, Bills: map[int64]*Bill{}, Held: map[int64]bool{}, Customers: map[int64]*Customer{},
 		Charges: map[uuid.UUID]*Charge{}, Payments: map[int64]*Payment{},
 		Reversals: map[int64]*ReversalDecision{}, Reversed: map[int64]money.Amount{},
+		Refunds: map[uuid.UUID]*RefundDecision{}, Refunded: map[uuid.UUID]money.Amount{}, Owing: map[int64]bool{},
 		NextID: func() int64 { next++; return next },
 	}
 }

@@ -41,7 +41,7 @@ var (
 	errUnknown    = problem.New(problem.Unavailable, "outcome_unknown", "the ledger did not respond, so the outcome is unknown; retry the same request").Retry(2 * time.Second)
 )
 
-// Settler settles payments, reversals and purchases together, in groups.
+// Settler settles payments, reversals, purchases and refunds together, in groups.
 type Settler struct {
 	ledger    Ledger
 	group     *group.Group[Item, Result]
@@ -70,6 +70,11 @@ func (s *Settler) Charge(ctx context.Context, r ChargeRequest, done func(Result)
 	return s.group.Add(ctx, &r, done)
 }
 
+// Refund enqueues a refund, as Charge does a purchase.
+func (s *Settler) Refund(ctx context.Context, r RefundRequest, done func(Result)) error {
+	return s.group.Add(ctx, &r, done)
+}
+
 // Pay credits a payment and returns after the commit. It reports whether the
 // payment had been credited before. A refusal is recorded before it is returned.
 // A payment for an unknown user waits for the user before it is refused, unless
@@ -95,7 +100,7 @@ func (s *Settler) Pay(ctx context.Context, p Payment) (repeat bool, err error) {
 		return false, s.Refuse(ctx, p, r.Problem)
 	case Poisoned:
 		return false, s.refuse(ctx, p, "not_settled", errNotSettled.Because(r.Err))
-	default: // the other results are for purchases and reversals only
+	default: // the other results are for other items only
 		return false, errUnknown.Because(fmt.Errorf("settle payment: unexpected result %T", r))
 	}
 }
@@ -123,7 +128,7 @@ func (s *Settler) Reverse(ctx context.Context, r Reversal) (d *ReversalDecision,
 		return nil, false, s.RefuseReversal(ctx, r, result.Problem)
 	case Poisoned:
 		return nil, false, s.refuseReversal(ctx, r, "not_settled", errNotSettled.Because(result.Err))
-	default: // the other results are for purchases and payments only
+	default: // the other results are for other items only
 		return nil, false, errUnknown.Because(fmt.Errorf("settle reversal: unexpected result %T", result))
 	}
 }

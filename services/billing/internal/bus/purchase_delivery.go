@@ -27,24 +27,32 @@ type delivery struct {
 	left  atomic.Int32 // parts without a result yet
 }
 
-// part is one request of a message.
+// part is one request of a message. All parts of a message are of one kind.
 type part struct {
-	request    wire.PurchaseRequested
+	request    request
 	ctx        context.Context
 	processing *natstrace.Processing
 	result     billing.Result
-	charge     *billing.Charge // the decision, if result has one
+	charge     *billing.Charge         // the decision, if result has one and it is about a purchase
+	refund     *billing.RefundDecision // the same, about a refund
+}
+
+// request is what a part asks: a wire.PurchaseRequested, a wire.RefundRequested, or
+// nil if the message can't be parsed.
+type request struct {
+	body        any
+	traceparent string
 }
 
 // take starts a delivery. It waits for a slot for each of the message's requests.
-func (p *Purchases) take(ctx context.Context, msg jetstream.Msg, requests []wire.PurchaseRequested) *delivery {
+func (p *Purchases) take(ctx context.Context, msg jetstream.Msg, requests []request) *delivery {
 	d := &delivery{Purchases: p, msg: msg, parts: make([]part, len(requests))}
 	d.left.Store(int32(len(requests)))
 	times := deliveries(msg)
-	for i, m := range requests {
+	for i, r := range requests {
 		p.slots <- struct{}{}
-		ctx, processing := natstrace.ProcessPart(ctx, wire.SubjectRequested, msg.Headers(), m.Traceparent, len(requests), times)
-		d.parts[i] = part{request: m, ctx: ctx, processing: processing}
+		ctx, processing := natstrace.ProcessPart(ctx, wire.SubjectRequested, msg.Headers(), r.traceparent, len(requests), times)
+		d.parts[i] = part{request: r, ctx: ctx, processing: processing}
 	}
 	return d
 }
@@ -53,6 +61,14 @@ func (p *Purchases) take(ctx context.Context, msg jetstream.Msg, requests []wire
 func (d *delivery) charge(i int, r billing.ChargeRequest) {
 	r.Trace = telemetry.Traceparent(d.parts[i].ctx)
 	if err := d.settler.Charge(d.parts[i].ctx, r, func(r billing.Result) { d.decided(i, r) }); err != nil {
+		d.decided(i, billing.Failed{Err: err})
+	}
+}
+
+// refund enqueues a refund for a decision.
+func (d *delivery) refund(i int, r billing.RefundRequest) {
+	r.Trace = telemetry.Traceparent(d.parts[i].ctx)
+	if err := d.settler.Refund(d.parts[i].ctx, r, func(r billing.Result) { d.decided(i, r) }); err != nil {
 		d.decided(i, billing.Failed{Err: err})
 	}
 }
@@ -106,7 +122,12 @@ func (d *delivery) finish() {
 			p.charge = r.Charge
 		case billing.DecidedBefore:
 			p.charge = r.Charge
-			repeated(p.ctx, r.Charge)
+			repeated(p.ctx, r.Charge.Request.Trace)
+		case billing.RefundDecided:
+			p.refund = r.Decision
+		case billing.RefundDecidedBefore:
+			p.refund = r.Decision
+			repeated(p.ctx, r.Decision.Request.Trace)
 		case billing.Held:
 			outcome = "held"
 			again = max(again, againHeld)
@@ -124,14 +145,19 @@ func (d *delivery) finish() {
 			outcome = "undecided"
 			p.processing.Fail("the request could not be settled; it will be retried", r.Err)
 			again = max(again, againError)
-		default: // the other results are for payments only
+		default: // the other results are for payments and reversals only
 			outcome = "undecided"
 			p.processing.Fail("the request could not be settled; it will be retried", fmt.Errorf("unexpected result %T", r))
 			again = max(again, againError)
 		}
-		if p.charge != nil {
+		switch {
+		case p.charge != nil:
 			outcome = string(p.charge.Outcome)
 			d.outcomes.WithLabelValues(outcome).Inc()
+			answers = append(answers, p)
+		case p.refund != nil:
+			outcome = string(p.refund.Outcome)
+			d.refunds.WithLabelValues(outcome).Inc()
 			answers = append(answers, p)
 		}
 		telemetry.Note(p.ctx, slog.String("outcome", outcome))
@@ -161,8 +187,8 @@ func (d *delivery) rejectPoisoned(p *part, r billing.Poisoned) error {
 	body := d.msg.Data()
 	if len(d.parts) > 1 {
 		var err error
-		if body, err = wire.Encode(p.request); err != nil {
-			return fmt.Errorf("encode purchase request: %w", err)
+		if body, err = wire.Encode(p.request.body); err != nil {
+			return fmt.Errorf("encode request: %w", err)
 		}
 	}
 	_, _, err := d.record(p.ctx, body, r.Err)
@@ -176,15 +202,24 @@ func (d *delivery) answer(decided []*part) error {
 		return nil // no replica waits; a retried request names its reply subject
 	}
 	msg := &nats.Msg{Subject: to, Header: nats.Header{wire.HeaderReads: {wire.ReadsGroups}}}
-	answers := make([]wire.PurchaseAnswered, len(decided))
-	for i, p := range decided {
+	var charges []wire.PurchaseAnswered
+	var refunds []wire.RefundAnswered
+	for _, p := range decided {
 		_, traceparent, span := natstrace.SendPart(p.ctx, wire.SubjectAnswered, msg, len(decided))
 		defer span.End()
-		answers[i] = answer(p.charge)
-		answers[i].Traceparent = traceparent
+		if p.refund != nil {
+			refunds = append(refunds, refundAnswer(p.refund, traceparent))
+		} else {
+			charges = append(charges, answer(p.charge, traceparent))
+		}
 	}
 	var err error
-	if msg.Data, err = wire.EncodeGroup(answers); err != nil {
+	if len(refunds) > 0 {
+		msg.Data, err = wire.EncodeGroup(refunds)
+	} else {
+		msg.Data, err = wire.EncodeGroup(charges)
+	}
+	if err != nil {
 		return fmt.Errorf("encode answers: %w", err)
 	}
 	return d.nc.PublishMsg(msg)

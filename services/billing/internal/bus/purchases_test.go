@@ -23,6 +23,7 @@ import (
 	"lavka/libs/domain/group"
 	"lavka/libs/domain/money"
 	"lavka/libs/service/natsconn"
+	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
 	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/pgtest"
@@ -49,6 +50,8 @@ type desk struct {
 	db      pgtest.Database
 	store   *postgres.Store
 	answers chan wire.PurchaseAnswered
+	refunds chan wire.RefundAnswered
+	closed  atomic.Bool // refunds are not open yet
 	inbox   string
 
 	messages atomic.Int64 // the number of answer messages
@@ -56,7 +59,7 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{t: t, server: natstest.Start(t), db: pgtest.New(t), answers: make(chan wire.PurchaseAnswered, 1000), inbox: wire.SubjectAnswered + ".test"}
+	d := &desk{t: t, server: natstest.Start(t), db: pgtest.New(t), answers: make(chan wire.PurchaseAnswered, 1000), refunds: make(chan wire.RefundAnswered, 1000), inbox: wire.SubjectAnswered + ".test"}
 	log := slog.New(slog.DiscardHandler)
 	pool, err := pg.Open(t.Context(), d.db.URL("billing"), "billing", 8)
 	d.must(err)
@@ -72,6 +75,12 @@ func newDesk(t *testing.T) *desk {
 	_, err = d.js.CreateStream(t.Context(), streams.Users(1))
 	d.must(err)
 	_, err = d.nc.Subscribe(d.inbox, func(m *nats.Msg) {
+		if refunds, err := wire.DecodeRefundAnswered(m.Data); err == nil {
+			for _, a := range refunds {
+				d.refunds <- a
+			}
+			return
+		}
 		group, err := wire.DecodePurchaseAnswered(m.Data)
 		if err != nil || m.Header.Get(wire.HeaderReads) != wire.ReadsGroups {
 			t.Errorf("billing answered %v %q: %v", m.Header, m.Data, err)
@@ -84,7 +93,13 @@ func newDesk(t *testing.T) *desk {
 	d.must(err)
 
 	settler := billing.NewSettler(d.store, group.Config{Max: 100, Queue: 4000, InFlight: 2})
-	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, 1, log, prometheus.NewRegistry()), bus.NewUsers(d.js, d.store, log)
+	open := func() error {
+		if d.closed.Load() {
+			return opened.ErrNotYet
+		}
+		return nil
+	}
+	purchases, users := bus.NewPurchases(d.nc, d.js, settler, d.store, open, 1, log, prometheus.NewRegistry()), bus.NewUsers(d.js, d.store, log)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var workers sync.WaitGroup
 	workers.Go(func() { purchases.Run(ctx) })

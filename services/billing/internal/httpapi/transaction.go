@@ -26,7 +26,7 @@ func (h *Handlers) ListTransactions(ctx context.Context, r api.ListTransactionsR
 	f := billing.TransactionFilter{UserID: userID, BillID: r.Params.BillId, Before: before, Limit: limit + 1}
 	if t := r.Params.Type; t != nil {
 		if !t.Valid() {
-			return nil, problem.InvalidFields(problem.Field{Field: "type", Message: "must be payment, purchase or reversal"})
+			return nil, problem.InvalidFields(problem.Field{Field: "type", Message: "must be payment, purchase, refund or reversal"})
 		}
 		f.Type = string(*t)
 	}
@@ -49,6 +49,6 @@ func (h *Handlers) ListTransactions(ctx context.Context, r api.ListTransactionsR
 func toTransaction(t billing.Transaction) api.Transaction {
 	return api.Transaction{
 		Id: t.ID, BillId: t.BillID, Amount: t.Amount, BalanceAfter: t.BalanceAfter, Type: t.Type,
-		PaymentId: t.PaymentID, PurchaseId: t.PurchaseID, ReversalId: t.ReversalID, CreatedAt: t.CreatedAt.UTC(),
+		PaymentId: t.PaymentID, PurchaseId: t.PurchaseID, RefundId: t.RefundID, ReversalId: t.ReversalID, CreatedAt: t.CreatedAt.UTC(),
 	}
 }

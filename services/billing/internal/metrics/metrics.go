@@ -38,7 +38,7 @@ func New(registry prometheus.Registerer) *Metrics {
 	m.shortfalls = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "billing_reversals_shortfall_minor_units_total", Help: "What bills did not hold when payments were reversed, in minor units.",
 	})
-	for _, t := range []string{billing.TypePayment, billing.TypePurchase, billing.TypeReversal} { // so that rate() has a zero to start from
+	for _, t := range []string{billing.TypePayment, billing.TypePurchase, billing.TypeRefund, billing.TypeReversal} { // so that rate() has a zero to start from
 		m.transactions.WithLabelValues(t)
 		m.amounts.WithLabelValues(t)
 	}
@@ -81,6 +81,10 @@ func (c counted) Settle(ctx context.Context, items []billing.Item) []billing.Res
 		case billing.Decided:
 			if r.Charge.Outcome == billing.Settled {
 				c.metrics.count(billing.TypePurchase, r.Charge.Request.Amount)
+			}
+		case billing.RefundDecided:
+			if r.Decision.Outcome == billing.Refunded {
+				c.metrics.count(billing.TypeRefund, r.Decision.Request.Amount)
 			}
 		default: // repeats, refusals and failures move no money
 		}

@@ -16,6 +16,8 @@ var Expected = schemacheck.Expected{
 		"customers_pkey ON billing.customers USING btree (user_id)",
 		"lineage_pkey ON billing.lineage USING btree (one)",
 		"opened_pkey ON billing.opened USING btree (one)",
+		"refunds_pkey ON billing.refunds USING btree (id)",
+		"refunds_refund_id_key ON billing.refunds USING btree (refund_id)",
 		"refused_payments_content_key ON billing.refused_payments USING btree (content)",
 		"refused_payments_pkey ON billing.refused_payments USING btree (id)",
 		"rejected_messages_key_key ON billing.rejected_messages USING btree (key)",
@@ -33,6 +35,7 @@ var Expected = schemacheck.Expected{
 	},
 	Sequences: []schemacheck.Sequence{
 		{Name: "transaction_ids", Table: "transactions", Column: "id"},
+		{Name: "transaction_ids", Table: "refunds", Column: "id"},
 		{Name: "transaction_ids", Table: "reversals", Column: "id"},
 	},
 }

@@ -44,7 +44,7 @@ var (
 //  3. Read the earlier decisions. The statements of steps 1 to 3 are sent
 //     together; the server still runs them one after another.
 //  4. Decide in memory.
-//  5. Write balances, transactions, charges and reversals.
+//  5. Write balances, transactions, charges, reversals and refunds.
 func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, createBills bool) (results []billing.Result, err error) {
 	tx, err := pg.Begin(ctx, s.ledger)
 	if err != nil {
@@ -72,11 +72,11 @@ func (s *Store) settle(ctx context.Context, items []billing.Item, l lock, create
 		}
 	}
 	b := write(changes)
-	if len(state.Bills) == 0 && len(changes.Charges) == 0 {
+	if len(state.Bills) == 0 && len(changes.Charges) == 0 && len(changes.Refunds) == 0 {
 		mark(b)
 	}
 	if err := tx.CommitWith(ctx, b); err != nil {
-		return nil, fmt.Errorf("write balances, transactions, charges and reversals: %w", err)
+		return nil, fmt.Errorf("write balances, transactions and decisions: %w", err)
 	}
 	return results, nil
 }
@@ -97,10 +97,13 @@ type keys struct {
 	payments  []int64 // each id once
 	reversals []int64 // the provider's ids
 	reversed  []int64 // the payments that they reverse
-	creators  []int64 // those of the payments that may create their bill
-	payBills  []int64 // the bill of each creator, in the same order
-	payUsers  []int64 // the user of each creator, in the same order
-	items     int     // the number of items
+	refunds   []uuid.UUID
+	refunded  []uuid.UUID // the purchases of the refunds
+	refundTo  []int64     // the bills of the refunds
+	creators  []int64     // those of the payments that may create their bill
+	payBills  []int64     // the bill of each creator, in the same order
+	payUsers  []int64     // the user of each creator, in the same order
+	items     int         // the number of items
 }
 
 func keysOf(items []billing.Item) keys {
@@ -129,6 +132,11 @@ func keysOf(items []billing.Item) keys {
 		case *billing.Reversal:
 			k.reversals = append(k.reversals, item.ID)
 			k.reversed = append(k.reversed, item.PaymentID)
+		case *billing.RefundRequest:
+			k.refunds = append(k.refunds, item.RefundID)
+			k.refunded = append(k.refunded, item.PurchaseID)
+			k.refundTo = append(k.refundTo, item.BillID)
+			k.purchases = append(k.purchases, item.PurchaseID) // its charge
 		default: // billing.Decide fails it
 		}
 	}
@@ -154,6 +162,7 @@ func read(ctx context.Context, tx *pg.Tx, k keys, l lock, createBills bool) (sta
 		Bills: map[int64]*billing.Bill{}, Held: map[int64]bool{}, Customers: map[int64]*billing.Customer{},
 		Charges: map[uuid.UUID]*billing.Charge{}, Payments: map[int64]*billing.Payment{},
 		Reversals: map[int64]*billing.ReversalDecision{}, Reversed: map[int64]money.Amount{},
+		Refunds: map[uuid.UUID]*billing.RefundDecision{}, Refunded: map[uuid.UUID]money.Amount{}, Owing: map[int64]bool{},
 	}
 	ids := make([]int64, 0, k.items)
 	b := &pgx.Batch{}
@@ -208,6 +217,9 @@ func read(ctx context.Context, tx *pg.Tx, k keys, l lock, createBills bool) (sta
 			return err
 		}, `SELECT p.id, r.total FROM (SELECT DISTINCT unnest($1::bigint[]) AS id) AS p
 			CROSS JOIN LATERAL (SELECT total FROM billing.reversals WHERE payment_id = p.id ORDER BY total DESC LIMIT 1) AS r`, k.reversed)
+	}
+	if len(k.refunds) > 0 {
+		readRefunds(b, k, &state)
 	}
 	each(b, func(row pgx.CollectableRow) error {
 		var c billing.Customer
@@ -267,22 +279,22 @@ func write(c billing.Changes) *pgx.Batch {
 	if n := len(c.Transactions); n > 0 {
 		ids, bills, users := make([]int64, n), make([]int64, n), make([]int64, n)
 		amounts, after := make([]int64, n), make([]int64, n)
-		payments, purchases, reversals := make([]*int64, n), make([]*uuid.UUID, n), make([]*int64, n)
+		payments, purchases, refunds, reversals := make([]*int64, n), make([]*uuid.UUID, n), make([]*uuid.UUID, n), make([]*int64, n)
 		for i, t := range c.Transactions {
 			ids[i], bills[i], users[i] = t.ID, t.BillID, t.UserID
 			amounts[i], after[i] = int64(t.Amount), int64(t.BalanceAfter)
-			payments[i], purchases[i], reversals[i] = t.PaymentID, t.PurchaseID, t.ReversalID
+			payments[i], purchases[i], refunds[i], reversals[i] = t.PaymentID, t.PurchaseID, t.RefundID, t.ReversalID
 		}
-		if len(c.Reversals) == 0 {
+		if len(c.Reversals)+len(c.Refunds) == 0 {
 			b.Queue(`
 				INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, purchase_id)
 				SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[])`,
 				ids, bills, users, amounts, after, payments, purchases)
-		} else { // rare: no other group pays for the array
+		} else { // rare: no other group pays for the arrays
 			b.Queue(`
-				INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, reversal_id)
-				SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[], $8::bigint[])`,
-				ids, bills, users, amounts, after, payments, purchases, reversals)
+				INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, refund_id, reversal_id)
+				SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[], $8::uuid[], $9::bigint[])`,
+				ids, bills, users, amounts, after, payments, purchases, refunds, reversals)
 		}
 	}
 	if n := len(c.Charges); n > 0 {
@@ -307,6 +319,7 @@ func write(c billing.Changes) *pgx.Batch {
 			ids, users, bills, amounts, outcomes, balances, transactions, traces)
 	}
 	writeReversals(b, c.Reversals)
+	writeRefunds(b, c.Refunds)
 	return b
 }
 

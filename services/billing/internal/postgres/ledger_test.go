@@ -282,6 +282,10 @@ func outcome(r billing.Result) string {
 		return "reversed"
 	case billing.ReversedBefore:
 		return "reversed again"
+	case billing.RefundDecided:
+		return string(r.Decision.Outcome)
+	case billing.RefundDecidedBefore:
+		return string(r.Decision.Outcome) + " again"
 	case billing.Refused:
 		return r.Problem.Code
 	case billing.Held:

@@ -24,6 +24,8 @@ func TestTheServiceCannotRewriteTheLedger(t *testing.T) {
 		`DELETE FROM billing.charges`,
 		`UPDATE billing.reversals SET total = 0`,
 		`DELETE FROM billing.reversals`,
+		`UPDATE billing.refunds SET amount = 1`,
+		`DELETE FROM billing.refunds`,
 		`UPDATE billing.opened SET level = 9`,
 		`DELETE FROM billing.bills`,
 		`UPDATE billing.bills SET user_id = 2`,

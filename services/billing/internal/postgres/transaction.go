@@ -30,6 +30,8 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 		where += ` AND payment_id IS NOT NULL`
 	case billing.TypePurchase:
 		where += ` AND purchase_id IS NOT NULL`
+	case billing.TypeRefund:
+		where += ` AND refund_id IS NOT NULL`
 	case billing.TypeReversal:
 		where += ` AND reversal_id IS NOT NULL`
 	default:
@@ -40,13 +42,13 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 		where += fmt.Sprintf(` AND EXISTS (SELECT FROM billing.bills WHERE id = $2 AND user_id = $%d)`, len(args))
 	}
 	sql := pg.Page(`
-		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, reversal_id, created_at
+		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, refund_id, reversal_id, created_at
 		FROM billing.transactions WHERE ` + where + ` ORDER BY ` + of + ` DESC, id DESC`)
 	return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
 }
 
 func scanTransaction(row pgx.CollectableRow) (t billing.Transaction, err error) {
-	err = row.Scan(&t.ID, &t.BillID, &t.UserID, &t.Amount, &t.BalanceAfter, &t.PaymentID, &t.PurchaseID, &t.ReversalID, &t.CreatedAt)
+	err = row.Scan(&t.ID, &t.BillID, &t.UserID, &t.Amount, &t.BalanceAfter, &t.PaymentID, &t.PurchaseID, &t.RefundID, &t.ReversalID, &t.CreatedAt)
 	switch {
 	case err != nil:
 		return t, err
@@ -54,6 +56,8 @@ func scanTransaction(row pgx.CollectableRow) (t billing.Transaction, err error) 
 		t.Type = billing.TypePayment
 	case t.PurchaseID != nil:
 		t.Type = billing.TypePurchase
+	case t.RefundID != nil:
+		t.Type = billing.TypeRefund
 	case t.ReversalID != nil:
 		t.Type = billing.TypeReversal
 	default:

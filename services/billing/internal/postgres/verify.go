@@ -28,6 +28,7 @@ var checks = []struct{ what, sql string }{
 	{"refunds credited twice", duplicates("transactions", "refund_id", "bill_id", "refund")},
 	{"reversals debited twice", duplicates("transactions", "reversal_id", "bill_id", "reversal")},
 	{"reversals decided twice", duplicates("reversals", "reversal_id", "bill_id", "the decision on reversal")},
+	{"refunds decided twice", duplicates("refunds", "refund_id", "bill_id", "the decision on refund")},
 	{"purchases decided twice", duplicates("charges", "purchase_id", "bill_id", "the decision on purchase")},
 	{"transactions with two charges", duplicates("charges", "transaction_id", "bill_id", "the charge of transaction")},
 	{"balances", `
@@ -94,6 +95,35 @@ var checks = []struct{ what, sql string }{
 		            WHERE bill_id IN (SELECT bill_id FROM billing.reversals WHERE shortfall > 0)
 		            UNION ALL SELECT bill_id, id, reversal_id, shortfall, 0 FROM billing.reversals WHERE shortfall > 0) AS entries) AS short
 		WHERE shortfall > 0 AND balance <> 0 ORDER BY bill_id, id LIMIT 1`},
+	{"refunds without their charge, or beyond it", `
+		SELECT r.bill_id, format('refund %s of %s to user %s, after which %s were refunded, does not match purchase %s: %s for %s on bill %s of user %s', r.refund_id, r.amount,
+			r.user_id, r.refunded_after, r.purchase_id, coalesce(c.outcome, 'undecided'), coalesce(c.amount::text, 'nothing'), coalesce(c.bill_id::text, 'none'), coalesce(c.user_id::text, 'none'))
+		FROM billing.refunds r LEFT JOIN billing.charges c ON c.purchase_id = r.purchase_id
+		WHERE r.outcome <> 'charge_not_found'
+		  AND ((c.outcome, c.bill_id, c.user_id) IS DISTINCT FROM ('settled'::text, r.bill_id, r.user_id) OR r.refunded_after > c.amount)
+		ORDER BY r.bill_id, r.id LIMIT 1`},
+	{"the sums of refunds", `
+		SELECT bill_id, format('refund %s of %s, %s, has refunded_after %s, and with it %s were refunded of purchase %s', refund_id, amount, outcome, refunded_after, refunded, purchase_id)
+		FROM (SELECT *, sum(CASE outcome WHEN 'refunded' THEN amount ELSE 0 END) OVER (PARTITION BY purchase_id ORDER BY id) AS refunded
+		      FROM billing.refunds) r
+		WHERE refunded_after IS DISTINCT FROM CASE outcome WHEN 'charge_not_found' THEN 0 ELSE refunded END
+		ORDER BY bill_id, id LIMIT 1`},
+	{"refunds that were declined although there was enough", `
+		SELECT r.bill_id, format('refund %s of %s was declined with %s refundable, and %s of %s were refunded', r.refund_id, r.amount, r.refundable, r.refunded_after, c.amount)
+		FROM billing.refunds r JOIN billing.charges c ON c.purchase_id = r.purchase_id
+		WHERE r.outcome = 'refund_exceeds' AND (r.refundable IS DISTINCT FROM c.amount - r.refunded_after OR r.refundable >= r.amount)
+		ORDER BY r.bill_id, r.id LIMIT 1`},
+	{"credits without their refund", `
+		SELECT t.bill_id, format('transaction %s credits %s for refund %s, which has no matching decision', t.id, t.amount, t.refund_id)
+		FROM billing.transactions t LEFT JOIN billing.refunds r ON r.id = t.id
+		WHERE t.refund_id IS NOT NULL
+		  AND (r.refund_id, r.outcome, r.bill_id, r.user_id, r.amount) IS DISTINCT FROM (t.refund_id, 'refunded'::text, t.bill_id, t.user_id, t.amount)
+		ORDER BY t.bill_id, t.id LIMIT 1`},
+	{"refunds without their credit", `
+		SELECT r.bill_id, format('refund %s is recorded as %s, which does not match its transaction, %s', r.refund_id, r.outcome, coalesce(t.id::text, 'none'))
+		FROM billing.refunds r LEFT JOIN billing.transactions t ON t.refund_id = r.refund_id AND t.id = r.id
+		WHERE (r.outcome = 'refunded') IS DISTINCT FROM (t.id IS NOT NULL)
+		ORDER BY r.bill_id, r.id LIMIT 1`},
 	{"declines for insufficient funds although there was enough", `
 		SELECT coalesce(c.bill_id, 0), format('purchase %s for %s was declined for insufficient funds with a balance of %s on a bill of user %s', c.purchase_id, c.amount, c.balance, coalesce(b.user_id::text, 'none'))
 		FROM billing.charges c LEFT JOIN billing.bills b ON b.id = c.bill_id

@@ -69,6 +69,47 @@ func TestVerifyFindsEveryDifference(t *testing.T) {
 	}
 }
 
+// Of purchase 1 for 4 from bill 10, 1 and then 2 are refunded; 2 more are declined.
+// Each corruption leaves every balance as it is.
+func TestVerifyFindsEveryDifferenceOfRefunds(t *testing.T) {
+	t.Parallel()
+	const first, second, third = `(SELECT min(id) FROM billing.refunds)`, `(SELECT max(id) FROM billing.refunds WHERE outcome = 'refunded')`, `(SELECT max(id) FROM billing.refunds)`
+	for name, c := range map[string]struct{ sql, want string }{
+		"a lost decision":                     {`DELETE FROM billing.refunds WHERE id = ` + second, "bill 10: refund "},
+		"a lost last decision":                {`DELETE FROM billing.refunds WHERE id >= ` + second, "bill 10: transaction "},
+		"a duplicate decision":                {`INSERT INTO billing.refunds SELECT * FROM billing.refunds WHERE id = ` + first, "bill 10: the decision on refund "},
+		"a decision that gave more":           {`UPDATE billing.refunds SET amount = 150 WHERE id = ` + first, "has refunded_after 100, and with it 150 were refunded"},
+		"a sum without the one before":        {`UPDATE billing.refunds SET refunded_after = 200 WHERE id = ` + second, "has refunded_after 200, and with it 300 were refunded"},
+		"more than the charge":                {`UPDATE billing.charges SET amount = 250 WHERE outcome = 'settled'; UPDATE billing.transactions SET amount = -250 WHERE purchase_id IS NOT NULL; UPDATE billing.transactions SET amount = 850, balance_after = 850 WHERE payment_id = 1; UPDATE billing.refunds SET refundable = 0 WHERE outcome <> 'refunded'`, "bill 10: refund "},
+		"another purchase":                    {`UPDATE billing.refunds SET purchase_id = refund_id WHERE id = ` + first, "bill 10: refund "},
+		"another bill":                        {`UPDATE billing.refunds SET bill_id = 20 WHERE id = ` + first, "bill 20: refund "},
+		"another user":                        {`UPDATE billing.refunds SET user_id = 2 WHERE id = ` + first, "bill 10: refund "},
+		"a credit of another refund":          {`UPDATE billing.transactions SET refund_id = '00000000-0000-7000-8000-000000000000' WHERE id = ` + first, "bill 10: transaction "},
+		"a refund credited twice":             {`UPDATE billing.transactions SET refund_id = (SELECT refund_id FROM billing.refunds WHERE id = ` + first + `) WHERE refund_id IS NOT NULL`, "appears 2 times"},
+		"a decline that was credited":         {`UPDATE billing.refunds SET outcome = 'bill_owes', refunded_after = 0 WHERE id = ` + first + `; UPDATE billing.refunds SET refunded_after = refunded_after - 100 WHERE id > ` + first + `; UPDATE billing.refunds SET refundable = 200 WHERE id = ` + third, "bill 10: "},
+		"a refund that was not credited":      {`UPDATE billing.refunds SET outcome = 'refunded', refundable = NULL, refunded_after = 400, amount = 100 WHERE id = ` + third, "bill 10: refund "},
+		"a decline although there was enough": {`UPDATE billing.refunds SET amount = 100 WHERE id = ` + third, "was declined with 100 refundable"},
+		"a decline with a wrong rest":         {`UPDATE billing.refunds SET refundable = 99 WHERE id = ` + third, "was declined with 99 refundable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			bought := purchase(1, 10, 400)
+			s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 600), bought})
+			s.Settle(t.Context(), []billing.Item{refund(bought, 100), refund(bought, 200), refund(bought, 200)})
+			if _, err := s.Verify(t.Context()); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			s.unguard(t)
+			s.exec(t, c.sql)
+			_, err := s.Verify(t.Context())
+			if !errors.Is(err, postgres.ErrDifference) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("found %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
 // Payment 1 of 10 to bill 10: 4 are reversed, 5 spent, then 8 in all reversed with a
 // shortfall of 3. Each corruption leaves every balance as it is.
 func TestVerifyFindsEveryDifferenceOfReversals(t *testing.T) {

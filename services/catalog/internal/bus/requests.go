@@ -72,3 +72,31 @@ func (b *Billing) publish(ctx context.Context, group []catalog.Purchase, notes .
 	}
 	return ack, nil
 }
+
+// Refunds sends refunds to billing.
+type Refunds struct{ *Billing }
+
+// SendAgain publishes a refund in a message of its own, in the trace of the HTTP
+// request that created it. It does not wait for the stream's acknowledgement: the
+// sweeper retries.
+func (b Refunds) SendAgain(ctx context.Context, r catalog.Refund) error {
+	if !b.Connected() {
+		return errNotConnected
+	}
+	msg := &nats.Msg{Subject: wire.SubjectRequested, Header: nats.Header{wire.HeaderReply: {b.reply}}}
+	sending, traceparent, span := natstrace.SendPart(telemetry.WithTraceparent(ctx, r.Trace), wire.SubjectRequested, msg, 1)
+	defer span.End()
+	telemetry.Note(sending, slog.String("refund_id", r.ID.String()))
+	var err error
+	msg.Data, err = wire.Encode(wire.RefundRequested{
+		V: wire.VersionRefund, RefundID: r.ID, OfPurchase: r.PurchaseID, Payer: r.UserID, Bill: r.BillID, Minor: int64(r.Amount), Force: r.Force,
+		Traceparent: traceparent,
+	})
+	if err != nil {
+		return fmt.Errorf("encode refund request: %w", err)
+	}
+	if _, err = b.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait), jetstream.WithRetryAttempts(0)); err != nil {
+		return fmt.Errorf("publish refund request: %w", err)
+	}
+	return nil
+}

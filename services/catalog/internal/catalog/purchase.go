@@ -15,7 +15,7 @@ import (
 type Status string
 
 // A purchase is pending until billing's answer is written into its row; after
-// that it never changes again.
+// that it never changes again. So is a refund.
 const (
 	Pending   Status = "pending"
 	Completed Status = "completed"
@@ -65,6 +65,7 @@ type Purchase struct {
 	Reason        Reason        // why it was declined; otherwise ""
 	Balance       *money.Amount // the bill's, if declined for insufficient funds
 	TransactionID *int64        // billing's, if completed
+	Refunded      money.Amount  // the sum of its completed refunds
 	CreatedAt     time.Time
 	ExpiresAt     time.Time // from then on, billing declines it
 	SettledAt     *time.Time

@@ -28,34 +28,48 @@ func BackOff(resent int, jitter float64) time.Duration {
 	return wait + time.Duration(jitter*float64(wait)/4)
 }
 
-// SweepStore finds the purchases to send again.
-type SweepStore interface {
-	// Due claims and returns at most limit pending purchases that are due, the
-	// longest overdue first. A claim postpones the time when a purchase is due
-	// next by backOff, which gets the number of earlier claims.
-	Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]Purchase, error)
+// SweepStore finds what to send again: purchases or refunds.
+type SweepStore[T any] interface {
+	// Due claims and returns at most limit pending rows that are due, the longest
+	// overdue first. A claim postpones the time when a row is due next by backOff,
+	// which gets the number of earlier claims.
+	Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]T, error)
+}
+
+// DueFunc is a function that is a SweepStore.
+type DueFunc[T any] func(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]T, error)
+
+// Due calls f.
+func (f DueFunc[T]) Due(ctx context.Context, limit int, backOff func(claimed int) time.Duration) ([]T, error) {
+	return f(ctx, limit, backOff)
+}
+
+// SweepRequests sends requests to billing. See [Requests].
+type SweepRequests[T any] interface {
+	SendAgain(ctx context.Context, pending T) error
+	Connected() bool
 }
 
 // SweepMetrics counts what a Sweeper does.
 type SweepMetrics interface{ RequestResent() }
 
-// Sweeper sends pending purchases again until they are settled.
-type Sweeper struct {
-	Store    SweepStore
-	Requests Requests
+// Sweeper sends pending purchases, or pending refunds, again until they are settled.
+type Sweeper[T any] struct {
+	Store    SweepStore[T]
+	Requests SweepRequests[T]
 	Metrics  SweepMetrics
 	Log      *slog.Logger
 	Every    time.Duration // pause between two sweeps
-	Batch    int           // most purchases claimed at once
+	Batch    int           // most rows claimed at once
 	Limiter  *rate.Limiter // of requests sent
 }
 
 // Run sweeps until ctx ends.
-func (s *Sweeper) Run(ctx context.Context) {
+func (s *Sweeper[T]) Run(ctx context.Context) {
 	for {
 		sent, err := s.runOnce(ctx)
 		if err != nil && ctx.Err() == nil {
-			s.Log.WarnContext(ctx, "can't resend pending purchases", "error", err)
+			s.Log.WarnContext(ctx, "can't resend what is pending", "error", err)
 		}
 		wait := s.Every
 		if err == nil && sent == s.Batch {
@@ -69,8 +83,8 @@ func (s *Sweeper) Run(ctx context.Context) {
 	}
 }
 
-// runOnce claims the purchases that are due and, after the commit, sends them.
-func (s *Sweeper) runOnce(ctx context.Context) (sent int, err error) {
+// runOnce claims the rows that are due and, after the commit, sends them.
+func (s *Sweeper[T]) runOnce(ctx context.Context) (sent int, err error) {
 	if !s.Requests.Connected() {
 		return 0, nil // a claim would only postpone them
 	}
@@ -82,7 +96,7 @@ func (s *Sweeper) runOnce(ctx context.Context) (sent int, err error) {
 		if err := s.Limiter.Wait(ctx); err != nil {
 			return sent, fmt.Errorf("resend: %w", err)
 		}
-		// If it gets lost, no answer comes, and the purchase is due again later.
+		// If it gets lost, no answer comes, and the row is due again later.
 		if err := s.Requests.SendAgain(ctx, p); err != nil {
 			return sent, fmt.Errorf("resend: %w", err)
 		}

@@ -31,7 +31,7 @@ func TestBackOff(t *testing.T) {
 func TestSweeperSendsNothingWhileDisconnected(t *testing.T) {
 	t.Parallel()
 	m, w := &memory{rows: map[uuid.UUID]Purchase{id(1): {ID: id(1)}}}, &wire{down: true, sent: make(chan uuid.UUID, 1)}
-	s := &Sweeper{Store: m, Requests: w, Metrics: metrics.New(prometheus.NewRegistry()), Batch: 10, Limiter: rate.NewLimiter(rate.Inf, 1)}
+	s := &Sweeper[Purchase]{Store: m, Requests: w, Metrics: metrics.New(prometheus.NewRegistry()), Batch: 10, Limiter: rate.NewLimiter(rate.Inf, 1)}
 	if sent, err := s.runOnce(t.Context()); sent != 0 || err != nil {
 		t.Errorf("%d sent, %v", sent, err)
 	}

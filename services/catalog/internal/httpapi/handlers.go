@@ -16,14 +16,15 @@ import (
 type Handlers struct {
 	products  *catalog.Products
 	purchases *catalog.Purchases
+	refunds   *catalog.Refunds
 	log       adminlog.Lister
 }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
-// New returns the Handlers of a shop's products and purchases, and of the admins' log.
-func New(products *catalog.Products, purchases *catalog.Purchases, log adminlog.Lister) *Handlers {
-	return &Handlers{products, purchases, log}
+// New returns the Handlers of a shop's products, purchases and refunds, and of the admins' log.
+func New(products *catalog.Products, purchases *catalog.Purchases, refunds *catalog.Refunds, log adminlog.Lister) *Handlers {
+	return &Handlers{products, purchases, refunds, log}
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the

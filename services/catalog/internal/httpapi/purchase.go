@@ -135,6 +135,9 @@ func toPurchase(p catalog.Purchase) api.Purchase {
 	if p.Reason != "" {
 		out.DeclineReason = new(string(p.Reason))
 	}
+	if p.Refunded > 0 {
+		out.Refunded = new(p.Refunded)
+	}
 	if p.SettledAt != nil {
 		out.SettledAt = new(p.SettledAt.UTC())
 	}

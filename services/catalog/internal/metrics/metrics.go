@@ -53,7 +53,8 @@ func New(registry prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Groups returns the instruments of the groups of one kind, "orders" or "answers".
+// Groups returns the instruments of the groups of one kind, "orders", "answers"
+// or "refund answers".
 func (m *Metrics) Groups(kind string, tracer group.Tracer) group.Instruments {
 	return group.Instruments{Sizes: m.groups.WithLabelValues(kind), Waits: m.waits.WithLabelValues(kind), Tracer: tracer}
 }

@@ -2,8 +2,8 @@ package postgres
 
 import "lavka/libs/service/schemacheck"
 
-// Expected is what catalog's rules rest on: that a purchase is there once, and once
-// for each key.
+// Expected is what catalog's rules rest on: that a purchase and a refund are
+// there once, and once for each key.
 var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"lineage_pkey ON catalog.lineage USING btree (one)",
 	"log_pkey ON catalog.log USING btree (id)",
@@ -11,6 +11,8 @@ var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"products_pkey ON catalog.products USING btree (id)",
 	"purchases_pkey ON catalog.purchases USING btree (id)",
 	"purchases_with_key ON catalog.purchases USING btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)",
+	"refunds_key ON catalog.refunds USING btree (purchase_id, idempotency_key)",
+	"refunds_pkey ON catalog.refunds USING btree (id)",
 	"schema_version_pkey ON catalog.schema_version USING btree (id)",
 	"serving_pkey ON catalog.serving USING btree (one)",
 }}

@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
+	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 	"lavka/libs/service/adminlog"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -79,5 +83,30 @@ func TestProductsInTheAdminsLog(t *testing.T) {
 	}
 	if n := s.number(t, `SELECT count(*) FROM catalog.products WHERE title = 'cocoa'`); n != 0 {
 		t.Errorf("%d products without an entry", n)
+	}
+}
+
+// A refund has one entry, however often it is asked for; a refusal has none.
+func TestRefundsInTheAdminsLog(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	p := s.sold(t)
+	r := s.refund(t, p, "a", 100)
+	again := r
+	again.ID = uuid.Must(uuid.NewV7())
+	if _, repeat, err := s.PlaceRefund(t.Context(), again); err != nil || !repeat {
+		t.Errorf("repeat %v, %v", repeat, err)
+	}
+	beyond := r
+	beyond.ID, beyond.Key, beyond.Asked, beyond.Amount = uuid.Must(uuid.NewV7()), "b", new(money.Amount(300)), 300
+	if _, _, err := s.PlaceRefund(t.Context(), beyond); problem.From(err).Code != "refund_exceeds" {
+		t.Error(err)
+	}
+	entries, err := s.Log(t.Context(), adminlog.Query{Subject: "purchase/" + p.ID.String()}, 10)
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%d entries, want 1: %v", len(entries), err)
+	}
+	if e := entries[0]; *e.Actor != 9 || e.Action != "refund.create" || e.Before != nil || fmt.Sprint(e.After["amount"]) != "1" || e.After["refund_id"] != r.ID.String() {
+		t.Errorf("%+v", e)
 	}
 }

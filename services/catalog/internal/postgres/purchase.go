@@ -12,7 +12,8 @@ import (
 )
 
 const purchaseColumns = `id, user_id, product_id, title, price, bill_id, expected_price, coalesce(idempotency_key, ''), status,
-	coalesce(decline_reason, ''), balance, transaction_id, created_at, expires_at, settled_at, trace_context`
+	coalesce(decline_reason, ''), balance, transaction_id, created_at, expires_at, settled_at, trace_context,
+	coalesce(refunded, 0)`
 
 // Purchase returns one of a user's purchases, or ErrPurchaseNotFound.
 func (s *Store) Purchase(ctx context.Context, userID int64, id uuid.UUID) (catalog.Purchase, error) {
@@ -51,6 +52,6 @@ func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catal
 func scanPurchase(row pgx.CollectableRow) (catalog.Purchase, error) {
 	var p catalog.Purchase
 	err := row.Scan(&p.ID, &p.UserID, &p.ProductID, &p.Title, &p.Price, &p.BillID, &p.ExpectedPrice, &p.Key, &p.Status,
-		&p.Reason, &p.Balance, &p.TransactionID, &p.CreatedAt, &p.ExpiresAt, &p.SettledAt, &p.Trace)
+		&p.Reason, &p.Balance, &p.TransactionID, &p.CreatedAt, &p.ExpiresAt, &p.SettledAt, &p.Trace, &p.Refunded)
 	return p, err
 }

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
 	"lavka/libs/service/adminlog"
 	"lavka/libs/service/pg"
 	"lavka/libs/testkit/pgtest"
@@ -30,8 +32,9 @@ const busy = 500 // the user who owns 6 of 10 purchases, all older than those of
 var exempt = map[string]string{
 	"CreateProduct": "writes one row", "ChangeProduct": "writes one row, by its key", "DeleteProduct": "writes one row, by its key",
 	"Verify": "an operator's command", "Books": "an operator's command that prints all purchases of a time",
-	"OldestPending": "an operator's command; it counts all pending purchases, which are limited",
-	"Pending":       "runs in the background, once a second; it counts all pending purchases, which are limited",
+	"OldestPending":        "an operator's command; it counts all pending purchases, which are limited",
+	"PendingRefundMetrics": "runs in the background, every 15 seconds; it counts the pending refunds",
+	"Pending":              "runs in the background, once a second; it counts all pending purchases, which are limited",
 }
 
 // What a request reads does not depend on how much is stored, by anyone, nor on the
@@ -50,6 +53,11 @@ func TestReadsAreFlat(t *testing.T) {
 			status, CASE status WHEN 'declined' THEN 'insufficient_funds' END, CASE status WHEN 'completed' THEN n END, now(), CASE WHEN status <> 'pending' THEN now() END, now()
 		FROM generate_series(1, %[1]d::bigint) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 'pending' WHEN n <= 1000 OR n > %[1]d * 6 / 10 THEN 'completed' ELSE 'declined' END AS status) kind`,
 		purchases, idSQL, busy), fmt.Sprintf(`
+		INSERT INTO catalog.refunds (id, purchase_id, idempotency_key, user_id, bill_id, amount, reason, note, force, admin_id, status, decline_reason, transaction_id, settled_at, next_send_at)
+		SELECT gen_random_uuid(), %[2]s, 'key ' || k, 1, 7, 1, 'x', '', false, 1, status, CASE status WHEN 'declined' THEN 'bill_owes' END, CASE status WHEN 'completed' THEN n * 100 + k END,
+			CASE WHEN status <> 'pending' THEN now() END, now()
+		FROM generate_series(%[1]d * 9 / 10, %[1]d::bigint) n, generate_series(1, CASE WHEN n %% 1000 = 0 THEN 50 ELSE 2 END) k,
+			LATERAL (SELECT CASE WHEN n %% 1000 = 1 THEN 'pending' WHEN k = 1 THEN 'completed' ELSE 'declined' END AS status) kind`, purchases, idSQL), fmt.Sprintf(`
 		INSERT INTO catalog.log (actor_id, action, subject, trace_id) SELECT 1, 'product.change', 'product/' || n %% 1000, '' FROM generate_series(1, %d) n`, *rows/10))
 	w := pgtest.NewWatch(t, s.db)
 	like, groups := openPool(t, s.db.URL("catalog"), pg.Open), openPool(t, s.db.URL("catalog"), pg.OpenForGroups)
@@ -174,6 +182,43 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 		balance := money.Amount(0)
 		settled, err := store.Settle(ctx, []catalog.Answer{{PurchaseID: last, Status: catalog.Declined, Reason: catalog.InsufficientFunds, Balance: &balance}})
 		return len(settled.Written) + len(settled.Before), err
+	})
+	refunded := purchases / 1000 * 1000 // it has 50 refunds
+	for _, owner := range []int64{0, busy + 1} {
+		want := 0
+		if owner == 0 {
+			want = pageSize
+		}
+		add("RefundsOf", fmt.Sprint("user ", owner), inPage, want, func(ctx context.Context) (int, error) {
+			found, err := store.RefundsOf(ctx, owner, catalog.RefundQuery{PurchaseID: id(refunded), Limit: pageSize})
+			if owner != 0 && errors.Is(err, catalog.ErrPurchaseNotFound) {
+				err = nil
+			}
+			return len(found), err
+		})
+	}
+	for what, after := range map[string]*uuid.UUID{"first page": nil, "forged": {}} {
+		add("PendingRefunds", what, inPage, pageSize, func(ctx context.Context) (int, error) {
+			found, err := store.PendingRefunds(ctx, catalog.RefundQuery{After: after, Limit: pageSize})
+			return len(found), err
+		})
+	}
+	add("DueRefunds", "20 of some hundred", 2000, pageSize, func(ctx context.Context) (int, error) {
+		due, err := store.DueRefunds(ctx, pageSize, func(int) time.Duration { return 0 })
+		return len(due), err
+	})
+	var placed catalog.Refund
+	add("PlaceRefund", "a new one, beside 50", 2*write, 1, func(ctx context.Context) (int, error) {
+		var err error
+		r := catalog.Refund{ID: uuid.New(), PurchaseID: id(refunded), Key: uuid.NewString(), Reason: "x"}
+		if placed, _, err = store.PlaceRefund(ctx, r); problem.From(err).Code == "refund_exceeds" {
+			return 1, nil // nothing is left
+		}
+		return 1, err
+	})
+	add("SettleRefunds", "an answer", write, 1, func(ctx context.Context) (int, error) {
+		found, err := store.SettleRefunds(ctx, []catalog.RefundAnswer{{RefundID: placed.ID, Status: catalog.Declined, Declined: catalog.BillOwes}})
+		return max(1, len(found)), err
 	})
 	return all
 }

@@ -1,10 +1,11 @@
-// Package postgres stores products and purchases in PostgreSQL.
+// Package postgres stores products, purchases and refunds in PostgreSQL.
 package postgres
 
 import (
 	"embed"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lavka/libs/service/opened"
@@ -29,10 +30,12 @@ var Opened = opened.Schema{Name: Schema, Migrations: Migrations, InUse: InUse}
 type Store struct {
 	reads      *pg.Reader    // short reads of requests
 	expensive  *pg.Expensive // other reads of requests
-	pool       *pgxpool.Pool // changes of products
+	pool       *pgxpool.Pool // changes of products, and new refunds
 	background *pgxpool.Pool // the sweeper, the count of pending purchases, commands
 	groups     *pgxpool.Pool // transactions that place or settle groups
 	terms      Terms
+
+	refunds pg.Queues[uuid.UUID] // of a purchase
 }
 
 // Terms are the time limits of a new purchase, counted from its creation by the

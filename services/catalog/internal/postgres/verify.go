@@ -2,12 +2,45 @@ package postgres
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"lavka/libs/domain/money"
+	"lavka/libs/service/pg"
 	"lavka/libs/service/schemacheck"
 )
 
-// Verify checks what the schema must have, and returns [schemacheck.ErrFound] with the
-// first fault.
+// ErrDifference means that a purchase does not agree with its refunds.
+var ErrDifference = errors.New("a purchase does not agree with its refunds")
+
+// Verify checks that the sum of refunds in each purchase is that of its refunds, and
+// not above the price, in one snapshot; then what the schema must have. It returns
+// ErrDifference or [schemacheck.ErrFound] with the first fault.
 func (s *Store) Verify(ctx context.Context) error {
+	err := pg.Snapshot(ctx, s.background, func(tx pgx.Tx, _ time.Time) error {
+		var id uuid.UUID
+		var shown, price, sum money.Amount
+		err := tx.QueryRow(ctx, `
+			SELECT coalesce(p.id, r.purchase_id), coalesce(p.refunded, 0), coalesce(p.price, 0), coalesce(r.amount, 0)
+			FROM (SELECT id, refunded, price FROM catalog.purchases WHERE status = 'completed') p
+			FULL JOIN (SELECT purchase_id, sum(amount) FILTER (WHERE status = 'completed')::bigint AS amount,
+				sum(amount) FILTER (WHERE status <> 'declined') AS wanted FROM catalog.refunds GROUP BY purchase_id) r ON r.purchase_id = p.id
+			WHERE coalesce(p.refunded, 0) <> coalesce(r.amount, 0) OR coalesce(r.wanted, 0) > coalesce(p.price, 0)
+			ORDER BY 1 LIMIT 1`).Scan(&id, &shown, &price, &sum)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return nil
+		case err != nil:
+			return pg.Wrap("compare purchases with refunds", err)
+		}
+		return fmt.Errorf("%w: purchase %s for %s shows %s as refunded, and its refunds sum to %s", ErrDifference, id, price, shown, sum)
+	})
+	if err != nil {
+		return err
+	}
 	return schemacheck.Check(ctx, s.background, Expected)
 }

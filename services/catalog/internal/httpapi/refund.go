@@ -1,0 +1,158 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/google/uuid"
+
+	"lavka/libs/domain/problem"
+	"lavka/libs/service/access"
+	"lavka/libs/service/page"
+	"lavka/libs/service/telemetry"
+	"lavka/services/catalog/api"
+	"lavka/services/catalog/internal/catalog"
+)
+
+// CreateRefund answers POST /purchases/{id}/refunds.
+func (h *Handlers) CreateRefund(ctx context.Context, r api.CreateRefundRequestObject) (api.CreateRefundResponseObject, error) {
+	key, err := idempotencyKey(&r.Params.IdempotencyKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := problem.Require(problem.Member{Name: "reason", Present: r.Body.Reason != nil}); err != nil {
+		return nil, err
+	}
+	note, force := "", false
+	if r.Body.Note != nil {
+		note = *r.Body.Note
+	}
+	if r.Body.Force != nil {
+		force = *r.Body.Force
+	}
+	refund, err := catalog.NewRefund(r.Id, key, r.Body.Amount, *r.Body.Reason, note, force, access.From(ctx).UserID)
+	if err != nil {
+		return nil, err
+	}
+	refund.Trace = telemetry.Traceparent(ctx)
+	telemetry.Note(ctx, slog.String("purchase_id", r.Id.String()))
+	placed, repeat, err := h.refunds.Refund(ctx, refund)
+	if err != nil {
+		return nil, err
+	}
+	outcome := string(placed.Status)
+	if placed.Declined != "" {
+		outcome = string(placed.Declined)
+	}
+	telemetry.Note(ctx, slog.String("refund_id", placed.ID.String()), slog.String("outcome", outcome), slog.Bool("repeat", repeat))
+	return refunded(placed, repeat)
+}
+
+// refunded returns the response for a refund in its current state.
+func refunded(placed catalog.Refund, repeat bool) (api.CreateRefundResponseObject, error) {
+	var again *string
+	if repeat {
+		again = new("true")
+	}
+	location := "/purchases/" + placed.PurchaseID.String() + "/refunds"
+	switch placed.Status {
+	case catalog.Completed:
+		return api.CreateRefund201JSONResponse{
+			Body:    toRefund(placed, true),
+			Headers: api.CreateRefund201ResponseHeaders{Location: location, IdempotentReplayed: again},
+		}, nil
+	case catalog.Pending:
+		return api.CreateRefund202JSONResponse{
+			Body:    toRefund(placed, true),
+			Headers: api.CreateRefund202ResponseHeaders{Location: location, RetryAfter: retryAfter, IdempotentReplayed: again},
+		}, nil
+	case catalog.Declined:
+		refusal := placed.Refusal()
+		if repeat {
+			return nil, replayed{refusal}
+		}
+		return nil, refusal
+	default:
+		return nil, fmt.Errorf("refund %s has the unknown status %q", placed.ID, placed.Status)
+	}
+}
+
+// ListRefunds answers GET /purchases/{id}/refunds: for the buyer, and for admins and
+// support, who see more of each refund.
+func (h *Handlers) ListRefunds(ctx context.Context, r api.ListRefundsRequestObject) (api.ListRefundsResponseObject, error) {
+	const list = "refunds"
+	q, err := refundQuery(list, r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	q.PurchaseID = r.Id
+	caller := access.From(ctx)
+	all, owner := caller.ReadsAll(), caller.UserID
+	if all {
+		owner = 0
+	}
+	rows, err := h.refunds.Of(ctx, owner, q)
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := page.Cut(ctx, list, rows, q.Limit-1, refundID, func(r catalog.Refund) api.Refund { return toRefund(r, all) })
+	if err != nil {
+		return nil, err
+	}
+	return api.ListRefunds200JSONResponse{Items: items, NextCursor: next}, nil
+}
+
+// ListPendingRefunds answers GET /admin/refunds.
+func (h *Handlers) ListPendingRefunds(ctx context.Context, r api.ListPendingRefundsRequestObject) (api.ListPendingRefundsResponseObject, error) {
+	const list = "pending refunds"
+	q, err := refundQuery(list, r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Params.Status.Valid() {
+		return nil, problem.InvalidFields(problem.Field{Field: "status", Message: "must be pending"})
+	}
+	rows, err := h.refunds.Pending(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := page.Cut(ctx, list, rows, q.Limit-1, refundID, func(r catalog.Refund) api.Refund { return toRefund(r, true) })
+	if err != nil {
+		return nil, err
+	}
+	return api.ListPendingRefunds200JSONResponse{Items: items, NextCursor: next}, nil
+}
+
+func refundID(r catalog.Refund) any { return r.ID }
+
+// refundQuery reads the parameters of a page. Its limit is one more than asked for.
+func refundQuery(list string, limit *int, cursor *string) (q catalog.RefundQuery, err error) {
+	n, err := page.Limit(limit)
+	if err != nil {
+		return q, err
+	}
+	after, err := page.Decode[uuid.UUID](list, cursor)
+	return catalog.RefundQuery{After: after, Limit: n + 1}, err
+}
+
+// toRefund returns what the buyer sees of a refund, or all that admins and support see.
+func toRefund(r catalog.Refund, all bool) api.Refund {
+	out := api.Refund{
+		Id: r.ID, PurchaseId: r.PurchaseID, BillId: r.BillID, Amount: r.Amount, Reason: r.Reason,
+		Status: string(r.Status), Refundable: r.Refundable, TransactionId: r.TransactionID, CreatedAt: r.CreatedAt.UTC(),
+	}
+	if r.Declined != "" {
+		out.DeclineReason = new(string(r.Declined))
+	}
+	if r.SettledAt != nil {
+		out.SettledAt = new(r.SettledAt.UTC())
+	}
+	if all {
+		out.UserId, out.RequestedBy, out.Force = &r.UserID, &r.AdminID, &r.Force
+		if r.Note != "" {
+			out.Note = &r.Note
+		}
+	}
+	return out
+}
