@@ -31,6 +31,8 @@ func TestWhatIsNotTaken(t *testing.T) {
 		{"GET", "/payment/webhook", "POST"},
 		{"GET", "/payment/reversals", "POST"},
 		{"POST", "/admin/reversals", "GET, HEAD"},
+		{"POST", "/admin/transactions", "GET, HEAD"},
+		{"POST", "/admin/purchases", "GET, HEAD"},
 		{"POST", "/customers", "GET, HEAD"},
 		{"POST", "/.well-known/jwks.json", "GET, HEAD"},
 	} {

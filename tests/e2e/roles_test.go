@@ -114,7 +114,7 @@ func TestTheContractsSayWhatTheDesignDoes(t *testing.T) {
 		"GET /products": "user", "GET /products/{id}": "user", "POST /products": "admin", "PATCH /products/{id}": "admin", "DELETE /products/{id}": "admin",
 		"POST /purchases": "user", "GET /purchases": "user", "GET /purchases/{id}": "user",
 		"GET /bills": "user", "GET /bills/{id}": "user", "POST /bills": "user", "GET /transactions": "user",
-		"POST /payment/webhook": "", "POST /payment/reversals": "", "GET /admin/reversals": "admin", "GET /payment/credits": "provider", "GET /payment/credits/{transaction_id}": "provider", "GET /payment/refused": "provider", "POST /payment/verify": "provider", "GET /customers": "admin", "GET /customers/{user_id}": "admin", "GET /customers/{user_id}/bills": "admin",
+		"POST /payment/webhook": "", "POST /payment/reversals": "", "GET /admin/reversals": "admin", "GET /admin/transactions": "admin", "GET /admin/purchases": "admin", "GET /payment/credits": "provider", "GET /payment/credits/{transaction_id}": "provider", "GET /payment/refused": "provider", "POST /payment/verify": "provider", "GET /customers": "admin", "GET /customers/{user_id}": "admin", "GET /customers/{user_id}/bills": "admin",
 	}
 	got := map[string]string{}
 	for _, op := range checker.Operations() {
