@@ -42,6 +42,11 @@ func Routes() []Route {
 	}
 }
 
+// Exports returns the lists that are also exports (libs/service/export), whose responses may take any time.
+func Exports() []string {
+	return []string{"/purchases", "/transactions", "/admin/purchases", "/admin/transactions", "/admin/reversals"}
+}
+
 // Match returns the service of a path. A path that two programs could interpret differently has none: one with //, with a segment . or .., with
 // a backslash, or with an encoded slash or backslash.
 func Match(routes []Route, decoded, escaped string) (service string, ok bool) {

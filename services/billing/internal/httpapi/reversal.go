@@ -16,6 +16,7 @@ import (
 	"lavka/libs/domain/filter"
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/export"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/page"
 	"lavka/libs/service/standardwebhooks"
@@ -161,15 +162,24 @@ func (h *Handlers) ListReversals(ctx context.Context, r api.ListReversalsRequest
 	if err := f.Check(); err != nil {
 		return nil, err
 	}
+	if export.Asked(ctx) {
+		if err := export.Whole(p.Limit, p.Cursor); err != nil {
+			return nil, err
+		}
+		return exportOf(ctx, h.exports, reversals, func(d billing.ReversalDecision) int64 { return d.ID }, func(ctx context.Context, before *int64, limit int) ([]billing.ReversalDecision, error) {
+			f.Before, f.Limit = before, limit
+			return h.store.Reversals(ctx, f)
+		}), nil
+	}
 	var until *time.Time
 	if f.Before, until, f.Limit, err = h.follow(list, p.Limit, p.Cursor); err != nil {
 		return nil, err
 	}
-	reversals, err := h.store.Reversals(ctx, f)
+	found, err := h.store.Reversals(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, reversals, f.Limit-1, func(d billing.ReversalDecision) any { return entry{d.ID, until} }, toBookedReversal)
+	items, next, err := page.Cut(ctx, list, found, f.Limit-1, func(d billing.ReversalDecision) any { return entry{d.ID, until} }, toBookedReversal)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"lavka/libs/domain/filter"
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/export"
 	"lavka/libs/service/page"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
@@ -40,11 +41,20 @@ func (h *Handlers) ListTransactions(ctx context.Context, r api.ListTransactionsR
 			return nil, err
 		}
 	}
-	transactions, err := h.store.Transactions(ctx, f)
+	if export.Asked(ctx) {
+		if err := export.Whole(r.Params.Limit, r.Params.Cursor); err != nil {
+			return nil, err
+		}
+		return exportOf(ctx, h.exports, transactions, transactionID, func(ctx context.Context, before *int64, limit int) ([]billing.Transaction, error) {
+			f.Before, f.Limit = before, limit
+			return h.store.Transactions(ctx, f)
+		}), nil
+	}
+	found, err := h.store.Transactions(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, "transactions", transactions, limit, func(t billing.Transaction) any { return t.ID }, toTransaction)
+	items, next, err := page.Cut(ctx, "transactions", found, limit, func(t billing.Transaction) any { return t.ID }, toTransaction)
 	if err != nil {
 		return nil, err
 	}
@@ -92,15 +102,24 @@ func (h *Handlers) ListLedger(ctx context.Context, r api.ListLedgerRequestObject
 	if err := f.Check(); err != nil {
 		return nil, err
 	}
+	if export.Asked(ctx) {
+		if err := export.Whole(p.Limit, p.Cursor); err != nil {
+			return nil, err
+		}
+		return exportOf(ctx, h.exports, ledger, transactionID, func(ctx context.Context, before *int64, limit int) ([]billing.Transaction, error) {
+			f.Before, f.Limit = before, limit
+			return h.store.Ledger(ctx, f)
+		}), nil
+	}
 	var until *time.Time
 	if f.Before, until, f.Limit, err = h.follow(list, p.Limit, p.Cursor); err != nil {
 		return nil, err
 	}
-	transactions, err := h.store.Ledger(ctx, f)
+	found, err := h.store.Ledger(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, transactions, f.Limit-1, func(t billing.Transaction) any { return entry{t.ID, until} }, toEntry)
+	items, next, err := page.Cut(ctx, list, found, f.Limit-1, func(t billing.Transaction) any { return entry{t.ID, until} }, toEntry)
 	if err != nil {
 		return nil, err
 	}

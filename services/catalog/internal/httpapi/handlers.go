@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"lavka/libs/service/export"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -15,13 +16,14 @@ import (
 type Handlers struct {
 	products  *catalog.Products
 	purchases *catalog.Purchases
+	exports   *export.Exporter
 }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
 // New returns the Handlers of a shop's products and purchases.
-func New(products *catalog.Products, purchases *catalog.Purchases) *Handlers {
-	return &Handlers{products, purchases}
+func New(products *catalog.Products, purchases *catalog.Purchases, exports *export.Exporter) *Handlers {
+	return &Handlers{products, purchases, exports}
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the

@@ -11,6 +11,7 @@ import (
 	"lavka/libs/domain/filter"
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
+	"lavka/libs/service/export"
 	"lavka/libs/service/page"
 	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/api"
@@ -120,6 +121,15 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 	if q.When, err = filter.NewRange(r.Params.From, r.Params.To); err != nil {
 		return nil, err
 	}
+	if export.Asked(ctx) {
+		if err := export.Whole(r.Params.Limit, r.Params.Cursor); err != nil {
+			return nil, err
+		}
+		return exportOf(ctx, h.exports, purchases, func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error) {
+			q.Before, q.Limit = before, limit
+			return h.purchases.List(ctx, q)
+		}), nil
+	}
 	rows, err := h.purchases.List(ctx, q)
 	if err != nil {
 		return nil, err
@@ -152,6 +162,15 @@ func (h *Handlers) ListAllPurchases(ctx context.Context, r api.ListAllPurchasesR
 	}
 	if f.When, err = filter.NewRange(p.From, p.To); err != nil {
 		return nil, err
+	}
+	if export.Asked(ctx) {
+		if err := export.Whole(p.Limit, p.Cursor); err != nil {
+			return nil, err
+		}
+		return exportOf(ctx, h.exports, sales, func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error) {
+			f.Before, f.Limit = before, limit
+			return h.purchases.ListAll(ctx, f)
+		}), nil
 	}
 	rows, err := h.purchases.ListAll(ctx, f)
 	if err != nil {
