@@ -15,6 +15,7 @@ import (
 	"lavka/libs/domain/group"
 	"lavka/libs/service/access"
 	"lavka/libs/service/complete"
+	"lavka/libs/service/export"
 	"lavka/libs/service/gctuning"
 	"lavka/libs/service/grouptrace"
 	"lavka/libs/service/httpserver"
@@ -175,7 +176,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	signatures := httpapi.Signatures{Legacy: cfg.legacyKeys(), V2: standardwebhooks.New(signing, time.Now)}
 	log.InfoContext(ctx, "signatures of payments", "legacy_keys", len(signatures.Legacy), "v2_keys", len(signing))
 	handlers, err := httpapi.New(store, httpapi.NewWebhook(signatures, settler, registry),
-		httpapi.NewReversals(signatures.V2, settler, refundsOpen, registry), rows.Until)
+		httpapi.NewReversals(signatures.V2, settler, refundsOpen, registry), export.New(access.UserID, export.PageTimeout, registry), rows.Until)
 	if err != nil {
 		return err
 	}

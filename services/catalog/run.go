@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"lavka/libs/service/access"
+	"lavka/libs/service/export"
 	"lavka/libs/service/gctuning"
 	"lavka/libs/service/grouptrace"
 	"lavka/libs/service/httpserver"
@@ -175,7 +176,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases, refunds, store), protected)
+	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases, refunds, store, export.New(access.UserID, export.PageTimeout, registry)), protected)
 
 	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: events, Log: log, Every: time.Second}
 	sweeper := &catalog.Sweeper[catalog.Purchase]{

@@ -57,6 +57,11 @@ func Load(root string) (*Checker, error) {
 	return New(contracts)
 }
 
+func init() { // exports are texts to the contracts
+	openapi3filter.RegisterBodyDecoder("text/csv", openapi3filter.FileBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.FileBodyDecoder)
+}
+
 // New reads contracts, YAML or JSON, by the name of their service.
 func New(contracts map[string][]byte) (*Checker, error) {
 	c := &Checker{succeeded: map[string]bool{}}

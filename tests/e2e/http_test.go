@@ -33,6 +33,8 @@ func TestWhatIsNotTaken(t *testing.T) {
 		{"POST", "/admin/reversals", "GET, HEAD"},
 		{"POST", "/admin/refunds", "GET, HEAD"},
 		{"PUT", "/purchases/01976b1e-0000-7000-8000-000000000001/refunds", "GET, POST, HEAD"},
+		{"POST", "/admin/transactions", "GET, HEAD"},
+		{"POST", "/admin/purchases", "GET, HEAD"},
 		{"POST", "/customers", "GET, HEAD"},
 		{"POST", "/.well-known/jwks.json", "GET, HEAD"},
 	} {

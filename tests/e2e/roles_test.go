@@ -124,7 +124,7 @@ func TestTheContractsSayWhatTheDesignDoes(t *testing.T) {
 		"GET /products": "user", "GET /products/{id}": "user", "POST /products": "admin", "PATCH /products/{id}": "admin", "DELETE /products/{id}": "admin",
 		"POST /purchases": "user", "GET /purchases": "user", "GET /purchases/{id}": "user", "GET /purchases/{id}/refunds": "user", "POST /purchases/{id}/refunds": "admin", "GET /admin/refunds": "support",
 		"GET /bills": "user", "GET /bills/{id}": "user", "POST /bills": "user", "GET /transactions": "user",
-		"POST /payment/webhook": "", "POST /payment/reversals": "", "GET /admin/reversals": "support", "GET /payment/credits": "provider", "GET /payment/credits/{transaction_id}": "provider", "GET /payment/refused": "provider", "POST /payment/verify": "provider", "GET /customers": "support", "GET /customers/{user_id}": "support", "GET /customers/{user_id}/bills": "support",
+		"POST /payment/webhook": "", "POST /payment/reversals": "", "GET /admin/reversals": "support", "GET /admin/transactions": "support", "GET /admin/purchases": "support", "GET /payment/credits": "provider", "GET /payment/credits/{transaction_id}": "provider", "GET /payment/refused": "provider", "POST /payment/verify": "provider", "GET /customers": "support", "GET /customers/{user_id}": "support", "GET /customers/{user_id}/bills": "support",
 	}
 	got := map[string]string{}
 	for _, op := range checker.Operations() {

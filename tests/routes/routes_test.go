@@ -141,6 +141,51 @@ func same(t *testing.T, file string, routes []gateway.Route) {
 	}
 }
 
+// Each list that is also an export has no limit of its whole response, in any gateway.
+func TestExportsAreUnlimited(t *testing.T) {
+	t.Parallel()
+	exports := map[string][]string{} // paths, by where they come from
+	for _, service := range stack.Services() {
+		doc, err := openapi3.NewLoader().LoadFromFile(filepath.Join("../../services", service, "api/openapi.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, item := range doc.Paths.Map() {
+			if item.Get != nil && item.Get.Responses.Status(200).Value.Content["text/csv"] != nil {
+				exports["contracts"] = append(exports["contracts"], path)
+			}
+		}
+	}
+	exports[routesFile] = gateway.Exports()
+	caddy, err := os.ReadFile("../../deploy/gateway/Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	matcher := regexp.MustCompile(`@exports \{\n\t\tpath (.+)\n\t\theader_regexp Accept \(\?i\)\(text/csv\|application/x-ndjson\)\n\t\}\n\trequest_body @exports \{\n\t\tread_timeout 24h\n\t\twrite_timeout 24h\n`).FindSubmatch(caddy)
+	if matcher == nil {
+		t.Fatal("the Caddyfile has no limits for exports")
+	}
+	exports["Caddyfile"] = strings.Fields(string(matcher[1]))
+	routes, err := os.ReadFile("../../deploy/k8s/components/gateway/routes.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rule := range strings.SplitSeq(string(routes), "    - matches:\n") {
+		for _, m := range regexp.MustCompile(`path: \{ type: Exact, value: (\S+) \}\n          headers: \[\{ type: RegularExpression, name: Accept, value: '\(\?i\)\.\*\(text/csv\|application/x-ndjson\)\.\*' \}\]`).FindAllStringSubmatch(rule, -1) {
+			if exports["HTTPRoutes"] = append(exports["HTTPRoutes"], m[1]); !strings.Contains(rule, "timeouts: { request: 0s }") {
+				t.Errorf("HTTPRoutes: the export %s has a limit", m[1])
+			}
+		}
+	}
+	slices.Sort(exports["contracts"])
+	for where, paths := range exports {
+		slices.Sort(paths)
+		if !slices.Equal(paths, exports["contracts"]) || len(paths) < 5 {
+			t.Errorf("%s has the exports %v, the contracts %v", where, paths, exports["contracts"])
+		}
+	}
+}
+
 // pattern returns the gateway's form of a contract's path: with * in place of the first parameter and everything after it.
 func pattern(path string) string {
 	if i := strings.Index(path, "{"); i >= 0 {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/export"
 	"lavka/libs/service/httpproblem"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/proxies"
@@ -134,10 +136,23 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 		if r.Body != http.NoBody {
 			r.Body = body
 		}
+		if slices.Contains(Exports(), r.URL.Path) && export.Accepted(r.Header.Values("Accept")) != "" {
+			defer unlimited(w, r)()
+		}
 		r.Header.Del("Upgrade") // the services speak only HTTP
 		ctx := context.WithValue(r.Context(), serviceKey{}, service)
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, bodyKey{}, body)))
 	})
+}
+
+// unlimited lifts the limits of the whole request and response from an export. The service ends one whose page is not taken in time; the gateway only
+// closes the connection of a client that takes nothing for a little longer, until the returned function is called.
+func unlimited(w http.ResponseWriter, r *http.Request) (restore func()) {
+	to := http.NewResponseController(w)
+	// Without a connection, such as a test's, there are no limits.
+	_ = to.SetReadDeadline(time.Time{})
+	_ = to.SetWriteDeadline(time.Time{})
+	return connlimit.Patient(r.Context(), export.PageTimeout+5*time.Second)
 }
 
 // traced puts the client's trace into the request's context, for the gateway's own responses. Without a client's trace it takes a random id, which

@@ -142,8 +142,8 @@ func TestRouting(t *testing.T) {
 	addr := front(t, allOf(t))
 	for path, want := range map[string]string{
 		"/auth/login": "auth", "/auth/activate/x": "auth", "/auth/openapi.json": "auth", "/.well-known/jwks.json": "auth", "/users": "auth", "/users/me": "auth", "/users?status=active": "auth",
-		"/products": "catalog", "/products/1": "catalog", "/purchases": "catalog", "/purchases/": "catalog", "/purchases/x": "catalog", "/purchases/x/refunds": "catalog", "/admin/refunds": "catalog", "/catalog/openapi.json": "catalog", "/products/%D1%87%D0%B0%D0%B9": "catalog",
-		"/bills": "billing", "/bills/1": "billing", "/transactions": "billing", "/payment/webhook": "billing", "/payment/reversals": "billing", "/admin/reversals": "billing", "/payment/verify": "billing", "/payment/refused": "billing", "/payment/credits": "billing", "/payment/credits/1": "billing", "/customers": "billing", "/customers/1": "billing", "/billing/openapi.json": "billing",
+		"/products": "catalog", "/products/1": "catalog", "/purchases": "catalog", "/purchases/": "catalog", "/purchases/x": "catalog", "/purchases/x/refunds": "catalog", "/admin/refunds": "catalog", "/catalog/log": "catalog", "/admin/purchases": "catalog", "/catalog/openapi.json": "catalog", "/products/%D1%87%D0%B0%D0%B9": "catalog",
+		"/bills": "billing", "/bills/1": "billing", "/transactions": "billing", "/payment/webhook": "billing", "/payment/reversals": "billing", "/admin/reversals": "billing", "/admin/transactions": "billing", "/payment/verify": "billing", "/payment/refused": "billing", "/payment/credits": "billing", "/payment/credits/1": "billing", "/customers": "billing", "/customers/1": "billing", "/billing/openapi.json": "billing",
 		"/products?q=a%2Fb//..;x": "catalog",
 	} {
 		resp, body := raw(t, addr, "GET "+path+" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
@@ -157,7 +157,7 @@ func TestNobodysPaths(t *testing.T) {
 	t.Parallel()
 	addr := front(t, allOf(t))
 	for _, target := range []string{
-		"/", "/nope", "/auth", "/productsx", "/Users", "/metrics", "/readyz", "/livez", "/catalog/metrics", "/transactions/1", "/payment/webhook/", "/payment", "/payment/reversals/1", "/admin", "/admin/reversals/1", "/admin/refunds/1",
+		"/", "/nope", "/auth", "/productsx", "/Users", "/metrics", "/readyz", "/livez", "/catalog/metrics", "/transactions/1", "/payment/webhook/", "/payment", "/payment/reversals/1", "/admin", "/admin/reversals/1", "/admin/refunds/1", "/catalog/log/1", "/admin/purchases/1", "/admin/transactions/1",
 		"//users", "/users//1", "/auth/../users", "/auth/./login", "/auth/..", "/auth/%2e%2e/metrics", "/auth/%2E%2E/metrics", "/auth%2Flogin", "/auth/..%2fmetrics", "/auth/x%2f..%2f..%2fmetrics",
 		"/auth/..%5cmetrics", `/auth/..\metrics`, "/users/;/../../metrics", "*", "http://127.0.0.1:1/metrics", "/.well-known/../metrics",
 	} {

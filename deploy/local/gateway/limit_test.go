@@ -113,6 +113,46 @@ func trickle(t *testing.T, addr, begin string) (took time.Duration, status int) 
 	}
 }
 
+// A client of an export may take nothing for longer than those of other responses.
+func TestSlowExports(t *testing.T) {
+	t.Parallel()
+	const whole = 8 << 20
+	done := make(chan error, 1)
+	large := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/readyz" {
+			return
+		}
+		w.Header().Set("Content-Type", "text/csv")
+		_, err := w.Write(make([]byte, whole))
+		done <- err
+	}))
+	t.Cleanup(large.Close)
+	addr := front(t, map[string][]Replica{"billing": {{Addr: large.Listener.Addr().String(), InternalAddr: large.Listener.Addr().String()}}})
+	for accept, passes := range map[string]bool{"text/csv": true, "application/json": false} {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET /transactions HTTP/1.1\r\nHost: shop\r\nAccept: "+accept+"\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(connlimit.Stall + 2*time.Second) // the client that is tested
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if (err == nil && n == whole) != passes {
+			t.Errorf("%s: %d bytes, %v", accept, n, err)
+		}
+		if err := <-done; (err == nil) != passes {
+			t.Errorf("%s: the service: %v", accept, err)
+		}
+	}
+}
+
 // A client that does not read its response is disconnected, long before the limit of the whole response.
 func TestStalledReaders(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,7 @@ func Routes() []Route {
 		{"catalog", "/products/*"},
 		{"catalog", "/purchases"},
 		{"catalog", "/purchases/*"},
+		{"catalog", "/admin/purchases"},
 		{"catalog", "/admin/refunds"},
 		{"catalog", "/catalog/log"},
 		{"catalog", "/catalog/openapi.json"},
@@ -31,6 +32,7 @@ func Routes() []Route {
 		{"billing", "/transactions"},
 		{"billing", "/payment/webhook"},
 		{"billing", "/payment/reversals"},
+		{"billing", "/admin/transactions"},
 		{"billing", "/admin/reversals"},
 		{"billing", "/payment/verify"},
 		{"billing", "/payment/refused"},
@@ -40,6 +42,11 @@ func Routes() []Route {
 		{"billing", "/customers/*"},
 		{"billing", "/billing/openapi.json"},
 	}
+}
+
+// Exports returns the lists that are also exports (libs/service/export), whose responses may take any time.
+func Exports() []string {
+	return []string{"/purchases", "/transactions", "/admin/purchases", "/admin/transactions", "/admin/reversals"}
 }
 
 // Match returns the service of a path. A path that two programs could interpret differently has none: one with //, with a segment . or .., with

@@ -80,6 +80,20 @@ func (c *Claim) Grow(n int) error {
 	return nil
 }
 
+// Reset gives everything back, and the claim can be used again. It does nothing if c is nil.
+func (c *Claim) Reset() {
+	if c == nil {
+		return
+	}
+	l := c.limit
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !c.closed {
+		l.add(c.caller, -paid(c.bytes))
+		c.bytes = 0
+	}
+}
+
 // Close gives everything back.
 func (c *Claim) Close() {
 	l := c.limit

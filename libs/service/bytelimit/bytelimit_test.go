@@ -131,3 +131,27 @@ func TestJSON(t *testing.T) {
 		t.Error("what can't be encoded has a length")
 	}
 }
+
+func TestResetGivesBack(t *testing.T) {
+	t.Parallel()
+	l := bytelimit.New(80 << 10)
+	c := l.Claim("a")
+	for range 100 { // more in all than anyone may hold at once
+		if err := c.Grow(17 << 10); err != nil {
+			t.Fatal(err)
+		}
+		if held := l.Held(); held != 9<<10 {
+			t.Errorf("%d bytes are held", held)
+		}
+		c.Reset()
+		if held := l.Held(); held != 0 {
+			t.Errorf("%d bytes are held after the reset", held)
+		}
+	}
+	c.Close()
+	c.Reset()
+	(*bytelimit.Claim)(nil).Reset()
+	if held := l.Held(); held != 0 {
+		t.Errorf("%d bytes are held in the end", held)
+	}
+}

@@ -24,9 +24,9 @@ const (
 // lets clients read a response that was sent before the end of their request.
 type conn struct {
 	*net.TCPConn
-	stall time.Duration
 
 	mu       sync.Mutex
+	stall    time.Duration
 	deadline time.Time // the server's, or zero
 }
 
@@ -64,6 +64,14 @@ func (c *conn) next() time.Time {
 		return c.deadline
 	}
 	return next
+}
+
+// patient sets how long the client may take nothing, and returns what it was.
+func (c *conn) patient(stall time.Duration) (before time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, c.stall = c.stall, stall
+	return before
 }
 
 // SetWriteDeadline sets the server's deadline.

@@ -25,7 +25,10 @@ type Listener struct {
 	close  sync.Once
 }
 
-type pastKey struct{}
+type (
+	pastKey struct{}
+	connKey struct{}
+)
 
 // Bound limits a server that is not serving yet to max connections of l. Serve
 // on the Listener that it returns, and call Admit for each request. Up to max/8
@@ -39,7 +42,8 @@ type pastKey struct{}
 // server may call more than once.
 func Bound(s *http.Server, l net.Listener, max int) *Listener {
 	bounded := &Listener{Listener: l, room: make(chan struct{}, max+max/8+1), closed: make(chan struct{})}
-	s.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		ctx = context.WithValue(ctx, connKey{}, c)
 		if bounded.open.Add(1) > int64(max) {
 			return context.WithValue(ctx, pastKey{}, true)
 		}
@@ -62,6 +66,18 @@ func Admit(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Connection", "close")
 	return errTooMany
+}
+
+// Patient gives the client of a request more time than Stall to take something of the
+// response, until the returned function is called: the connection may serve other
+// requests then.
+func Patient(ctx context.Context, stall time.Duration) (restore func()) {
+	c, ok := ctx.Value(connKey{}).(*conn)
+	if !ok {
+		return func() {}
+	}
+	before := c.patient(stall)
+	return func() { c.patient(before) }
 }
 
 // Open returns the number of open connections, including those to be refused.

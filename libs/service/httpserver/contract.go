@@ -16,6 +16,7 @@ import (
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
 	"lavka/libs/service/bytelimit"
+	"lavka/libs/service/export"
 )
 
 // API is the public side of a service.
@@ -55,7 +56,7 @@ func NewAPI(a API) (e *echo.Echo, protected map[string][]echo.MiddlewareFunc, er
 	responses := bytelimit.New(maxResponses)
 	measureHeld(a.Registry, "responses", responses)
 	claimReads(contract, protected, responses)
-	e = New(a.Log, a.TrustedProxies, a.Registry)
+	e = withExports(a.Log, a.TrustedProxies, a.Registry, exports(contract))
 	own := "/" + a.Service + "/openapi.json"
 	e.Use(knownParameters(contract, own))
 	e.GET(own, func(c echo.Context) error { return c.JSONBlob(http.StatusOK, text) })
@@ -82,6 +83,20 @@ func protectWith(contract *openapi3.T, schemes map[string]echo.MiddlewareFunc, p
 		}
 	}
 	return nil
+}
+
+// exports returns the operations of a contract whose list is also an export, by method
+// and echo's path.
+func exports(contract *openapi3.T) map[string]bool {
+	all := map[string]bool{}
+	for path, item := range contract.Paths.Map() {
+		if op := item.Get; op != nil {
+			if ok := op.Responses.Status(http.StatusOK); ok != nil && ok.Value.Content[export.CSV] != nil {
+				all[http.MethodGet+" "+echoPath(path)] = true
+			}
+		}
+	}
+	return all
 }
 
 // exactUUIDs refuses a UUID in a path that is not written as the contract says (RFC

@@ -23,6 +23,11 @@ import (
 // New returns an echo whose routes read strict JSON and answer errors as problems.
 // X-Forwarded-For and traceparent count only if a trusted proxy sent them.
 func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registerer) *echo.Echo {
+	return withExports(log, trusted, registry, nil)
+}
+
+// withExports is New for an API with these exports (see [limited]).
+func withExports(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registerer, exports map[string]bool) *echo.Echo {
 	e := echo.New()
 	e.HideBanner = true
 	e.HidePort = true
@@ -38,7 +43,7 @@ func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registere
 	}
 	bodies := bytelimit.New(maxBodies)
 	measureHeld(registry, "bodies", bodies)
-	e.Use(sealed, traced(trusted), measured(registry), forwarded(trusted, registry, log), logged(log), recovered(log), admitted, limited, optionsOfHead, plainParameters, joined, bounded(MaxBody, bodies))
+	e.Use(sealed, traced(trusted), measured(registry), forwarded(trusted, registry, log), logged(log), recovered(log), admitted, limited(exports), optionsOfHead, plainParameters, joined, bounded(MaxBody, bodies))
 	return e
 }
 

@@ -26,6 +26,7 @@ import (
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/export"
 	"lavka/libs/service/proxies"
 	"lavka/libs/service/telemetry"
 )
@@ -240,12 +241,23 @@ func admitted(next echo.HandlerFunc) echo.HandlerFunc {
 // does not answer can't hold a client forever.
 const requestLimit = 20 * time.Second
 
-func limited(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		ctx, cancel := context.WithTimeout(c.Request().Context(), requestLimit)
-		defer cancel()
-		c.SetRequest(c.Request().WithContext(ctx))
-		return next(c)
+// limited sets that limit, except for exports: each of their pages has limits of its
+// own. exports are the routes that have a list as an export.
+func limited(exports map[string]bool) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			r := c.Request()
+			if exports[r.Method+" "+c.Path()] {
+				if format := export.Accepted(r.Header.Values("Accept")); format != "" {
+					c.SetRequest(r.WithContext(export.With(r.Context(), format, IsHead(r.Context()))))
+					return next(c)
+				}
+			}
+			ctx, cancel := context.WithTimeout(r.Context(), requestLimit)
+			defer cancel()
+			c.SetRequest(r.WithContext(ctx))
+			return next(c)
+		}
 	}
 }
 

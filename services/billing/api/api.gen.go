@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -17,6 +18,30 @@ import (
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
+
+// Defines values for LedgerType.
+const (
+	LedgerPayment  LedgerType = "payment"
+	LedgerPurchase LedgerType = "purchase"
+	LedgerRefund   LedgerType = "refund"
+	LedgerReversal LedgerType = "reversal"
+)
+
+// Valid indicates whether the value is a known member of the LedgerType enum.
+func (e LedgerType) Valid() bool {
+	switch e {
+	case LedgerPayment:
+		return true
+	case LedgerPurchase:
+		return true
+	case LedgerRefund:
+		return true
+	case LedgerReversal:
+		return true
+	default:
+		return false
+	}
+}
 
 // Defines values for TransactionType.
 const (
@@ -62,6 +87,9 @@ func (e ListReversalsParamsShortfall) Valid() bool {
 
 // Bill Examples: {"balance":40.1,"created_at":"2026-11-23T21:19:35.157688Z","id":2001}
 type Bill struct {
+	// AsOfTransactionId With the parameter at: the last transaction until then, which left this balance. Absent if there was none.
+	AsOfTransactionId *int64 `json:"as_of_transaction_id,omitempty"`
+
 	// Balance An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Balance   Money     `json:"balance"`
 	CreatedAt time.Time `json:"created_at"`
@@ -129,6 +157,9 @@ type CreditedPaymentPage struct {
 	NextCursor *NextCursor `json:"next_cursor"`
 }
 
+// CsvExport All of the list as CSV (RFC 4180): a header, a record for each item, and the record `#end` with the number of items. Without that, it is not complete. A text that begins with =, +, -, @, a tab or a carriage return has an apostrophe in front. A user has two exports at once, and takes each 1,000 items within 30 seconds; limit and cursor are refused.
+type CsvExport = openapi_types.File
+
 // Customer defines model for Customer.
 type Customer struct {
 	// Bills The user's newest bills, newest first.
@@ -180,8 +211,46 @@ type InvalidMember struct {
 	Message string `json:"message"`
 }
 
+// LedgerEntry A transaction with the owner of its bill.
+//
+// Examples: {"amount":-59.9,"balance_after":40.1,"bill_id":2001,"created_at":"2026-11-23T21:19:35.469341Z","id":2,"purchase_id":"01a20a47-5025-7115-9e92-19849d9a7ef1","type":"purchase","user_id":2}
+type LedgerEntry struct {
+	// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Amount Money `json:"amount"`
+
+	// BalanceAfter An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	BalanceAfter Money     `json:"balance_after"`
+	BillId       int64     `json:"bill_id"`
+	CreatedAt    time.Time `json:"created_at"`
+	Id           int64     `json:"id"`
+
+	// PaymentId As in Transaction.
+	PaymentId  *int64              `json:"payment_id,omitempty"`
+	PurchaseId *openapi_types.UUID `json:"purchase_id,omitempty"`
+	RefundId   *openapi_types.UUID `json:"refund_id,omitempty"`
+	ReversalId *int64              `json:"reversal_id,omitempty"`
+	Type       string              `json:"type"`
+	UserId     int64               `json:"user_id"`
+}
+
+// LedgerPage defines model for LedgerPage.
+type LedgerPage struct {
+	// CompleteUntil Everything before this time is in the list. The following pages repeat that of the first one. It is usually two seconds ago; while a transaction of the database is open, it stands still. Null for a second after a replica has started.
+	CompleteUntil *CompleteUntil `json:"complete_until"`
+	Items         []LedgerEntry  `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+// LedgerType A type to look for.
+type LedgerType string
+
 // Money An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 type Money = money.Amount
+
+// NdjsonExport All of the list, an item on each line, and at last {"end":true,"items":n}. Otherwise as CsvExport.
+type NdjsonExport = openapi_types.File
 
 // NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
 type NextCursor = string
@@ -209,9 +278,12 @@ type PaymentState struct {
 //
 // Examples: {"code":"bill_not_found","detail":"you have no bill with this id","status":404,"title":"Bill not found","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:bill_not_found"}
 type Problem struct {
-	Code   string           `json:"code"`
-	Detail string           `json:"detail"`
-	Errors *[]InvalidMember `json:"errors,omitempty"`
+	Code string `json:"code"`
+
+	// CompleteUntil Of `not_complete_yet`.
+	CompleteUntil *time.Time       `json:"complete_until,omitempty"`
+	Detail        string           `json:"detail"`
+	Errors        *[]InvalidMember `json:"errors,omitempty"`
 
 	// ServerTime Of `signature_expired`.
 	ServerTime *time.Time `json:"server_time,omitempty"`
@@ -254,7 +326,9 @@ type RefusedPaymentPage struct {
 
 // ReversalPage defines model for ReversalPage.
 type ReversalPage struct {
-	Items []BookedReversal `json:"items"`
+	// CompleteUntil Everything before this time is in the list. The following pages repeat that of the first one. It is usually two seconds ago; while a transaction of the database is open, it stands still. Null for a second after a replica has started.
+	CompleteUntil *CompleteUntil   `json:"complete_until"`
+	Items         []BookedReversal `json:"items"`
 
 	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
 	NextCursor *NextCursor `json:"next_cursor"`
@@ -294,6 +368,9 @@ type TransactionPage struct {
 // TransactionType A type to look for.
 type TransactionType string
 
+// BillId defines model for BillId.
+type BillId = int64
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -303,13 +380,37 @@ type From = time.Time
 // Limit defines model for Limit.
 type Limit = int
 
+// ListFrom defines model for ListFrom.
+type ListFrom = time.Time
+
+// ListTo defines model for ListTo.
+type ListTo = time.Time
+
 // To defines model for To.
 type To = time.Time
 
+// UserId defines model for UserId.
+type UserId = int64
+
 // ListReversalsParams defines parameters for ListReversals.
 type ListReversalsParams struct {
+	// UserId Only of this user.
+	UserId *UserId `form:"user_id,omitempty" json:"user_id,omitempty"`
+
+	// BillId Only of this bill.
+	BillId *BillId `form:"bill_id,omitempty" json:"bill_id,omitempty"`
+
+	// PaymentId The provider's transaction_id of the payment.
+	PaymentId *int64 `form:"payment_id,omitempty" json:"payment_id,omitempty"`
+
 	// Shortfall If true, only those with a shortfall.
 	Shortfall *ListReversalsParamsShortfall `form:"shortfall,omitempty" json:"shortfall,omitempty"`
+
+	// From From this time on.
+	From *ListFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time.
+	To *ListTo `form:"to,omitempty" json:"to,omitempty"`
 
 	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -321,6 +422,31 @@ type ListReversalsParams struct {
 // ListReversalsParamsShortfall defines parameters for ListReversals.
 type ListReversalsParamsShortfall string
 
+// ListLedgerParams defines parameters for ListLedger.
+type ListLedgerParams struct {
+	// UserId Only of this user.
+	UserId *UserId `form:"user_id,omitempty" json:"user_id,omitempty"`
+
+	// BillId Only of this bill.
+	BillId *BillId `form:"bill_id,omitempty" json:"bill_id,omitempty"`
+
+	// PaymentId The provider's transaction_id.
+	PaymentId *int64      `form:"payment_id,omitempty" json:"payment_id,omitempty"`
+	Type      *LedgerType `form:"type,omitempty" json:"type,omitempty"`
+
+	// From From this time on.
+	From *ListFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time.
+	To *ListTo `form:"to,omitempty" json:"to,omitempty"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListBillsParams defines parameters for ListBills.
 type ListBillsParams struct {
 	// Limit The maximum number of items on the page; it may have fewer.
@@ -328,6 +454,12 @@ type ListBillsParams struct {
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// GetBillParams defines parameters for GetBill.
+type GetBillParams struct {
+	// At Show the balance as it was at this time, which must be before the time up to which the ledger is complete (usually two seconds ago).
+	At *time.Time `form:"at,omitempty" json:"at,omitempty"`
 }
 
 // ListCustomersParams defines parameters for ListCustomers.
@@ -383,6 +515,12 @@ type ListTransactionsParams struct {
 	BillId *int64           `form:"bill_id,omitempty" json:"bill_id,omitempty"`
 	Type   *TransactionType `form:"type,omitempty" json:"type,omitempty"`
 
+	// From From this time on.
+	From *ListFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time.
+	To *ListTo `form:"to,omitempty" json:"to,omitempty"`
+
 	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -395,6 +533,9 @@ type ServerInterface interface {
 	// ListReversals List the decisions on reversals, newest first.
 	// (GET /admin/reversals)
 	ListReversals(ctx echo.Context, params ListReversalsParams) error
+	// ListLedger List the transactions of all users, newest first.
+	// (GET /admin/transactions)
+	ListLedger(ctx echo.Context, params ListLedgerParams) error
 	// ListBills List the caller's own bills, newest first.
 	// (GET /bills)
 	ListBills(ctx echo.Context, params ListBillsParams) error
@@ -403,7 +544,7 @@ type ServerInterface interface {
 	CreateBill(ctx echo.Context) error
 	// GetBill Get one of the caller's own bills.
 	// (GET /bills/{id})
-	GetBill(ctx echo.Context, id int64) error
+	GetBill(ctx echo.Context, id int64, params GetBillParams) error
 	// ListCustomers List all users with their newest bills, newest first.
 	// (GET /customers)
 	ListCustomers(ctx echo.Context, params ListCustomersParams) error
@@ -438,11 +579,46 @@ func (w *ServerInterfaceWrapper) ListReversals(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListReversalsParams
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "bill_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bill_id", ctx.QueryParams(), &params.BillId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bill_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "payment_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "payment_id", ctx.QueryParams(), &params.PaymentId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter payment_id: %s", err))
+	}
+
 	// ------------- Optional query parameter "shortfall" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "shortfall", ctx.QueryParams(), &params.Shortfall, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter shortfall: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
 	}
 
 	// ------------- Optional query parameter "limit" -------------
@@ -461,6 +637,73 @@ func (w *ServerInterfaceWrapper) ListReversals(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListReversals(ctx, params)
+	return err
+}
+
+// ListLedger converts echo context to params.
+func (w *ServerInterfaceWrapper) ListLedger(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListLedgerParams
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "bill_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bill_id", ctx.QueryParams(), &params.BillId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bill_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "payment_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "payment_id", ctx.QueryParams(), &params.PaymentId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter payment_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListLedger(ctx, params)
 	return err
 }
 
@@ -509,8 +752,17 @@ func (w *ServerInterfaceWrapper) GetBill(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetBillParams
+	// ------------- Optional query parameter "at" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "at", ctx.QueryParams(), &params.At, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter at: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetBill(ctx, id)
+	err = w.Handler.GetBill(ctx, id, params)
 	return err
 }
 
@@ -701,6 +953,20 @@ func (w *ServerInterfaceWrapper) ListTransactions(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
 	}
 
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -768,6 +1034,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	}
 
 	router.GET(options.BaseURL+"/admin/reversals", wrapper.ListReversals, options.OperationMiddlewares["listReversals"]...)
+	router.GET(options.BaseURL+"/admin/transactions", wrapper.ListLedger, options.OperationMiddlewares["listLedger"]...)
 	router.GET(options.BaseURL+"/bills", wrapper.ListBills, options.OperationMiddlewares["listBills"]...)
 	router.POST(options.BaseURL+"/bills", wrapper.CreateBill, options.OperationMiddlewares["createBill"]...)
 	router.GET(options.BaseURL+"/bills/:id", wrapper.GetBill, options.OperationMiddlewares["getBill"]...)
@@ -813,6 +1080,69 @@ func (response ListReversals200JSONResponse) VisitListReversalsResponse(w http.R
 	return err
 }
 
+type ListReversals200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListReversals200ApplicationxNdjsonResponse) VisitListReversalsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListReversals200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListReversals200TextcsvResponse) VisitListReversalsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 type ListReversalsdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	Headers    ProblemResponseHeaders
@@ -820,6 +1150,115 @@ type ListReversalsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListReversalsdefaultApplicationProblemPlusJSONResponse) VisitListReversalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListLedgerRequestObject struct {
+	Params ListLedgerParams
+}
+
+type ListLedgerResponseObject interface {
+	VisitListLedgerResponse(w http.ResponseWriter) error
+}
+
+type ListLedger200JSONResponse LedgerPage
+
+func (response ListLedger200JSONResponse) VisitListLedgerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListLedger200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListLedger200ApplicationxNdjsonResponse) VisitListLedgerResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListLedger200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListLedger200TextcsvResponse) VisitListLedgerResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ListLedgerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListLedgerdefaultApplicationProblemPlusJSONResponse) VisitListLedgerResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -937,7 +1376,8 @@ func (response CreateBilldefaultApplicationProblemPlusJSONResponse) VisitCreateB
 }
 
 type GetBillRequestObject struct {
-	Id int64 `json:"id"`
+	Id     int64 `json:"id"`
+	Params GetBillParams
 }
 
 type GetBillResponseObject interface {
@@ -1281,6 +1721,69 @@ func (response ListTransactions200JSONResponse) VisitListTransactionsResponse(w 
 	return err
 }
 
+type ListTransactions200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListTransactions200ApplicationxNdjsonResponse) VisitListTransactionsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListTransactions200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListTransactions200TextcsvResponse) VisitListTransactionsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 type ListTransactionsdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	Headers    ProblemResponseHeaders
@@ -1310,6 +1813,9 @@ type StrictServerInterface interface {
 	// ListReversals List the decisions on reversals, newest first.
 	// (GET /admin/reversals)
 	ListReversals(ctx context.Context, request ListReversalsRequestObject) (ListReversalsResponseObject, error)
+	// ListLedger List the transactions of all users, newest first.
+	// (GET /admin/transactions)
+	ListLedger(ctx context.Context, request ListLedgerRequestObject) (ListLedgerResponseObject, error)
 	// ListBills List the caller's own bills, newest first.
 	// (GET /bills)
 	ListBills(ctx context.Context, request ListBillsRequestObject) (ListBillsResponseObject, error)
@@ -1379,6 +1885,31 @@ func (sh *strictHandler) ListReversals(ctx echo.Context, params ListReversalsPar
 	return nil
 }
 
+// ListLedger operation middleware
+func (sh *strictHandler) ListLedger(ctx echo.Context, params ListLedgerParams) error {
+	var request ListLedgerRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListLedger(ctx.Request().Context(), request.(ListLedgerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListLedger")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListLedgerResponseObject); ok {
+		return validResponse.VisitListLedgerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListBills operation middleware
 func (sh *strictHandler) ListBills(ctx echo.Context, params ListBillsParams) error {
 	var request ListBillsRequestObject
@@ -1428,10 +1959,11 @@ func (sh *strictHandler) CreateBill(ctx echo.Context) error {
 }
 
 // GetBill operation middleware
-func (sh *strictHandler) GetBill(ctx echo.Context, id int64) error {
+func (sh *strictHandler) GetBill(ctx echo.Context, id int64, params GetBillParams) error {
 	var request GetBillRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetBill(ctx.Request().Context(), request.(GetBillRequestObject))

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -81,6 +82,9 @@ func (e RefundStatus) Valid() bool {
 // Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
 type Amount = money.Amount
 
+// CsvExport All of the list as CSV (RFC 4180): a header, a record for each item, and the record `#end` with the number of items. Without that, it is not complete. A text that begins with =, +, -, @, a tab or a carriage return has an apostrophe in front. A user has two exports at once, and takes each 1,000 items within 30 seconds; limit and cursor are refused.
+type CsvExport = openapi_types.File
+
 // ExpectedPrice The price that the buyer saw, an amount like the price of a new product. If the product has a different price, nothing is bought and the response is 409 price_changed.
 type ExpectedPrice = money.Amount
 
@@ -122,6 +126,9 @@ type LogPage struct {
 
 // Money An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 type Money = money.Amount
+
+// NdjsonExport All of the list, an item on each line, and at last {"end":true,"items":n}. Otherwise as CsvExport.
+type NdjsonExport = openapi_types.File
 
 // NewDescription defines model for NewDescription.
 type NewDescription = string
@@ -311,8 +318,43 @@ type RefundStatus string
 // RefundedSum What was refunded of the price. Missing if nothing was.
 type RefundedSum = money.Amount
 
+// Sale A purchase with its buyer.
+//
+// Examples: {"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2,"user_id":2}
+type Sale struct {
+	BillId        int64     `json:"bill_id"`
+	CreatedAt     time.Time `json:"created_at"`
+	DeclineReason *string   `json:"decline_reason,omitempty"`
+
+	// Id UUIDv7.
+	Id openapi_types.UUID `json:"id"`
+
+	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Price     Money `json:"price"`
+	ProductId int64 `json:"product_id"`
+
+	// Refunded What was refunded of the price. Missing if nothing was.
+	Refunded      *RefundedSum `json:"refunded,omitempty"`
+	SettledAt     *time.Time   `json:"settled_at,omitempty"`
+	Status        string       `json:"status"`
+	Title         string       `json:"title"`
+	TransactionId *int64       `json:"transaction_id,omitempty"`
+	UserId        int64        `json:"user_id"`
+}
+
+// SalePage defines model for SalePage.
+type SalePage struct {
+	Items []Sale `json:"items"`
+
+	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// From defines model for From.
+type From = time.Time
 
 // IfMatch defines model for IfMatch.
 type IfMatch = string
@@ -323,11 +365,41 @@ type IfNoneMatch = string
 // Limit defines model for Limit.
 type Limit = int
 
+// To defines model for To.
+type To = time.Time
+
 // OneProduct Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type OneProduct = Product
 
 // ProductCreated Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type ProductCreated = Product
+
+// ListAllPurchasesParams defines parameters for ListAllPurchases.
+type ListAllPurchasesParams struct {
+	// UserId Only of this user.
+	UserId *int64 `form:"user_id,omitempty" json:"user_id,omitempty"`
+
+	// BillId Not supported yet: 422 unsupported_filter.
+	BillId *int64 `form:"bill_id,omitempty" json:"bill_id,omitempty"`
+
+	// ProductId Not supported yet: 422 unsupported_filter.
+	ProductId *int64 `form:"product_id,omitempty" json:"product_id,omitempty"`
+
+	// Status Only pending is supported.
+	Status *PurchaseStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// From From this time on.
+	From *From `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time.
+	To *To `form:"to,omitempty" json:"to,omitempty"`
+
+	// Limit The maximum number of items on the page; it may have fewer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
 
 // ListPendingRefundsParams defines parameters for ListPendingRefunds.
 type ListPendingRefundsParams struct {
@@ -390,6 +462,12 @@ type PatchProductParams struct {
 type ListPurchasesParams struct {
 	Status *PurchaseStatus `form:"status,omitempty" json:"status,omitempty"`
 
+	// From From this time on.
+	From *From `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time.
+	To *To `form:"to,omitempty" json:"to,omitempty"`
+
 	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -432,6 +510,9 @@ type CreateRefundJSONRequestBody = NewRefund
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListAllPurchases List the purchases of all users, newest first.
+	// (GET /admin/purchases)
+	ListAllPurchases(ctx echo.Context, params ListAllPurchasesParams) error
 	// ListPendingRefunds List the pending refunds of all purchases, oldest first.
 	// (GET /admin/refunds)
 	ListPendingRefunds(ctx echo.Context, params ListPendingRefundsParams) error
@@ -473,6 +554,73 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListAllPurchases converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAllPurchases(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAllPurchasesParams
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "bill_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bill_id", ctx.QueryParams(), &params.BillId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bill_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "product_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "product_id", ctx.QueryParams(), &params.ProductId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter product_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAllPurchases(ctx, params)
+	return err
 }
 
 // ListPendingRefunds converts echo context to params.
@@ -725,6 +873,20 @@ func (w *ServerInterfaceWrapper) ListPurchases(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
 	}
 
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -906,6 +1068,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
+	router.GET(options.BaseURL+"/admin/purchases", wrapper.ListAllPurchases, options.OperationMiddlewares["listAllPurchases"]...)
 	router.GET(options.BaseURL+"/admin/refunds", wrapper.ListPendingRefunds, options.OperationMiddlewares["listPendingRefunds"]...)
 	router.GET(options.BaseURL+"/catalog/log", wrapper.ListLog, options.OperationMiddlewares["listLog"]...)
 	router.GET(options.BaseURL+"/products", wrapper.ListProducts, options.OperationMiddlewares["listProducts"]...)
@@ -955,6 +1118,115 @@ type ProductCreatedJSONResponse struct {
 	Body Product
 
 	Headers ProductCreatedResponseHeaders
+}
+
+type ListAllPurchasesRequestObject struct {
+	Params ListAllPurchasesParams
+}
+
+type ListAllPurchasesResponseObject interface {
+	VisitListAllPurchasesResponse(w http.ResponseWriter) error
+}
+
+type ListAllPurchases200JSONResponse SalePage
+
+func (response ListAllPurchases200JSONResponse) VisitListAllPurchasesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAllPurchases200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListAllPurchases200ApplicationxNdjsonResponse) VisitListAllPurchasesResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListAllPurchases200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListAllPurchases200TextcsvResponse) VisitListAllPurchasesResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ListAllPurchasesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListAllPurchasesdefaultApplicationProblemPlusJSONResponse) VisitListAllPurchasesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type ListPendingRefundsRequestObject struct {
@@ -1327,6 +1599,69 @@ func (response ListPurchases200JSONResponse) VisitListPurchasesResponse(w http.R
 	return err
 }
 
+type ListPurchases200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListPurchases200ApplicationxNdjsonResponse) VisitListPurchasesResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListPurchases200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListPurchases200TextcsvResponse) VisitListPurchasesResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 type ListPurchasesdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	Headers    ProblemResponseHeaders
@@ -1621,6 +1956,9 @@ func (response CreateRefunddefaultApplicationProblemPlusJSONResponse) VisitCreat
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListAllPurchases List the purchases of all users, newest first.
+	// (GET /admin/purchases)
+	ListAllPurchases(ctx context.Context, request ListAllPurchasesRequestObject) (ListAllPurchasesResponseObject, error)
 	// ListPendingRefunds List the pending refunds of all purchases, oldest first.
 	// (GET /admin/refunds)
 	ListPendingRefunds(ctx context.Context, request ListPendingRefundsRequestObject) (ListPendingRefundsResponseObject, error)
@@ -1669,6 +2007,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListAllPurchases operation middleware
+func (sh *strictHandler) ListAllPurchases(ctx echo.Context, params ListAllPurchasesParams) error {
+	var request ListAllPurchasesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAllPurchases(ctx.Request().Context(), request.(ListAllPurchasesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAllPurchases")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAllPurchasesResponseObject); ok {
+		return validResponse.VisitListAllPurchasesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // ListPendingRefunds operation middleware

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
 )
@@ -26,6 +27,21 @@ type Bill struct {
 	Balance   money.Amount
 	CreatedAt time.Time
 }
+
+// Balance is what a bill held at some time.
+type Balance struct {
+	Amount        money.Amount
+	TransactionID *int64 // the last one until then; nil if there was none
+}
+
+// NotCompleteYet returns the problem for a time up to which the ledger is not complete.
+func NotCompleteYet(until time.Time) error {
+	return problem.New(problem.Invalid, "not_complete_yet", "transactions of this time may still come; ask for a time before complete_until, or retry later").
+		With("complete_until", until.UTC())
+}
+
+// ErrNothingKnown means that a replica does not know yet up to when the ledger is complete.
+var ErrNothingKnown = problem.New(problem.Unavailable, "starting", "this replica has just started and does not know yet up to when the ledger is complete; retry").Retry(time.Second)
 
 // MaxBills is the number of bills at which a user can open no more. Payments may
 // still create bills beyond it.
@@ -90,8 +106,41 @@ type Customer struct {
 // TransactionFilter selects transactions of a user.
 type TransactionFilter struct {
 	UserID int64
-	BillID *int64 // only this bill; nil selects all
-	Type   string // only this type; "" selects all
-	Before *int64 // only ids below this one; nil selects all
-	Limit  int    // at most this many
+	BillID *int64       // only this bill; nil selects all
+	Type   string       // only this type; "" selects all
+	When   filter.Range // only of this time
+	Before *int64       // only ids below this one; nil selects all
+	Limit  int          // at most this many
+}
+
+// LedgerFilter selects transactions of all users.
+type LedgerFilter struct {
+	UserID, BillID, PaymentID *int64       // only of this one; nil selects all
+	Type                      string       // only this type; "" selects all
+	When                      filter.Range // only of this time
+	Before                    *int64       // only ids below this one; nil selects all
+	Limit                     int          // at most this many
+}
+
+// Check returns the problem "unsupported_filter" unless an index has what f selects in
+// the order of the list, and "validation_failed" if it selects too long a time.
+func (f LedgerFilter) Check() error {
+	owners := count(f.UserID != nil, f.BillID != nil, f.PaymentID != nil, f.Type != "")
+	listed := f.Type == "" || f.Type == TypePayment || f.Type == TypePurchase
+	if owners > 1 || !listed || f.PaymentID != nil && !f.When.Open() {
+		return filter.Unsupported("payment_id, or by one of user_id, bill_id, type=payment and type=purchase, each with or without from and to, or by from and to alone")
+	}
+	if f.UserID != nil || f.BillID != nil {
+		return nil
+	}
+	return f.When.Window()
+}
+
+func count(all ...bool) (n int) {
+	for _, given := range all {
+		if given {
+			n++
+		}
+	}
+	return n
 }

@@ -3,12 +3,9 @@ package billing
 import (
 	"time"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/money"
-	"lavka/libs/domain/problem"
 )
-
-// MaxWindow is the longest time that a list of payments can cover.
-const MaxWindow = 31 * 24 * time.Hour
 
 // Window is a part of a list in order of time.
 type Window struct {
@@ -24,13 +21,14 @@ type Position struct {
 }
 
 // NewWindow returns a Window, or the problem "validation_failed" unless from is before to
-// and they are at most MaxWindow apart.
+// and they are at most 31 days apart.
 func NewWindow(from, to time.Time) (Window, error) {
-	switch {
-	case !from.Before(to):
-		return Window{}, problem.InvalidFields(problem.Field{Field: "to", Message: "must be after from"})
-	case to.Sub(from) > MaxWindow:
-		return Window{}, problem.InvalidFields(problem.Field{Field: "to", Message: "must be at most 31 days after from"})
+	r, err := filter.NewRange(&from, &to)
+	if err == nil {
+		err = r.Window()
+	}
+	if err != nil {
+		return Window{}, err
 	}
 	return Window{From: from, To: to}, nil
 }

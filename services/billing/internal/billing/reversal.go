@@ -3,6 +3,7 @@ package billing
 import (
 	"time"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
 )
@@ -36,9 +37,23 @@ type ReversalDecision struct {
 
 // ReversalFilter selects decisions on reversals.
 type ReversalFilter struct {
-	Short  bool   // only those with a shortfall
-	Before *int64 // only ids below this one; nil selects all
-	Limit  int    // at most this many
+	UserID, BillID, PaymentID *int64       // only of this one; nil selects all
+	Short                     bool         // only those with a shortfall
+	When                      filter.Range // only of this time
+	Before                    *int64       // only ids below this one; nil selects all
+	Limit                     int          // at most this many
+}
+
+// Check returns the problem "unsupported_filter" unless an index has what f selects in
+// the order of the list, and "validation_failed" if it selects too long a time.
+func (f ReversalFilter) Check() error {
+	if count(f.UserID != nil, f.BillID != nil, f.PaymentID != nil, f.Short) > 1 || f.PaymentID != nil && !f.When.Open() {
+		return filter.Unsupported("payment_id, or by one of user_id, bill_id and shortfall, each with or without from and to, or by from and to alone")
+	}
+	if f.UserID != nil || f.BillID != nil {
+		return nil
+	}
+	return f.When.Window()
 }
 
 // The reasons to refuse a reversal, in the order in which they are checked.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"lavka/libs/service/page"
 	"lavka/services/billing/api"
@@ -60,7 +61,27 @@ func (h *Handlers) GetBill(ctx context.Context, r api.GetBillRequestObject) (api
 	if err != nil {
 		return nil, err
 	}
-	return api.GetBill200JSONResponse(toBill(bill)), nil
+	shown := toBill(bill)
+	if r.Params.At != nil {
+		then, err := h.balanceAt(ctx, bill.ID, *r.Params.At)
+		if err != nil {
+			return nil, err
+		}
+		shown.Balance, shown.AsOfTransactionId = then.Amount, then.TransactionID
+	}
+	return api.GetBill200JSONResponse(shown), nil
+}
+
+// balanceAt returns a bill's balance at a time up to which the ledger is complete.
+func (h *Handlers) balanceAt(ctx context.Context, billID int64, at time.Time) (billing.Balance, error) {
+	until := h.complete()
+	if until == nil {
+		return billing.Balance{}, billing.ErrNothingKnown
+	}
+	if !at.Before(*until) {
+		return billing.Balance{}, billing.NotCompleteYet(*until)
+	}
+	return h.store.BalanceAt(ctx, billID, at)
 }
 
 func toBill(b billing.Bill) api.Bill {

@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"lavka/libs/service/access"
+	"lavka/libs/service/export"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
 )
@@ -28,7 +29,9 @@ type Store interface {
 	BillsOf(ctx context.Context, userIDs []int64, limit int) ([]billing.Bill, error)
 	Bill(ctx context.Context, userID, id int64) (billing.Bill, error)
 	OpenBill(ctx context.Context, userID int64) (billing.Bill, error)
+	BalanceAt(ctx context.Context, billID int64, at time.Time) (billing.Balance, error)
 	Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error)
+	Ledger(ctx context.Context, f billing.LedgerFilter) ([]billing.Transaction, error)
 	Reversals(ctx context.Context, f billing.ReversalFilter) ([]billing.ReversalDecision, error)
 	Credited(ctx context.Context, paymentID int64, missing error) (billing.CreditedPayment, error)
 	LastRefused(ctx context.Context, paymentID int64, missing error) (billing.RefusedPayment, error)
@@ -42,6 +45,7 @@ type Handlers struct {
 	store     Store
 	webhook   *Webhook
 	reversals *Reversals
+	exports   *export.Exporter
 	complete  func() *time.Time           // up to when lists by time are complete
 	known     *lru.Cache[int64, struct{}] // callers that are stored as customers
 }
@@ -51,12 +55,12 @@ var _ api.StrictServerInterface = (*Handlers)(nil)
 // New returns the Handlers of a store, and of the payment provider's payments and
 // reversals. complete returns up to when lists by time that are read afterwards are
 // complete, or nil.
-func New(store Store, webhook *Webhook, reversals *Reversals, complete func() *time.Time) (*Handlers, error) {
+func New(store Store, webhook *Webhook, reversals *Reversals, exports *export.Exporter, complete func() *time.Time) (*Handlers, error) {
 	known, err := lru.New[int64, struct{}](knownCustomers)
 	if err != nil {
 		return nil, fmt.Errorf("create cache of customers: %w", err)
 	}
-	return &Handlers{store: store, webhook: webhook, reversals: reversals, complete: complete, known: known}, nil
+	return &Handlers{store: store, webhook: webhook, reversals: reversals, exports: exports, complete: complete, known: known}, nil
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the

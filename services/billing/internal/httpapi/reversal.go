@@ -13,8 +13,10 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/export"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/page"
 	"lavka/libs/service/standardwebhooks"
@@ -144,34 +146,44 @@ func readReversal(body []byte) (reversalCall, error) {
 
 // ListReversals answers GET /admin/reversals.
 func (h *Handlers) ListReversals(ctx context.Context, r api.ListReversalsRequestObject) (api.ListReversalsResponseObject, error) {
-	limit, err := page.Limit(r.Params.Limit)
-	if err != nil {
-		return nil, err
-	}
-	short := false
-	if given := r.Params.Shortfall; given != nil {
-		if !given.Valid() {
+	const list = "reversals"
+	p := r.Params
+	f := billing.ReversalFilter{UserID: p.UserId, BillID: p.BillId, PaymentID: p.PaymentId}
+	if p.Shortfall != nil {
+		if !p.Shortfall.Valid() {
 			return nil, problem.InvalidFields(problem.Field{Field: "shortfall", Message: "must be true or false"})
 		}
-		short = *given == api.True
+		f.Short = *p.Shortfall == api.True
 	}
-	list := "reversals"
-	if short {
-		list = "reversals with a shortfall"
+	var err error
+	if f.When, err = filter.NewRange(p.From, p.To); err != nil {
+		return nil, err
 	}
-	before, err := page.Decode[int64](list, r.Params.Cursor)
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	if export.Asked(ctx) {
+		if err := export.Whole(p.Limit, p.Cursor); err != nil {
+			return nil, err
+		}
+		return exportOf(ctx, h.exports, reversals, func(d billing.ReversalDecision) int64 { return d.ID }, func(ctx context.Context, before *int64, limit int) ([]billing.ReversalDecision, error) {
+			f.Before, f.Limit = before, limit
+			return h.store.Reversals(ctx, f)
+		}), nil
+	}
+	var until *time.Time
+	if f.Before, until, f.Limit, err = h.follow(list, p.Limit, p.Cursor); err != nil {
+		return nil, err
+	}
+	found, err := h.store.Reversals(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	reversals, err := h.store.Reversals(ctx, billing.ReversalFilter{Short: short, Before: before, Limit: limit + 1})
+	items, next, err := page.Cut(ctx, list, found, f.Limit-1, func(d billing.ReversalDecision) any { return entry{d.ID, until} }, toBookedReversal)
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, reversals, limit, func(d billing.ReversalDecision) any { return d.ID }, toBookedReversal)
-	if err != nil {
-		return nil, err
-	}
-	return api.ListReversals200JSONResponse{Items: items, NextCursor: next}, nil
+	return api.ListReversals200JSONResponse{Items: items, NextCursor: next, CompleteUntil: until}, nil
 }
 
 func toBookedReversal(d billing.ReversalDecision) api.BookedReversal {

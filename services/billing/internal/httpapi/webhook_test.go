@@ -19,7 +19,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lavka/libs/domain/group"
+	"lavka/libs/service/access"
 	"lavka/libs/service/complete"
+	"lavka/libs/service/export"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/service/opened"
 	"lavka/libs/service/pg"
@@ -78,7 +80,7 @@ func newDeskFor(t *testing.T, signatures Signatures) desk {
 			return opened.ErrNotYet
 		}
 		return nil
-	}, registry), rows.Until)
+	}, registry), export.New(access.UserID, export.PageTimeout, registry), rows.Until)
 	if err != nil {
 		t.Fatal(err)
 	}

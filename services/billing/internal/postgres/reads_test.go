@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/service/pg"
 	"lavka/libs/testkit/pgtest"
 	"lavka/services/billing/internal/billing"
@@ -59,10 +60,11 @@ func TestReadsAreFlat(t *testing.T) {
 		SELECT n, n, CASE WHEN n %% 2 = 0 THEN 1 ELSE n END, 1, %[2]d, 5, short, 0, short
 		FROM generate_series(1, %[1]d * 2 / 10) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 5 ELSE 0 END AS short) s`, n.transactions, busy), fmt.Sprintf(`
 		SELECT setval('billing.transaction_ids', %d)`, n.transactions), `
-		UPDATE billing.transactions SET created_at = '2026-11-01'::timestamptz + id * interval '1 second'`, fmt.Sprintf(`
+		UPDATE billing.transactions SET created_at = '2026-11-01'::timestamptz + id * interval '1 second'`, `
+		UPDATE billing.reversals SET decided_at = '2026-11-01'::timestamptz + id * interval '1 second'`, fmt.Sprintf(`
 		INSERT INTO billing.refused_payments (content, payment_id, user_id, bill_id, amount, reason, first_at)
 		SELECT sha256(n::text::bytea), 1 + n %% 1000, 1, 1, '5', 'user_not_found', '2026-11-01'::timestamptz + n * interval '1 second' FROM generate_series(1, %d) n`, n.customers), `
-		VACUUM ANALYZE billing.transactions, billing.refused_payments`)
+		VACUUM ANALYZE billing.transactions, billing.refused_payments, billing.reversals`)
 	w := pgtest.NewWatch(t, s.db)
 	like, err := pg.Open(t.Context(), s.db.URL("billing"), "billing", 4)
 	if err != nil {
@@ -98,20 +100,24 @@ func purchaseID(n int) uuid.UUID {
 const pageSize = 20
 
 func reads(store *postgres.Store, n counts) []pgtest.Read {
+	const one = 10    // buffers: one row by its key
 	const inPage = 60 // buffers: each of 20 rows on a page of its own, and the way through the index
 	var all []pgtest.Read
 	add := func(method, what string, most, want int, run func(context.Context) (int, error)) {
 		all = append(all, pgtest.Read{Method: method, Case: what, Most: most, Rows: want, Run: run})
 	}
 	// Of each list: the first page, one in the middle, the last one, and cursors that no page has.
-	pages := func(method, what string, want int, list func(ctx context.Context, before *int64) (int, error), before ...int) {
-		add(method, what+", first page", inPage, want, func(ctx context.Context) (int, error) { return list(ctx, nil) })
+	pagesOf := func(method, what string, most, want int, list func(ctx context.Context, before *int64) (int, error), before ...int) {
+		add(method, what+", first page", most, want, func(ctx context.Context) (int, error) { return list(ctx, nil) })
 		for _, cursor := range append(before, math.MaxInt64) {
-			add(method, fmt.Sprint(what, ", before ", cursor), inPage, want, func(ctx context.Context) (int, error) { return list(ctx, new(int64(cursor))) })
+			add(method, fmt.Sprint(what, ", before ", cursor), most, want, func(ctx context.Context) (int, error) { return list(ctx, new(int64(cursor))) })
 		}
 		for _, forged := range []int64{0, math.MinInt64} {
-			add(method, fmt.Sprint(what, ", before ", forged), inPage, 0, func(ctx context.Context) (int, error) { return list(ctx, &forged) })
+			add(method, fmt.Sprint(what, ", before ", forged), most, 0, func(ctx context.Context) (int, error) { return list(ctx, &forged) })
 		}
+	}
+	pages := func(method, what string, want int, list func(ctx context.Context, before *int64) (int, error), before ...int) {
+		pagesOf(method, what, inPage, want, list, before...)
 	}
 	transactions := func(f billing.TransactionFilter, want int, before ...int) {
 		what := fmt.Sprintf("user %d, type %q", f.UserID, f.Type)
@@ -161,6 +167,106 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		}, cursors...)
 	}
 
+	// In a range of time: its first page, its last one, and pages of ranges that have none. Two searches for the ids, and the rows of the margin beside the
+	// range, one a second.
+	const search, beside = 140, 40
+	begin := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	at := func(n int) *time.Time { return new(begin.Add(time.Duration(n) * time.Second)) }
+	ranges := func(method, what string, per int, list func(context.Context, filter.Range, *int64) (int, error), first, last int) {
+		middle := (first + last) / 2
+		for where, c := range map[string]struct {
+			r    filter.Range
+			want int
+		}{
+			"all":         {filter.Range{From: at(first), To: at(last)}, pageSize},
+			"the middle":  {filter.Range{From: at(middle - 1000), To: at(middle + 1000)}, pageSize},
+			"the newest":  {filter.Range{From: at(middle)}, pageSize},
+			"the oldest":  {filter.Range{To: at(middle)}, pageSize},
+			"before all":  {filter.Range{From: at(-5000), To: at(-4000)}, 0},
+			"after all":   {filter.Range{From: at(n.transactions + 4000), To: at(n.transactions + 5000)}, 0},
+			"any time":    {filter.Range{From: new(time.Time{}), To: new(begin.AddDate(900, 0, 0))}, pageSize},
+			"before time": {filter.Range{To: new(time.Time{})}, 0},
+		} {
+			add(method, what+", "+where, per*(inPage+beside)+2*search, c.want, func(ctx context.Context) (int, error) { return list(ctx, c.r, nil) })
+			if c.want > 0 {
+				cursor := int64(middle)
+				if where == "the newest" {
+					cursor = int64(last - 2*pageSize)
+				}
+				add(method, fmt.Sprint(what, ", ", where, ", before ", cursor), per*(inPage+beside)+2*search, c.want, func(ctx context.Context) (int, error) { return list(ctx, c.r, &cursor) })
+			}
+		}
+	}
+	own := func(f billing.TransactionFilter, first, last int) {
+		f.Limit = pageSize
+		ranges("Transactions", fmt.Sprintf("user %d, type %q, bill %v, of a time", f.UserID, f.Type, f.BillID != nil), 1, func(ctx context.Context, r filter.Range, before *int64) (int, error) {
+			f.When, f.Before = r, before
+			found, err := store.Transactions(ctx, f)
+			return len(found), err
+		}, first, last)
+	}
+	own(billing.TransactionFilter{UserID: busy}, 1, 2*half)
+	own(billing.TransactionFilter{UserID: busy, BillID: new(int64(1))}, 1, half)
+	own(billing.TransactionFilter{UserID: busy, BillID: new(int64(2)), Type: billing.TypePayment}, half+1000, 2*half)
+	ledger := func(what string, per int, f billing.LedgerFilter, first, last int) {
+		f.Limit = pageSize
+		list := func(ctx context.Context, r filter.Range, before *int64) (int, error) {
+			f.When, f.Before = r, before
+			found, err := store.Ledger(ctx, f)
+			return len(found), err
+		}
+		pagesOf("Ledger", what, per*inPage, pageSize, func(ctx context.Context, before *int64) (int, error) { return list(ctx, filter.Range{}, before) }, (first+last)/2, first+pageSize)
+		ranges("Ledger", what, per, list, first, last)
+	}
+	ledger("all", 1, billing.LedgerFilter{}, 1, n.transactions)
+	ledger("of the busy user", 1, billing.LedgerFilter{UserID: new(int64(busy))}, 1, 2*half)
+	ledger("of a bill", 1, billing.LedgerFilter{BillID: new(int64(2))}, half+1, 2*half)
+	ledger("payments", 1, billing.LedgerFilter{Type: billing.TypePayment}, half+1000, 2*half)
+	ledger("purchases", 4, billing.LedgerFilter{Type: billing.TypePurchase}, 1000, half) // each found by its key
+	for what, f := range map[string]billing.LedgerFilter{
+		"of another user": {UserID: new(int64(1))}, "of no bill": {BillID: new(int64(math.MaxInt64))}, "no payment": {PaymentID: new(int64(math.MaxInt64))},
+	} {
+		f.Limit = pageSize
+		add("Ledger", what, inPage, 0, func(ctx context.Context) (int, error) { found, err := store.Ledger(ctx, f); return len(found), err })
+	}
+	add("Ledger", "a payment", 10, 1, func(ctx context.Context) (int, error) {
+		found, err := store.Ledger(ctx, billing.LedgerFilter{PaymentID: new(int64(250)), Limit: pageSize})
+		return len(found), err
+	})
+	for what, f := range map[string]billing.ReversalFilter{
+		"all": {}, "of a user": {UserID: new(int64(busy))}, "of a bill": {BillID: new(int64(1))},
+	} {
+		f.Limit = pageSize
+		ranges("Reversals", what+", of a time", 1, func(ctx context.Context, r filter.Range, before *int64) (int, error) {
+			f.When, f.Before = r, before
+			found, err := store.Reversals(ctx, f)
+			return len(found), err
+		}, 1, n.transactions*2/10)
+	}
+	add("Reversals", "of a payment", one, 1, func(ctx context.Context) (int, error) {
+		found, err := store.Reversals(ctx, billing.ReversalFilter{PaymentID: new(int64(1001)), Limit: pageSize})
+		return len(found), err
+	})
+	const few = 10 // rows, of ten seconds: the others of the page are read, and then those within the margin
+	for _, middle := range []int{half / 2, half * 3 / 2} {
+		r := filter.Range{From: at(middle), To: at(middle + few)}
+		add("Transactions", fmt.Sprint("of ten seconds from ", middle), 2*search+3*inPage, few, func(ctx context.Context) (int, error) {
+			found, err := store.Transactions(ctx, billing.TransactionFilter{UserID: busy, When: r, Limit: pageSize})
+			return len(found), err
+		})
+		add("Ledger", fmt.Sprint("of ten seconds from ", middle), 2*search+3*inPage, few, func(ctx context.Context) (int, error) {
+			found, err := store.Ledger(ctx, billing.LedgerFilter{When: r, Limit: pageSize})
+			return len(found), err
+		})
+	}
+
+	for what, c := range map[string]struct{ bill, second int }{"in the middle": {1, half / 2}, "before all": {2, half}, "after all": {2, 2 * n.transactions}, "of no transaction": {3, half}} {
+		add("BalanceAt", what, 2*search, 1, func(ctx context.Context) (int, error) {
+			_, err := store.BalanceAt(ctx, int64(c.bill), *at(c.second))
+			return 1, err
+		})
+	}
+
 	pages("Bills", "busy user", pageSize, func(ctx context.Context, before *int64) (int, error) {
 		found, err := store.Bills(ctx, busy, before, pageSize)
 		return len(found), err
@@ -178,7 +284,6 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		found, err := store.BillsOf(ctx, owners, pageSize)
 		return len(found), err
 	})
-	const one = 10 // buffers: one row by its key
 	add("Bill", "in the middle", one, 1, func(ctx context.Context) (int, error) {
 		_, err := store.Bill(ctx, busy, int64(n.bills/4))
 		return 1, err
@@ -205,7 +310,6 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		return 1, nil
 	})
 	// A day in which all transactions are purchases, one with payments, and all of them.
-	begin := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	window := func(from, to int, after *billing.Position) billing.Window {
 		return billing.Window{From: begin.Add(time.Duration(from) * time.Second), To: begin.Add(time.Duration(to) * time.Second), After: after, Limit: pageSize}
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -42,16 +43,21 @@ func (s *Store) FindPayment(ctx context.Context, id int64) (*billing.Payment, er
 	return &p, err
 }
 
-// Reversals returns decisions on reversals, newest first.
+// Reversals returns decisions on reversals, newest first. f must have passed its Check.
 func (s *Store) Reversals(ctx context.Context, f billing.ReversalFilter) ([]billing.ReversalDecision, error) {
-	where, args := `true`, []any{f.Limit}
-	if f.Before != nil {
-		where = `id < $2`
-		args = append(args, *f.Before)
+	l := list[billing.ReversalDecision]{
+		table: "billing.reversals", id: "id", at: "decided_at", columns: reversalColumns, when: f.When,
+		place: func(d billing.ReversalDecision) (int64, time.Time) { return d.ID, d.DecidedAt },
 	}
-	if f.Short {
-		where += ` AND shortfall > 0` // an index of its own
+	switch { // an index for each, but the few reversals of a payment, which only the provider can add to, are sorted
+	case f.UserID != nil:
+		l.of("user_id", *f.UserID)
+	case f.BillID != nil:
+		l.of("bill_id", *f.BillID)
+	case f.PaymentID != nil:
+		l.of("payment_id", *f.PaymentID)
+	case f.Short:
+		l.where(`shortfall > 0`)
 	}
-	sql := pg.Page(`SELECT ` + reversalColumns + ` FROM billing.reversals WHERE ` + where + ` ORDER BY id DESC`)
-	return pg.Collect(ctx, s.reads, "list reversals", scanReversal, sql, args...)
+	return l.newest(ctx, expensively(s, scanReversal, "list reversals"), f.Before, f.Limit)
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -10,41 +11,86 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// Transactions returns a user's transactions, newest first; none if f.BillID is not
-// the user's bill. The user or the bill is part of the order: the order by id alone
-// would also be the primary key's, in which Postgres would look for these rows among
-// all others (ADR 46).
-func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error) {
-	of, args := `user_id`, []any{f.Limit, f.UserID}
-	if f.BillID != nil {
-		of, args = `bill_id`, []any{f.Limit, *f.BillID}
+const transactionColumns = `id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, refund_id, reversal_id, created_at`
+
+func ledger() list[billing.Transaction] {
+	return list[billing.Transaction]{
+		table: "billing.transactions", id: "id", at: "created_at", columns: transactionColumns,
+		place: func(t billing.Transaction) (int64, time.Time) { return t.ID, t.CreatedAt },
 	}
-	where := of + ` >= $2 AND ` + of + ` <= $2`
-	if f.Before != nil {
-		where = of + ` >= $2 AND (` + of + `, id) < ($2, $3)`
-		args = append(args, *f.Before)
+}
+
+// Transactions returns a user's transactions, newest first; none if f.BillID is not
+// the user's bill.
+func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error) {
+	l := ledger()
+	l.when = f.When
+	if f.BillID != nil {
+		l.of("bill_id", *f.BillID)
+		l.where(`EXISTS (SELECT FROM billing.bills WHERE id = $2 AND user_id = %s)`, f.UserID)
+	} else {
+		l.of("user_id", f.UserID)
 	}
 	switch f.Type { // an index for each
 	case "":
 	case billing.TypePayment:
-		where += ` AND payment_id IS NOT NULL`
+		l.where(`payment_id IS NOT NULL`)
 	case billing.TypePurchase:
-		where += ` AND purchase_id IS NOT NULL`
+		l.where(`purchase_id IS NOT NULL`)
 	case billing.TypeRefund:
-		where += ` AND refund_id IS NOT NULL`
+		l.where(`refund_id IS NOT NULL`)
 	case billing.TypeReversal:
-		where += ` AND reversal_id IS NOT NULL`
+		l.where(`reversal_id IS NOT NULL`)
 	default:
 		return nil, fmt.Errorf("list transactions: unknown type %q", f.Type)
 	}
-	if f.BillID != nil {
-		args = append(args, f.UserID)
-		where += fmt.Sprintf(` AND EXISTS (SELECT FROM billing.bills WHERE id = $2 AND user_id = $%d)`, len(args))
+	if !f.When.Open() || f.Limit > pg.PageMax {
+		return l.newest(ctx, expensively(s, scanTransaction, "list transactions of a time"), f.Before, f.Limit)
 	}
-	sql := pg.Page(`
-		SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, refund_id, reversal_id, created_at
-		FROM billing.transactions WHERE ` + where + ` ORDER BY ` + of + ` DESC, id DESC`)
-	return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
+	return l.newest(ctx, func(ctx context.Context, sql string, args ...any) ([]billing.Transaction, error) {
+		return pg.Collect(ctx, s.reads, "list transactions", scanTransaction, sql, args...)
+	}, f.Before, f.Limit)
+}
+
+// Ledger returns transactions of all users, newest first. f must have passed its Check.
+func (s *Store) Ledger(ctx context.Context, f billing.LedgerFilter) ([]billing.Transaction, error) {
+	l := ledger()
+	l.when = f.When
+	switch {
+	case f.UserID != nil:
+		l.of("user_id", *f.UserID)
+	case f.BillID != nil:
+		l.of("bill_id", *f.BillID)
+	case f.PaymentID != nil:
+		l.where(`payment_id = %s`, *f.PaymentID)
+	case f.Type == billing.TypePayment:
+		l.where(`payment_id IS NOT NULL`)
+	case f.Type == billing.TypePurchase:
+		// The charges have an index of purchases in this order; among the transactions,
+		// they may be behind any number of payments.
+		l.table, l.id, l.columns = "billing.charges c", "transaction_id", "t.*"
+		l.join = `CROSS JOIN LATERAL (SELECT ` + transactionColumns + ` FROM billing.transactions WHERE id = c.transaction_id) AS t`
+		l.where(`transaction_id IS NOT NULL`)
+	}
+	return l.newest(ctx, expensively(s, scanTransaction, "list ledger"), f.Before, f.Limit)
+}
+
+// BalanceAt returns what a bill held at a time: the balance after its last transaction
+// until then. Within a bill, ids and times rise together.
+func (s *Store) BalanceAt(ctx context.Context, billID int64, at time.Time) (billing.Balance, error) {
+	scan := func(row pgx.CollectableRow) (b billing.Balance, err error) {
+		err = row.Scan(&b.TransactionID, &b.Amount)
+		return b, err
+	}
+	after := at.Truncate(time.Microsecond).Add(time.Microsecond) // the next time that a row can have
+	found, err := pg.CollectExpensive(ctx, s.expensive, "read balance at a time", scan, `
+		SELECT id, balance_after FROM billing.transactions
+		WHERE bill_id >= $1 AND (bill_id, id) < ($1, (`+pg.FirstOf("billing.transactions", "bill_id", "$1", "created_at", "$2")+`))
+		ORDER BY bill_id DESC, id DESC LIMIT 1`, billID, after)
+	if err != nil || len(found) == 0 {
+		return billing.Balance{}, err
+	}
+	return found[0], nil
 }
 
 func scanTransaction(row pgx.CollectableRow) (t billing.Transaction, err error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
 )
@@ -191,7 +192,31 @@ func Unknown(id uuid.UUID) *problem.Error {
 // PurchaseQuery selects which of a user's purchases to list, newest first.
 type PurchaseQuery struct {
 	UserID int64
-	Status Status     // "" for all
-	Before *uuid.UUID // the last purchase of the previous page
+	Status Status       // "" for all
+	When   filter.Range // when they were placed
+	Before *uuid.UUID   // the last purchase of the previous page
 	Limit  int
+}
+
+// PurchaseFilter selects which purchases of all users to list, newest first.
+type PurchaseFilter struct {
+	UserID, BillID, ProductID *int64       // only of this one; nil for all
+	Status                    Status       // "" for all
+	When                      filter.Range // when they were placed
+	Before                    *uuid.UUID   // the last purchase of the previous page
+	Limit                     int
+}
+
+// Check returns the problem "unsupported_filter" unless an index has what f selects in
+// the order of the list, and "validation_failed" if it selects too long a time. There is
+// no index of bills and products: every purchase would pay for it.
+func (f PurchaseFilter) Check() error {
+	byUser, byStatus := f.UserID != nil, f.Status != ""
+	if f.BillID != nil || f.ProductID != nil || byUser && byStatus || byStatus && f.Status != Pending {
+		return filter.Unsupported("one of user_id and status=pending, each with or without from and to, or by from and to alone; the purchases from a bill are in /admin/transactions")
+	}
+	if byUser {
+		return nil
+	}
+	return f.When.Window()
 }

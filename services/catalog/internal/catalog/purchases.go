@@ -22,6 +22,8 @@ type PurchaseStore interface {
 	// Purchase returns ErrPurchaseNotFound if the user has no purchase with that id.
 	Purchase(ctx context.Context, userID int64, id uuid.UUID) (Purchase, error)
 	Purchases(ctx context.Context, q PurchaseQuery) ([]Purchase, error)
+	// AllPurchases lists purchases of all users. f must have passed its Check.
+	AllPurchases(ctx context.Context, f PurchaseFilter) ([]Purchase, error)
 }
 
 // Requests sends charge requests to billing. A request may be lost or delivered
@@ -197,6 +199,14 @@ func (s *Purchases) Get(ctx context.Context, userID int64, id uuid.UUID) (Purcha
 // List returns at most q.Limit of the user's purchases, newest first.
 func (s *Purchases) List(ctx context.Context, q PurchaseQuery) ([]Purchase, error) {
 	return s.Store.Purchases(ctx, q)
+}
+
+// ListAll returns purchases of all users, newest first.
+func (s *Purchases) ListAll(ctx context.Context, f PurchaseFilter) ([]Purchase, error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	return s.Store.AllPurchases(ctx, f)
 }
 
 // OrdersWaiting returns the number of orders that wait for a group.

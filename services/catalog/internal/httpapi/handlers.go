@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"lavka/libs/service/adminlog"
+	"lavka/libs/service/export"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -18,13 +19,14 @@ type Handlers struct {
 	purchases *catalog.Purchases
 	refunds   *catalog.Refunds
 	log       adminlog.Lister
+	exports   *export.Exporter
 }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
 // New returns the Handlers of a shop's products, purchases and refunds, and of the admins' log.
-func New(products *catalog.Products, purchases *catalog.Purchases, refunds *catalog.Refunds, log adminlog.Lister) *Handlers {
-	return &Handlers{products, purchases, refunds, log}
+func New(products *catalog.Products, purchases *catalog.Purchases, refunds *catalog.Refunds, log adminlog.Lister, exports *export.Exporter) *Handlers {
+	return &Handlers{products, purchases, refunds, log, exports}
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the

@@ -8,8 +8,10 @@ import (
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
+	"lavka/libs/service/export"
 	"lavka/libs/service/page"
 	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/api"
@@ -116,6 +118,18 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 		}
 		q.Status = catalog.Status(*s)
 	}
+	if q.When, err = filter.NewRange(r.Params.From, r.Params.To); err != nil {
+		return nil, err
+	}
+	if export.Asked(ctx) {
+		if err := export.Whole(r.Params.Limit, r.Params.Cursor); err != nil {
+			return nil, err
+		}
+		return exportOf(ctx, h.exports, purchases, func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error) {
+			q.Before, q.Limit = before, limit
+			return h.purchases.List(ctx, q)
+		}), nil
+	}
 	rows, err := h.purchases.List(ctx, q)
 	if err != nil {
 		return nil, err
@@ -125,6 +139,56 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 		return nil, err
 	}
 	return api.ListPurchases200JSONResponse{Items: items, NextCursor: next}, nil
+}
+
+// ListAllPurchases answers GET /admin/purchases.
+func (h *Handlers) ListAllPurchases(ctx context.Context, r api.ListAllPurchasesRequestObject) (api.ListAllPurchasesResponseObject, error) {
+	const list = "all purchases"
+	p := r.Params
+	limit, err := page.Limit(p.Limit)
+	if err != nil {
+		return nil, err
+	}
+	before, err := page.Decode[uuid.UUID](list, p.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	f := catalog.PurchaseFilter{UserID: p.UserId, BillID: p.BillId, ProductID: p.ProductId, Before: before, Limit: limit + 1}
+	if s := p.Status; s != nil {
+		if !s.Valid() {
+			return nil, problem.InvalidFields(problem.Field{Field: "status", Message: "must be pending, completed or declined"})
+		}
+		f.Status = catalog.Status(*s)
+	}
+	if f.When, err = filter.NewRange(p.From, p.To); err != nil {
+		return nil, err
+	}
+	if export.Asked(ctx) {
+		if err := export.Whole(p.Limit, p.Cursor); err != nil {
+			return nil, err
+		}
+		return exportOf(ctx, h.exports, sales, func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error) {
+			f.Before, f.Limit = before, limit
+			return h.purchases.ListAll(ctx, f)
+		}), nil
+	}
+	rows, err := h.purchases.ListAll(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := page.Cut(ctx, list, rows, limit, func(p catalog.Purchase) any { return p.ID }, toSale)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListAllPurchases200JSONResponse{Items: items, NextCursor: next}, nil
+}
+
+func toSale(p catalog.Purchase) api.Sale {
+	own := toPurchase(p)
+	return api.Sale{
+		Id: own.Id, UserId: p.UserID, ProductId: own.ProductId, Title: own.Title, Price: own.Price, BillId: own.BillId, Status: own.Status,
+		DeclineReason: own.DeclineReason, TransactionId: own.TransactionId, Refunded: own.Refunded, CreatedAt: own.CreatedAt, SettledAt: own.SettledAt,
+	}
 }
 
 func toPurchase(p catalog.Purchase) api.Purchase {

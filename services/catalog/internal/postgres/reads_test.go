@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/adminlog"
@@ -48,9 +49,9 @@ func TestReadsAreFlat(t *testing.T) {
 	s.db.Fill(t, postgres.Schema, fmt.Sprintf(`
 		INSERT INTO catalog.products (title, title_folded, description, price, deleted_at)
 		SELECT 'Tea ' || n, 'tea ' || md5(n::text), '', 1 + n * 7919 %% 100000, CASE WHEN n > %[1]d / 2 THEN now() END FROM generate_series(1, %[1]d::bigint) n`, products), fmt.Sprintf(`
-		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, status, decline_reason, transaction_id, expires_at, settled_at, next_send_at)
+		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, status, decline_reason, transaction_id, expires_at, settled_at, next_send_at, created_at)
 		SELECT %[2]s, CASE WHEN n <= %[1]d * 6 / 10 THEN %[3]d ELSE 1 + (n %% 999 + %[3]d) %% 1000 END, CASE WHEN n %% 2 = 0 THEN 'key ' || n END, 1, 'Tea', 1, 7,
-			status, CASE status WHEN 'declined' THEN 'insufficient_funds' END, CASE status WHEN 'completed' THEN n END, now(), CASE WHEN status <> 'pending' THEN now() END, now()
+			status, CASE status WHEN 'declined' THEN 'insufficient_funds' END, CASE status WHEN 'completed' THEN n END, now(), CASE WHEN status <> 'pending' THEN now() END, now(), to_timestamp(1700000000 + n)
 		FROM generate_series(1, %[1]d::bigint) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 'pending' WHEN n <= 1000 OR n > %[1]d * 6 / 10 THEN 'completed' ELSE 'declined' END AS status) kind`,
 		purchases, idSQL, busy), fmt.Sprintf(`
 		INSERT INTO catalog.refunds (id, purchase_id, idempotency_key, user_id, bill_id, amount, reason, note, force, admin_id, status, decline_reason, transaction_id, settled_at, next_send_at)
@@ -77,10 +78,10 @@ func TestReadsAreFlat(t *testing.T) {
 }
 
 // idSQL is the id of purchase n, as SQL; id is the same in Go.
-const idSQL = `(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid`
+const idSQL = `(lpad(to_hex(1700000000000 + 1000 * n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid`
 
 func id(n int) uuid.UUID {
-	return uuid.MustParse(fmt.Sprintf("%012x70008000%012x", 1700000000000+n, n))
+	return uuid.MustParse(fmt.Sprintf("%012x70008000%012x", 1700000000000+1000*n, n))
 }
 
 const pageSize = 20
@@ -115,6 +116,54 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 	list(catalog.PurchaseQuery{UserID: 1}, pageSize, end)
 	list(catalog.PurchaseQuery{UserID: 1, Status: catalog.Declined}, 0, id(purchases/3), end)
 	list(catalog.PurchaseQuery{UserID: 5000}, 0, end)
+
+	// In a range of time: its first page, its last one, and pages of ranges that have none; and the rows of the margin beside the range, one a second.
+	const beside = 40
+	at := func(n int) *time.Time { return new(time.Unix(1700000000+int64(n), 0)) }
+	ranges := func(method, what string, run func(context.Context, filter.Range, *uuid.UUID) (int, error), first, last int) {
+		middle := (first + last) / 2
+		for where, c := range map[string]struct {
+			r      filter.Range
+			want   int
+			cursor int
+		}{
+			"all": {filter.Range{From: at(first), To: at(last)}, pageSize, middle}, "the middle": {filter.Range{From: at(middle - 1000), To: at(middle + 1000)}, pageSize, middle},
+			"the newest": {filter.Range{From: at(middle)}, pageSize, last - pageSize}, "the oldest": {filter.Range{To: at(middle)}, pageSize, first + pageSize}, "ten seconds": {filter.Range{From: at(middle), To: at(middle + 10)}, 10, middle + 10},
+			"before all": {filter.Range{From: at(-5000), To: at(-4000)}, 0, middle}, "after all": {filter.Range{From: at(purchases + 4000), To: at(purchases + 5000)}, 0, middle},
+			"any time": {filter.Range{From: new(time.Time{}), To: at(1 << 40)}, pageSize, middle}, "before time": {filter.Range{To: new(time.Time{})}, 0, middle},
+		} {
+			most := inPage + beside
+			if where == "ten seconds" { // the rest of the page, and then what is within the margin
+				most = inPage + 200
+			}
+			add(method, what+", "+where, most, c.want, func(ctx context.Context) (int, error) { return run(ctx, c.r, nil) })
+			if c.want > 0 {
+				add(method, fmt.Sprint(what, ", ", where, ", before ", c.cursor), most, c.want, func(ctx context.Context) (int, error) { return run(ctx, c.r, new(id(c.cursor))) })
+			}
+		}
+	}
+	for status, first := range map[catalog.Status]int{"": 1, catalog.Declined: 1001} {
+		ranges("Purchases", fmt.Sprintf("of a time, status %q", status), func(ctx context.Context, r filter.Range, before *uuid.UUID) (int, error) {
+			found, err := store.Purchases(ctx, catalog.PurchaseQuery{UserID: busy, Status: status, When: r, Before: before, Limit: pageSize})
+			return len(found), err
+		}, first, purchases*6/10)
+	}
+	everyone := func(what string, f catalog.PurchaseFilter, last int) {
+		f.Limit = pageSize
+		run := func(ctx context.Context, r filter.Range, before *uuid.UUID) (int, error) {
+			f.When, f.Before = r, before
+			found, err := store.AllPurchases(ctx, f)
+			return len(found), err
+		}
+		ranges("AllPurchases", what, run, 1, last)
+		for cursor, want := range map[uuid.UUID]int{end: pageSize, id(last / 2): pageSize, id(pageSize + 1): pageSize, uuid.Nil: 0} {
+			add("AllPurchases", fmt.Sprint(what, ", before ", cursor), inPage, want, func(ctx context.Context) (int, error) { return run(ctx, filter.Range{}, &cursor) })
+		}
+		add("AllPurchases", what+", first page", inPage, pageSize, func(ctx context.Context) (int, error) { return run(ctx, filter.Range{}, nil) })
+	}
+	everyone("all", catalog.PurchaseFilter{}, purchases)
+	everyone("busy user", catalog.PurchaseFilter{UserID: new(int64(busy))}, purchases*6/10)
+	everyone("pending", catalog.PurchaseFilter{Status: catalog.Pending}, 500)
 
 	tea := catalog.ProductKey{ID: int64(products / 4), Title: "tea 8", Price: 50_000}
 	for sort, keys := range map[catalog.ProductSort][]struct {

@@ -1,0 +1,39 @@
+package pg
+
+import "fmt"
+
+// FirstSince returns a SELECT of the lowest id from which on no row of a table is before
+// a time, where ids and times rise together: a binary search in the primary key, named
+// id, which reads a few rows however many there are. after is that time, as SQL, and at
+// the column of a row's time. Without rows it selects NULL or nothing; if all of them are before the
+// time, the id after the last.
+//
+// Where times differ from the order of ids by up to some margin, rows before the result
+// may be later than the time by as much, and rows from it on may be earlier: search for
+// a time that is earlier or later by the margin, and compare the rows' times as well.
+func FirstSince(table, at, after string) string {
+	return since(table, at, after, ``, `id`, `id < high AND id >= middle`)
+}
+
+// FirstOf is FirstSince among the rows of one owner, whose id is owner, as SQL. An index
+// must have the column and the id.
+func FirstOf(table, column, owner, at, after string) string {
+	return since(table, at, after, fmt.Sprintf(`WHERE %[1]s >= %[2]s AND %[1]s <= %[2]s`, column, owner), column+`, id`,
+		fmt.Sprintf(`(%[1]s, id) >= (%[2]s, middle) AND (%[1]s, id) < (%[2]s, high)`, column, owner))
+}
+
+func since(table, at, after, rows, order, between string) string {
+	backwards := `id DESC`
+	if rows != `` {
+		backwards = order[:len(order)-len(`, id`)] + ` DESC, id DESC`
+	}
+	return fmt.Sprintf(`
+		WITH RECURSIVE search (low, high) AS (
+			SELECT (SELECT id FROM %[1]s %[4]s ORDER BY %[5]s LIMIT 1), (SELECT id + 1 FROM %[1]s %[4]s ORDER BY %[7]s LIMIT 1)
+			UNION ALL
+			SELECT CASE WHEN found.at < %[3]s THEN found.id + 1 ELSE low END, CASE WHEN found.at < %[3]s THEN high ELSE middle END
+			FROM search CROSS JOIN LATERAL (SELECT low + (high - low) / 2 AS middle) AS half
+			LEFT JOIN LATERAL (SELECT id, %[2]s AS at FROM %[1]s WHERE %[6]s ORDER BY %[5]s LIMIT 1) AS found ON true
+			WHERE low < high)
+		SELECT low FROM search WHERE low >= high`, table, at, after, rows, order, between, backwards)
+}
