@@ -62,7 +62,7 @@ func refund(ctx context.Context, cfg settings, args []string) error {
 		return err
 	}
 	if a.status != http.StatusCreated && a.status != http.StatusAccepted {
-		return fmt.Errorf("nothing was refunded: %s", a.text("detail"))
+		return fmt.Errorf("the refund was refused: %s", a.text("detail"))
 	}
 	return nil
 }

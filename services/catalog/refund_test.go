@@ -90,7 +90,7 @@ func TestRefundsOfAPurchase(t *testing.T) {
 			t.Errorf("%s: %s", c.what, a)
 		}
 	}
-	if a := r.send(t, admin, "POST", path, `{"reason":"x"}`); a.status != 400 || a.code() != "malformed" {
+	if a := r.send(t, admin, "POST", path, `{"reason":"x"}`); a.status != 400 || a.code() != "malformed" || !strings.Contains(a.text, "a refund needs an Idempotency-Key") {
 		t.Errorf("without a key: %s", a)
 	}
 	if a := r.send(t, buyer, "POST", path, `{"reason":"x"}`, "Idempotency-Key", "mine"); a.status != 403 || a.code() != "forbidden" {

@@ -59,6 +59,9 @@ func TestReadsAreFlat(t *testing.T) {
 		INSERT INTO billing.reversals (id, reversal_id, payment_id, bill_id, user_id, total, due, debited, shortfall)
 		SELECT n, n, CASE WHEN n %% 2 = 0 THEN 1 ELSE n END, 1, %[2]d, 5, short, 0, short
 		FROM generate_series(1, %[1]d * 2 / 10) n, LATERAL (SELECT CASE WHEN n <= 500 THEN 5 ELSE 0 END AS short) s`, n.transactions, busy), fmt.Sprintf(`
+		INSERT INTO billing.refunds (id, refund_id, purchase_id, user_id, bill_id, amount, force, outcome, refunded_after, refundable)
+		SELECT 10 * %[1]d + m, gen_random_uuid(), %[2]s, %[3]d, 1, 6, false, 'refund_exceeds', 5 * (m %% 2), 5 - 5 * (m %% 2)
+		FROM generate_series(1, %[1]d * 1 / 10) m, LATERAL (SELECT CASE WHEN m %% 2 = 0 THEN 2000 ELSE m END AS n) purchase`, n.transactions, idSQL, busy), fmt.Sprintf(`
 		SELECT setval('billing.transaction_ids', %d)`, n.transactions), `
 		UPDATE billing.transactions SET created_at = '2026-11-01'::timestamptz + id * interval '1 second'`, `
 		UPDATE billing.reversals SET decided_at = '2026-11-01'::timestamptz + id * interval '1 second'`, fmt.Sprintf(`
@@ -380,6 +383,14 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 			if d := decision(r); d == nil || d.Due != 0 || (d.ReversalID == 1000) != (i == 1) {
 				return 0, fmt.Errorf("reversal %d: %s", i, outcome(r))
 			}
+		}
+		return len(results), nil
+	})
+	add("Settle", "a refund of a purchase that has many, to a bill that owes, and a repeat", write, 2, func(ctx context.Context) (int, error) {
+		r := &billing.RefundRequest{RefundID: uuid.New(), PurchaseID: purchaseID(2000), UserID: busy, BillID: 1, Amount: 5}
+		results := store.Settle(ctx, []billing.Item{r, r})
+		if first, again := outcome(results[0]), outcome(results[1]); first != "bill_owes" || again != "bill_owes again" {
+			return 0, fmt.Errorf("%s, %s", first, again)
 		}
 		return len(results), nil
 	})

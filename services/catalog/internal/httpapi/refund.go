@@ -17,7 +17,10 @@ import (
 
 // CreateRefund answers POST /purchases/{id}/refunds.
 func (h *Handlers) CreateRefund(ctx context.Context, r api.CreateRefundRequestObject) (api.CreateRefundResponseObject, error) {
-	key, err := idempotencyKey(&r.Params.IdempotencyKey)
+	if r.Params.IdempotencyKey == nil {
+		return nil, problem.New(problem.Malformed, "malformed", "a refund needs an Idempotency-Key: without one, it could not be retried")
+	}
+	key, err := idempotencyKey(r.Params.IdempotencyKey)
 	if err != nil {
 		return nil, err
 	}
