@@ -161,7 +161,7 @@ func TestExportsAreUnlimited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	matcher := regexp.MustCompile(`@exports \{\n\t\tpath (.+)\n\t\theader_regexp Accept \(\?i\)\(text/csv\|application/x-ndjson\)\n\t\}\n\trequest_body @exports \{\n\t\tread_timeout 24h\n\t\twrite_timeout 24h\n`).FindSubmatch(caddy)
+	matcher := regexp.MustCompile(`@exports \{\n\t\tpath (.+)\n\t\theader_regexp Accept \(\?i\)\(text/csv\|application/x-ndjson\)\n\t\}\n\trequest_body @exports \{\n\t\twrite_timeout 24h\n`).FindSubmatch(caddy)
 	if matcher == nil {
 		t.Fatal("the Caddyfile has no limits for exports")
 	}

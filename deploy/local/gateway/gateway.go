@@ -145,13 +145,11 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 	})
 }
 
-// unlimited lifts the limits of the whole request and response from an export. The service ends one whose page is not taken in time; the gateway only
+// unlimited lifts the limit of the whole response from an export. The service ends one whose page is not taken in time; the gateway only
 // closes the connection of a client that takes nothing for a little longer, until the returned function is called.
 func unlimited(w http.ResponseWriter, r *http.Request) (restore func()) {
-	to := http.NewResponseController(w)
-	// Without a connection, such as a test's, there are no limits.
-	_ = to.SetReadDeadline(time.Time{})
-	_ = to.SetWriteDeadline(time.Time{})
+	// A response without a connection, such as a test's, has no limit.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	return connlimit.Patient(r.Context(), export.PageTimeout+5*time.Second)
 }
 

@@ -118,8 +118,6 @@ func Write[T any](ctx context.Context, e *Exporter, w http.ResponseWriter, table
 	}
 	w.Header().Set("Content-Type", contentTypes[request.format])
 	to := http.NewResponseController(w)
-	// The server's limits are for whole requests. A test's recorder has none.
-	_ = to.SetReadDeadline(time.Time{})
 	defer connlimit.Patient(ctx, e.pageTimeout)()
 	err = write(ctx, e, w, to, table, request.format, page, next)
 	switch {

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/bytelimit"
 	"lavka/libs/service/connlimit"
 	"lavka/libs/service/export"
 )
@@ -43,7 +44,10 @@ var table = export.Table[item]{
 
 // items returns the pages of a list of n items with ids from n down to 1.
 func items(n int, title string) func(context.Context, *item, int) ([]item, error) {
-	return func(_ context.Context, after *item, limit int) (page []item, _ error) {
+	return func(ctx context.Context, after *item, limit int) (page []item, _ error) {
+		if err := ctx.Err(); err != nil { // as a database says
+			return nil, err
+		}
 		next := n
 		if after != nil {
 			next = after.ID - 1
@@ -197,10 +201,10 @@ func serve(t *testing.T, e *export.Exporter, next func(context.Context, *item, i
 	return l.Addr().String()
 }
 
-// read asks for an export and reads it as a client does that takes a page (a megabyte)
-// at a time, and waits before each. It returns what it got, without the header, and whether that was a whole
-// response.
-func read(t *testing.T, addr string, wait time.Duration) (lines int, last string, whole bool) {
+// read asks for an export and reads it as a client does that takes some bytes at a time,
+// and waits before the next. It returns what it got, without the header, and whether
+// that was a whole response.
+func read(t *testing.T, addr string, wait time.Duration, each int) (lines int, last string, whole bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -213,7 +217,7 @@ func read(t *testing.T, addr string, wait time.Duration) (lines int, last string
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	slow := &paced{r: conn, wait: wait}
+	slow := &paced{r: conn, wait: wait, each: each}
 	resp, err := http.ReadResponse(bufio.NewReaderSize(slow, 64<<10), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -229,15 +233,14 @@ func read(t *testing.T, addr string, wait time.Duration) (lines int, last string
 	}
 }
 
-// paced is a connection whose client waits before each megabyte.
 type paced struct {
-	r    io.Reader
-	wait time.Duration
-	read int
+	r          io.Reader
+	wait       time.Duration
+	each, read int
 }
 
 func (p *paced) Read(b []byte) (int, error) {
-	if p.read >= 1<<20 {
+	if p.read >= p.each {
 		p.read = 0
 		time.Sleep(p.wait) // the client that is tested
 	}
@@ -254,12 +257,14 @@ func TestSlowClients(t *testing.T) {
 	title := strings.Repeat("x", 1000)
 	for what, c := range map[string]struct {
 		limit, wait time.Duration
+		each        int // bytes; a page has a megabyte
 		whole       bool
 	}{
-		"fast":                       {time.Second, 0, true},
-		"a page in half the limit":   {time.Second, 500 * time.Millisecond, true},
-		"a page in twice the limit":  {time.Second, 2 * time.Second, false},
-		"longer than other requests": {connlimit.Stall + 5*time.Second, connlimit.Stall + 2*time.Second, true},
+		"fast":                        {time.Second, 0, 1 << 20, true},
+		"a page in half the limit":    {time.Second, 500 * time.Millisecond, 1 << 20, true},
+		"a page in twice the limit":   {time.Second, 2 * time.Second, 1 << 20, false},
+		"a page bit by bit, too late": {time.Second, 400 * time.Millisecond, 1 << 17, false},
+		"longer than other requests":  {connlimit.Stall + 5*time.Second, connlimit.Stall + 2*time.Second, 1 << 20, true},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -269,7 +274,7 @@ func TestSlowClients(t *testing.T) {
 				total = 1500
 			}
 			addr := serve(t, newExporter(one, c.limit), items(total, title), func(err error) { outcome <- err })
-			lines, last, whole := read(t, addr, c.wait)
+			lines, last, whole := read(t, addr, c.wait, c.each)
 			if whole != c.whole || (strings.HasPrefix(last, `{"end":true`) && lines == total+1) != c.whole {
 				t.Errorf("%d lines, whole: %v, the last: %.40s", lines, whole, last)
 			}
@@ -301,7 +306,7 @@ func TestFailingReads(t *testing.T) {
 				}
 				return list(ctx, after, limit)
 			}, func(err error) { outcome <- err })
-			lines, last, whole := read(t, addr, 0)
+			lines, last, whole := read(t, addr, 0, 1<<20)
 			if whole != c.whole || strings.HasPrefix(last, `{"end":true`) != c.whole || c.whole && lines != 2501 {
 				t.Errorf("%d lines, whole: %v, the last: %s", lines, whole, last)
 			}
@@ -317,6 +322,24 @@ func TestFailingReads(t *testing.T) {
 	w := httptest.NewRecorder()
 	if err := export.Write(export.With(t.Context(), export.CSV, true), newExporter(one, 0), w, table, func(context.Context, *item, int) ([]item, error) { return nil, busy }); err != nil || w.Body.Len() > 0 || w.Code != 200 || w.Header().Get("Content-Type") == "" {
 		t.Errorf("HEAD: %d %q %v", w.Code, w.Body, err)
+	}
+}
+
+// What the rows of a page hold of the memory for large responses is given back with each
+// page.
+func TestPagesGiveBackWhatTheyHold(t *testing.T) {
+	t.Parallel()
+	claim := bytelimit.New(8 << 20).Claim("1") // of which one caller gets a megabyte
+	defer claim.Close()
+	list := items(5000, "x")
+	err := export.Write(export.With(bytelimit.With(t.Context(), claim), export.CSV, false), newExporter(one, 0), httptest.NewRecorder(), table, func(ctx context.Context, after *item, limit int) ([]item, error) {
+		if err := bytelimit.From(ctx).Grow(700 << 10); err != nil {
+			return nil, fmt.Errorf("%v", err) // not to be retried
+		}
+		return list(ctx, after, limit)
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

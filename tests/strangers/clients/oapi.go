@@ -85,7 +85,7 @@ func (s oapi) Pay(ctx context.Context, signature string, id, user, bill int64, a
 }
 
 func (s oapi) Bill(ctx context.Context, token string, id int64) (answer, error) {
-	return oapiAnswer(s.billing.GetBillWithResponse(ctx, id, bearer(token)))
+	return oapiAnswer(s.billing.GetBillWithResponse(ctx, id, nil, bearer(token)))
 }
 
 func (s oapi) Bills(ctx context.Context, token string) (answer, error) {
