@@ -116,7 +116,7 @@ func exactUUIDs(contract *openapi3.T, protected map[string][]echo.MiddlewareFunc
 
 // exactTimes refuses a time in a query that is not written as the contract says (RFC 3339,
 // section 5.6). The generated code also reads a date alone, which has no time zone, and
-// times with one digit for the hour or with a comma.
+// times with one digit for the hour or with a comma, and takes an empty one for none.
 func exactTimes(contract *openapi3.T, protected map[string][]echo.MiddlewareFunc) {
 	for _, item := range contract.Paths.Map() {
 		for _, op := range item.Operations() {
@@ -135,7 +135,7 @@ func exactTime(name string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			text := c.QueryParam(name)
-			if _, err := time.Parse(time.RFC3339, text); text != "" && (err != nil || !timeForm.MatchString(text)) {
+			if _, err := time.Parse(time.RFC3339, text); c.QueryParams().Has(name) && (err != nil || !timeForm.MatchString(text)) {
 				return problem.New(problem.Malformed, "malformed", "the parameter "+name+" is malformed; it must be a time like 2026-11-23T21:19:35Z")
 			}
 			return next(c)

@@ -5,8 +5,8 @@ import "fmt"
 // FirstSince returns a SELECT of the lowest id from which on no row of a table is before
 // a time, where ids and times rise together: a binary search in the primary key, named
 // id, which reads a few rows however many there are. after is that time, as SQL, and at
-// the column of a row's time. Without rows it selects NULL or nothing; if all of them are before the
-// time, the id after the last.
+// the column of a row's time. Without rows it selects NULL or nothing; if all of them are
+// before the time, the id after the last.
 //
 // Where times differ from the order of ids by up to some margin, rows before the result
 // may be later than the time by as much, and rows from it on may be earlier: search for
