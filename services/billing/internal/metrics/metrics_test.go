@@ -38,9 +38,12 @@ func TestOnlyNewTransactionsAreCounted(t *testing.T) {
 		billing.Reversed{Decision: &billing.ReversalDecision{Debited: 300, Shortfall: 50}},
 		billing.Reversed{Decision: &billing.ReversalDecision{Shortfall: 7}},
 		billing.ReversedBefore{Decision: &billing.ReversalDecision{Debited: 300, Shortfall: 50}},
+		billing.RefundDecided{Decision: &billing.RefundDecision{Request: billing.RefundRequest{Amount: 40}, Outcome: billing.Refunded}},
+		billing.RefundDecided{Decision: &billing.RefundDecision{Request: billing.RefundRequest{Amount: 40}, Outcome: billing.BillOwes}},
+		billing.RefundDecidedBefore{Decision: &billing.RefundDecision{Request: billing.RefundRequest{Amount: 40}, Outcome: billing.Refunded}},
 	}})
-	if got := l.Settle(t.Context(), []billing.Item{credit, credit, credit, credit, credit, purchase, purchase, purchase}); len(got) != 11 {
-		t.Errorf("%d results, want the 11 of the ledger", len(got))
+	if got := l.Settle(t.Context(), []billing.Item{credit, credit, credit, credit, credit, purchase, purchase, purchase}); len(got) != 14 {
+		t.Errorf("%d results, want the 14 of the ledger", len(got))
 	}
 	families, err := registry.Gather()
 	if err != nil {
@@ -61,6 +64,7 @@ func TestOnlyNewTransactionsAreCounted(t *testing.T) {
 	want := map[string]float64{
 		"billing_transactions_total payment": 2, "billing_transactions_minor_units_total payment": 5000,
 		"billing_transactions_total purchase": 1, "billing_transactions_minor_units_total purchase": 999,
+		"billing_transactions_total refund": 1, "billing_transactions_minor_units_total refund": 40,
 		"billing_transactions_total reversal": 1, "billing_transactions_minor_units_total reversal": 300, "billing_reversals_shortfall_minor_units_total": 57,
 	}
 	if !maps.Equal(got, want) {
