@@ -24,9 +24,6 @@ func TestOnlyNewTransactionsAreCounted(t *testing.T) {
 	charge := func(outcome billing.Outcome) *billing.Charge {
 		return &billing.Charge{Request: billing.ChargeRequest{Amount: 999}, Outcome: outcome}
 	}
-	refund := func(outcome billing.RefundOutcome) *billing.RefundDecision {
-		return &billing.RefundDecision{Request: billing.RefundRequest{Amount: 40}, Outcome: outcome}
-	}
 	credit, purchase := &billing.Payment{Amount: 2500}, &billing.ChargeRequest{Amount: 999}
 	registry := prometheus.NewRegistry()
 	l := New(registry).Ledger(ledger{results: []billing.Result{
@@ -41,9 +38,9 @@ func TestOnlyNewTransactionsAreCounted(t *testing.T) {
 		billing.Reversed{Decision: &billing.ReversalDecision{Debited: 300, Shortfall: 50}},
 		billing.Reversed{Decision: &billing.ReversalDecision{Shortfall: 7}},
 		billing.ReversedBefore{Decision: &billing.ReversalDecision{Debited: 300, Shortfall: 50}},
-		billing.RefundDecided{Decision: refund(billing.Refunded)},
-		billing.RefundDecidedBefore{Decision: refund(billing.Refunded)},
-		billing.RefundDecided{Decision: refund(billing.RefundExceeds)},
+		billing.RefundDecided{Decision: &billing.RefundDecision{Request: billing.RefundRequest{Amount: 40}, Outcome: billing.Refunded}},
+		billing.RefundDecided{Decision: &billing.RefundDecision{Request: billing.RefundRequest{Amount: 40}, Outcome: billing.BillOwes}},
+		billing.RefundDecidedBefore{Decision: &billing.RefundDecision{Request: billing.RefundRequest{Amount: 40}, Outcome: billing.Refunded}},
 	}})
 	if got := l.Settle(t.Context(), []billing.Item{credit, credit, credit, credit, credit, purchase, purchase, purchase}); len(got) != 14 {
 		t.Errorf("%d results, want the 14 of the ledger", len(got))

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"lavka/libs/domain/money"
+	"lavka/libs/domain/problem"
+	"lavka/libs/testkit/waittest"
 	"lavka/services/catalog/internal/catalog"
 	"lavka/services/catalog/internal/postgres"
 )
@@ -94,5 +96,41 @@ func TestDueRefunds(t *testing.T) {
 	}
 	if due, err := s.DueRefunds(t.Context(), 10, func(int) time.Duration { return 0 }); err != nil || len(due) != 0 {
 		t.Errorf("claimed twice: %+v, %v", due, err)
+	}
+}
+
+// A refund waits for another one of the same purchase, in another replica, and then
+// counts it.
+func TestARefundWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	p := s.sold(t)
+	admin := s.admin(t)
+	other, err := admin.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Rollback(t.Context())
+	if _, err := other.Exec(t.Context(), `SELECT FROM catalog.purchases WHERE id = $1 FOR NO KEY UPDATE`, p.ID); err != nil {
+		t.Fatal(err)
+	}
+	placed := make(chan error, 1)
+	go func() {
+		_, _, err := s.PlaceRefund(t.Context(), catalog.Refund{ID: uuid.New(), PurchaseID: p.ID, Key: "a", Asked: new(money.Amount(100)), Reason: "x"})
+		placed <- err
+	}()
+	waittest.Eventually(t, "it waits for the purchase's row", func() bool {
+		return len(placed) > 0 || s.number(t, `SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0
+	})
+	if _, err := other.Exec(t.Context(), `
+		INSERT INTO catalog.refunds (id, purchase_id, idempotency_key, user_id, bill_id, amount, reason, note, force, admin_id, next_send_at)
+		VALUES (gen_random_uuid(), $1, 'b', 1, 1, 251, 'x', '', false, 9, now())`, p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-placed; problem.From(err).Code != "refund_exceeds" {
+		t.Errorf("%v, want refund_exceeds: of 3.50, the other one takes 2.51", err)
 	}
 }
