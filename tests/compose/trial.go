@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lavka/libs/service/pgconfig"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/tests/faults/books"
 	"lavka/tests/faults/check"
 	"lavka/tests/faults/history"
@@ -45,8 +46,16 @@ func (t *trial) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	signing, err := t.secret("payment-signing-secrets")
+	if err != nil {
+		return err
+	}
+	keys, err := standardwebhooks.ParseKeys(signing)
+	if err != nil {
+		return fmt.Errorf("payment-signing-secrets: %w", err)
+	}
 	t.rec = history.NewRecorder()
-	t.target = load.Target{Gateway: t.url, Billing: []string{t.url}, Catalog: []string{t.url}, PaymentKey: key, AdminLogin: "admin", AdminPassword: password}
+	t.target = load.Target{Gateway: t.url, Billing: []string{t.url}, Catalog: []string{t.url}, PaymentKey: key, SigningKey: keys[0], AdminLogin: "admin", AdminPassword: password}
 	t.accounts, err = load.Register(ctx, t.target, t.rec, 4)
 	return err
 }

@@ -3,9 +3,11 @@ package load
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"sync"
 	"time"
 
@@ -54,6 +56,9 @@ const password = "correct-horse-battery-staple-7"
 
 // Register creates the users of a shop and logs them in.
 func Register(ctx context.Context, t Target, rec *history.Recorder, buyers int) (*Accounts, error) {
+	if t.Gateway == "" || len(t.Billing) == 0 || len(t.Catalog) == 0 || t.PaymentKey == "" || reflect.ValueOf(t.SigningKey).IsZero() || t.AdminPassword == "" {
+		return nil, errors.New("a shop to load needs addresses, both payment keys and an admin")
+	}
 	a := &Accounts{target: t, c: &client{rec: rec, hc: newHTTPClient()}}
 	for i := range buyers + 1 {
 		u, err := a.register(ctx, fmt.Sprintf("buyer-%d", i+1))
