@@ -67,7 +67,8 @@ func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) erro
 			      WHERE id IN (SELECT product_id FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2)) AS p
 			UNION ALL
 			SELECT subject, disabled, (SELECT coalesce(sum(CASE action WHEN 'user.disable' THEN 1 WHEN 'user.enable' THEN -1 ELSE 0 END), 0)::bigint FROM auth.log l WHERE l.subject = u.subject)
-			FROM (SELECT format('user/%s', id) AS subject, (disabled_at IS NOT NULL)::int::bigint AS disabled FROM auth.users) AS u`, from, to),
+			FROM (SELECT format('user/%s', id) AS subject, (disabled_at IS NOT NULL)::int::bigint AS disabled FROM auth.users) AS u
+			ORDER BY subject`, from, to),
 	} {
 		if err := part(); err != nil {
 			return err
