@@ -312,9 +312,11 @@ func (t *trial) downAndUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !reflect.DeepEqual(before, after) {
-		return fmt.Errorf("the books have changed: from %d purchases and %d transactions to %d and %d",
-			len(before.Purchases), len(before.Transactions), len(after.Purchases), len(after.Transactions))
+	was, is := reflect.ValueOf(before), reflect.ValueOf(after)
+	for i := range was.NumField() {
+		if !reflect.DeepEqual(was.Field(i).Interface(), is.Field(i).Interface()) {
+			return fmt.Errorf("the books have changed: %s had %d rows and has %d", was.Type().Field(i).Name, was.Field(i).Len(), is.Field(i).Len())
+		}
 	}
 	fmt.Printf("%d users, %d bills, %d purchases and %d transactions are unchanged\n", len(after.Users), len(after.Bills), len(after.Purchases), len(after.Transactions))
 	_, err = t.under(ctx, check.Options{Expiry: 15 * time.Minute}, func(ctx context.Context) error { return last(ctx, time.Second) })
