@@ -439,6 +439,8 @@ func (g *generator) token(o *operation) string {
 	switch {
 	case o.id == "changePassword":
 		return g.tokens["victim"]
+	case o.role == "support":
+		return g.tokens["admin"]
 	case o.role != "":
 		return g.tokens[o.role]
 	case g.chance(20):
