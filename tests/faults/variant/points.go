@@ -46,7 +46,7 @@ func WithPoints() Variant {
 			{sweep, "\tfor _, p := range due {\n", "\tif len(due) > 0 {\n\t\t" + reach(CatalogClaimed) + "\n\t}\n\tfor _, p := range due {\n"},
 			{answers, "\tfor _, p := range settled.Written {\n", "\t" + reach(CatalogAnswered) + "\n\tfor _, p := range settled.Written {\n"},
 
-			{refundStore, "\t\treturn pg.Wrap(\"insert refund\", ", "\t\tdefer " + reach(RefundInserted) + " // before the commit\n\t\treturn pg.Wrap(\"insert refund\", "},
+			{refundStore, "\t\treturn adminlog.Write(", "\t\t" + reach(RefundInserted) + "\n\t\treturn adminlog.Write("},
 			{refunds, "\tanswer, first := s.join(placed.ID)\n", "\t" + reach(RefundPlaced) + "\n\tanswer, first := s.join(placed.ID)\n"},
 			{refunds, "\tfor _, r := range settled {\n", "\tif len(settled) > 0 {\n\t\t" + reach(RefundAnswered) + "\n\t}\n\tfor _, r := range settled {\n"},
 
