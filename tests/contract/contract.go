@@ -206,7 +206,7 @@ func closeSchema(ref *openapi3.SchemaRef, seen map[*openapi3.Schema]bool) {
 	}
 	s := ref.Value
 	seen[s] = true
-	if open := s.AdditionalProperties.Has; s.Type.Is(openapi3.TypeObject) && (open == nil || !*open) { // where it says so, members are not known beforehand
+	if open := s.AdditionalProperties.Has; s.Type.Is(openapi3.TypeObject) && (open == nil || !*open) { // an object that is open by name has members which no contract can list
 		s.AdditionalProperties = openapi3.AdditionalProperties{Has: openapi3.Ptr(false)}
 	}
 	if known, ok := s.Extensions["x-extensible-enum"].([]any); ok {
