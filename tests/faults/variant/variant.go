@@ -20,7 +20,8 @@ import (
 	"lavka/deploy/local/stack"
 )
 
-// Edit replaces a text that stands exactly once in a file of the repository.
+// Edit replaces a text that stands exactly once in a file of the repository. One that
+// begins with a tab is the beginning of a line.
 type Edit struct{ File, Old, New string }
 
 // Variant is a service, or all of them, with another behaviour.
@@ -90,6 +91,9 @@ func lay(root, work string, v Variant) (string, error) {
 		}
 		if n := strings.Count(text, e.Old); n != 1 {
 			return "", fmt.Errorf("%s has the text %q %d times, not once: the code has changed, and this variant must follow it", e.File, e.Old, n)
+		}
+		if i := strings.Index(text, e.Old); strings.HasPrefix(e.Old, "\t") && i > 0 && text[i-1] != '\n' {
+			return "", fmt.Errorf("%s has the text %q only in a line that is indented deeper: the code has changed, and this variant must follow it", e.File, e.Old)
 		}
 		texts[file] = strings.Replace(text, e.Old, e.New, 1)
 	}

@@ -49,7 +49,8 @@ func TestVariantsApply(t *testing.T) {
 
 func TestAnEditThatDoesNotApplyFails(t *testing.T) {
 	t.Parallel()
-	for _, old := range []string{"no such" + " text", "import"} { // missing, and in the file more than once
+	// Missing, in the file more than once, and in another block than the text's indentation says.
+	for _, old := range []string{"no such" + " text", "import", "\tt.Errorf(\"an edit of %q is applied\", old)"} {
 		v := Variant{Name: "stale", Edits: []Edit{{File: "tests/faults/variant/variant_test.go", Old: old, New: ""}}}
 		if _, err := lay(root, t.TempDir(), v); err == nil {
 			t.Errorf("an edit of %q is applied", old)
