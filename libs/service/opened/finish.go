@@ -17,6 +17,10 @@ type Schema struct {
 	Name       string
 	Migrations fs.FS
 	InUse      string // an SQL condition: the shop has data (see lavka/libs/service/serving)
+
+	// Obsolete are indexes that only releases before this one read. They are dropped when
+	// the gate is raised: then no replica of such a release is left.
+	Obsolete []string
 }
 
 // Migrate is [pg.Migrate]. Then, in a shop without data and without a session of another
@@ -102,5 +106,10 @@ func (s Schema) raise(ctx context.Context, conn *pgx.Conn, log *slog.Logger) err
 		return fmt.Errorf("raise the level: %w", err)
 	}
 	log.InfoContext(ctx, "new kinds of rows are open", "schema", s.Name, "level", level)
+	for _, index := range s.Obsolete {
+		if _, err := conn.Exec(ctx, `DROP INDEX CONCURRENTLY IF EXISTS `+pgx.Identifier{s.Name, index}.Sanitize()); err != nil {
+			return fmt.Errorf("the gate is open, but the index %s, which only an earlier release reads, could not be dropped; run migrate finish again: %w", index, err)
+		}
+	}
 	return nil
 }

@@ -22,7 +22,17 @@ CREATE TABLE billing.things (id int);
 CREATE TABLE billing.opened (one boolean PRIMARY KEY DEFAULT true CHECK (one), level bigint NOT NULL);
 INSERT INTO billing.opened (level) VALUES (0);
 GRANT SELECT ON billing.opened TO billing;
-`)}}}
+CREATE INDEX "Old things" ON billing.things (id);
+CREATE INDEX new_things ON billing.things (id);
+`)}}, Obsolete: []string{"Old things", "dropped before"}}
+
+func indexes(t *testing.T, q pg.Querier) (names string) {
+	t.Helper()
+	if err := q.QueryRow(t.Context(), `SELECT string_agg(indexname, ', ' ORDER BY indexname COLLATE "C") FROM pg_indexes WHERE tablename = 'things'`).Scan(&names); err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
 
 func TestMain(m *testing.M) {
 	pgtest.Main(m, pgtest.Config{Setup: pgtest.Service(schema.Name, schema.Migrations)})
@@ -78,6 +88,13 @@ func TestFinishRefusesBesideAnotherRelease(t *testing.T) {
 			}
 			if n := level(t, admin); (n == 0) != c.refused {
 				t.Errorf("the level is %d", n)
+			}
+			want := "new_things"
+			if c.refused {
+				want = "Old things, new_things"
+			}
+			if got := indexes(t, admin); got != want {
+				t.Errorf("the indexes are %s, want %s", got, want)
 			}
 		})
 	}
@@ -151,7 +168,36 @@ func TestMigrateOpensAnEmptyShop(t *testing.T) {
 			if n := level(t, admin); (n == opened.Highest) != c.open || strings.Contains(log.String(), "make finish") == c.open {
 				t.Errorf("the level is %d; the log is %s", n, &log)
 			}
+			if got := indexes(t, admin); strings.Contains(got, "Old things") == c.open {
+				t.Errorf("the indexes are %s", got)
+			}
 		})
+	}
+}
+
+// An index that can't be dropped, because a session uses it, is dropped by the next call.
+func TestFinishCanBeRepeated(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	admin, user := pgtest.Connect(t, db.AdminURL()), pgtest.Connect(t, db.AdminURL())
+	if _, err := user.Exec(t.Context(), `BEGIN; SELECT FROM billing.things`); err != nil {
+		t.Fatal(err)
+	}
+	err := opened.Finish(t.Context(), db.URL("billing_owner"), schema, silent)
+	if err == nil || !strings.Contains(err.Error(), "Old things") || !strings.Contains(err.Error(), "run migrate finish again") {
+		t.Errorf("finish beside a session that uses the index: %v", err)
+	}
+	if n := level(t, admin); n != opened.Highest {
+		t.Errorf("the level is %d", n)
+	}
+	if _, err := user.Exec(t.Context(), `COMMIT`); err != nil {
+		t.Fatal(err)
+	}
+	if err := opened.Finish(t.Context(), db.URL("billing_owner"), schema, silent); err != nil {
+		t.Fatal(err)
+	}
+	if got := indexes(t, admin); got != "new_things" {
+		t.Errorf("the indexes are %s", got)
 	}
 }
 

@@ -15,11 +15,11 @@ func FirstSince(table, at, after string) string {
 	return since(table, at, after, ``, `id`, `id < high AND id >= middle`)
 }
 
-// FirstOf is FirstSince among the rows of one owner, whose id is owner, as SQL. An index
-// must have the column and the id.
-func FirstOf(table, column, owner, at, after string) string {
-	return since(table, at, after, fmt.Sprintf(`WHERE %[1]s >= %[2]s AND %[1]s <= %[2]s`, column, owner), column+`, id`,
-		fmt.Sprintf(`(%[1]s, id) >= (%[2]s, middle) AND (%[1]s, id) < (%[2]s, high)`, column, owner))
+// FirstOf is FirstSince among the rows for which a condition holds and whose column is
+// owner, both as SQL. An index of these rows must have the column and the id.
+func FirstOf(table, condition, column, owner, at, after string) string {
+	return since(table, at, after, fmt.Sprintf(`WHERE %[3]s AND %[1]s >= %[2]s AND %[1]s <= %[2]s`, column, owner, condition), column+`, id`,
+		fmt.Sprintf(`%[3]s AND (%[1]s, id) >= (%[2]s, middle) AND (%[1]s, id) < (%[2]s, high)`, column, owner, condition))
 }
 
 func since(table, at, after, rows, order, between string) string {

@@ -31,6 +31,8 @@ type list[T any] struct {
 	ownerID    int64
 	conditions []condition
 	when       filter.Range
+	byTime     bool     // in order of time: there is an index of the time and the id
+	merged     []string // conditions, one of which holds for each row: the indexes of the owner's rows are those of each condition
 }
 
 // condition is SQL with a %s for the value.
@@ -77,8 +79,11 @@ func (l *list[T]) statement(before *int64, rows int) (sql string, args []any) {
 		args = append(args, value)
 		return fmt.Sprint("$", len(args))
 	}
-	var where, limits []string
+	var where, limits, more []string
 	order := l.id + ` DESC`
+	if l.byTime {
+		order = l.at + ` DESC, ` + order
+	}
 	if l.owner != "" {
 		order = l.owner + ` DESC, ` + order
 		where = append(where, l.owner+` >= `+arg(l.ownerID)) // $2
@@ -88,21 +93,28 @@ func (l *list[T]) statement(before *int64, rows int) (sql string, args []any) {
 		for i, value := range c.values {
 			names[i] = arg(value)
 		}
-		where = append(where, fmt.Sprintf(c.sql, names...))
+		more = append(more, fmt.Sprintf(c.sql, names...))
 	}
-	if before != nil {
-		limits = append(limits, arg(*before))
+	if l.byTime {
+		where = append(where, l.times(before, arg)...)
+	} else {
+		if before != nil {
+			limits = append(limits, arg(*before))
+		}
+		if to := l.when.To; to != nil {
+			limits = append(limits, l.since(arg(to.Add(margin))))
+			where = append(where, l.time()+` < `+arg(*to))
+		}
+		if from := l.when.From; from != nil && l.owner == "" {
+			where = append(where, l.id+` >= `+l.since(arg(from.Add(-margin))), l.time()+` >= `+arg(*from))
+		}
 	}
-	if to := l.when.To; to != nil {
-		limits = append(limits, l.since(arg(to.Add(margin))))
-		where = append(where, l.time()+` < `+arg(*to))
-	}
-	if from := l.when.From; from != nil && l.owner == "" {
-		where = append(where, l.id+` >= `+l.since(arg(from.Add(-margin))), l.time()+` >= `+arg(*from))
-	}
-	limit := strings.Join(limits, `, `)
+	limit, with := strings.Join(limits, `, `), ``
 	if len(limits) > 1 {
 		limit = `least(` + limit + `)`
+	}
+	if l.merged != nil && l.when.To != nil { // one search for all parts
+		limit, with = `(SELECT id FROM upper)`, `WITH upper AS (SELECT `+limit+` AS id) `
 	}
 	switch {
 	case l.owner != "" && limit != "":
@@ -112,14 +124,43 @@ func (l *list[T]) statement(before *int64, rows int) (sql string, args []any) {
 	case limit != "":
 		where = append(where, l.id+` < `+limit)
 	}
-	sql = `SELECT ` + l.columns + ` FROM ` + l.table + ` ` + l.join
-	if len(where) > 0 {
+	table, page, most := l.table, pg.Page, pg.PageMax
+	if rows > pg.PageMax {
+		page, most = pg.Part, pg.PartMax
+	}
+	if l.merged != nil {
+		table, where, more = l.merge(where, order, most), more, nil
+	}
+	sql = with + `SELECT ` + l.columns + ` FROM ` + table + ` ` + l.join
+	if where = append(where, more...); len(where) > 0 {
 		sql += ` WHERE ` + strings.Join(where, ` AND `)
 	}
-	if sql += ` ORDER BY ` + order; rows > pg.PageMax {
-		return pg.Part(sql), args
+	return page(sql + ` ORDER BY ` + order), args
+}
+
+// merge returns a table of the first rows of each kind. They are in the list's order, so
+// the server merges them and reads no more of each than it needs.
+func (l *list[T]) merge(where []string, order string, most int) string {
+	parts := make([]string, len(l.merged))
+	for i, kind := range l.merged {
+		parts[i] = fmt.Sprintf(`(SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT %d)`, l.columns, l.table, strings.Join(append([]string{kind}, where...), ` AND `), order, most)
 	}
-	return pg.Page(sql), args
+	return `(` + strings.Join(parts, ` UNION ALL `) + `) AS merged`
+}
+
+// times returns the conditions of a list in order of time.
+func (l *list[T]) times(before *int64, arg func(any) string) (where []string) {
+	if before != nil {
+		id := arg(*before)
+		where = append(where, fmt.Sprintf(`(%[1]s, %[2]s) < ((SELECT %[1]s FROM %[3]s WHERE %[2]s <= %[4]s ORDER BY %[2]s DESC LIMIT 1), %[4]s)`, l.at, l.id, l.table, id))
+	}
+	if to := l.when.To; to != nil {
+		where = append(where, l.at+` < `+arg(*to))
+	}
+	if from := l.when.From; from != nil {
+		where = append(where, l.at+` >= `+arg(*from))
+	}
+	return where
 }
 
 // time returns an expression for a row's time that no index has, such as

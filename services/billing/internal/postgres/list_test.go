@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"lavka/libs/domain/filter"
 	"lavka/services/billing/internal/billing"
+	"lavka/services/billing/internal/postgres"
 )
 
 // The times of rows differ from the order of their ids by less than the margin, and ids
@@ -72,6 +74,11 @@ func TestRowsOfATime(t *testing.T) {
 			return ids, err
 		}, has}
 	}
+	const payments = "ledger, payments"
+	created := map[int64]time.Time{}
+	for _, t := range all {
+		created[t.ID] = t.CreatedAt
+	}
 	ofUser := func(t billing.Transaction) bool { return t.UserID == 1 }
 	ofBill := func(t billing.Transaction) bool { return t.BillID == 11 }
 	every := func(billing.Transaction) bool { return true }
@@ -104,6 +111,9 @@ func TestRowsOfATime(t *testing.T) {
 						want = append(want, t.ID)
 					}
 				}
+				if l.what == payments { // the only list in the order of time
+					slices.SortStableFunc(want, func(a, b int64) int { return created[b].Compare(created[a]) })
+				}
 				limit := 1 + random.IntN(150)
 				var got []int64
 				for before := (*int64)(nil); ; {
@@ -121,6 +131,29 @@ func TestRowsOfATime(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Each row is of one of the kinds that lists are merged from.
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	var constraint string
+	if err := s.admin.QueryRow(t.Context(), `SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'transactions_one_id'`).Scan(&constraint); err != nil {
+		t.Fatal(err)
+	}
+	var columns []string
+	for _, kind := range postgres.Kinds {
+		column, _, _ := strings.Cut(kind, " ")
+		columns = append(columns, column)
+	}
+	_, ids, _ := strings.Cut(constraint, "num_nonnulls(")
+	ids, _, _ = strings.Cut(ids, ")")
+	want := strings.Split(ids, ", ")
+	slices.Sort(columns)
+	slices.Sort(want)
+	if !slices.Equal(columns, want) {
+		t.Errorf("lists are merged from the rows with one of %v, and the table has rows with one of %v", columns, want)
 	}
 }
 

@@ -28,7 +28,10 @@ const InUse = `EXISTS (SELECT FROM billing.bills)`
 var Migrations embed.FS
 
 // Opened is the schema's gate for new kinds of rows.
-var Opened = opened.Schema{Name: Schema, Migrations: Migrations, InUse: InUse}
+var Opened = opened.Schema{
+	Name: Schema, Migrations: Migrations, InUse: InUse,
+	Obsolete: []string{"transactions_by_bill", "transactions_by_user"}, // see kinds
+}
 
 // Store reads and writes billing's data.
 type Store struct {

@@ -3,6 +3,9 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -10,6 +13,17 @@ import (
 	"lavka/libs/service/pg"
 	"lavka/services/billing/internal/billing"
 )
+
+// kinds are conditions, one of which holds for each row (the constraint
+// transactions_one_id). For each there are indexes of its rows by user and by bill, and
+// no index has the rows of all kinds: each row pays for one kind only
+// (docs/adr/0087).
+var kinds = map[string]string{
+	billing.TypePayment:  `payment_id IS NOT NULL`,
+	billing.TypePurchase: `purchase_id IS NOT NULL`,
+	billing.TypeRefund:   `refund_id IS NOT NULL`,
+	billing.TypeReversal: `reversal_id IS NOT NULL`,
+}
 
 const transactionColumns = `id, bill_id, user_id, amount, balance_after, payment_id, purchase_id, refund_id, reversal_id, created_at`
 
@@ -31,16 +45,11 @@ func (s *Store) Transactions(ctx context.Context, f billing.TransactionFilter) (
 	} else {
 		l.of("user_id", f.UserID)
 	}
-	switch f.Type { // an index for each
-	case "":
-	case billing.TypePayment:
-		l.where(`payment_id IS NOT NULL`)
-	case billing.TypePurchase:
-		l.where(`purchase_id IS NOT NULL`)
-	case billing.TypeRefund:
-		l.where(`refund_id IS NOT NULL`)
-	case billing.TypeReversal:
-		l.where(`reversal_id IS NOT NULL`)
+	switch kind, ok := kinds[f.Type]; {
+	case ok:
+		l.where(kind)
+	case f.Type == "":
+		l.merged = slices.Sorted(maps.Values(kinds))
 	default:
 		return nil, fmt.Errorf("list transactions: unknown type %q", f.Type)
 	}
@@ -58,13 +67,16 @@ func (s *Store) Ledger(ctx context.Context, f billing.LedgerFilter) ([]billing.T
 	l.when = f.When
 	switch {
 	case f.UserID != nil:
+		l.merged = slices.Sorted(maps.Values(kinds))
 		l.of("user_id", *f.UserID)
 	case f.BillID != nil:
+		l.merged = slices.Sorted(maps.Values(kinds))
 		l.of("bill_id", *f.BillID)
 	case f.PaymentID != nil:
 		l.where(`payment_id = %s`, *f.PaymentID)
 	case f.Type == billing.TypePayment:
-		l.where(`payment_id IS NOT NULL`)
+		l.where(kinds[billing.TypePayment])
+		l.byTime = true
 	case f.Type == billing.TypePurchase:
 		// The charges have an index of purchases in this order; among the transactions,
 		// they may be behind any number of payments.
@@ -83,10 +95,14 @@ func (s *Store) BalanceAt(ctx context.Context, billID int64, at time.Time) (bill
 		return b, err
 	}
 	after := at.Truncate(time.Microsecond).Add(time.Microsecond) // the next time that a row can have
-	found, err := pg.CollectExpensive(ctx, s.expensive, "read balance at a time", scan, `
-		SELECT id, balance_after FROM billing.transactions
-		WHERE bill_id >= $1 AND (bill_id, id) < ($1, (`+pg.FirstOf("billing.transactions", "bill_id", "$1", "created_at", "$2")+`))
-		ORDER BY bill_id DESC, id DESC LIMIT 1`, billID, after)
+	var last []string                                            // of each kind
+	for _, kind := range slices.Sorted(maps.Values(kinds)) {
+		last = append(last, `(
+			SELECT id, balance_after FROM billing.transactions
+			WHERE `+kind+` AND bill_id >= $1 AND (bill_id, id) < ($1, (`+pg.FirstOf("billing.transactions", kind, "bill_id", "$1", "created_at", "$2")+`))
+			ORDER BY bill_id DESC, id DESC LIMIT 1)`)
+	}
+	found, err := pg.CollectExpensive(ctx, s.expensive, "read balance at a time", scan, strings.Join(last, ` UNION ALL `)+` ORDER BY id DESC LIMIT 1`, billID, after)
 	if err != nil || len(found) == 0 {
 		return billing.Balance{}, err
 	}
