@@ -40,6 +40,7 @@ var caught = map[string]struct {
 	"reversal-not-cumulative": {"quiet", []string{"l"}},
 	"search-as-short-read":    {"hostile-user", []string{"promise"}},
 	"log-afterwards":          {"kill-all-catalog", []string{"n"}},
+	"complete-by-the-clock":   {"commits-held", []string{"o"}},
 }
 
 // tries is the number of trials in which a mutant must be caught once: a bug that

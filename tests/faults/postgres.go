@@ -75,11 +75,41 @@ func postgresFaults() []fault {
 			name: "disk-full", story: "the database's disk (a small tmpfs) is full for a while", kind: "small-disk", blind: true, forgets: true, alone: true,
 			strike: diskFull,
 		},
+		{
+			name: "commits-held", story: "commits wait for 15 s (3 s) because a synchronous standby is missing: a reader who follows complete_until misses no transaction", blind: true,
+			strike: commitsHeld,
+		},
 	}
 	for i := range faults {
 		faults[i].part = "postgres"
 	}
 	return faults
+}
+
+// commitsHeld makes each COMMIT wait, and then waits until the reader who follows the
+// list of transactions has passed the time at which they were released.
+func commitsHeld(ctx context.Context, t *trial) error {
+	begun := t.rec.Now()
+	standbys := func(change string) error {
+		return errors.Join(t.sql(ctx, `ALTER SYSTEM `+change), t.sql(ctx, `SELECT pg_reload_conf()`))
+	}
+	err := standbys(`SET synchronous_standby_names = 'missing'`)
+	err = errors.Join(err, last(ctx, t.span(3*time.Second, 15*time.Second)), standbys(`RESET synchronous_standby_names`))
+	if err != nil {
+		return err
+	}
+	released := time.Now()
+	err = t.promise(ctx, "a reader of complete_until passes the time at which commits were released", func() bool { return t.world.Tailed().After(released) })
+	if err != nil || t.mixed {
+		return err
+	}
+	// Otherwise the reader could not have missed any.
+	for _, p := range t.rec.History().Pays {
+		if p.Start > begun && p.Answered() && p.End-p.Start > 2*time.Second {
+			return nil
+		}
+	}
+	return errors.New("no payment had to wait for its COMMIT")
 }
 
 // endSessions ends the services' sessions.

@@ -44,7 +44,7 @@ func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) erro
 			   OR bill_id IS NULL AND purchase_id IN (SELECT id FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2)
 			ORDER BY purchase_id`, from, to),
 		collect(ctx, tx, &b.Transactions, `
-			SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id::text, refund_id::text, reversal_id
+			SELECT id, bill_id, user_id, amount, balance_after, payment_id, purchase_id::text, refund_id::text, reversal_id, created_at
 			FROM billing.transactions WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
 		collect(ctx, tx, &b.Bills, `
 			SELECT id, user_id, balance FROM billing.bills WHERE id >= $1 AND id < $2 ORDER BY id`, from, to),

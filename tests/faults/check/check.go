@@ -22,11 +22,13 @@
 //	l  a payment's reversals take back its greatest total, once; what was answered is in the books
 //	j  billing's users match auth's, and a disabled user gets nothing
 //	n  the admins' log has each change of a product or a user once
+//	o  a reader who follows the list of all transactions by its complete_until gets each transaction once
 //
 // The letter i is `billing verify`, which is run elsewhere. An error is reported
 // once: a purchase, payment, bill or user with a violation is skipped by the
 // checks that follow, so that one lost row is one violation and not five. The
-// order is f, a, k, l, b, c, d, h, then the causes of (b), then e, g, j, then n.
+// order is f, a, k, l, b, c, d, h, then the causes of (b), then e, g, j, then n
+// and o.
 //
 // It can't detect: what happened between two observations and left no trace (a
 // balance that was wrong for a moment in which no client read it); which of
@@ -66,7 +68,7 @@ type Options struct {
 	Expiry time.Duration
 	// BadTokens is for shops whose wrong clocks make valid tokens look invalid.
 	BadTokens bool
-	// ReadsFrom excludes reads of bills that began before it: what they saw may
+	// ReadsFrom excludes reads of bills and of the ledger that began before it: what they saw may
 	// have been lost with a primary, although no answer was (docs/reliability.md).
 	ReadsFrom time.Duration
 	// SkipUsers skips the comparison of billing's users with auth's, for a run that
@@ -87,6 +89,8 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	}
 	h.BillReads = slices.DeleteFunc(slices.Clone(h.BillReads), func(r history.BillRead) bool { return r.Start < o.ReadsFrom })
 	h.Pages = slices.DeleteFunc(slices.Clone(h.Pages), func(p history.Page) bool { return p.Start < o.ReadsFrom })
+	h.Balances = slices.DeleteFunc(slices.Clone(h.Balances), func(b history.BalanceAt) bool { return b.Start < o.ReadsFrom })
+	h.Followed = slices.DeleteFunc(slices.Clone(h.Followed), func(f history.Followed) bool { return f.Start < o.ReadsFrom })
 	j := &judge{Options: o, facts: gather(h, b), seen: map[string]bool{}, told: map[string][]string{}, rest: map[string]int{}}
 	j.sameAnswers()
 	j.answersKept()
@@ -101,6 +105,7 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	j.linearizable()
 	j.users()
 	j.logged()
+	j.followed()
 	return j.violations()
 }
 

@@ -45,7 +45,12 @@ func (j *judge) deserved() {
 		j.tokenTaken(r.UserID, r.Call, disabled)
 	}
 	for _, p := range j.history.Pages {
-		j.tokenTaken(p.UserID, p.Call, disabled)
+		if !p.Admin {
+			j.tokenTaken(p.UserID, p.Call, disabled)
+		}
+	}
+	for _, b := range j.history.Balances {
+		j.tokenTaken(b.UserID, b.Call, disabled)
 	}
 	j.paymentsDeserved()
 }

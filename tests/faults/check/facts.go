@@ -61,6 +61,7 @@ type bill struct {
 	declined []*purchase           // for insufficient funds
 	reads    []*history.BillRead   // answered 200
 	pages    []*history.Page       // the same
+	earlier  []*history.BalanceAt  // the same
 }
 
 // content is what a purchase requests.
@@ -173,6 +174,13 @@ func (f *facts) gatherHistory() {
 		p := f.purchase(f.history.Looks[i].PurchaseID)
 		p.looks = append(p.looks, &f.history.Looks[i])
 	}
+	for i := range f.history.Views {
+		for k := range f.history.Views[i].Looks {
+			l := &f.history.Views[i].Looks[k]
+			p := f.purchase(l.PurchaseID)
+			p.looks = append(p.looks, l)
+		}
+	}
 	for i := range f.history.BillReads {
 		if r := &f.history.BillReads[i]; r.Status == 200 {
 			b := entry(f.bills, r.BillID)
@@ -183,6 +191,12 @@ func (f *facts) gatherHistory() {
 		if p := &f.history.Pages[i]; p.Status == 200 {
 			b := entry(f.bills, p.BillID)
 			b.pages = append(b.pages, p)
+		}
+	}
+	for i := range f.history.Balances {
+		if r := &f.history.Balances[i]; r.Status == 200 {
+			b := entry(f.bills, r.BillID)
+			b.earlier = append(b.earlier, r)
 		}
 	}
 }

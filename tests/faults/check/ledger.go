@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"time"
 
 	"lavka/tests/faults/history"
 )
@@ -12,7 +13,9 @@ import (
 // after its last line, 0 without lines, and every line has its bill. Every balance
 // that a client read is at least 0. Every page that a client saw is a part of the
 // ledger without gaps, newest first, line by line the same, and was shown to the
-// bill's owner.
+// bill's owner or to the admin; an export goes back to the bill's first line, and its
+// last record counts its items. An earlier balance is that after the last line until
+// then.
 func (j *judge) ledger() {
 	for id, b := range sorted(j.bills) {
 		if wrong := b.wrongSum(); wrong != "" {
@@ -29,13 +32,18 @@ func (j *judge) ledger() {
 				j.report("e", billName(id), "a page of bill %d, read %s by user %d: %s", id, when(p.Call), p.UserID, wrong)
 			}
 		}
+		for _, r := range b.earlier {
+			if wrong := b.unlikeEarlier(r); wrong != "" {
+				j.report("e", billName(id), "the balance of bill %d at %s, read %s by user %d: %s", id, r.At.Format(time.RFC3339Nano), when(r.Call), r.UserID, wrong)
+			}
+		}
 	}
 }
 
 func (b *bill) wrongSum() string {
 	if len(b.rows) != 1 {
 		return fmt.Sprintf("it is in the books %d times; %d transactions, %d reads and %d declines refer to it",
-			len(b.rows), len(b.lines), len(b.reads)+len(b.pages), len(b.declined))
+			len(b.rows), len(b.lines), len(b.reads)+len(b.pages)+len(b.earlier), len(b.declined))
 	}
 	balance, before := int64(0), int64(0)
 	for _, t := range b.lines {
@@ -70,6 +78,12 @@ func (b *bill) unlikePage(p *history.Page, places map[int64]int) string {
 	if len(b.rows) > 0 && p.UserID != b.rows[0].UserID {
 		return fmt.Sprintf("the bill belongs to user %d", b.rows[0].UserID)
 	}
+	if p.Failure != "" {
+		return p.Failure
+	}
+	if p.Export && p.Told != len(p.Lines) {
+		return fmt.Sprintf("the export has %d items, and its last record says %d", len(p.Lines), p.Told)
+	}
 	for i, seen := range p.Lines {
 		place, ok := places[seen.ID]
 		if !ok {
@@ -85,6 +99,26 @@ func (b *bill) unlikePage(p *history.Page, places map[int64]int) string {
 		if i > 0 && place != places[p.Lines[i-1].ID]-1 {
 			return fmt.Sprintf("%s does not directly precede transaction %d", line(t), p.Lines[i-1].ID)
 		}
+	}
+	if n := len(p.Lines); p.Export && n > 0 && places[p.Lines[n-1].ID] != 0 {
+		return fmt.Sprintf("the export ends with transaction %d, which is not the bill's first", p.Lines[n-1].ID)
+	}
+	return ""
+}
+
+// unlikeEarlier returns how an earlier balance differs from the ledger, or "".
+func (b *bill) unlikeEarlier(r *history.BalanceAt) string {
+	if len(b.rows) > 0 && r.UserID != b.rows[0].UserID {
+		return fmt.Sprintf("the bill belongs to user %d", b.rows[0].UserID)
+	}
+	var last history.Transaction
+	for _, t := range b.lines {
+		if !t.At.After(r.At) {
+			last = t
+		}
+	}
+	if r.Balance != last.After || value(r.TransactionID) != last.ID {
+		return fmt.Sprintf("it is %d after transaction %s, and the ledger has %d after transaction %d", r.Balance, number(r.TransactionID), last.After, last.ID)
 	}
 	return ""
 }

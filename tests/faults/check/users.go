@@ -101,7 +101,12 @@ func (j *judge) noEntry() {
 		enter(r.UserID, r.Call, "bill %d", r.BillID)
 	}
 	for _, p := range j.history.Pages {
-		enter(p.UserID, p.Call, "transactions of bill %d", p.BillID)
+		if !p.Admin {
+			enter(p.UserID, p.Call, "transactions of bill %d", p.BillID)
+		}
+	}
+	for _, b := range j.history.Balances {
+		enter(b.UserID, b.Call, "an earlier balance of bill %d", b.BillID)
 	}
 	for _, l := range j.history.Looks {
 		enter(l.UserID, l.Call, "purchase %s", l.PurchaseID)

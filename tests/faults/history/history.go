@@ -7,6 +7,7 @@ package history
 
 import (
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -56,6 +57,7 @@ type BillRead struct {
 type Look struct {
 	Call
 	UserID        int64
+	BillID        int64 // only in a view
 	PurchaseID    string
 	State         string // of a 200: pending, completed, declined
 	Reason        string
@@ -63,12 +65,43 @@ type Look struct {
 	TransactionID *int64
 }
 
-// Page is one GET /transactions?bill_id= by the bill's owner, newest first.
+// Page is one GET /transactions?bill_id= by the bill's owner, or GET
+// /admin/transactions?bill_id= by the admin, newest first.
 type Page struct {
 	Call
-	UserID, BillID int64
+	UserID, BillID int64  // the bill's owner
+	Admin          bool   // the admin read it
 	Lines          []Line // of a 200
+	Export         bool   // all of the list was requested, as CSV or NDJSON
+	Told           int    // of an export: the number of items that its last record gives
 }
+
+// View is one GET /admin/purchases?user_id= by the admin, or an export of it.
+type View struct {
+	Call
+	UserID int64
+	Looks  []Look // of a 200: what it shows of each purchase
+}
+
+// BalanceAt is one GET /bills/{id}?at= by the bill's owner.
+type BalanceAt struct {
+	Call
+	UserID, BillID int64
+	At             time.Time // by the database's clock
+	Balance        int64     // of a 200
+	TransactionID  *int64    // the last one until then
+}
+
+// Followed is what a reader of GET /admin/transactions was given of the time between
+// one value of complete_until and the next.
+type Followed struct {
+	Call               // of the first page
+	From, To time.Time // by the database's clock; without To
+	Entries  []Entry
+}
+
+// Entry is a transaction as the reader saw it.
+type Entry struct{ ID, BillID int64 }
 
 // Line is a transaction as a client sees it.
 type Line struct {
@@ -134,6 +167,9 @@ type History struct {
 	Accesses  []Access
 	Refunds   []Refund
 	Reversals []Reversal
+	Views     []View
+	Balances  []BalanceAt
+	Followed  []Followed
 }
 
 // Calls iterates over every call and its kind. Payments and accesses go to a
@@ -149,7 +185,10 @@ func (h History) Calls() iter.Seq2[string, Call] {
 			each(h.Switches, yield, "switch", func(c Switch) Call { return c.Call }) &&
 			each(h.Accesses, yield, "access", func(c Access) Call { return c.Call }) &&
 			each(h.Refunds, yield, "refund", func(c Refund) Call { return c.Call }) &&
-			each(h.Reversals, yield, "payment", func(c Reversal) Call { return c.Call }) // of the provider, too
+			each(h.Reversals, yield, "payment", func(c Reversal) Call { return c.Call }) && // of the provider, too
+			each(h.Views, yield, "view", func(c View) Call { return c.Call }) &&
+			each(h.Balances, yield, "balance", func(c BalanceAt) Call { return c.Call }) &&
+			each(h.Followed, yield, "followed", func(c Followed) Call { return c.Call })
 	}
 }
 
@@ -207,6 +246,15 @@ func (h History) Within(from, to int64) History {
 			part.Reversals = append(part.Reversals, c)
 		}
 	}
+	for _, c := range h.Balances {
+		if in(c.BillID) {
+			part.Balances = append(part.Balances, c)
+		}
+	}
+	for _, c := range h.Views {
+		c.Looks = slices.DeleteFunc(slices.Clone(c.Looks), func(l Look) bool { return !in(l.BillID) })
+		part.Views = append(part.Views, c)
+	}
 	part.Reprices = h.Reprices
 	if len(part.Pays) == 0 {
 		return part
@@ -220,6 +268,12 @@ func (h History) Within(from, to int64) History {
 	for _, c := range h.Accesses {
 		if c.Start >= begin {
 			part.Accesses = append(part.Accesses, c)
+		}
+	}
+	for _, c := range h.Followed {
+		if c.Start >= begin {
+			c.Entries = slices.DeleteFunc(slices.Clone(c.Entries), func(e Entry) bool { return !in(e.BillID) })
+			part.Followed = append(part.Followed, c)
 		}
 	}
 	return part
@@ -296,6 +350,7 @@ type Transaction struct {
 	PurchaseID                        *string
 	RefundID                          *string
 	ReversalID                        *int64
+	At                                time.Time
 }
 
 // Bill is a bill with its cached sum.

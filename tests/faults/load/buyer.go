@@ -85,12 +85,7 @@ func (b *buyer) readBill(ctx context.Context, bill int64) {
 
 func (b *buyer) readPage(ctx context.Context, bill int64) {
 	call, r, _ := b.call(ctx, "GET", fmt.Sprint(b.w.target.Gateway, "/transactions?bill_id=", bill), b.token(), nil)
-	page := history.Page{Call: call, UserID: b.account.ID, BillID: bill}
-	for _, i := range r.Items {
-		page.Lines = append(page.Lines, history.Line{
-			ID: i.ID, Amount: int64(i.Amount), After: int64(i.BalanceAfter), PaymentID: i.PaymentID, PurchaseID: i.PurchaseID, RefundID: i.RefundID, ReversalID: i.ReversalID,
-		})
-	}
+	page := history.Page{Call: call, UserID: b.account.ID, BillID: bill, Lines: lines(r.Items)}
 	b.rec.Add(func(h *history.History) { h.Pages = append(h.Pages, page) })
 }
 

@@ -35,16 +35,12 @@ type reply struct {
 	TransactionID *int64        `json:"transaction_id"`
 	Balance       *money.Amount `json:"balance"`
 
-	// A page.
-	Items []struct {
-		ID           int64        `json:"id"`
-		Amount       money.Amount `json:"amount"`
-		BalanceAfter money.Amount `json:"balance_after"`
-		PaymentID    *int64       `json:"payment_id"`
-		PurchaseID   *string      `json:"purchase_id"`
-		RefundID     *string      `json:"refund_id"`
-		ReversalID   *int64       `json:"reversal_id"`
-	} `json:"items"`
+	AsOfTransactionID *int64 `json:"as_of_transaction_id"` // of a bill
+
+	// A page of transactions.
+	Items         []item     `json:"items"`
+	NextCursor    *string    `json:"next_cursor"`
+	CompleteUntil *time.Time `json:"complete_until"`
 
 	// A refund, or a problem that names one; a reversal.
 	RefundID  string        `json:"refund_id"`
@@ -60,6 +56,19 @@ type reply struct {
 	} `json:"user"`
 }
 
+// item is a transaction.
+type item struct {
+	ID           int64        `json:"id"`
+	BillID       int64        `json:"bill_id"`
+	Amount       money.Amount `json:"amount"`
+	BalanceAfter money.Amount `json:"balance_after"`
+	PaymentID    *int64       `json:"payment_id"`
+	PurchaseID   *string      `json:"purchase_id"`
+	RefundID     *string      `json:"refund_id"`
+	ReversalID   *int64       `json:"reversal_id"`
+	CreatedAt    time.Time    `json:"created_at"`
+}
+
 func (r reply) state() string {
 	s, _ := r.Status.(string)
 	return s
@@ -73,14 +82,23 @@ type numbered struct {
 // call sends a request and reads the whole response. headers are names and values
 // in turn.
 func (c *client) call(ctx context.Context, method, url, token string, body any, headers ...string) (history.Call, reply, []byte) {
-	call := history.Call{Client: c.id, Start: c.rec.Now()}
-	r, raw := c.exchange(ctx, &call, method, url, token, body, headers...)
-	call.End = c.rec.Now()
-	call.Code = r.Code
+	call, raw := c.send(ctx, method, url, token, body, headers...)
+	r := understand(&call, raw)
 	return call, r, raw
 }
 
-func (c *client) exchange(ctx context.Context, call *history.Call, method, url, token string, body any, headers ...string) (r reply, raw []byte) {
+// fetch gets something that is not a reply, unless it is a problem.
+func (c *client) fetch(ctx context.Context, url, token, accept string) (history.Call, []byte) {
+	call, raw := c.send(ctx, http.MethodGet, url, token, nil, "Accept", accept)
+	if call.Status != http.StatusOK {
+		understand(&call, raw)
+	}
+	return call, raw
+}
+
+func (c *client) send(ctx context.Context, method, url, token string, body any, headers ...string) (call history.Call, raw []byte) {
+	call = history.Call{Client: c.id, Start: c.rec.Now()}
+	defer func() { call.End = c.rec.Now() }()
 	ctx, cancel := context.WithTimeout(ctx, giveUp)
 	defer cancel()
 	sent, ok := body.([]byte)
@@ -107,19 +125,24 @@ func (c *client) exchange(ctx context.Context, call *history.Call, method, url, 
 	resp, err := c.hc.Do(req)
 	if err != nil {
 		call.Failure = err.Error()
-		return r, nil
+		return call, nil
 	}
 	defer resp.Body.Close()
 	raw, err = io.ReadAll(resp.Body)
 	if err != nil {
 		call.Failure = err.Error()
-		return r, nil
+		return call, nil
 	}
 	call.Status = resp.StatusCode
 	call.RetryAfter = resp.Header.Get("Retry-After") != ""
 	call.Replayed = resp.Header.Get("Idempotent-Replayed") == "true"
+	return call, raw
+}
+
+// understand reads a response in JSON.
+func understand(call *history.Call, raw []byte) (r reply) {
 	if len(raw) == 0 {
-		return r, raw
+		return r
 	}
 	if err := json.Unmarshal(raw, &r); err != nil {
 		var n numbered // ids of users and bills are numbers
@@ -127,7 +150,8 @@ func (c *client) exchange(ctx context.Context, call *history.Call, method, url, 
 			call.Failure = "not JSON: " + err.Error()
 		}
 	}
-	return r, raw
+	call.Code = r.Code
+	return r
 }
 
 func minor(a *money.Amount) *int64 {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"lavka/libs/service/directhttp"
-	"lavka/tests/faults/history"
 )
 
 // Flood sends GET requests of a user over a number of connections until ctx ends,
@@ -28,8 +27,7 @@ func (w *World) Flood(ctx context.Context, u *Account, connections int, path fun
 		r := rand.New(rand.NewPCG(w.seed, uint64(i)))
 		all.Go(func() {
 			for ctx.Err() == nil {
-				var call history.Call
-				c.exchange(ctx, &call, http.MethodGet, w.target.Gateway+path(r), u.Token(), nil)
+				call, _ := c.send(ctx, http.MethodGet, w.target.Gateway+path(r), u.Token(), nil)
 				if ctx.Err() != nil {
 					return // perhaps cut off by its end
 				}

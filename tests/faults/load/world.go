@@ -1,7 +1,8 @@
 // Package load drives a shop the way its clients would: buyers with keys and
 // without, who retry when they get no response; a payment provider that repeats
 // payments, and sometimes sends conflicting ones; an administrator who changes
-// prices and disables a user. Every call is recorded.
+// prices, disables a user, gives back money, and reads and exports everything; a
+// program that follows the list of all transactions. Every call is recorded.
 //
 // A seed decides which requests are sent. When they are sent depends on the
 // machine, so a seed reproduces a run's plan but not its exact timing.
@@ -35,7 +36,8 @@ type World struct {
 	serial   int64
 	hc       *http.Client
 
-	finishing atomic.Bool // all faults have healed
+	finishing atomic.Bool               // all faults have healed
+	tailed    atomic.Pointer[time.Time] // up to when transactions were read as they became complete
 
 	mu       sync.Mutex
 	payments []history.Pay   // that were sent
@@ -197,6 +199,8 @@ func (w *World) Run(ctx context.Context, mix Mix) {
 		clients.Go(func() { w.reprice(ctx) })
 		clients.Go(func() { w.suspect(ctx) })
 		clients.Go(func() { w.refund(ctx) })
+		clients.Go(func() { w.audit(ctx) })
+		clients.Go(func() { w.tail(ctx) })
 	}
 	clients.Wait()
 }

@@ -26,6 +26,7 @@ const (
 	refundDecision = "services/billing/internal/billing/refund.go"
 	reversal       = "services/billing/internal/billing/reversal.go"
 	products       = "services/catalog/internal/postgres/product.go"
+	complete       = "libs/service/complete/complete.go"
 	publisher      = "services/auth/internal/bus/publisher.go"
 )
 
@@ -133,6 +134,9 @@ func (s *Store) settleAgain(`}),
 
 		mutant("search-as-short-read", "catalog", "catalog searches products in the sessions of all requests, as if an index answered",
 			Edit{products, "pg.CollectExpensive(ctx, s.expensive, ", "pg.Collect(ctx, s.reads, "}),
+
+		mutant("complete-by-the-clock", "billing", "billing takes complete_until from the clock, and not from which transactions have ended",
+			Edit{complete, "w.pending[n].id <= oldest; n++ {", "w.pending[n].id > 0; n++ {"}),
 
 		mutant("log-afterwards", "catalog", "catalog writes the admins' log after the transaction of the change",
 			Edit{products, "\t\treturn logged(ctx, tx, admin, \"change\", id, members(before), members(p))\n", `		go func() {
