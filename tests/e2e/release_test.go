@@ -137,7 +137,7 @@ func opensUnderLoad(t *testing.T, before string) {
 	}
 	accounts, err := load.Register(ctx, target, rec, 4)
 	must(t, err)
-	world, err := load.New(ctx, load.Config{Target: target, Accounts: accounts, Recorder: rec, Seed: 1, Serial: 1})
+	world, err := load.New(ctx, load.Config{Target: target, Accounts: accounts, Recorder: rec, Seed: 1, Serial: 5000})
 	must(t, err)
 	u := s.newUser(t)
 	bill, product := s.bill(t, u, "1"), s.product(t, "a bell", "1")
