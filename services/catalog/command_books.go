@@ -29,8 +29,8 @@ func runBooks(ctx context.Context, cfg Config, args []string, out io.Writer) err
 	return errors.New("usage: books [FILE]")
 }
 
-// writeBooksTo writes the books to a file. Whoever reads it meanwhile has the earlier
-// books, and so has everyone if it fails.
+// writeBooksTo writes the books to a file. Until they are complete, and if that fails,
+// the file has the books of before.
 func writeBooksTo(ctx context.Context, store *postgres.Store, file string) (string, error) {
 	f, err := os.Create(file + ".new")
 	if err != nil {

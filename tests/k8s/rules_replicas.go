@@ -278,14 +278,16 @@ func compared(o *objects) (wrong []string) {
 		if v.Name != "books" {
 			continue
 		}
-		if v.EmptyDir == nil || v.EmptyDir.SizeLimit.IsZero() {
+		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
 			wrong = append(wrong, "the CronJob "+name+" may fill its node's disk with books: give the volume books a sizeLimit")
 		}
 	}
-	at := func(readOnly bool) core.VolumeMount {
-		return core.VolumeMount{Name: "books", MountPath: path.Dir(file), ReadOnly: readOnly}
+	mounts := func(c *core.Container, readOnly bool) bool {
+		return slices.ContainsFunc(c.VolumeMounts, func(m core.VolumeMount) bool {
+			return m.Name == "books" && m.MountPath == path.Dir(file) && m.ReadOnly == readOnly
+		})
 	}
-	if !slices.Contains(first.VolumeMounts, at(false)) || !slices.Contains(then.VolumeMounts, at(true)) {
+	if !mounts(first, false) || then == nil || !mounts(then, true) {
 		wrong = append(wrong, fmt.Sprintf("the CronJob %s must mount books at %s, for catalog to write and for billing to read", name, path.Dir(file)))
 	}
 	return wrong
