@@ -177,7 +177,7 @@ func TestVerifyDaily(t *testing.T) {
 	for range 2 {
 		log, stop = start()
 		waittest.Eventually(t, "the books are compared", func() bool { return count("comparisons") == 1 })
-		waittest.Eventually(t, "the ledger was verified", func() bool { return strings.Contains(log.String(), "already done") })
+		waittest.Eventually(t, "the ledger was verified", func() bool { return strings.Contains(log.String(), "its result is there already") })
 		stop()
 	}
 	if v, c := count("verifications"), count("comparisons"); v != 1 || c != 1 {

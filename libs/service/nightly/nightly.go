@@ -53,8 +53,8 @@ const (
 
 // Daily does the tasks at a time of each day, in their order, until ctx ends. If they
 // were not done since that time, it does them at once: a restart neither misses a night
-// nor repeats one. Failures are logged as errors, and the task is repeated until Done
-// reports that it is completed.
+// nor repeats one. Failures are logged as errors. What has found a fault is completed,
+// since its result is recorded; what could not be done is tried again.
 func Daily(ctx context.Context, at Time, tasks []Task, log *slog.Logger) {
 	log.InfoContext(ctx, "the checks run daily", "at", at.String()+" UTC")
 	runs := make([]run, len(tasks))
@@ -92,23 +92,25 @@ func (r *run) attempt(ctx context.Context, night time.Time) time.Time {
 		return r.next
 	}
 	began := time.Now()
-	said, err := "", error(nil)
-	done, unknown := r.Done(ctx, night)
-	if unknown != nil {
-		err = fmt.Errorf("find out whether it was done: %w", unknown)
+	done, err := r.Done(ctx, night)
+	said := "its result is there already"
+	if err != nil {
+		err = fmt.Errorf("find out whether it was done: %w", err)
 	} else if !done {
 		said, err = r.Do(ctx, night)
 	}
 	if ctx.Err() != nil {
 		return time.Time{}
 	}
+	if r.waiting.Before(night) {
+		r.waiting = time.Time{}
+	}
 	pause := retryAfter
 	switch _, waits := errors.AsType[notYet](err); {
-	case done:
-		r.log.InfoContext(ctx, "already done", "night", night)
 	case err == nil:
 		r.log.InfoContext(ctx, said, "night", night, "took", time.Since(began).String())
-		done = true
+		r.done = night
+		return time.Time{}
 	case waits && (r.waiting.IsZero() || time.Since(r.waiting) < waitLimit):
 		pause = pollEvery
 		if r.waiting.IsZero() {
@@ -117,13 +119,6 @@ func (r *run) attempt(ctx context.Context, night time.Time) time.Time {
 		}
 	default:
 		r.log.ErrorContext(ctx, "the nightly task failed", "night", night, "error", err)
-		// What has found a fault is recorded, and so completed; what could not be done is not.
-		done, unknown = r.Done(ctx, night)
-		done = done && unknown == nil
-	}
-	if done {
-		r.done, r.next, r.waiting = night, time.Time{}, time.Time{}
-		return time.Time{}
 	}
 	r.next = time.Now().Add(pause)
 	return r.next
