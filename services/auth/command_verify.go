@@ -27,7 +27,7 @@ func runVerify(ctx context.Context, cfg Config, args []string, log *slog.Logger,
 		Do: func(ctx context.Context, _ time.Time) (string, error) {
 			return withStore(ctx, cfg, func(s *postgres.Store) (string, error) { return verify(ctx, s, log) })
 		},
-	}}, out, log)
+	}}, out, cfg.InternalAddr, log)
 }
 
 // verify checks what the schema must have, and records the result for the metrics.

@@ -42,7 +42,7 @@ func charged(t *testing.T) (Config, *pgx.Conn) {
 			t.Fatalf("%s: %v", sql, err)
 		}
 	}
-	return Config{Common: config.Common{DatabaseURL: config.Hide(db.URL("billing")), LogLevel: "info", LogFormat: "json"}}, admin
+	return Config{Common: config.Common{InternalAddr: "127.0.0.1:0", DatabaseURL: config.Hide(db.URL("billing")), LogLevel: "info", LogFormat: "json"}}, admin
 }
 
 // written returns catalog's books.
@@ -88,7 +88,7 @@ func TestCompare(t *testing.T) {
 		"cut off":                  {written(t, now, bought)[:120], "", "", "can't be read after 0 entries", "no run"},
 		"without the last line":    {bytes.SplitAfter(written(t, now, bought), []byte("true}\n"))[0], "", "", "without their last line: the command was interrupted", "no run"},
 		"empty":                    {nil, "", "", "catalog's books are empty", "no run"},
-		"it can't be recorded":      {written(t, now, bought), "REVOKE INSERT ON billing.comparisons FROM billing; REVOKE INSERT (took, difference) ON billing.comparisons FROM billing", "catalog and billing agree on 1 purchases and 0 refunds\n", "", "no run"},
+		"it can't be recorded":     {written(t, now, bought), "REVOKE INSERT ON billing.comparisons FROM billing; REVOKE INSERT (took, difference) ON billing.comparisons FROM billing", "catalog and billing agree on 1 purchases and 0 refunds\n", "", "no run"},
 		"billing's can't be read":  {written(t, now, bought), "REVOKE SELECT ON billing.refunds FROM billing", "", "permission denied", "no run"},
 		"a thousand that are lost": {written(t, now, bought), "INSERT INTO billing.charges (purchase_id, outcome, transaction_id, balance, bill_id, user_id, amount) SELECT ('019ac000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid, 'settled', n, 1, 7, 1, 400 FROM generate_series(1000, 1999) n", "", "(the first of 20 differences in the log)", "019ac000-0000-7000-9000-000000001000"},
 	} {

@@ -32,7 +32,7 @@ func runVerify(ctx context.Context, cfg Config, args []string, log *slog.Logger,
 	if options.Books != "" {
 		tasks = append(tasks, comparison(cfg, options.Books, log))
 	}
-	return options.Run(ctx, tasks, out, log)
+	return options.Run(ctx, tasks, out, cfg.InternalAddr, log)
 }
 
 // verify checks the whole ledger, and records the result, because the metrics must show

@@ -37,7 +37,7 @@ func runVerify(ctx context.Context, cfg Config, args []string, log *slog.Logger,
 			},
 		})
 	}
-	return options.Run(ctx, tasks, out, log)
+	return options.Run(ctx, tasks, out, cfg.InternalAddr, log)
 }
 
 // verify checks that purchases agree with their refunds, and what the schema must have,

@@ -121,6 +121,9 @@ func TestVerifyDaily(t *testing.T) {
 			ended <- run(ctx, cfg, []string{"verify", "--daily", time.Now().UTC().Add(-time.Hour).Format("15:04"), "--books", file}, program.Streams{Out: io.Discard, Err: &log})
 		}()
 		waittest.Eventually(t, "both are done", func() bool { return strings.Count(log.String(), "night=") == 2 })
+		if _, err := runCommand(t, cfg, "healthcheck"); err != nil {
+			t.Errorf("the health check: %v", err)
+		}
 		stop()
 		if err := <-ended; err != nil || strings.Contains(log.String(), "level=ERROR") {
 			t.Errorf("%v\n%s", err, log.String())

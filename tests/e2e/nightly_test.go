@@ -29,7 +29,7 @@ func TestNightlyChecks(t *testing.T) {
 			args = append(args, "--books", file)
 		}
 		cmd, log := s.Command(t.Context(), service, args...), new(waittest.Text)
-		cmd.Stdout, cmd.Stderr = log, log
+		cmd.Stdout, cmd.Stderr, cmd.Env = log, log, append(cmd.Env, "INTERNAL_ADDR=127.0.0.1:0")
 		must(t, cmd.Start())
 		nightly[service] = log
 		stop = append(stop, func() {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"lavka/libs/service/httpserver"
 )
 
 // Time is a time of day in UTC.
@@ -65,11 +67,17 @@ func ParseOptions(args []string, books bool) (Options, error) {
 	return o, nil
 }
 
-// Run does the tasks once, or daily until ctx ends.
-func (o Options) Run(ctx context.Context, tasks []Task, out io.Writer, log *slog.Logger) error {
+// Run does the tasks once, or daily until ctx ends. Meanwhile it answers health checks
+// at internalAddr: Compose does not wait for containers that have none.
+func (o Options) Run(ctx context.Context, tasks []Task, out io.Writer, internalAddr string, log *slog.Logger) error {
 	if o.Daily == nil {
 		return Once(ctx, tasks, out)
 	}
+	stop, err := httpserver.Alive(internalAddr, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	Daily(ctx, *o.Daily, tasks, log)
 	return nil
 }

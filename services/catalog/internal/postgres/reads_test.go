@@ -248,10 +248,12 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 		})
 	}
 	for what, after := range map[string]*uuid.UUID{"first page": nil, "forged": {}} {
-		add("PendingRefunds", what, inPage, pageSize, func(ctx context.Context) (int, error) {
-			found, err := store.PendingRefunds(ctx, catalog.RefundQuery{After: after, Limit: pageSize})
-			return len(found), err
-		})
+		for _, status := range []catalog.Status{catalog.Pending, ""} {
+			add("AllRefunds", fmt.Sprintf("status %q, %s", status, what), inPage, pageSize, func(ctx context.Context) (int, error) {
+				found, err := store.AllRefunds(ctx, catalog.RefundFilter{Status: status, After: after, Limit: pageSize})
+				return len(found), err
+			})
+		}
 	}
 	add("DueRefunds", "20 of some hundred", 2000, pageSize, func(ctx context.Context) (int, error) {
 		due, err := store.DueRefunds(ctx, pageSize, func(int) time.Duration { return 0 })
