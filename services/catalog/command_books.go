@@ -32,7 +32,7 @@ func runBooks(ctx context.Context, cfg Config, args []string, out io.Writer) err
 // writeBooksTo writes the books to a file. Until they are complete, and if that fails,
 // the file has the books of before.
 func writeBooksTo(ctx context.Context, store *postgres.Store, file string) (string, error) {
-	f, err := os.Create(file + ".new")
+	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", fmt.Errorf("write the books: %w", err)
 	}
