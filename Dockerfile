@@ -29,14 +29,18 @@ RUN set -e; mkdir -p /licenses/go; cp "$(go env GOROOT)/LICENSE" /licenses/go/; 
         [ -n "$(ls "/licenses/$module")" ] || { echo "$module has no licence" >&2; exit 1; }; \
     done </tmp/modules
 
+# For catalog's books, which billing-verify reads (docker-compose.yml): a volume mounted here has this owner.
+RUN mkdir /books
+
 FROM gcr.io/distroless/static-debian12:nonroot
 ARG SERVICE
 ARG VERSION=unknown
 LABEL org.opencontainers.image.title="lavka-$SERVICE" \
       org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.description="Lavka, a shop's backend: $SERVICE. Settings are environment variables; it writes no files."
+      org.opencontainers.image.description="Lavka, a shop's backend: $SERVICE. Settings are environment variables; serve writes no files."
 COPY --from=build /licenses /licenses
 COPY --from=build /service /service
+COPY --from=build --chown=65532:65532 /books /books
 USER 65532:65532
 EXPOSE 8080 9090
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["/service", "healthcheck"]

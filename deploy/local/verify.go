@@ -12,7 +12,7 @@ import (
 	"lavka/libs/contract/books"
 )
 
-// verify runs the services' checks, and compares catalog's books with billing's. With
+// verify runs the services' checks, and has billing compare catalog's books with its own. With
 // --books it only compares two files.
 func verify(ctx context.Context, cfg settings, args []string) error {
 	switch {
@@ -34,66 +34,45 @@ func verify(ctx context.Context, cfg settings, args []string) error {
 
 func check(cmd *exec.Cmd, service string) error {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
-		return fmt.Errorf("the check of %s failed; see its output above", service)
-	}
-	if err != nil {
-		return fmt.Errorf("the check of %s failed: %s verify: %w", service, service, err)
-	}
-	return nil
+	return failed(cmd.Run(), "the check of "+service, service+" verify")
 }
 
-// compareShop runs both commands at once, billing's when catalog's has its snapshot.
+func failed(err error, what, command string) error {
+	switch {
+	case err == nil:
+		return nil
+	case exited(err):
+		return fmt.Errorf("%s failed; see its output above", what)
+	}
+	return fmt.Errorf("%s failed: %s: %w", what, command, err)
+}
+
+// compareShop has billing compare catalog's books with its own, while catalog writes them.
 func compareShop(ctx context.Context, shop stack.Shop) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	bought, endCatalog, err := open(shop.Command(ctx, stack.Catalog, "books"), books.Catalog)
+	from, to, err := os.Pipe()
 	if err != nil {
-		return err
+		return fmt.Errorf("connect catalog books with billing compare: %w", err)
 	}
-	charged, endBilling, err := open(shop.Command(ctx, stack.Billing, "books"), books.Billing)
-	if err != nil {
-		cancel()
-		return errors.Join(err, ended(endCatalog()))
+	write, compare := shop.Command(ctx, stack.Catalog, "books"), shop.Command(ctx, stack.Billing, "compare", "-")
+	write.Stdout, write.Stderr, compare.Stdin = to, os.Stderr, from
+	compare.Stdout, compare.Stderr = os.Stdout, os.Stderr
+	writing, comparing := write.Start(), compare.Start()
+	errs := []error{writing, comparing, from.Close(), to.Close()} // each has its own end now
+	if comparing == nil {
+		errs = append(errs, failed(compare.Wait(), "the comparison of catalog with billing", "billing compare"))
 	}
-	result, err := books.Compare(bought, charged)
-	if err != nil || len(result.Differences) > 0 {
-		cancel() // what is left of the books does not matter
-		return errors.Join(report(result, err), ended(endCatalog()), ended(endBilling()))
-	}
-	return errors.Join(endCatalog(), endBilling(), report(result, nil))
-}
-
-// ended drops the error of a command that was interrupted on purpose.
-func ended(err error) error {
-	if _, ok := errors.AsType[*exec.ExitError](err); ok || errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
-
-// open starts a command that writes books, and reads their first line.
-func open(cmd *exec.Cmd, book string) (*books.Reader, func() error, error) {
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s books: %w", book, err)
-	}
-	end := func() error {
-		if err := cmd.Wait(); err != nil {
-			return fmt.Errorf("%s books: %w", book, err)
+	if writing == nil {
+		// A signal, because billing reads no further when it has found differences.
+		if err := write.Wait(); compare.ProcessState == nil || compare.ProcessState.Success() || exited(err) {
+			errs = append(errs, failed(err, "writing catalog's books", "catalog books"))
 		}
-		return nil
 	}
-	r, err := books.NewReader(out, book)
-	if err != nil {
-		return nil, nil, errors.Join(err, ended(end()))
-	}
-	return r, end, nil
+	return errors.Join(errs...)
+}
+
+func exited(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	return ok && exit.Exited()
 }
 
 func compareFiles(catalog, billing string) error {

@@ -42,7 +42,7 @@ const requestSessions = 14
 
 // run is the whole program.
 func run(ctx context.Context, cfg Config, args []string, std program.Streams) (err error) {
-	command, args := program.Command(args, "admin", "keys")
+	command, args := program.Command(args, "admin", "keys", "verify")
 	switch command { // these need no log
 	case "healthcheck":
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
@@ -68,7 +68,7 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 	case "after-restore":
 		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
 	case "verify":
-		return verify(ctx, cfg, std.Out)
+		return runVerify(ctx, cfg, args, log, std.Out)
 	case "admin":
 		return runAdmin(ctx, cfg, args, std)
 	}
@@ -134,8 +134,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	})
 	registry.MustRegister(metrics.Polled(hasher.Waiting, publisher.Due, publisher.Published, ring.MadeAt, admins.IsAdmin)...)
 	versions.Measure(registry)
-	clock := pg.Clock(pools.Background, log)
-	registry.MustRegister(clock)
+	clock, verifications := pg.Clock(pools.Background, log), store.Verifications(log)
+	registry.MustRegister(clock, verifications)
 	pools.Measure(registry, nil)
 	gate := serving.New(serving.Config{
 		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
@@ -162,7 +162,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	// The publisher also publishes what the last requests change. What it does not
 	// get to stays due in its row.
-	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
 		func(ctx context.Context) { prune(ctx, store, log) },

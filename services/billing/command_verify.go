@@ -2,39 +2,59 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"time"
 
+	"lavka/libs/service/nightly"
 	"lavka/libs/service/schemacheck"
+	"lavka/libs/service/verification"
 	"lavka/services/billing/internal/postgres"
 )
 
-// verify runs the command "verify": it checks the whole ledger and writes the
-// result to out. It also records the result, because the metrics must show it to
-// operators who did not run the command. A read-only standby is verified as well,
-// only without a record.
-func verify(ctx context.Context, store *postgres.Store, log *slog.Logger, out io.Writer) error {
-	began := time.Now()
-	v, err := store.Verify(ctx)
-	if err != nil && !errors.Is(err, postgres.ErrDifference) && !errors.Is(err, schemacheck.ErrFound) {
-		return err
-	}
-	if unrecorded := store.RecordVerification(ctx, v, err, time.Since(began)); unrecorded != nil {
-		log.WarnContext(ctx, "the result could not be recorded, so the metrics will not show it", "error", unrecorded)
-	}
+// runVerify runs the command "verify", once or daily. With --books it also compares a
+// file of catalog's books with the ledger.
+func runVerify(ctx context.Context, cfg Config, args []string, log *slog.Logger, out io.Writer) error {
+	options, err := nightly.ParseOptions(args, true)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "the ledger adds up: %d bills, %d transactions, %d charges\n", v.Bills, v.Transactions, v.Charges)
-	return err
+	tasks := []nightly.Task{{
+		Name: "verify the ledger",
+		Done: func(ctx context.Context, since time.Time) (bool, error) {
+			return ask(ctx, cfg, log, func(s *postgres.Store) (bool, error) { return s.Verified(ctx, since) })
+		},
+		Do: func(ctx context.Context, _ time.Time) (string, error) {
+			return ask(ctx, cfg, log, func(s *postgres.Store) (string, error) { return verify(ctx, s, log) })
+		},
+	}}
+	if options.Books != "" {
+		tasks = append(tasks, comparison(cfg, options.Books, log))
+	}
+	return options.Run(ctx, tasks, out, cfg.InternalAddr, log)
 }
 
-// writeBooks runs the command "books": it writes all decisions on purchases and
-// refunds to out,
-// for a comparison with catalog's (see lavka/libs/contract/books).
-func writeBooks(ctx context.Context, store *postgres.Store, out io.Writer) error {
-	return store.Books(ctx, out)
+// verify checks the whole ledger, and records the result, because the metrics must show
+// it to operators who did not run the command.
+func verify(ctx context.Context, store *postgres.Store, log *slog.Logger) (string, error) {
+	var v postgres.Verified
+	check := func() (said string, err error) {
+		v, err = store.Verify(ctx)
+		return fmt.Sprintf("the ledger adds up: %d bills, %d transactions, %d charges", v.Bills, v.Transactions, v.Charges), err
+	}
+	record := func(ctx context.Context, found error, took time.Duration) error {
+		return store.RecordVerification(ctx, v, found, took)
+	}
+	return verification.Check(ctx, log, check, record, postgres.ErrDifference, schemacheck.ErrFound)
+}
+
+// ask is withStore for what has an answer. Between two nights there is no session: it
+// could keep migrate finish from completing an upgrade.
+func ask[T any](ctx context.Context, cfg Config, log *slog.Logger, f func(*postgres.Store) (T, error)) (answer T, err error) {
+	err = withStore(ctx, cfg, log, "verify", func(s *postgres.Store) (err error) {
+		answer, err = f(s)
+		return err
+	})
+	return answer, err
 }

@@ -51,7 +51,7 @@ const (
 
 // run is the whole program.
 func run(ctx context.Context, cfg Config, args []string, std program.Streams) (err error) {
-	command, _ := program.Command(args)
+	command, rest := program.Command(args, "verify", "compare")
 	if command == "healthcheck" { // needs no log
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
 	}
@@ -74,15 +74,17 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 	case "after-restore":
 		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
 	case "verify":
-		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return verify(ctx, s, log, std.Out) })
+		return runVerify(ctx, cfg, rest, log, std.Out)
 	case "books":
-		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return writeBooks(ctx, s, std.Out) })
+		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return s.Books(ctx, std.Out) })
+	case "compare":
+		return runCompare(ctx, cfg, rest, log, std)
 	case "payments refused":
 		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return listRefusedPayments(ctx, s, std.Out) })
 	case "messages rejected":
 		return withStore(ctx, cfg, log, command, func(s *postgres.Store) error { return listRejectedMessages(ctx, s, std.Out) })
 	}
-	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, migrate finish, after-restore, verify, books, healthcheck, payments refused, messages rejected", command)
+	return fmt.Errorf("unknown command %q; the commands are serve (default), migrate, migrate finish, after-restore, verify, books, compare, healthcheck, payments refused, messages rejected", command)
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
@@ -141,8 +143,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	versions.Measure(registry)
 	lag := natsconn.Lag(js, wire.StreamPurchases, wire.ConsumerPurchases, log)
 	usersLag := natsconn.Lag(js, wire.StreamUsers, wire.ConsumerUsers, log)
-	clock, verifications := pg.Clock(pools.Background, log), store.Verifications(log)
-	registry.MustRegister(metrics.Queue(settler.Waiting), lag, usersLag, clock, verifications)
+	clock, verifications, comparisons := pg.Clock(pools.Background, log), store.Verifications(log), store.Comparisons(log)
+	registry.MustRegister(metrics.Queue(settler.Waiting), lag, usersLag, clock, verifications, comparisons)
 	pools.Measure(registry, map[string]*pgxpool.Pool{"groups": settles})
 	gate := serving.New(serving.Config{
 		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
@@ -183,7 +185,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	httpapi.Register(e, handlers, protected)
 
 	background := workers.Start(ctx,
-		purchases.Run, users.Run, keys.Run, versions.Run, rows.Run, kinds.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
+		purchases.Run, users.Run, keys.Run, versions.Run, rows.Run, kinds.Run, lag.Run, usersLag.Run, clock.Run, verifications.Run, comparisons.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { ensureOnReconnect(ctx, reconnected, purchases, log) },
 	)

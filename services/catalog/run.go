@@ -49,7 +49,7 @@ const (
 
 // run is the whole program.
 func run(ctx context.Context, cfg Config, args []string, std program.Streams) (err error) {
-	command, rest := program.Command(args, "purchases")
+	command, rest := program.Command(args, "purchases", "verify", "books")
 	if command == "healthcheck" { // needs no log
 		return httpserver.Healthcheck(ctx, cfg.InternalAddr)
 	}
@@ -72,9 +72,9 @@ func run(ctx context.Context, cfg Config, args []string, std program.Streams) (e
 	case "after-restore":
 		return lineage.AfterRestore(ctx, cfg.MigrateDatabaseURL.Reveal(), postgres.Restored, log)
 	case "verify":
-		return withStore(ctx, cfg, command, func(s *postgres.Store) error { return verify(ctx, s, std.Out) })
+		return runVerify(ctx, cfg, rest, log, std.Out)
 	case "books":
-		return withStore(ctx, cfg, command, func(s *postgres.Store) error { return writeBooks(ctx, s, std.Out) })
+		return runBooks(ctx, cfg, rest, std.Out)
 	case "purchases":
 		return inspectPurchases(ctx, cfg, rest, std.Out)
 	}
@@ -151,8 +151,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	versions := revocation.New(js, revocation.Ask(nc), cfg.TokenLifetime, log, time.Now)
 	registry.MustRegister(metrics.Queues(purchases.OrdersWaiting, purchases.AnswersWaiting)...)
 	versions.Measure(registry)
-	clock, pendingRefunds := pg.Clock(pools.Background, log), store.PendingRefundMetrics(log)
-	registry.MustRegister(clock, pendingRefunds)
+	clock, pendingRefunds, verifications := pg.Clock(pools.Background, log), store.PendingRefundMetrics(log), store.Verifications(log)
+	registry.MustRegister(clock, pendingRefunds, verifications)
 	pools.Measure(registry, map[string]*pgxpool.Pool{"groups": groups})
 	gate := serving.New(serving.Config{
 		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
@@ -187,7 +187,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Store: catalog.DueFunc[catalog.Refund](store.DueRefunds), Requests: bus.Refunds{Billing: billing}, Metrics: refundEvents, Log: log,
 		Every: time.Second, Batch: 100, Limiter: rate.NewLimiter(200, 20),
 	}
-	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 	)
 	defer background.Stop()

@@ -3,7 +3,7 @@
 //	go run ./compose [-keep]
 //
 // It starts with one command; `lavka demo` succeeds; the gateway routes the paths of the contracts and no others; no container has more privileges than it needs;
-// every replica is replaced under load with no failed request and no lost or duplicate purchase; all passwords are changed under load, and users do not notice;
+// the nightly checks run; every replica is replaced under load with no failed request and no lost or duplicate purchase; all passwords are changed under load, and users do not notice;
 // processes are killed under load, Postgres and NATS among them, and nothing is lost; and after down and up all data is unchanged.
 //
 // Without a Docker engine it prints a notice and checks nothing.
@@ -68,6 +68,7 @@ func run(ctx context.Context, root string, seed uint64, keep bool) (err error) {
 		{"docker compose up --build --wait", p.up},
 		{"container privileges and secrets", p.confined},
 		{"images", p.images},
+		{"nightly checks", p.checked},
 		{"lavka demo", p.demo},
 		{"paths", p.paths},
 		{"every replica is replaced under load", t.replaced},

@@ -17,6 +17,7 @@ import (
 
 	"lavka/deploy/postgres"
 	"lavka/libs/host/freeport"
+	"lavka/libs/service/pgconfig"
 )
 
 // project is a shop in containers.
@@ -146,6 +147,40 @@ func (p *project) verify(ctx context.Context) error {
 	return err
 }
 
+// checked waits until every nightly check has stored a result, since they run at once in a new shop, and none has found a fault.
+func (p *project) checked(ctx context.Context) error {
+	admin, err := p.adminURL(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := pgconfig.Connect(ctx, admin)
+	if err != nil {
+		return fmt.Errorf("read the results of the nightly checks: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for {
+		var checks, faults int
+		err := conn.QueryRow(ctx, `
+			SELECT count(DISTINCT of), count(difference) FROM (
+				SELECT 'auth' AS of, difference FROM auth.verifications UNION ALL SELECT 'catalog', difference FROM catalog.verifications
+				UNION ALL SELECT 'ledger', difference FROM billing.verifications UNION ALL SELECT 'books', difference FROM billing.comparisons) AS runs`).Scan(&checks, &faults)
+		switch {
+		case err != nil:
+			return fmt.Errorf("read the results of the nightly checks: %w", err)
+		case faults > 0:
+			return fmt.Errorf("%d nightly checks have found a fault", faults)
+		case checks == 4:
+			fmt.Println("the four nightly checks have run, and everything is sound")
+			return nil
+		}
+		if last(ctx, 500*time.Millisecond) != nil {
+			return fmt.Errorf("only %d of the four nightly checks have run", checks)
+		}
+	}
+}
+
 func (p *project) demo(ctx context.Context) error {
 	cmd := p.command(ctx, "make", "--no-print-directory", "demo", "SHOP="+p.url)
 	out, err := cmd.CombinedOutput()
@@ -250,7 +285,7 @@ func (p *project) confined(ctx context.Context) error {
 		}
 	}
 	fmt.Printf("checked %d containers, searched for %d secrets\n", len(all), len(words))
-	if len(all) < 13 || len(words) < 15 {
+	if len(all) < 16 || len(words) < 15 {
 		errs = append(errs, errors.New("too few containers or secrets were found: some were not read"))
 	}
 	return errors.Join(errs...)

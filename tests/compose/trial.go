@@ -325,7 +325,7 @@ func (t *trial) downAndUp(ctx context.Context) error {
 
 // complaints searches the services' logs for errors that no injected fault excuses.
 func (t *trial) complaints(ctx context.Context) error {
-	text, err := t.read(ctx, compose, append([]string{"logs", "--no-color"}, replicaNames()...)...)
+	text, err := t.read(ctx, compose, append([]string{"logs", "--no-color"}, names()...)...)
 	if err != nil {
 		return err
 	}
@@ -337,10 +337,11 @@ func (t *trial) complaints(ctx context.Context) error {
 	return nil
 }
 
-func replicaNames() []string {
+// names are the containers that run a service: its replicas, and its nightly checks.
+func names() []string {
 	var names []string
 	for _, service := range services {
-		names = append(names, service+"-1", service+"-2")
+		names = append(names, service+"-1", service+"-2", service+"-verify")
 	}
 	return names
 }

@@ -3,8 +3,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/testkit/waittest"
@@ -71,6 +74,7 @@ func TestTwoHundredRefundsAtOnce(t *testing.T) {
 // owes, unless an admin insists.
 func TestWhereRefundsGo(t *testing.T) {
 	t.Parallel()
+	began := time.Now().Add(-time.Second)
 	u := shop.newUser(t)
 	paid, product := newPayment(), shop.product(t, "a harp", "60")
 	bill := paid // a new one
@@ -111,6 +115,26 @@ func TestWhereRefundsGo(t *testing.T) {
 		t.Errorf("%v", list)
 	}
 	pages(t, shop.admin, "/admin/refunds?status=pending", 100)
+
+	// All of them, beside those of other tests.
+	window := "/admin/refunds?" + url.Values{"from": {began.Format(time.RFC3339Nano)}, "to": {began.Add(time.Hour).Format(time.RFC3339Nano)}}.Encode()
+	listed := 0
+	for _, r := range pages(t, shop.admin, window, 100) {
+		if r["bill_id"] == json.Number(fmt.Sprint(bill)) {
+			listed++
+		}
+	}
+	exported := string(shop.admin.want(t, 200, "", "GET", window, nil, "Accept", "text/csv").body)
+	if of := strings.Count(exported, fmt.Sprintf(",%d,%d,", u.id, bill)); listed != 3 || of != 3 || !strings.HasPrefix(exported, "id,purchase_id,user_id,bill_id,amount,") || !strings.Contains(exported, "\n#end,") {
+		t.Errorf("%d refunds are listed, and %d are exported:\n%s", listed, of, exported)
+	}
+	lines := strings.Split(strings.TrimSpace(string(shop.admin.want(t, 200, "", "GET", "/admin/refunds?status=pending", nil, "Accept", "application/x-ndjson").body)), "\n")
+	if last := lines[len(lines)-1]; !strings.HasPrefix(last, `{"end":true,"items":`) {
+		t.Errorf("%s", last)
+	}
+	for _, query := range []string{"status=completed", "status=pending&user_id=1", fmt.Sprint("bill_id=", bill)} {
+		shop.admin.want(t, 422, "unsupported_filter", "GET", "/admin/refunds?"+query, nil)
+	}
 }
 
 // What is asked while billing, NATS or Postgres is down is refunded once when it is

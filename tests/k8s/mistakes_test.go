@@ -89,6 +89,15 @@ func cron(o *objects, name string) *batch.CronJob {
 	return c
 }
 
+// comparing is what billing-compare starts.
+func comparing(o *objects) *core.PodSpec {
+	return &cron(o, "billing-compare").Spec.JobTemplate.Spec.Template.Spec
+}
+
+func volume(spec *core.PodSpec, name string) *core.Volume {
+	return &spec.Volumes[slices.IndexFunc(spec.Volumes, func(v core.Volume) bool { return v.Name == name })]
+}
+
 func networkPolicy(o *objects, name string) *networking.NetworkPolicy {
 	n, _ := find(o.network, name)
 	return n
@@ -110,7 +119,7 @@ var mistakes = []mistake{
 	{"Services lead to replicas, by ports that are open", func(o *objects) {
 		s, _ := find(o.services, "billing")
 		delete(s.Spec.Selector, component)
-	}, "Service billing leads to 5 workloads"},
+	}, "Service billing leads to 6 workloads"},
 	{"Services lead to replicas, by ports that are open", func(o *objects) {
 		s, _ := find(o.services, "billing")
 		s.Spec.Ports[0].TargetPort = intstr.FromString("https")
@@ -164,7 +173,32 @@ var mistakes = []mistake{
 	{"after-restore and finish are there, and run only by hand", func(o *objects) {
 		cron(o, "auth-finish").Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args = []string{"finish"}
 	}, "should run the image of Deployment auth with migrate finish"},
-	{"the ledger is verified each day", func(o *objects) { cron(o, "billing-verify").Spec.Suspend = new(true) }, "does not run verify once a day"},
+	{"what is stored is verified each day", func(o *objects) { cron(o, "billing-verify").Spec.Suspend = new(true) }, "the CronJob billing-verify does not run once a day"},
+	{"what is stored is verified each day", func(o *objects) { cron(o, "auth-verify").Spec.Schedule = "7 3 * * 1" }, "the CronJob auth-verify does not run once a day"},
+	{"what is stored is verified each day", func(o *objects) {
+		cron(o, "catalog-verify").Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args = []string{"books"}
+	}, "the CronJob catalog-verify does not run [verify]"},
+	{"the books are compared each day", func(o *objects) {
+		o.cronJobs = slices.DeleteFunc(o.cronJobs, func(c *batch.CronJob) bool { return c.Name == "billing-compare" })
+	}, "the CronJob billing-compare does not run once a day"},
+	{"the books are compared each day", func(o *objects) { comparing(o).InitContainers[0].Args[1] = "/books/other" }, "does not run [books /books/catalog]"},
+	{"the books are compared each day", func(o *objects) { comparing(o).InitContainers[0].Image = "registry.example/lavka-catalog:v0.5.0" }, "the release that serves"},
+	{"the books are compared each day", func(o *objects) { comparing(o).InitContainers = nil }, "has not the one container that writes"},
+	{"the books are compared each day", func(o *objects) { volume(comparing(o), "books").EmptyDir.SizeLimit = nil }, "may fill its node's disk"},
+	{"the books are compared each day", func(o *objects) { container(comparing(o)).VolumeMounts = container(comparing(o)).VolumeMounts[:1] }, "must mount books at /books"},
+	// Containers that run before others keep to the same rules.
+	{"the namespace and every Pod keep to the restricted standard", func(o *objects) { comparing(o).InitContainers[0].SecurityContext.ReadOnlyRootFilesystem = nil }, "CronJob billing-compare can write to its own files"},
+	{"settings are those of the services", func(o *objects) { comparing(o).InitContainers[0].Env[1].Name = "DATABASE_FILE" }, "DATABASE_FILE, which services/catalog/config.go does not read"},
+	{"secrets come from somewhere", func(o *objects) { volume(comparing(o), "catalog-secrets").Secret.SecretName = "catalog-books" }, "needs Secret catalog-books"},
+	{"resources are set, and Go knows its limit", func(o *objects) { delete(comparing(o).InitContainers[0].Resources.Limits, core.ResourceMemory) }, "CronJob billing-compare does not say how much it needs"},
+	{"images are those that are built, with a release", func(o *objects) { comparing(o).InitContainers[0].Image = "registry.example/lavka-auth:v1" }, "should run lavka-catalog"},
+	{"a container has the secrets of one service", func(o *objects) {
+		first := &comparing(o).InitContainers[0]
+		first.VolumeMounts = append(first.VolumeMounts, core.VolumeMount{Name: "secrets", MountPath: "/run/secrets/billing"})
+	}, "container catalog of CronJob billing-compare can read the Secret billing"},
+	{"a container has the secrets of one service", func(o *objects) {
+		volume(&o.deployments[0].Spec.Template.Spec, "secrets").Secret.SecretName = "billing"
+	}, "container service of Deployment auth can read the Secret billing"},
 	{"the arrows are those of the architecture", func(o *objects) {
 		networkPolicy(o, "nats").Spec.Ingress[0].From[0].PodSelector.MatchLabels = map[string]string{"app.kubernetes.io/part-of": "lavka"}
 		networkPolicy(o, "to-nats").Spec.PodSelector.MatchLabels = map[string]string{"app.kubernetes.io/part-of": "lavka"}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	cnpg "github.com/cloudnative-pg/cloudnative-pg/api/v1"
@@ -116,6 +117,19 @@ type pod struct {
 	space    labels.Set // labels of its namespace, when that is another one
 	spec     *core.PodSpec
 	ports    []int32
+}
+
+// containers are those of a Pod, and those that run before them.
+func (p pod) containers() []core.Container {
+	return append(slices.Clone(p.spec.InitContainers), p.spec.Containers...)
+}
+
+// runs is the service that a container is of: that of the Pod, or the one that it is named after. Other containers are not ours.
+func (p pod) runs(c *core.Container) (service string, ours bool) {
+	if c.Name == "service" {
+		return p.labels["app.kubernetes.io/name"], true
+	}
+	return c.Name, slices.Contains(services, c.Name)
 }
 
 const component = "app.kubernetes.io/component"

@@ -29,6 +29,7 @@ func rules(root string) []rule {
 		{"settings are those of the services", func(o *objects) []string { return settingsKnown(root, o) }},
 		{"ConfigMaps have hashed names", hashed},
 		{"secrets come from somewhere", func(o *objects) []string { return secretsThere(root, o) }},
+		{"a container has the secrets of one service", secretsApart},
 		{"images are those that are built, with a release", images},
 		{"resources are set, and Go knows its limit", resources},
 		{"replicas are replaced without a gap", gapless},
@@ -38,7 +39,8 @@ func rules(root string) []rule {
 		{"Postgres has sessions for all replicas", sessions},
 		{"migrations run once for a release, as the owner", migrations},
 		{"after-restore and finish are there, and run only by hand", onlyByHand},
-		{"the ledger is verified each day", verified},
+		{"what is stored is verified each day", verified},
+		{"the books are compared each day", compared},
 		{"the arrows are those of the architecture", func(o *objects) []string { return arrowsOfTheArchitecture(root, o) }},
 		{"routes lead to Services, over TLS, and end in time", routesLead},
 		{"every route has a limit for bodies", bodiesLimited},
@@ -72,7 +74,7 @@ func restricted(o *objects) (wrong []string) {
 		if !verdict.Allowed {
 			wrong = append(wrong, fmt.Sprintf("%s would be refused: set in its securityContext what is missing: %s", p.workload, verdict.ForbiddenDetail()))
 		}
-		for _, c := range p.spec.Containers {
+		for _, c := range p.containers() {
 			if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
 				wrong = append(wrong, fmt.Sprintf("%s can write to its own files: set readOnlyRootFilesystem: true", p.workload))
 			}

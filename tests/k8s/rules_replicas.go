@@ -3,24 +3,26 @@ package main
 import (
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 )
 
 func resources(o *objects) (wrong []string) {
 	for _, p := range o.pods() {
-		for _, c := range p.spec.Containers {
+		for _, c := range p.containers() {
 			r := c.Resources
 			if r.Requests.Cpu().IsZero() || r.Requests.Memory().IsZero() || r.Limits.Cpu().IsZero() || r.Limits.Memory().IsZero() {
 				wrong = append(wrong, fmt.Sprintf("%s does not say how much it needs and may have: set requests and limits of cpu and memory", p.workload))
 				continue
 			}
-			if c.Name != "service" { // not ours
+			if _, ours := p.runs(&c); !ours {
 				continue
 			}
 			if p.labels[component] == "server" && r.Requests.Memory().Cmp(*r.Limits.Memory()) != 0 {
@@ -231,10 +233,62 @@ func onlyByHand(o *objects) (wrong []string) {
 	return wrong
 }
 
-func verified(o *objects) (wrong []string) {
-	c, ok := find(o.cronJobs, "billing-verify")
-	if !ok || c.Spec.Suspend != nil && *c.Spec.Suspend || !regexp.MustCompile(`^\d+ \d+ \* \* \*$`).MatchString(c.Spec.Schedule) || !slices.Equal(container(&c.Spec.JobTemplate.Spec.Template.Spec).Args, []string{"verify"}) {
-		return []string{"the CronJob billing-verify does not run verify once a day: LedgerNotVerified would fire"}
+var daily = regexp.MustCompile(`^\d+ \d+ \* \* \*$`)
+
+// eachDay finds a CronJob, and says what keeps it from running the image of a service with some arguments once a day.
+func eachDay(o *objects, name, service string, args ...string) (*batch.CronJob, []string) {
+	c, ok := find(o.cronJobs, name)
+	d, served := find(o.deployments, service)
+	if !ok || !served || c.Spec.Suspend != nil && *c.Spec.Suspend || !daily.MatchString(c.Spec.Schedule) {
+		return nil, []string{fmt.Sprintf("the CronJob %s does not run once a day: an alert would fire", name)}
+	}
+	return c, runs(name, container(&c.Spec.JobTemplate.Spec.Template.Spec), container(&d.Spec.Template.Spec).Image, args)
+}
+
+func runs(name string, c *core.Container, image string, args []string) []string {
+	if c == nil || c.Image != image || !slices.Equal(c.Args, args) {
+		return []string{fmt.Sprintf("the CronJob %s does not run %v of %s, the release that serves", name, args, image)}
 	}
 	return nil
+}
+
+func verified(o *objects) (wrong []string) {
+	for _, service := range services {
+		_, w := eachDay(o, service+"-verify", service, "verify")
+		wrong = append(wrong, w...)
+	}
+	return wrong
+}
+
+// compared wants catalog's books to be written before billing reads them, from a volume that has a limit.
+func compared(o *objects) (wrong []string) {
+	const name, file = "billing-compare", "/books/catalog"
+	c, wrong := eachDay(o, name, "billing", "compare", file)
+	if c == nil {
+		return wrong
+	}
+	spec := c.Spec.JobTemplate.Spec.Template.Spec
+	d, ok := find(o.deployments, "catalog")
+	if !ok || len(spec.InitContainers) != 1 {
+		return append(wrong, "the CronJob "+name+" has not the one container that writes catalog's books before")
+	}
+	first, then := &spec.InitContainers[0], container(&spec)
+	wrong = append(wrong, runs(name, first, container(&d.Spec.Template.Spec).Image, []string{"books", file})...)
+	for _, v := range spec.Volumes {
+		if v.Name != "books" {
+			continue
+		}
+		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
+			wrong = append(wrong, "the CronJob "+name+" may fill its node's disk with books: give the volume books a sizeLimit")
+		}
+	}
+	mounts := func(c *core.Container, readOnly bool) bool {
+		return slices.ContainsFunc(c.VolumeMounts, func(m core.VolumeMount) bool {
+			return m.Name == "books" && m.MountPath == path.Dir(file) && m.ReadOnly == readOnly
+		})
+	}
+	if !mounts(first, false) || then == nil || !mounts(then, true) {
+		wrong = append(wrong, fmt.Sprintf("the CronJob %s must mount books at %s, for catalog to write and for billing to read", name, path.Dir(file)))
+	}
+	return wrong
 }

@@ -18,48 +18,54 @@ var needed = map[string][]string{
 
 func settingsKnown(root string, o *objects) (wrong []string) {
 	for _, p := range o.pods() {
-		service := p.labels["app.kubernetes.io/name"]
-		c := container(p.spec)
-		if c == nil {
-			continue
-		}
-		settings, err := settingsOf(root, service)
-		if err != nil {
-			return append(wrong, err.Error())
-		}
-		names := map[string]string{} // with where they come from
-		for _, from := range c.EnvFrom {
-			m, ok := find(o.configMaps, from.ConfigMapRef.Name)
-			if !ok {
-				wrong = append(wrong, fmt.Sprintf("%s reads ConfigMap %s, which is not there", p.workload, from.ConfigMapRef.Name))
+		for _, c := range p.containers() {
+			service, ours := p.runs(&c)
+			if !ours {
 				continue
 			}
-			for name, value := range m.Data {
-				names[name] = "ConfigMap " + m.Name
-				if settings[name].secret {
-					wrong = append(wrong, fmt.Sprintf("%s of ConfigMap %s is a secret (%.1s…): put it into a Secret and mount it", name, m.Name, value))
-				}
+			settings, err := settingsOf(root, service)
+			if err != nil {
+				return append(wrong, err.Error())
+			}
+			wrong = append(wrong, settingsOfContainer(o, p, &c, service, settings)...)
+		}
+	}
+	return wrong
+}
+
+func settingsOfContainer(o *objects, p pod, c *core.Container, service string, settings map[string]setting) (wrong []string) {
+	names := map[string]string{} // with where they come from
+	for _, from := range c.EnvFrom {
+		m, ok := find(o.configMaps, from.ConfigMapRef.Name)
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("%s reads ConfigMap %s, which is not there", p.workload, from.ConfigMapRef.Name))
+			continue
+		}
+		for name, value := range m.Data {
+			names[name] = "ConfigMap " + m.Name
+			if settings[name].secret {
+				wrong = append(wrong, fmt.Sprintf("%s of ConfigMap %s is a secret (%.1s…): put it into a Secret and mount it", name, m.Name, value))
 			}
 		}
-		for _, e := range c.Env {
-			names[e.Name] = p.workload
-			if settings[e.Name].secret {
-				wrong = append(wrong, fmt.Sprintf("%s gives the secret %s in its environment: mount it and give %[2]s_FILE", p.workload, e.Name))
-			}
-			if file, ok := strings.CutPrefix(e.Value, "/run/"); ok && !mounted(p.spec, c, e.Value) {
-				wrong = append(wrong, fmt.Sprintf("%s has %s=/run/%s, which no volume brings: add it to the items of the volume", p.workload, e.Name, file))
-			}
+	}
+	for _, e := range c.Env {
+		names[e.Name] = p.workload
+		if settings[e.Name].secret {
+			wrong = append(wrong, fmt.Sprintf("%s gives the secret %s in its environment: mount it and give %[2]s_FILE", p.workload, e.Name))
 		}
-		for name, from := range names {
-			if !known(settings, name) {
-				wrong = append(wrong, fmt.Sprintf("%s sets %s, which services/%s/config.go does not read: correct the name", from, name, service))
-			}
+		if file, ok := strings.CutPrefix(e.Value, "/run/"); ok && !mounted(p.spec, c, e.Value) {
+			wrong = append(wrong, fmt.Sprintf("%s has %s=/run/%s, which no volume brings: add it to the items of the volume", p.workload, e.Name, file))
 		}
-		if p.labels[component] == "server" {
-			for _, name := range needed[service] {
-				if names[name] == "" {
-					wrong = append(wrong, fmt.Sprintf("%s does not set %s, without which it does not start", p.workload, name))
-				}
+	}
+	for name, from := range names {
+		if !known(settings, name) {
+			wrong = append(wrong, fmt.Sprintf("%s sets %s, which services/%s/config.go does not read: correct the name", from, name, service))
+		}
+	}
+	if p.labels[component] == "server" {
+		for _, name := range needed[service] {
+			if names[name] == "" {
+				wrong = append(wrong, fmt.Sprintf("%s does not set %s, without which it does not start", p.workload, name))
 			}
 		}
 	}
@@ -89,7 +95,7 @@ var hash = regexp.MustCompile(`-[0-9a-z]{10}$`)
 
 func hashed(o *objects) (wrong []string) {
 	for _, p := range o.pods() {
-		for _, c := range p.spec.Containers {
+		for _, c := range p.containers() {
 			for _, from := range c.EnvFrom {
 				if from.ConfigMapRef != nil && !hash.MatchString(from.ConfigMapRef.Name) {
 					wrong = append(wrong, fmt.Sprintf("%s reads ConfigMap %s, whose name does not change with what it holds, so a change starts no rollout: make it with configMapGenerator", p.workload, from.ConfigMapRef.Name))
@@ -143,7 +149,7 @@ func secretsThere(root string, o *objects) (wrong []string) {
 				need(p.workload, v.Secret.SecretName, keys...)
 			}
 		}
-		for _, c := range p.spec.Containers {
+		for _, c := range p.containers() {
 			for _, from := range c.EnvFrom {
 				if from.SecretRef != nil {
 					need(p.workload, from.SecretRef.Name)
@@ -165,17 +171,39 @@ func secretsThere(root string, o *objects) (wrong []string) {
 	return wrong
 }
 
+// secretsApart keeps a container of one service from the passwords of another, also within a Pod.
+func secretsApart(o *objects) (wrong []string) {
+	for _, p := range o.pods() {
+		for _, c := range p.containers() {
+			service, ours := p.runs(&c)
+			if !ours {
+				continue
+			}
+			for _, v := range p.spec.Volumes {
+				if v.Secret == nil || elsewhere[v.Secret.SecretName] != "" || v.Secret.SecretName == service || strings.HasPrefix(v.Secret.SecretName, service+"-") {
+					continue
+				}
+				if slices.ContainsFunc(c.VolumeMounts, func(m core.VolumeMount) bool { return m.Name == v.Name }) {
+					wrong = append(wrong, fmt.Sprintf("container %s of %s can read the Secret %s, which is not of %s: do not mount the volume %s there", c.Name, p.workload, v.Secret.SecretName, service, v.Name))
+				}
+			}
+		}
+	}
+	return wrong
+}
+
 // foreign are images that are not ours.
 var foreign = []string{"postgres:18", "nats:2.15-alpine"}
 
 func images(o *objects) (wrong []string) {
 	for _, p := range o.pods() {
-		for _, c := range p.spec.Containers {
+		for _, c := range p.containers() {
 			name, tag, _ := strings.Cut(c.Image[strings.LastIndex(c.Image, "/")+1:], ":")
 			if tag == "" || tag == "latest" {
 				wrong = append(wrong, fmt.Sprintf("%s runs %s, of no release: give a tag in the overlay's images", p.workload, c.Image))
 			}
-			if want := "lavka-" + p.labels["app.kubernetes.io/name"]; c.Name == "service" && name != want || c.Name != "service" && !slices.Contains(foreign, c.Image) {
+			service, ours := p.runs(&c)
+			if want := "lavka-" + service; ours && name != want || !ours && !slices.Contains(foreign, c.Image) {
 				wrong = append(wrong, fmt.Sprintf("%s runs %s, and should run %s, which make images builds, or one of %v", p.workload, c.Image, want, foreign))
 			}
 		}

@@ -46,7 +46,7 @@ func Routes() []Route {
 
 // Exports returns the lists that are also exports (libs/service/export), whose responses may take any time.
 func Exports() []string {
-	return []string{"/purchases", "/transactions", "/admin/purchases", "/admin/transactions", "/admin/reversals"}
+	return []string{"/purchases", "/transactions", "/admin/purchases", "/admin/refunds", "/admin/transactions", "/admin/reversals"}
 }
 
 // Match returns the service of a path. A path that two programs could interpret differently has none: one with //, with a segment . or .., with

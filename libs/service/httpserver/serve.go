@@ -138,6 +138,28 @@ func Healthcheck(ctx context.Context, internalAddr string) error {
 	return nil
 }
 
+// Alive answers Healthcheck on the internal port until stop is called, in a command
+// that stays. There is no more to say than that the process runs.
+func Alive(internalAddr string, log *slog.Logger) (stop func(), err error) {
+	l, err := listen("INTERNAL_ADDR", internalAddr)
+	if err != nil {
+		return nil, err
+	}
+	ok := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", ok)
+	mux.HandleFunc("GET /readyz", ok)
+	s := server(mux, log)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the health check is no longer answered", "error", err)
+		}
+	}()
+	return func() { s.Close(); <-served }, nil
+}
+
 func internal(cfg Config, draining *atomic.Bool) http.Handler {
 	var unready atomic.Bool // probes are frequent: changes are logged, not every answer
 	mux := http.NewServeMux()

@@ -64,21 +64,6 @@ func (e PurchaseStatus) Valid() bool {
 	}
 }
 
-// Defines values for RefundStatus.
-const (
-	RefundStatusPending RefundStatus = "pending"
-)
-
-// Valid indicates whether the value is a known member of the RefundStatus enum.
-func (e RefundStatus) Valid() bool {
-	switch e {
-	case RefundStatusPending:
-		return true
-	default:
-		return false
-	}
-}
-
 // Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
 type Amount = money.Amount
 
@@ -312,9 +297,6 @@ type RefundPage struct {
 	NextCursor *NextCursor `json:"next_cursor"`
 }
 
-// RefundStatus A status to look for.
-type RefundStatus string
-
 // RefundedSum What was refunded of the price. Missing if nothing was.
 type RefundedSum = money.Amount
 
@@ -401,9 +383,22 @@ type ListAllPurchasesParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
-// ListPendingRefundsParams defines parameters for ListPendingRefunds.
-type ListPendingRefundsParams struct {
-	Status RefundStatus `form:"status" json:"status"`
+// ListAllRefundsParams defines parameters for ListAllRefunds.
+type ListAllRefundsParams struct {
+	// UserId Not supported yet: 422 unsupported_filter.
+	UserId *int64 `form:"user_id,omitempty" json:"user_id,omitempty"`
+
+	// BillId Not supported yet: 422 unsupported_filter.
+	BillId *int64 `form:"bill_id,omitempty" json:"bill_id,omitempty"`
+
+	// Status Only pending is supported.
+	Status *PurchaseStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// From From this time on.
+	From *From `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time.
+	To *To `form:"to,omitempty" json:"to,omitempty"`
 
 	// Limit The maximum number of items on the page; it may have fewer.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -513,9 +508,9 @@ type ServerInterface interface {
 	// ListAllPurchases List the purchases of all users, newest first.
 	// (GET /admin/purchases)
 	ListAllPurchases(ctx echo.Context, params ListAllPurchasesParams) error
-	// ListPendingRefunds List the pending refunds of all purchases, oldest first.
+	// ListAllRefunds List the refunds of all purchases, oldest first.
 	// (GET /admin/refunds)
-	ListPendingRefunds(ctx echo.Context, params ListPendingRefundsParams) error
+	ListAllRefunds(ctx echo.Context, params ListAllRefundsParams) error
 	// ListLog List what admins changed, newest first.
 	// (GET /catalog/log)
 	ListLog(ctx echo.Context, params ListLogParams) error
@@ -623,17 +618,45 @@ func (w *ServerInterfaceWrapper) ListAllPurchases(ctx echo.Context) error {
 	return err
 }
 
-// ListPendingRefunds converts echo context to params.
-func (w *ServerInterfaceWrapper) ListPendingRefunds(ctx echo.Context) error {
+// ListAllRefunds converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAllRefunds(ctx echo.Context) error {
 	var err error
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ListPendingRefundsParams
-	// ------------- Required query parameter "status" -------------
+	var params ListAllRefundsParams
+	// ------------- Optional query parameter "user_id" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, true, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "bill_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bill_id", ctx.QueryParams(), &params.BillId, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bill_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
 	}
 
 	// ------------- Optional query parameter "limit" -------------
@@ -651,7 +674,7 @@ func (w *ServerInterfaceWrapper) ListPendingRefunds(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ListPendingRefunds(ctx, params)
+	err = w.Handler.ListAllRefunds(ctx, params)
 	return err
 }
 
@@ -1067,7 +1090,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	}
 
 	router.GET(options.BaseURL+"/admin/purchases", wrapper.ListAllPurchases, options.OperationMiddlewares["listAllPurchases"]...)
-	router.GET(options.BaseURL+"/admin/refunds", wrapper.ListPendingRefunds, options.OperationMiddlewares["listPendingRefunds"]...)
+	router.GET(options.BaseURL+"/admin/refunds", wrapper.ListAllRefunds, options.OperationMiddlewares["listAllRefunds"]...)
 	router.GET(options.BaseURL+"/catalog/log", wrapper.ListLog, options.OperationMiddlewares["listLog"]...)
 	router.GET(options.BaseURL+"/products", wrapper.ListProducts, options.OperationMiddlewares["listProducts"]...)
 	router.POST(options.BaseURL+"/products", wrapper.CreateProduct, options.OperationMiddlewares["createProduct"]...)
@@ -1227,17 +1250,17 @@ func (response ListAllPurchasesdefaultApplicationProblemPlusJSONResponse) VisitL
 	return err
 }
 
-type ListPendingRefundsRequestObject struct {
-	Params ListPendingRefundsParams
+type ListAllRefundsRequestObject struct {
+	Params ListAllRefundsParams
 }
 
-type ListPendingRefundsResponseObject interface {
-	VisitListPendingRefundsResponse(w http.ResponseWriter) error
+type ListAllRefundsResponseObject interface {
+	VisitListAllRefundsResponse(w http.ResponseWriter) error
 }
 
-type ListPendingRefunds200JSONResponse RefundPage
+type ListAllRefunds200JSONResponse RefundPage
 
-func (response ListPendingRefunds200JSONResponse) VisitListPendingRefundsResponse(w http.ResponseWriter) error {
+func (response ListAllRefunds200JSONResponse) VisitListAllRefundsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -1249,13 +1272,76 @@ func (response ListPendingRefunds200JSONResponse) VisitListPendingRefundsRespons
 	return err
 }
 
-type ListPendingRefundsdefaultApplicationProblemPlusJSONResponse struct {
+type ListAllRefunds200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListAllRefunds200ApplicationxNdjsonResponse) VisitListAllRefundsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListAllRefunds200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListAllRefunds200TextcsvResponse) VisitListAllRefundsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ListAllRefundsdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	Headers    ProblemResponseHeaders
 	StatusCode int
 }
 
-func (response ListPendingRefundsdefaultApplicationProblemPlusJSONResponse) VisitListPendingRefundsResponse(w http.ResponseWriter) error {
+func (response ListAllRefundsdefaultApplicationProblemPlusJSONResponse) VisitListAllRefundsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1957,9 +2043,9 @@ type StrictServerInterface interface {
 	// ListAllPurchases List the purchases of all users, newest first.
 	// (GET /admin/purchases)
 	ListAllPurchases(ctx context.Context, request ListAllPurchasesRequestObject) (ListAllPurchasesResponseObject, error)
-	// ListPendingRefunds List the pending refunds of all purchases, oldest first.
+	// ListAllRefunds List the refunds of all purchases, oldest first.
 	// (GET /admin/refunds)
-	ListPendingRefunds(ctx context.Context, request ListPendingRefundsRequestObject) (ListPendingRefundsResponseObject, error)
+	ListAllRefunds(ctx context.Context, request ListAllRefundsRequestObject) (ListAllRefundsResponseObject, error)
 	// ListLog List what admins changed, newest first.
 	// (GET /catalog/log)
 	ListLog(ctx context.Context, request ListLogRequestObject) (ListLogResponseObject, error)
@@ -2032,25 +2118,25 @@ func (sh *strictHandler) ListAllPurchases(ctx echo.Context, params ListAllPurcha
 	return nil
 }
 
-// ListPendingRefunds operation middleware
-func (sh *strictHandler) ListPendingRefunds(ctx echo.Context, params ListPendingRefundsParams) error {
-	var request ListPendingRefundsRequestObject
+// ListAllRefunds operation middleware
+func (sh *strictHandler) ListAllRefunds(ctx echo.Context, params ListAllRefundsParams) error {
+	var request ListAllRefundsRequestObject
 
 	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListPendingRefunds(ctx.Request().Context(), request.(ListPendingRefundsRequestObject))
+		return sh.ssi.ListAllRefunds(ctx.Request().Context(), request.(ListAllRefundsRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListPendingRefunds")
+		handler = middleware(handler, "ListAllRefunds")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ListPendingRefundsResponseObject); ok {
-		return validResponse.VisitListPendingRefundsResponse(ctx.Response())
+	} else if validResponse, ok := response.(ListAllRefundsResponseObject); ok {
+		return validResponse.VisitListAllRefundsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

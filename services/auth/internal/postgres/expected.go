@@ -17,4 +17,5 @@ var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	`users_login ON auth.users USING btree (lower((login COLLATE "C")))`,
 	"users_pkey ON auth.users USING btree (id)",
 	"users_stream_pkey ON auth.users_stream USING btree (one)",
+	"verifications_pkey ON auth.verifications USING btree (id)",
 }}

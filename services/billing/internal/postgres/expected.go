@@ -13,6 +13,7 @@ var Expected = schemacheck.Expected{
 		"bills_pkey ON billing.bills USING btree (id)",
 		"charges_pkey ON billing.charges USING btree (purchase_id)",
 		"charges_transaction_id_key ON billing.charges USING btree (transaction_id)",
+		"comparisons_pkey ON billing.comparisons USING btree (id)",
 		"customers_pkey ON billing.customers USING btree (user_id)",
 		"lineage_pkey ON billing.lineage USING btree (one)",
 		"opened_pkey ON billing.opened USING btree (one)",

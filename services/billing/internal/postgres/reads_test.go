@@ -32,7 +32,9 @@ var exempt = map[string]string{
 	"SaveCustomer": "writes one row, by its key", "RecordRefused": "writes one row, by its key", "RecordRefusedReversal": "writes one row, by its key", "RecordRejected": "writes one row, by its key",
 	"RefusedPayments": "an operator's command that prints all of them", "RejectedMessages": "an operator's command that prints all of them",
 	"Verify": "an operator's command that reads the whole ledger", "Books": "an operator's command that prints all charges", "RecordVerification": "writes one row",
-	"LastVerification": "runs in the background; the newest row by its key", "Verifications": "runs LastVerification",
+	"Verified": "an operator's command; the newest row by its key", "Verifications": "runs in the background; the newest row by its key",
+	"Compare": "an operator's command that reads all charges", "RecordComparison": "writes one row",
+	"Compared": "an operator's command; the newest row by its key", "Comparisons": "runs in the background; the newest row by its key",
 }
 
 // What a request reads does not depend on how much is stored, by anyone, nor on the

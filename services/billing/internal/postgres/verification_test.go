@@ -11,14 +11,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lavka/libs/service/polledmetrics"
 	"lavka/libs/testkit/waittest"
 	"lavka/services/billing/internal/postgres"
 )
 
-// shown returns the metrics of the last verification.
-func (s *shop) shown(t *testing.T) map[string]float64 {
+// shown returns the values of metrics that are polled.
+func shown(t *testing.T, metrics *polledmetrics.Metrics) map[string]float64 {
 	t.Helper()
-	metrics, registry := s.Verifications(slog.New(slog.DiscardHandler)), prometheus.NewRegistry()
+	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -39,25 +40,47 @@ func (s *shop) shown(t *testing.T) map[string]float64 {
 	return shown
 }
 
-func TestTheLastVerificationIsShown(t *testing.T) {
+func TestTheLastResultIsShown(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	if got := s.shown(t); !maps.Equal(got, map[string]float64{"billing_ledger_verified_timestamp_seconds": 0}) {
-		t.Errorf("before the first verification: %v", got)
-	}
-	for _, c := range []struct {
-		difference error
-		ok         float64
-	}{{nil, 1}, {errors.New("a cent is missing"), 0}, {nil, 1}} {
-		if err := s.RecordVerification(t.Context(), postgres.Verified{Bills: 2}, c.difference, 1500*time.Millisecond); err != nil {
-			t.Fatal(err)
+	for prefix, check := range map[string]struct {
+		metrics func(*slog.Logger) *polledmetrics.Metrics
+		record  func(difference error) error
+		done    func(context.Context, time.Time) (bool, error)
+	}{
+		"billing_ledger": {s.Verifications, func(difference error) error {
+			return s.RecordVerification(t.Context(), postgres.Verified{Bills: 2}, difference, 1500*time.Millisecond)
+		}, s.Verified},
+		"billing_books": {s.Comparisons, func(difference error) error {
+			return s.RecordComparison(t.Context(), difference, 1500*time.Millisecond)
+		}, s.Compared},
+	} {
+		silent := slog.New(slog.DiscardHandler)
+		if got := shown(t, check.metrics(silent)); !maps.Equal(got, map[string]float64{prefix + "_verified_timestamp_seconds": 0}) {
+			t.Errorf("before the first run: %v", got)
 		}
-		got := s.shown(t)
-		if at := got["billing_ledger_verified_timestamp_seconds"]; time.Since(time.Unix(int64(at), 0)).Abs() > time.Minute {
-			t.Errorf("verified at %v", at)
+		if done, err := check.done(t.Context(), time.Unix(0, 0)); done || err != nil {
+			t.Errorf("before the first run: %v, %v", done, err)
 		}
-		if got["billing_ledger_verify_ok"] != c.ok || got["billing_ledger_verify_duration_seconds"] != 1.5 {
-			t.Errorf("%v: %v", c.difference, got)
+		for _, c := range []struct {
+			difference error
+			ok         float64
+		}{{nil, 1}, {errors.New("a cent is missing"), 0}, {nil, 1}} {
+			if err := check.record(c.difference); err != nil {
+				t.Fatal(err)
+			}
+			got := shown(t, check.metrics(silent))
+			if at := got[prefix+"_verified_timestamp_seconds"]; time.Since(time.Unix(int64(at), 0)).Abs() > time.Minute {
+				t.Errorf("verified at %v", at)
+			}
+			if got[prefix+"_verify_ok"] != c.ok || got[prefix+"_verify_duration_seconds"] != 1.5 {
+				t.Errorf("%v: %v", c.difference, got)
+			}
+			for since, want := range map[time.Duration]bool{-time.Minute: true, time.Minute: false} {
+				if done, err := check.done(t.Context(), time.Now().Add(since)); done != want || err != nil {
+					t.Errorf("done since %v: %v, %v", since, done, err)
+				}
+			}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
 	"lavka/libs/domain/text"
@@ -166,10 +167,27 @@ type RefundAnswer struct {
 	TransactionID *int64        // if completed
 }
 
-// RefundQuery selects refunds. Those of a purchase are listed newest first, pending
-// ones of all purchases oldest first.
+// RefundFilter selects which refunds of all purchases to list, oldest first.
+type RefundFilter struct {
+	UserID, BillID *int64       // only of this one; nil for all
+	Status         Status       // "" for all
+	When           filter.Range // when they were requested
+	After          *uuid.UUID   // the last refund of the previous page
+	Limit          int
+}
+
+// Check returns the problem "unsupported_filter" unless an index has what f selects in
+// the order of the list, and "validation_failed" if it selects too long a time.
+func (f RefundFilter) Check() error {
+	if f.UserID != nil || f.BillID != nil || f.Status != "" && f.Status != Pending {
+		return filter.Unsupported("status=pending, with or without from and to, or by from and to alone; what was credited to a bill is in /admin/transactions")
+	}
+	return f.When.Window()
+}
+
+// RefundQuery selects refunds of a purchase, newest first.
 type RefundQuery struct {
-	PurchaseID uuid.UUID  // the refunds of this purchase
+	PurchaseID uuid.UUID
 	After      *uuid.UUID // the last refund of the previous page
 	Limit      int
 }

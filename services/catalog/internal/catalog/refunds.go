@@ -24,7 +24,7 @@ type RefundStore interface {
 	// RefundsOf returns refunds of a purchase. It returns ErrPurchaseNotFound if the
 	// user has no such purchase; with userID 0, if there is none.
 	RefundsOf(ctx context.Context, userID int64, q RefundQuery) ([]Refund, error)
-	PendingRefunds(ctx context.Context, q RefundQuery) ([]Refund, error)
+	AllRefunds(ctx context.Context, f RefundFilter) ([]Refund, error)
 }
 
 // RefundRequests sends refunds to billing. A request may be lost or delivered twice.
@@ -202,9 +202,10 @@ func (s *Refunds) Of(ctx context.Context, userID int64, q RefundQuery) ([]Refund
 	return s.Store.RefundsOf(ctx, userID, q)
 }
 
-// Pending returns at most q.Limit pending refunds, oldest first.
-func (s *Refunds) Pending(ctx context.Context, q RefundQuery) ([]Refund, error) {
-	return s.Store.PendingRefunds(ctx, q)
+// All returns at most f.Limit refunds of all purchases, oldest first. f must have passed
+// its Check.
+func (s *Refunds) All(ctx context.Context, f RefundFilter) ([]Refund, error) {
+	return s.Store.AllRefunds(ctx, f)
 }
 
 // Close stops accepting answers, and returns when the queued ones are written.

@@ -19,19 +19,26 @@ func (e exported) VisitListPurchasesResponse(w http.ResponseWriter) error { retu
 // VisitListAllPurchasesResponse implements api.ListAllPurchasesResponseObject.
 func (e exported) VisitListAllPurchasesResponse(w http.ResponseWriter) error { return e(w) }
 
-// exportOf returns the response of a list of purchases as an export. read returns those
-// whose ids are below before, newest first. The first page fixes the upper end: later
-// purchases have higher ids.
-func exportOf(ctx context.Context, e *export.Exporter, table export.Table[catalog.Purchase], read func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error)) exported {
+// VisitListAllRefundsResponse implements api.ListAllRefundsResponseObject.
+func (e exported) VisitListAllRefundsResponse(w http.ResponseWriter) error { return e(w) }
+
+// exportOf returns the response of a list as an export. read returns what comes after
+// the item with an id. What is newest first needs no end: later items have higher ids
+// than those of the first page.
+func exportOf[T any](ctx context.Context, e *export.Exporter, table export.Table[T], id func(*T) *uuid.UUID, read func(ctx context.Context, last *uuid.UUID, limit int) ([]T, error)) exported {
 	return func(w http.ResponseWriter) error {
-		return export.Write(ctx, e, w, table, func(ctx context.Context, after *catalog.Purchase, limit int) ([]catalog.Purchase, error) {
-			if after == nil {
+		return export.Write(ctx, e, w, table, func(ctx context.Context, last *T, limit int) ([]T, error) {
+			if last == nil {
 				return read(ctx, nil, limit)
 			}
-			return read(ctx, &after.ID, limit)
+			return read(ctx, id(last), limit)
 		})
 	}
 }
+
+func idOfPurchase(p *catalog.Purchase) *uuid.UUID { return &p.ID }
+
+func idOfRefund(r *catalog.Refund) *uuid.UUID { return &r.ID }
 
 var purchases = export.Table[catalog.Purchase]{
 	Item: func(p catalog.Purchase) any { return toPurchase(p) },
@@ -56,4 +63,26 @@ var sales = export.Table[catalog.Purchase]{
 	Columns: append([]export.Column[catalog.Purchase]{
 		{Name: "user_id", Value: func(p catalog.Purchase) export.Cell { return export.Value(p.UserID) }},
 	}, purchases.Columns...),
+}
+
+// refunds is what admins and support see of refunds.
+var refunds = export.Table[catalog.Refund]{
+	Item: func(r catalog.Refund) any { return toRefund(r, true) },
+	Columns: []export.Column[catalog.Refund]{
+		{Name: "id", Value: func(r catalog.Refund) export.Cell { return export.Value(r.ID) }},
+		{Name: "purchase_id", Value: func(r catalog.Refund) export.Cell { return export.Value(r.PurchaseID) }},
+		{Name: "user_id", Value: func(r catalog.Refund) export.Cell { return export.Value(r.UserID) }},
+		{Name: "bill_id", Value: func(r catalog.Refund) export.Cell { return export.Value(r.BillID) }},
+		{Name: "amount", Value: func(r catalog.Refund) export.Cell { return export.Value(r.Amount) }},
+		{Name: "reason", Value: func(r catalog.Refund) export.Cell { return export.Text(r.Reason) }},
+		{Name: "note", Value: func(r catalog.Refund) export.Cell { return export.Text(r.Note) }},
+		{Name: "status", Value: func(r catalog.Refund) export.Cell { return export.Value(r.Status) }},
+		{Name: "decline_reason", Value: func(r catalog.Refund) export.Cell { return export.Value(r.Declined) }},
+		{Name: "refundable", Value: func(r catalog.Refund) export.Cell { return export.Optional(r.Refundable) }},
+		{Name: "transaction_id", Value: func(r catalog.Refund) export.Cell { return export.Optional(r.TransactionID) }},
+		{Name: "requested_by", Value: func(r catalog.Refund) export.Cell { return export.Value(r.AdminID) }},
+		{Name: "force", Value: func(r catalog.Refund) export.Cell { return export.Value(r.Force) }},
+		{Name: "created_at", Value: func(r catalog.Refund) export.Cell { return export.Time(r.CreatedAt) }},
+		{Name: "settled_at", Value: func(r catalog.Refund) export.Cell { return export.OptionalTime(r.SettledAt) }},
+	},
 }

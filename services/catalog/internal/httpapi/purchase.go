@@ -125,7 +125,7 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 		if err := export.Whole(r.Params.Limit, r.Params.Cursor); err != nil {
 			return nil, err
 		}
-		return exportOf(ctx, h.exports, purchases, func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error) {
+		return exportOf(ctx, h.exports, purchases, idOfPurchase, func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error) {
 			q.Before, q.Limit = before, limit
 			return h.purchases.List(ctx, q)
 		}), nil
@@ -167,7 +167,7 @@ func (h *Handlers) ListAllPurchases(ctx context.Context, r api.ListAllPurchasesR
 		if err := export.Whole(p.Limit, p.Cursor); err != nil {
 			return nil, err
 		}
-		return exportOf(ctx, h.exports, sales, func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error) {
+		return exportOf(ctx, h.exports, sales, idOfPurchase, func(ctx context.Context, before *uuid.UUID, limit int) ([]catalog.Purchase, error) {
 			f.Before, f.Limit = before, limit
 			return h.purchases.ListAll(ctx, f)
 		}), nil

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/google/uuid"
 
+	"lavka/libs/domain/filter"
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
+	"lavka/libs/service/export"
 	"lavka/libs/service/page"
 	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/api"
@@ -106,25 +109,48 @@ func (h *Handlers) ListRefunds(ctx context.Context, r api.ListRefundsRequestObje
 	return api.ListRefunds200JSONResponse{Items: items, NextCursor: next}, nil
 }
 
-// ListPendingRefunds answers GET /admin/refunds.
-func (h *Handlers) ListPendingRefunds(ctx context.Context, r api.ListPendingRefundsRequestObject) (api.ListPendingRefundsResponseObject, error) {
-	const list = "pending refunds"
-	q, err := refundQuery(list, r.Params.Limit, r.Params.Cursor)
+// ListAllRefunds answers GET /admin/refunds, also with all of the list as CSV or NDJSON.
+func (h *Handlers) ListAllRefunds(ctx context.Context, r api.ListAllRefundsRequestObject) (api.ListAllRefundsResponseObject, error) {
+	const list = "all refunds"
+	p := r.Params
+	q, err := refundQuery(list, p.Limit, p.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	if !r.Params.Status.Valid() {
-		return nil, problem.InvalidFields(problem.Field{Field: "status", Message: "must be pending"})
+	f := catalog.RefundFilter{UserID: p.UserId, BillID: p.BillId, After: q.After, Limit: q.Limit}
+	if s := p.Status; s != nil {
+		if !s.Valid() {
+			return nil, problem.InvalidFields(problem.Field{Field: "status", Message: "must be pending, completed or declined"})
+		}
+		f.Status = catalog.Status(*s)
 	}
-	rows, err := h.refunds.Pending(ctx, q)
+	if f.When, err = filter.NewRange(p.From, p.To); err != nil {
+		return nil, err
+	}
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	if export.Asked(ctx) {
+		if err := export.Whole(p.Limit, p.Cursor); err != nil {
+			return nil, err
+		}
+		if now := time.Now(); f.When.To == nil || f.When.To.After(now) {
+			f.When.To = &now // the end of the list, while refunds are added to it
+		}
+		return exportOf(ctx, h.exports, refunds, idOfRefund, func(ctx context.Context, after *uuid.UUID, limit int) ([]catalog.Refund, error) {
+			f.After, f.Limit = after, limit
+			return h.refunds.All(ctx, f)
+		}), nil
+	}
+	rows, err := h.refunds.All(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, rows, q.Limit-1, refundID, func(r catalog.Refund) api.Refund { return toRefund(r, true) })
+	items, next, err := page.Cut(ctx, list, rows, f.Limit-1, refundID, func(r catalog.Refund) api.Refund { return toRefund(r, true) })
 	if err != nil {
 		return nil, err
 	}
-	return api.ListPendingRefunds200JSONResponse{Items: items, NextCursor: next}, nil
+	return api.ListAllRefunds200JSONResponse{Items: items, NextCursor: next}, nil
 }
 
 func refundID(r catalog.Refund) any { return r.ID }

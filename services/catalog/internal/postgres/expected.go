@@ -15,4 +15,5 @@ var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"refunds_pkey ON catalog.refunds USING btree (id)",
 	"schema_version_pkey ON catalog.schema_version USING btree (id)",
 	"serving_pkey ON catalog.serving USING btree (one)",
+	"verifications_pkey ON catalog.verifications USING btree (id)",
 }}

@@ -32,6 +32,7 @@ const busy = 500 // the user who owns 6 of 10 purchases, all older than those of
 // exempt are the methods of Store that TestReadsAreFlat does not call, and why.
 var exempt = map[string]string{
 	"CreateProduct": "writes one row", "ChangeProduct": "writes one row, by its key", "DeleteProduct": "writes one row, by its key",
+	"RecordVerification": "writes one row", "Verified": "an operator's command; the newest row by its key", "Verifications": "runs in the background; the newest row by its key",
 	"Verify": "an operator's command", "Books": "an operator's command that prints all purchases of a time",
 	"OldestPending":        "an operator's command; it counts all pending purchases, which are limited",
 	"PendingRefundMetrics": "runs in the background, every 15 seconds; it counts the pending refunds",
@@ -247,10 +248,12 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 		})
 	}
 	for what, after := range map[string]*uuid.UUID{"first page": nil, "forged": {}} {
-		add("PendingRefunds", what, inPage, pageSize, func(ctx context.Context) (int, error) {
-			found, err := store.PendingRefunds(ctx, catalog.RefundQuery{After: after, Limit: pageSize})
-			return len(found), err
-		})
+		for _, status := range []catalog.Status{catalog.Pending, ""} {
+			add("AllRefunds", fmt.Sprintf("status %q, %s", status, what), inPage, pageSize, func(ctx context.Context) (int, error) {
+				found, err := store.AllRefunds(ctx, catalog.RefundFilter{Status: status, After: after, Limit: pageSize})
+				return len(found), err
+			})
+		}
 	}
 	add("DueRefunds", "20 of some hundred", 2000, pageSize, func(ctx context.Context) (int, error) {
 		due, err := store.DueRefunds(ctx, pageSize, func(int) time.Duration { return 0 })

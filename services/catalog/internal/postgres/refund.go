@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -187,15 +189,36 @@ func (s *Store) RefundsOf(ctx context.Context, userID int64, q catalog.RefundQue
 		pg.Page(`SELECT `+refundColumns+` FROM catalog.refunds WHERE `+where+` ORDER BY id DESC`), args...)
 }
 
-// PendingRefunds lists the pending refunds of all purchases, oldest first.
-func (s *Store) PendingRefunds(ctx context.Context, q catalog.RefundQuery) ([]catalog.Refund, error) {
-	where, args := `settled_at IS NULL`, []any{q.Limit}
-	if q.After != nil {
-		where, args = where+` AND id > $2`, append(args, *q.After)
+// AllRefunds lists refunds of all purchases, oldest first. f must have passed its
+// Check.
+func (s *Store) AllRefunds(ctx context.Context, f catalog.RefundFilter) ([]catalog.Refund, error) {
+	where, args := `true`, []any{f.Limit}
+	add := func(condition string, value any) {
+		args = append(args, value)
+		where += fmt.Sprintf(` AND `+condition, len(args))
 	}
-	// The index keeps an entry of each refund that was pending, until the table is vacuumed.
-	return pg.CollectExpensive(ctx, s.expensive, "list pending refunds", scanRefund,
-		pg.Page(`SELECT `+refundColumns+` FROM catalog.refunds WHERE `+where+` ORDER BY id`), args...)
+	if f.Status == catalog.Pending {
+		// The index keeps an entry of each refund that was pending, until the table is vacuumed.
+		where = `settled_at IS NULL`
+	}
+	if f.After != nil {
+		add(`id > $%d`, *f.After)
+	}
+	if f.When.From != nil {
+		if from := idAt(f.When.From.Add(-margin)); f.After == nil || bytes.Compare(f.After[:], from[:]) < 0 {
+			add(`id >= $%d`, from)
+		}
+		add(placed+` >= $%d`, *f.When.From)
+	}
+	if f.When.To != nil {
+		add(`id < $%d`, idAt(f.When.To.Add(margin)))
+		add(placed+` < $%d`, *f.When.To)
+	}
+	sql := `SELECT ` + refundColumns + ` FROM catalog.refunds WHERE ` + where + ` ORDER BY id`
+	if f.Limit > pg.PageMax {
+		return pg.CollectExpensive(ctx, s.expensive, "list many refunds of all purchases", scanRefund, pg.Part(sql), args...)
+	}
+	return pg.CollectExpensive(ctx, s.expensive, "list refunds of all purchases", scanRefund, pg.Page(sql), args...)
 }
 
 // DueRefunds claims and returns at most limit pending refunds that are due to be sent

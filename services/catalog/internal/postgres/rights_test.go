@@ -45,6 +45,9 @@ func TestTheServiceMayDoNoMoreThanItNeeds(t *testing.T) {
 		`TRUNCATE catalog.log`,
 		`UPDATE catalog.log SET actor_id = 2`,
 		`INSERT INTO catalog.log (at, action, subject, trace_id) VALUES (now() - interval '1 day', 'x', 'x', '')`,
+		`UPDATE catalog.verifications SET difference = NULL`,
+		`DELETE FROM catalog.verifications`,
+		`INSERT INTO catalog.verifications (at, took) VALUES ('2099-01-01', '1s')`,
 		`CREATE TABLE public.mine (id int)`,
 		`CREATE SCHEMA mine`,
 	} {

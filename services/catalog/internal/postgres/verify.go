@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,7 +12,9 @@ import (
 
 	"lavka/libs/domain/money"
 	"lavka/libs/service/pg"
+	"lavka/libs/service/polledmetrics"
 	"lavka/libs/service/schemacheck"
+	"lavka/libs/service/verification"
 )
 
 // ErrDifference means that a purchase does not agree with its refunds.
@@ -43,4 +46,22 @@ func (s *Store) Verify(ctx context.Context) error {
 		return err
 	}
 	return schemacheck.Check(ctx, s.background, Expected)
+}
+
+// verifications are the results of catalog verify.
+var verifications = verification.Results{Table: "catalog.verifications", Metric: "catalog", Command: "catalog verify"}
+
+// RecordVerification records what Verify found, nil for nothing, and how long it took.
+func (s *Store) RecordVerification(ctx context.Context, found error, took time.Duration) error {
+	return verifications.Record(ctx, s.background, found, took)
+}
+
+// Verified reports whether a result of Verify was recorded at or after a time.
+func (s *Store) Verified(ctx context.Context, since time.Time) (bool, error) {
+	return verifications.Done(ctx, s.background, since)
+}
+
+// Verifications returns metrics of the last verification.
+func (s *Store) Verifications(log *slog.Logger) *polledmetrics.Metrics {
+	return verifications.Metrics(s.background, log)
 }
