@@ -30,7 +30,7 @@ var Migrations embed.FS
 // Opened is the schema's gate for new kinds of rows.
 var Opened = opened.Schema{
 	Name: Schema, Migrations: Migrations, InUse: InUse,
-	Obsolete: []string{"transactions_by_bill", "transactions_by_user"}, // see kinds
+	Obsolete: []string{"bills_of_user", "transactions_by_bill", "transactions_by_user"}, // see ADR 87
 }
 
 // Store reads and writes billing's data.
