@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -231,5 +232,33 @@ func TestABrokenURLIsNotRepeated(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "MIGRATE_DATABASE_URL") || strings.Contains(err.Error(), "ary") {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+// What reads whole tables must not depend on statistics, which a table that has just been
+// filled does not have yet.
+func TestSnapshotJoinsWithoutNestedLoops(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pool, err := pg.Open(t.Context(), db.AdminURL(), "snapshot", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	var plan string
+	err = pg.Snapshot(t.Context(), pool, func(tx pgx.Tx, _ time.Time) error {
+		rows, err := tx.Query(t.Context(), `EXPLAIN SELECT FROM generate_series(1, 1) a JOIN generate_series(1, 1) b ON a = b`)
+		if err != nil {
+			return err
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		plan = strings.Join(lines, "\n")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(plan, "Nested Loop") || !strings.Contains(plan, "Join") {
+		t.Errorf("the plan of a join is\n%s", plan)
 	}
 }
