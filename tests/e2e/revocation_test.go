@@ -122,8 +122,10 @@ func TestRevocationTakesLessThanASecond(t *testing.T) {
 func TestAReplicaThatHasJustStarted(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, nil)
-	u, out := s.newUser(t), s.newUser(t)
+	u, out, ended := s.newUser(t), s.newUser(t), s.newUser(t)
 	s.disable(t, out)
+	own := ended.want(t, 200, "", "GET", "/auth/sessions", nil).str("items.0.id")
+	ended.want(t, 204, "", "DELETE", "/auth/sessions/"+own, nil)
 	for service, path := range protected {
 		r := s.Replicas(service)[0]
 		must(t, r.Restart(t.Context()))
@@ -136,6 +138,9 @@ func TestAReplicaThatHasJustStarted(t *testing.T) {
 		})
 		if a := direct(out.token); a.status != 401 {
 			t.Errorf("%s answered a disabled user: %s", service, a)
+		}
+		if a := direct(ended.token); a.status != 401 {
+			t.Errorf("%s answered a session that was ended: %s", service, a)
 		}
 	}
 }

@@ -33,7 +33,7 @@ const (
 	perHash      = 60
 )
 
-var hashing = []string{"register", "login", "newActivation", "changePassword"}
+var hashing = []string{"register", "login", "newActivation", "changePassword", "endSession", "endOtherSessions"}
 
 // Requests are generated from the served contracts: valid ones, ones at the bounds,
 // and spoilt ones. Two validators that share no code check each answer.
@@ -318,9 +318,20 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 			return err
 		}
 		g.passwords["victim"] = sent.NewPassword
-		var err error
-		g.tokens["victim"], err = r.logIn(ctx, "victim1", sent.NewPassword)
-		return err
+		return r.victimAgain(ctx)
+	case "listSessions":
+		g.pools["sessions"] = nil
+		for _, s := range a.fields["items"].([]any) {
+			g.learn("sessions", fmt.Sprint(s.(object)["id"]))
+		}
+	case "endSession", "endOtherSessions": // which revoke the victim's token
+		return r.victimAgain(ctx)
+	case "endUserSessions":
+		if a.sent.URL.Path == "/users/1/sessions" { // the admin's own
+			var err error
+			g.tokens["admin"], err = r.logIn(ctx, r.shop.AdminLogin, r.shop.AdminPassword)
+			return err
+		}
 	case "createProduct":
 		g.learn("products", id)
 	case "deleteProduct":
@@ -334,6 +345,11 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 		g.learn("purchases", id)
 	}
 	return nil
+}
+
+func (r *runner) victimAgain(ctx context.Context) (err error) {
+	r.g.tokens["victim"], err = r.logIn(ctx, "victim1", r.g.passwords["victim"])
+	return err
 }
 
 func show(req *request, a *reply) string {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"lavka/libs/domain/problem"
 )
 
@@ -49,8 +51,11 @@ type User struct {
 	SessionsEndedAt *time.Time // when SessionVersion last increased
 }
 
-// Caller is who an access token says is calling: a user, and the token's version.
-type Caller struct{ UserID, TokenVersion int64 }
+// Caller is who an access token says is calling.
+type Caller struct {
+	UserID, TokenVersion int64
+	Session              uuid.UUID // zero if the token is of a release up to v0.7.0
+}
 
 // The problems with users.
 var (

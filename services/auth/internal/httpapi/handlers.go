@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"lavka/libs/domain/problem"
@@ -103,7 +104,11 @@ func user(ctx context.Context) auth.User { return ctx.Value(userKey{}).(auth.Use
 // caller returns who calls a route that requires a token.
 func caller(ctx context.Context) auth.Caller {
 	id := access.From(ctx)
-	return auth.Caller{UserID: id.UserID, TokenVersion: id.Version}
+	session, err := uuid.Parse(id.Session)
+	if err != nil { // there is none
+		session = uuid.Nil
+	}
+	return auth.Caller{UserID: id.UserID, TokenVersion: id.Version, Session: session}
 }
 
 type clientKey struct{}

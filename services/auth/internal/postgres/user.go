@@ -101,23 +101,7 @@ var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 func (s *Store) SetEnabled(ctx context.Context, admin auth.Caller, id int64, enabled bool) (user auth.User, done bool, err error) {
 	err = s.inTx(ctx, "set enabled", func(tx *pg.Tx) (err error) {
 		done = false
-		// Both rows are locked, in order: if two admins disable each other at once,
-		// the second is disabled by then, and refused.
-		users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin.UserID, id)
-		if err != nil {
-			return err
-		}
-		actor, err := find(users, admin.UserID)
-		if err != nil {
-			return auth.ErrTokenRevoked
-		}
-		if err := actor.MayAct(admin); err != nil {
-			return err
-		}
-		if err := actor.MayAdminister(); err != nil {
-			return err
-		}
-		user, err = find(users, id)
+		user, err = lockForAdmin(ctx, tx, admin, id)
 		if err != nil || enabled == (user.DisabledAt == nil) {
 			return err
 		}
@@ -136,7 +120,7 @@ func (s *Store) SetEnabled(ctx context.Context, admin auth.Caller, id int64, ena
 		if err != nil {
 			return err
 		}
-		return endRows(ctx, tx, id)
+		return endRows(ctx, tx, id, none)
 	})
 	return user, done, err
 }
@@ -204,6 +188,29 @@ func (s *Store) AdminExists(ctx context.Context) (bool, error) {
 // deadlock.
 func lockUsers(ctx context.Context, tx *pg.Tx, which string, args ...any) ([]auth.User, error) {
 	return pg.Rows(ctx, tx, "lock users", scanUser, `SELECT `+userColumns+` FROM auth.users WHERE `+which+` ORDER BY id FOR NO KEY UPDATE`, args...)
+}
+
+// lockForAdmin locks the rows of an admin and of a user whom they are about to change,
+// and returns the user. It returns the error of [auth.User.MayAct] or
+// [auth.User.MayAdminister] for the admin, or auth.ErrUserNotFound.
+func lockForAdmin(ctx context.Context, tx *pg.Tx, admin auth.Caller, id int64) (auth.User, error) {
+	// Both rows are locked, in order: if two admins disable each other at once, the
+	// second is disabled by then, and refused.
+	users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin.UserID, id)
+	if err != nil {
+		return auth.User{}, err
+	}
+	actor, err := find(users, admin.UserID)
+	if err != nil {
+		return auth.User{}, auth.ErrTokenRevoked
+	}
+	if err := actor.MayAct(admin); err != nil {
+		return auth.User{}, err
+	}
+	if err := actor.MayAdminister(); err != nil {
+		return auth.User{}, err
+	}
+	return find(users, id)
 }
 
 func find(users []auth.User, id int64) (auth.User, error) {
