@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"lavka/libs/service/config"
@@ -13,6 +15,7 @@ import (
 type Config struct {
 	config.Common
 	PublicURL          string        `envconfig:"PUBLIC_URL"`                       // the beginning of activation links
+	ResetURL           string        `envconfig:"PASSWORD_RESET_URL"`               // the page of links to reset a password; PUBLIC_URL/password-reset if not set
 	SigningKeys        string        `envconfig:"AUTH_SIGNING_KEYS"`                // a file; `auth keys new` creates one
 	AdminLogin         string        `envconfig:"ADMIN_LOGIN"`                      // of the first admin
 	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`                   // used only to create that admin, so it may be removed later
@@ -26,6 +29,9 @@ type Config struct {
 func (c Config) ValidateServe() error {
 	wrong := []error{c.Common.ValidateServe(), config.CheckStreamReplicas(c.StreamReplicas), config.CheckURL("PUBLIC_URL", c.PublicURL, "https://shop.example")}
 	add := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	if c.ResetURL != "" {
+		wrong = append(wrong, config.CheckURL("PASSWORD_RESET_URL", c.ResetURL, "https://shop.example/password-reset"))
+	}
 	if c.SigningKeys == "" {
 		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` creates one)")
 	}
@@ -42,6 +48,11 @@ func (c Config) ValidateServe() error {
 		add("ACTIVATION_LIFETIME %v is not between 1m and 366 days", c.ActivationLifetime)
 	}
 	return errors.Join(wrong...)
+}
+
+// resetURL returns the page of links to reset a password.
+func (c Config) resetURL() string {
+	return cmp.Or(c.ResetURL, strings.TrimSuffix(c.PublicURL, "/")+"/password-reset")
 }
 
 func (c Config) checkPasswordStrength() error {

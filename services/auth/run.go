@@ -128,9 +128,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	handlers := httpapi.New(httpapi.Config{
 		Users:     auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed),
 		Sessions:  auth.NewSessions(store, credentials, issuer, cfg.RefreshLifetime, publisher.Changed),
+		Resets:    auth.NewResets(store, credentials, publisher.Changed),
 		Keys:      ring,
 		Log:       store,
-		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Metrics: metrics.New(registry),
+		PublicURL: cfg.PublicURL, ResetURL: cfg.resetURL(), TokenLifetime: cfg.TokenLifetime, Metrics: metrics.New(registry),
 	})
 	registry.MustRegister(metrics.Polled(hasher.Waiting, publisher.Due, publisher.Published, ring.MadeAt, admins.IsAdmin)...)
 	versions.Measure(registry)

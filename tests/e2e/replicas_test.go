@@ -117,6 +117,11 @@ func TestEveryReplicaObeys(t *testing.T) {
 			u.want(t, 204, "", "POST", "/auth/password", map[string]any{"old_password": u.password, "new_password": next})
 			u.password = next
 		},
+		"a password reset": func(u *user) {
+			next := "another-" + u.password
+			(&client{base: u.base}).want(t, 204, "", "POST", "/auth/password-reset/confirm", map[string]any{"token": s.reset(t, u), "new_password": next})
+			u.password = next
+		},
 		"one session ended": func(u *user) { u.endSessions(t, false) },
 		"others ended":      func(u *user) { u.endSessions(t, true) },
 		"all sessions ended by an admin": func(u *user) {

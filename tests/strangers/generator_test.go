@@ -98,6 +98,9 @@ func kind(o *operation, name string) string {
 	case "product_id":
 		return "products"
 	case "token":
+		if o.id == "confirmPasswordReset" {
+			return "resets"
+		}
 		return "activation"
 	case "cursor":
 		return "cursor of " + o.id
@@ -428,6 +431,8 @@ func (g *generator) credentials(o *operation, all []member) []member {
 				set("password", g.passwords[login])
 			}
 		}
+	case "confirmPasswordReset":
+		set("new_password", "mown grass "+g.letters(12))
 	case "changePassword":
 		set("new_password", "mown grass "+g.letters(12))
 		if g.chance(85) {

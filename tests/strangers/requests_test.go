@@ -33,7 +33,7 @@ const (
 	perHash      = 60
 )
 
-var hashing = []string{"register", "login", "newActivation", "changePassword", "endSession", "endOtherSessions"}
+var hashing = []string{"register", "login", "newActivation", "changePassword", "endSession", "endOtherSessions", "confirmPasswordReset"}
 
 // Requests are generated from the served contracts: valid ones, ones at the bounds,
 // and spoilt ones. Two validators that share no code check each answer.
@@ -290,6 +290,9 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 	}
 	if link, ok := a.fields["activation_link"].(string); ok {
 		g.learn("activation", link[strings.LastIndex(link, "/")+1:])
+	}
+	if link, ok := a.fields["link"].(string); ok {
+		g.learn("resets", link[strings.LastIndex(link, "=")+1:])
 	}
 	if refresh, ok := a.fields["refresh_token"].(string); ok {
 		g.learn("refresh_token", refresh)

@@ -49,6 +49,8 @@ type User struct {
 
 	SessionVersion  int64      // sessions of a lower version have ended
 	SessionsEndedAt *time.Time // when SessionVersion last increased
+
+	ResetVersion int64 // links to reset the password of a lower version are void
 }
 
 // Caller is who an access token says is calling.

@@ -35,9 +35,11 @@ var _ api.StrictServerInterface = (*Handlers)(nil)
 type Config struct {
 	Users         *auth.Users
 	Sessions      *auth.Sessions
+	Resets        *auth.Resets
 	Keys          *keys.Ring
 	Log           adminlog.Lister
 	PublicURL     string        // the beginning of activation links
+	ResetURL      string        // the beginning of links to reset a password
 	TokenLifetime time.Duration // of access tokens
 	Metrics       *metrics.Metrics
 }

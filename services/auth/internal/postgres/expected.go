@@ -9,6 +9,7 @@ var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"lineage_pkey ON auth.lineage USING btree (one)",
 	"log_pkey ON auth.log USING btree (id)",
 	"opened_pkey ON auth.opened USING btree (one)",
+	"password_resets_pkey ON auth.password_resets USING btree (token_hash)",
 	"refresh_tokens_pkey ON auth.refresh_tokens USING btree (token_hash)",
 	"schema_version_pkey ON auth.schema_version USING btree (id)",
 	"serving_pkey ON auth.serving USING btree (one)",

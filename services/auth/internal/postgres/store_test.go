@@ -93,6 +93,8 @@ func TestTheServicesRights(t *testing.T) {
 		`UPDATE auth.sessions SET public_id = gen_random_uuid()`,
 		`UPDATE auth.sessions_to_end SET user_id = 1`,
 		`DELETE FROM auth.users_stream`,
+		`UPDATE auth.users SET reset_version = 1`,
+		`UPDATE auth.password_resets SET expires_at = now()`,
 		`DELETE FROM auth.log`,
 		`TRUNCATE auth.log`,
 		`UPDATE auth.log SET actor_id = 2`,

@@ -15,7 +15,7 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context, session_version, sessions_ended_at`
+const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context, session_version, sessions_ended_at, reset_version`
 
 // changed is part of every UPDATE of a published column of a user. $1 is the user's
 // id, and $2 the W3C traceparent of the request.
@@ -244,5 +244,5 @@ func scanCredential(row pgx.CollectableRow) (credential, error) {
 }
 
 func userFields(u *auth.User) []any {
-	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace, &u.SessionVersion, &u.SessionsEndedAt}
+	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace, &u.SessionVersion, &u.SessionsEndedAt, &u.ResetVersion}
 }
