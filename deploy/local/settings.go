@@ -37,6 +37,8 @@ type settings struct {
 	PaymentKeys   config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
 	SigningSecret config.Secret `envconfig:"PAYMENT_SIGNING_SECRETS"`
 	ReadTokens    config.Secret `envconfig:"PAYMENT_READ_TOKENS"`
+	LinkHookURL   string        `envconfig:"LINK_HOOK_URL"`
+	LinkHook      config.Secret `envconfig:"LINK_HOOK_SECRET"`
 	DatabaseURL   config.Secret `envconfig:"DATABASE_URL"`
 	NATSURL       config.Secret `envconfig:"NATS_URL"`
 	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
@@ -119,7 +121,7 @@ func (s settings) stack() (stack.Config, error) {
 		DataDir:        s.Data,
 		GatewayAddr:    s.GatewayAddr,
 		MaxConnections: s.MaxConnections,
-		Auth:           stack.Service{Addr: s.AuthAddr, InternalAddr: s.AuthInner},
+		Auth:           stack.Service{Addr: s.AuthAddr, InternalAddr: s.AuthInner, Env: map[string]string{"LINK_HOOK_URL": s.LinkHookURL, "LINK_HOOK_SECRET": s.LinkHook.Reveal()}},
 		Catalog:        stack.Service{Addr: s.CatalogAddr, InternalAddr: s.CatalogInner},
 		Billing:        stack.Service{Addr: s.BillingAddr, InternalAddr: s.BillingInner},
 		NATSPort:       s.NATSPort,

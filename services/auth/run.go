@@ -28,6 +28,7 @@ import (
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/bus"
+	"lavka/services/auth/internal/hook"
 	"lavka/services/auth/internal/httpapi"
 	"lavka/services/auth/internal/keys"
 	"lavka/services/auth/internal/metrics"
@@ -124,19 +125,33 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	issuer := keys.NewIssuer(ring, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
+	links := auth.Links{PublicURL: cfg.PublicURL, ResetPage: cfg.resetURL()}
+	counts := metrics.New(registry)
+	hookKeys, err := cfg.hookKeys()
+	if err != nil {
+		return err
+	}
+	var send func() // nil: links are in responses
+	sender := hook.New(store, hook.Config{
+		URL: cfg.LinkHookURL, Keys: hookKeys, Links: links, Activation: cfg.ActivationLifetime, Count: counts.Link, Log: log, Now: time.Now,
+	})
+	if cfg.LinkHookURL != "" {
+		send = sender.Wake
+	}
 	admins := newBootstrap(cfg, auth.NewAdmins(store, credentials), publisher.Changed, log)
 	handlers := httpapi.New(httpapi.Config{
-		Users:     auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed),
-		Sessions:  auth.NewSessions(store, credentials, issuer, cfg.RefreshLifetime, publisher.Changed),
-		Resets:    auth.NewResets(store, credentials, publisher.Changed),
-		Keys:      ring,
-		Log:       store,
-		PublicURL: cfg.PublicURL, ResetURL: cfg.resetURL(), TokenLifetime: cfg.TokenLifetime, Metrics: metrics.New(registry),
+		Users:    auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed, send),
+		Sessions: auth.NewSessions(store, credentials, issuer, cfg.RefreshLifetime, publisher.Changed),
+		Resets:   auth.NewResets(store, credentials, publisher.Changed, send),
+		Keys:     ring,
+		Log:      store,
+		Links:    links, TokenLifetime: cfg.TokenLifetime, Metrics: counts,
 	})
 	registry.MustRegister(metrics.Polled(hasher.Waiting, publisher.Due, publisher.Published, ring.MadeAt, admins.IsAdmin)...)
 	versions.Measure(registry)
 	clock := pg.Clock(pools.Background, log)
-	registry.MustRegister(clock)
+	unsent := metrics.OldestLink(store.OldestLink, log)
+	registry.MustRegister(clock, unsent)
 	pools.Measure(registry, nil)
 	gate := serving.New(serving.Config{
 		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
@@ -163,12 +178,17 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	// The publisher also publishes what the last requests change. What it does not
 	// get to stays due in its row.
-	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, unsent.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
 		func(ctx context.Context) { prune(ctx, store, log) },
 		func(ctx context.Context) { clearSalts(ctx, store, log) },
 		func(ctx context.Context) { endSessions(ctx, store, log) },
+		workers.Until(ctx, func(ctx context.Context) {
+			if send != nil {
+				sender.Run(ctx)
+			}
+		}),
 	)
 	defer background.Stop()
 

@@ -314,7 +314,7 @@ func TestSessionList(t *testing.T) {
 		"/auth/sessions/01976b1e-0000-7000-8000-000000000001":   {404, "session_not_found"},
 		"/auth/sessions":              {400, "malformed"},
 		"/auth/sessions?others=false": {422, "validation_failed"},
-		"/auth/sessions?others=":      {400, "malformed"},
+		"/auth/sessions?others=":      {422, "validation_failed"},
 		"/auth/sessions?all=true":     {400, "malformed"},
 	} {
 		if a := r.do("DELETE", path, access, nil); a.status != c.status || a.code() != c.code {

@@ -37,6 +37,21 @@ func (e UserStatus) Valid() bool {
 	}
 }
 
+// Defines values for EndOtherSessionsParamsOthers.
+const (
+	True EndOtherSessionsParamsOthers = "true"
+)
+
+// Valid indicates whether the value is a known member of the EndOtherSessionsParamsOthers enum.
+func (e EndOtherSessionsParamsOthers) Valid() bool {
+	switch e {
+	case True:
+		return true
+	default:
+		return false
+	}
+}
+
 // Activation defines model for Activation.
 type Activation struct {
 	// User Examples: {"created_at":"2026-11-23T21:19:35.157688Z","id":2,"login":"mira","role":"user","status":"active"}
@@ -176,7 +191,8 @@ type RefreshToken struct {
 
 // Registration defines model for Registration.
 type Registration struct {
-	ActivationLink string `json:"activation_link"`
+	// ActivationLink Absent if the shop sends links.
+	ActivationLink *string `json:"activation_link,omitempty"`
 
 	// User Examples: {"created_at":"2026-11-23T21:19:35.157688Z","id":2,"login":"mira","role":"user","status":"active"}
 	User User `json:"user"`
@@ -263,9 +279,11 @@ type ListLogParams struct {
 
 // EndOtherSessionsParams defines parameters for EndOtherSessions.
 type EndOtherSessionsParams struct {
-	// Others Must be true.
-	Others bool `form:"others" json:"others"`
+	Others EndOtherSessionsParamsOthers `form:"others" json:"others"`
 }
+
+// EndOtherSessionsParamsOthers defines parameters for EndOtherSessions.
+type EndOtherSessionsParamsOthers string
 
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
@@ -322,7 +340,7 @@ type ServerInterface interface {
 	// Activate Follow an activation link. Following it again gives the same response. HEAD answers what GET would, and does not activate.
 	// (GET /auth/activate/{token})
 	Activate(ctx echo.Context, token string) error
-	// NewActivation Request a new activation link.
+	// NewActivation Request a new activation link. If the shop sends links, it is sent rather than returned.
 	// (POST /auth/activation)
 	NewActivation(ctx echo.Context) error
 	// ListLog List what admins changed, newest first.
@@ -370,7 +388,7 @@ type ServerInterface interface {
 	// PatchUser Disable or enable a user. Disabling ends all sessions of the user and revokes their access tokens.
 	// (PATCH /users/{id})
 	PatchUser(ctx echo.Context, id int64) error
-	// NewPasswordReset Create a link with which a user can set a new password. The admin hands it over.
+	// NewPasswordReset Create a link with which a user can set a new password. The admin hands it over, unless the shop sends links.
 	// (POST /users/{id}/password-reset)
 	NewPasswordReset(ctx echo.Context, id int64) error
 	// EndUserSessions End all sessions of a user, and revoke their access tokens. The user can log in again.
@@ -529,7 +547,7 @@ func (w *ServerInterfaceWrapper) EndOtherSessions(ctx echo.Context) error {
 	var params EndOtherSessionsParams
 	// ------------- Required query parameter "others" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, true, "others", ctx.QueryParams(), &params.Others, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "others", ctx.QueryParams(), &params.Others, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter others: %s", err))
 	}
@@ -927,6 +945,14 @@ func (response NewActivation201JSONResponse) VisitNewActivationResponse(w http.R
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type NewActivation202Response struct {
+}
+
+func (response NewActivation202Response) VisitNewActivationResponse(w http.ResponseWriter) error {
+	w.WriteHeader(202)
+	return nil
 }
 
 type NewActivationdefaultApplicationProblemPlusJSONResponse struct {
@@ -1630,6 +1656,14 @@ func (response NewPasswordReset201JSONResponse) VisitNewPasswordResetResponse(w 
 	return err
 }
 
+type NewPasswordReset202Response struct {
+}
+
+func (response NewPasswordReset202Response) VisitNewPasswordResetResponse(w http.ResponseWriter) error {
+	w.WriteHeader(202)
+	return nil
+}
+
 type NewPasswordResetdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	Headers    ProblemResponseHeaders
@@ -1705,7 +1739,7 @@ type StrictServerInterface interface {
 	// Activate Follow an activation link. Following it again gives the same response. HEAD answers what GET would, and does not activate.
 	// (GET /auth/activate/{token})
 	Activate(ctx context.Context, request ActivateRequestObject) (ActivateResponseObject, error)
-	// NewActivation Request a new activation link.
+	// NewActivation Request a new activation link. If the shop sends links, it is sent rather than returned.
 	// (POST /auth/activation)
 	NewActivation(ctx context.Context, request NewActivationRequestObject) (NewActivationResponseObject, error)
 	// ListLog List what admins changed, newest first.
@@ -1753,7 +1787,7 @@ type StrictServerInterface interface {
 	// PatchUser Disable or enable a user. Disabling ends all sessions of the user and revokes their access tokens.
 	// (PATCH /users/{id})
 	PatchUser(ctx context.Context, request PatchUserRequestObject) (PatchUserResponseObject, error)
-	// NewPasswordReset Create a link with which a user can set a new password. The admin hands it over.
+	// NewPasswordReset Create a link with which a user can set a new password. The admin hands it over, unless the shop sends links.
 	// (POST /users/{id}/password-reset)
 	NewPasswordReset(ctx context.Context, request NewPasswordResetRequestObject) (NewPasswordResetResponseObject, error)
 	// EndUserSessions End all sessions of a user, and revoke their access tokens. The user can log in again.

@@ -51,6 +51,10 @@ type ResetStore interface {
 	// links beyond the newest MaxResets. It returns the error of [User.MayAct] or
 	// [User.MayAdminister] for the admin, ErrUserNotFound, or ErrUserDisabled.
 	AddReset(ctx context.Context, admin Caller, userID int64, link Link) error
+	// RequestReset records that someone has asked for a link for a login, which is
+	// folded, and "" if no user can have it. It costs the same whether or not there is
+	// such a user.
+	RequestReset(ctx context.Context, login string) error
 }
 
 // Resets lets users who have forgotten their password set a new one.
@@ -58,27 +62,39 @@ type Resets struct {
 	store       ResetStore
 	credentials *Credentials
 	changed     func()
+	send        func()
 }
 
-// NewResets returns Resets. It calls changed after each change of a user.
-func NewResets(store ResetStore, credentials *Credentials, changed func()) *Resets {
-	return &Resets{store: store, credentials: credentials, changed: changed}
+// NewResets returns Resets. It calls changed after each change of a user. For send, see
+// [NewUsers].
+func NewResets(store ResetStore, credentials *Credentials, changed, send func()) *Resets {
+	return &Resets{store: store, credentials: credentials, changed: changed, send: send}
 }
 
-// Request asks for a link for the user with a login. What it does and returns does not
-// depend on whether there is one: only ErrTooManyAttempts, for too many requests for a
-// login from an address, or from an address.
-func (r *Resets) Request(_ context.Context, login, address string) error {
-	return r.credentials.throttle.Request(login, address)
+// Request asks for a link to be sent to the user with a login. What it does, and how
+// long that takes, does not depend on whether there is one. It returns
+// ErrTooManyAttempts for too many requests for a login from an address, or from an
+// address. If links are not sent, it does no more than count.
+func (r *Resets) Request(ctx context.Context, login, address string) error {
+	if err := r.credentials.throttle.Request(login, address); err != nil || r.send == nil {
+		return err
+	}
+	if err := r.store.RequestReset(ctx, known(login)); err != nil {
+		return err
+	}
+	r.send()
+	return nil
 }
 
-// NewLink returns the secret of a new link for a user, which an admin hands over.
+// NewLink returns the secret of a new link for a user, which an admin hands over, or ""
+// if it is sent.
 func (r *Resets) NewLink(ctx context.Context, admin Caller, userID int64) (string, error) {
-	secret := NewSecret()
-	if err := r.store.AddReset(ctx, admin, userID, Link{Hash: secret.Hash(), Lifetime: ResetLifetime}); err != nil {
+	link, text := newLink(ResetLifetime, r.send)
+	if err := r.store.AddReset(ctx, admin, userID, link); err != nil {
 		return "", err
 	}
-	return secret.Text(), nil
+	wake(r.send)
+	return text, nil
 }
 
 // Confirm sets a new password with a link, ends every session of the user and revokes

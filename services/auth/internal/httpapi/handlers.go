@@ -5,7 +5,6 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,17 +37,13 @@ type Config struct {
 	Resets        *auth.Resets
 	Keys          *keys.Ring
 	Log           adminlog.Lister
-	PublicURL     string        // the beginning of activation links
-	ResetURL      string        // the beginning of links to reset a password
+	Links         auth.Links
 	TokenLifetime time.Duration // of access tokens
 	Metrics       *metrics.Metrics
 }
 
 // New returns Handlers.
-func New(cfg Config) *Handlers {
-	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
-	return &Handlers{cfg}
-}
+func New(cfg Config) *Handlers { return &Handlers{cfg} }
 
 // Register adds the contract's routes to e. protected holds the middleware of the
 // operations that require a token; after it, they check the token by the user's row.

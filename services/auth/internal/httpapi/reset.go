@@ -39,9 +39,8 @@ func (h *Handlers) NewPasswordReset(ctx context.Context, r api.NewPasswordResetR
 	if err != nil {
 		return nil, err
 	}
-	return api.NewPasswordReset201JSONResponse{Link: h.resetLink(token)}, nil
+	if token == "" {
+		return api.NewPasswordReset202Response{}, nil
+	}
+	return api.NewPasswordReset201JSONResponse{Link: h.Links.Reset(token)}, nil
 }
-
-// resetLink returns a link to reset a password. The token is in the fragment, which
-// browsers send to no server.
-func (h *Handlers) resetLink(token string) string { return h.ResetURL + "#token=" + token }

@@ -32,7 +32,7 @@ func (h *Handlers) EndSession(ctx context.Context, r api.EndSessionRequestObject
 // EndOtherSessions answers DELETE /auth/sessions?others=true. Without the parameter, a
 // client might mean all of them.
 func (h *Handlers) EndOtherSessions(ctx context.Context, r api.EndOtherSessionsRequestObject) (api.EndOtherSessionsResponseObject, error) {
-	if !r.Params.Others {
+	if !r.Params.Others.Valid() {
 		return nil, problem.InvalidFields(problem.Field{Field: "others", Message: "must be true"})
 	}
 	if err := h.Sessions.EndOthers(ctx, caller(ctx)); err != nil {

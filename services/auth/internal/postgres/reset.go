@@ -78,23 +78,27 @@ func (s *Store) AddReset(ctx context.Context, admin auth.Caller, userID int64, l
 		if err := logged(ctx, tx, admin.UserID, "password_reset", user, adminlog.Members{}, adminlog.Members{}); err != nil {
 			return err
 		}
-		return addReset(ctx, tx, user, link)
+		if link.Sent {
+			return queueLink(ctx, tx, user.ID, auth.ResetLink)
+		}
+		_, err = addReset(ctx, tx, user, link)
+		return err
 	})
 }
 
-// addReset adds a link for a user, whose row is locked.
-func addReset(ctx context.Context, tx *pg.Tx, user auth.User, link auth.Link) error {
-	_, err := tx.Exec(ctx, `
+// addReset adds a link for a user, whose row is locked, and returns when it expires.
+func addReset(ctx context.Context, tx *pg.Tx, user auth.User, link auth.Link) (expires time.Time, err error) {
+	_, err = tx.Exec(ctx, `
 		DELETE FROM auth.password_resets WHERE token_hash = ANY (ARRAY(
 			SELECT token_hash FROM auth.password_resets WHERE user_id = $1 ORDER BY created_at DESC, token_hash OFFSET $2 LIMIT $3))`,
 		user.ID, auth.MaxResets-1, auth.MaxResets)
 	if err != nil {
-		return err
+		return expires, err
 	}
-	_, err = tx.Exec(ctx, `
-		INSERT INTO auth.password_resets (token_hash, user_id, reset_version, expires_at) VALUES ($1, $2, $3, now() + $4)`,
-		link.Hash[:], user.ID, user.ResetVersion, link.Lifetime)
-	return err
+	err = tx.QueryRow(ctx, `
+		INSERT INTO auth.password_resets (token_hash, user_id, reset_version, expires_at) VALUES ($1, $2, $3, now() + $4) RETURNING expires_at`,
+		link.Hash[:], user.ID, user.ResetVersion, link.Lifetime).Scan(&expires)
+	return expires, err
 }
 
 // resetNow is a link to reset a password and the time at which it was read.

@@ -238,3 +238,32 @@ func TestAddReset(t *testing.T) {
 		t.Errorf("for a disabled user: %v", err)
 	}
 }
+
+// A request costs the same for every login, whether or not a user has it, and a request
+// for the same user is pending.
+func TestRequestsCostTheSame(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.user(t, "anna")
+	request := func(login string) int64 {
+		return f.blocks(t, "auto", func(s *postgres.Store) error { return s.RequestReset(t.Context(), login) })
+	}
+	request("anna") // makes the first page
+	want := request("anna")
+	for _, login := range []string{"nobody", "anna", "", "bert"} {
+		if got := request(login); got != want {
+			t.Errorf("%q: %d buffers, for a user %d", login, got, want)
+		}
+	}
+	for _, left := range []int{2, 0} {
+		if n, err := f.ResolveResets(t.Context(), 4); err != nil || n != min(4, left+2) {
+			t.Error(n, err)
+		}
+		if n := f.count(t, `auth.reset_requests`); n != left {
+			t.Errorf("%d requests are left, want %d", n, left)
+		}
+		if n := f.count(t, `auth.links WHERE event = 'password_reset' AND due_at IS NOT NULL`); n != 1 {
+			t.Errorf("%d links to be sent, want 1", n)
+		}
+	}
+}

@@ -39,7 +39,11 @@ func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link
 		if link == nil { // only operators create such users
 			return logged(ctx, tx, 0, "create", added, nil, adminlog.Members{"login": added.Login, "role": added.Role})
 		}
-		return addLink(ctx, tx, added.ID, *link)
+		if link.Sent {
+			return queueLink(ctx, tx, added.ID, auth.ActivationLink)
+		}
+		_, err = addLink(ctx, tx, added.ID, *link)
+		return err
 	})
 	return added, err
 }
