@@ -10,6 +10,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/service/config"
+	"lavka/libs/service/cors"
 	"lavka/libs/service/proxies"
 	"lavka/libs/service/standardwebhooks"
 )
@@ -43,6 +44,7 @@ type settings struct {
 	NATSURL       config.Secret `envconfig:"NATS_URL"`
 	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
 
+	CORSOrigins           cors.Origins    `envconfig:"CORS_ORIGINS"`                  // the services read this setting too
 	GatewayTrustedProxies config.Prefixes `envconfig:"LAVKA_GATEWAY_TRUSTED_PROXIES"` // in front of the gateway
 
 	TrustTraceparent bool `envconfig:"TRUST_TRACEPARENT"` // from clients; always true while traces are kept here
@@ -137,6 +139,7 @@ func (s settings) stack() (stack.Config, error) {
 
 		Env: env,
 
+		CORSOrigins:      s.CORSOrigins,
 		TrustedProxies:   proxies.Trusted(s.GatewayTrustedProxies),
 		TrustTraceparent: s.TrustTraceparent,
 		Output:           os.Stdout,

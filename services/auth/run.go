@@ -199,7 +199,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		access.Await(serving, log, versions.Loaded())
 		return httpserver.Serve(serving, httpserver.Config{
 			Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
-			MaxConnections: cfg.MaxConnections, Ready: gate.Ready(admins.Ready(probe.Ready)), Lacks: gate.Lacks, Registry: registry, Log: log,
+			MaxConnections: cfg.MaxConnections, CORSOrigins: cfg.CORSOrigins, Ready: gate.Ready(admins.Ready(probe.Ready)), Lacks: gate.Lacks, Registry: registry, Log: log,
 		}, e)
 	})
 	served := front.Wait()

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -291,7 +292,7 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 	if link, ok := a.fields["activation_link"].(string); ok {
 		g.learn("activation", link[strings.LastIndex(link, "/")+1:])
 	}
-	if link, ok := a.fields["link"].(string); ok {
+	if link, ok := a.fields["link"].(string); ok && callers[userOf(a)] == "" { // the callers keep their passwords
 		g.learn("resets", link[strings.LastIndex(link, "=")+1:])
 	}
 	if refresh, ok := a.fields["refresh_token"].(string); ok {
@@ -321,19 +322,21 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 			return err
 		}
 		g.passwords["victim"] = sent.NewPassword
-		return r.victimAgain(ctx)
+		return r.logInAgain(ctx, "victim")
 	case "listSessions":
 		g.pools["sessions"] = nil
 		for _, s := range a.fields["items"].([]any) {
 			g.learn("sessions", fmt.Sprint(s.(object)["id"]))
 		}
-	case "endSession", "endOtherSessions": // which revoke the victim's token
-		return r.victimAgain(ctx)
+	case "endSession", "endOtherSessions": // of the victim, or of another caller
+		for name, token := range g.tokens {
+			if a.sent.Header.Get("Authorization") == "Bearer "+token {
+				return r.logInAgain(ctx, name)
+			}
+		}
 	case "endUserSessions":
-		if a.sent.URL.Path == "/users/1/sessions" { // the admin's own
-			var err error
-			g.tokens["admin"], err = r.logIn(ctx, r.shop.AdminLogin, r.shop.AdminPassword)
-			return err
+		if name := callers[userOf(a)]; name != "" {
+			return r.logInAgain(ctx, name)
 		}
 	case "createProduct":
 		g.learn("products", id)
@@ -350,8 +353,26 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 	return nil
 }
 
-func (r *runner) victimAgain(ctx context.Context) (err error) {
-	r.g.tokens["victim"], err = r.logIn(ctx, "victim1", r.g.passwords["victim"])
+// callers are those who log in, by their user ids.
+var callers = map[string]string{"1": "admin", "2": "user", "3": "victim"}
+
+// userOf returns the id in a path /users/{id}/…, which may be written as +1 or 01.
+func userOf(a *reply) string {
+	parts := strings.Split(a.sent.URL.Path, "/")
+	id, err := strconv.ParseInt(parts[min(2, len(parts)-1)], 10, 64)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(id)
+}
+
+// logInAgain gives a caller whose token was revoked a new one.
+func (r *runner) logInAgain(ctx context.Context, name string) (err error) {
+	login, password := name+"1", r.g.passwords[name]
+	if name == "admin" {
+		login, password = r.shop.AdminLogin, r.shop.AdminPassword
+	}
+	r.g.tokens[name], err = r.logIn(ctx, login, password)
 	return err
 }
 
