@@ -26,6 +26,7 @@ import (
 	"lavka/deploy/local/payment"
 	"lavka/deploy/local/stack"
 	"lavka/libs/service/cors"
+	"lavka/libs/service/directhttp"
 )
 
 // patience is how long the browser may take for a page.
@@ -122,7 +123,7 @@ func post(ctx context.Context, url, token string, body, answer any) error {
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := directhttp.Client.Do(r)
 	if err != nil {
 		return err
 	}
