@@ -132,11 +132,12 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	var send func() // nil: links are in responses
+	unsent := func(context.Context) (time.Duration, error) { return 0, nil }
 	sender := hook.New(store, hook.Config{
 		URL: cfg.LinkHookURL, Keys: hookKeys, Links: links, Activation: cfg.ActivationLifetime, Count: counts.Link, Log: log, Now: time.Now,
 	})
 	if cfg.LinkHookURL != "" {
-		send = sender.Wake
+		send, unsent = sender.Wake, store.OldestLink
 	}
 	admins := newBootstrap(cfg, auth.NewAdmins(store, credentials), publisher.Changed, log)
 	handlers := httpapi.New(httpapi.Config{
@@ -150,8 +151,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	registry.MustRegister(metrics.Polled(hasher.Waiting, publisher.Due, publisher.Published, ring.MadeAt, admins.IsAdmin)...)
 	versions.Measure(registry)
 	clock := pg.Clock(pools.Background, log)
-	unsent := metrics.OldestLink(store.OldestLink, log)
-	registry.MustRegister(clock, unsent)
+	oldest := metrics.OldestLink(unsent, log)
+	registry.MustRegister(clock, oldest)
 	pools.Measure(registry, nil)
 	gate := serving.New(serving.Config{
 		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
@@ -178,7 +179,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	// The publisher also publishes what the last requests change. What it does not
 	// get to stays due in its row.
-	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, unsent.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, oldest.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
 		func(ctx context.Context) { prune(ctx, store, log) },

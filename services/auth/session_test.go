@@ -340,7 +340,7 @@ func TestSessionList(t *testing.T) {
 	w.published(id, func(u wire.UserChanged) bool { return u.TokenVersion == 2 })
 
 	tablet, tablets := r.login("anna", goodPassword)
-	phone, phones = r.login("anna", goodPassword)
+	_, phones = r.login("anna", goodPassword)
 	r.do("DELETE", "/auth/sessions?others=true", tablet, nil).want(t, 204, "")
 	r.do("POST", "/auth/refresh", "", object{"refresh_token": phones}).want(t, 401, "refresh_token_invalid")
 	r.do("POST", "/auth/refresh", "", object{"refresh_token": refresh}).want(t, 401, "refresh_token_invalid")
