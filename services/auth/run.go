@@ -127,17 +127,19 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	issuer := keys.NewIssuer(ring, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
 	links := auth.Links{PublicURL: cfg.PublicURL, ResetPage: cfg.resetURL()}
 	counts := metrics.New(registry)
-	hookKeys, err := cfg.hookKeys()
-	if err != nil {
-		return err
-	}
-	var send func() // nil: links are in responses
+	// Without a hook, links are in responses, and none waits to be sent.
+	var send func()
+	sendLinks := func(context.Context) {}
 	unsent := func(context.Context) (time.Duration, error) { return 0, nil }
-	sender := hook.New(store, hook.Config{
-		URL: cfg.LinkHookURL, Keys: hookKeys, Links: links, Activation: cfg.ActivationLifetime, Count: counts.Link, Log: log, Now: time.Now,
-	})
 	if cfg.LinkHookURL != "" {
-		send, unsent = sender.Wake, store.OldestLink
+		hookKeys, err := cfg.hookKeys()
+		if err != nil {
+			return err
+		}
+		sender := hook.New(store, hook.Config{
+			URL: cfg.LinkHookURL, Keys: hookKeys, Links: links, Activation: cfg.ActivationLifetime, Count: counts.Link, Log: log, Now: time.Now,
+		})
+		send, sendLinks, unsent = sender.Wake, sender.Run, store.OldestLink
 	}
 	admins := newBootstrap(cfg, auth.NewAdmins(store, credentials), publisher.Changed, log)
 	handlers := httpapi.New(httpapi.Config{
@@ -185,11 +187,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		func(ctx context.Context) { prune(ctx, store, log) },
 		func(ctx context.Context) { clearSalts(ctx, store, log) },
 		func(ctx context.Context) { endSessions(ctx, store, log) },
-		workers.Until(ctx, func(ctx context.Context) {
-			if send != nil {
-				sender.Run(ctx)
-			}
-		}),
+		workers.Until(ctx, sendLinks), // another replica sends what this one has not
 	)
 	defer background.Stop()
 
