@@ -49,6 +49,10 @@ func TestPasswordReset(t *testing.T) {
 			t.Errorf("%s: %s, want %d %s", name, a.text, c.status, c.code)
 		}
 	}
+	for range 5 {
+		r.do("POST", "/auth/login", "", object{"login": "anna", "password": "forgotten"}).want(t, 401, "invalid_credentials")
+	}
+	r.do("POST", "/auth/login", "", object{"login": "anna", "password": "forgotten"}).want(t, 429, "too_many_attempts")
 	confirm(token, otherPassword).want(t, 204, "")
 	confirm(token, goodPassword).want(t, 404, "reset_not_found")
 	r.do("GET", "/users/me", access, nil).want(t, 401, "token_invalid")

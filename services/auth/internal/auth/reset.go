@@ -123,6 +123,7 @@ func (r *Resets) Confirm(ctx context.Context, token, next, address string) error
 	if err := r.store.ResetPassword(ctx, secret.Hash(), hash); err != nil {
 		return err
 	}
+	r.credentials.throttle.Forgive(user.Login, address)
 	r.changed()
 	return nil
 }

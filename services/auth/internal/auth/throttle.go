@@ -155,6 +155,17 @@ func (a Attempt) End(outcome Outcome) {
 	store(a.t.addrs, a.key.address, addr, now)
 }
 
+// Forgive clears the failures of a pair of a login and an address, from which its user
+// has set a new password. Like success, it does not clear the address's failures.
+func (t *Throttle) Forgive(login, address string) {
+	key := pairOf(login, address)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	both, _ := t.pairs.Get(key)
+	both.used = bucket{}
+	store(t.pairs, key, both, t.now())
+}
+
 // Join admits a registration from an address, or returns ErrTooManyAttempts. The
 // caller must call end, and report whether the registration counts. One in flight
 // reserves its place.

@@ -39,6 +39,38 @@ func (t *Throttle) begin(tt *testing.T, login, address string) Attempt {
 	return a
 }
 
+// Who has set a new password with a link can log in at once, although they had failed
+// too often before. The failures of the address stay.
+func TestThrottleForgives(t *testing.T) {
+	t.Parallel()
+	th, _ := newThrottle(t)
+	const address = "192.0.2.1"
+	for i := range perAddress.burst {
+		if err := th.fail(fmt.Sprint("user", i/perPair.burst), address); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	th.Forgive("USER0", "192.0.2.2")
+	if err := th.Check("user0", address); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("the failures of the address were cleared: %v", err)
+	}
+	th, _ = newThrottle(t)
+	for range perPair.burst {
+		if err := th.fail("anna", address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	th.Forgive("anna", "192.0.2.2")
+	if err := th.Check("anna", address); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("another address's failures were cleared: %v", err)
+	}
+	th.Forgive("ANNA", address)
+	if err := th.Check("anna", address); err != nil {
+		t.Error(err)
+	}
+	th.Forgive("nobody", address)
+}
+
 // Every request to reset a password counts, for the pair and for the address, and
 // apart from logins.
 func TestThrottleResets(t *testing.T) {
