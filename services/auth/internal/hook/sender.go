@@ -59,6 +59,9 @@ type Sender struct {
 	store  auth.LinkStore
 	client *http.Client
 	wake   chan struct{}
+	// storing leaves the other sessions of the background to the publisher, on which
+	// revocations depend: a user's row may be locked for a while.
+	storing sync.Mutex
 }
 
 // New returns a Sender.
@@ -162,24 +165,36 @@ func (s *Sender) deliver(ctx context.Context, d auth.Delivery) {
 // error does not contain the link.
 func (s *Sender) attempt(ctx context.Context, d auth.Delivery) (outcome string, err error) {
 	if d.Event.GivenUp(d.RequestedAt, d.Now) {
-		return GivenUp, s.store.LinkDone(ctx, d)
+		return GivenUp, s.done(ctx, d)
 	}
 	lifetime := s.cfg.Activation
 	if d.Event == auth.ResetLink {
 		lifetime = auth.ResetLifetime
 	}
 	secret := auth.NewSecret()
-	made, wanted, err := s.store.MakeLink(ctx, d, auth.Link{Hash: secret.Hash(), Lifetime: lifetime})
+	made, wanted, err := s.make(ctx, d, auth.Link{Hash: secret.Hash(), Lifetime: lifetime})
 	switch {
 	case err != nil:
 		return Failed, err
 	case !wanted:
-		return "", s.store.LinkDone(ctx, d)
+		return "", s.done(ctx, d)
 	}
 	if err := s.post(ctx, d, made, secret); err != nil {
 		return Failed, err
 	}
-	return Sent, s.store.LinkDone(ctx, d)
+	return Sent, s.done(ctx, d)
+}
+
+func (s *Sender) make(ctx context.Context, d auth.Delivery, link auth.Link) (auth.MadeLink, bool, error) {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	return s.store.MakeLink(ctx, d, link)
+}
+
+func (s *Sender) done(ctx context.Context, d auth.Delivery) error {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	return s.store.LinkDone(ctx, d)
 }
 
 // message is what the receiver gets.
