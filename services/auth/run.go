@@ -129,7 +129,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	counts := metrics.New(registry)
 	// Without a hook, links are in responses, and none waits to be sent.
 	var send func()
-	sendLinks := func(context.Context) {}
+	var sending []func(context.Context)
 	unsent := func(context.Context) (time.Duration, error) { return 0, nil }
 	if cfg.LinkHookURL != "" {
 		hookKeys, err := cfg.hookKeys()
@@ -139,7 +139,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		sender := hook.New(store, hook.Config{
 			URL: cfg.LinkHookURL, Keys: hookKeys, Links: links, Activation: cfg.ActivationLifetime, Count: counts.Link, Log: log, Now: time.Now,
 		})
-		send, sendLinks, unsent = sender.Wake, sender.Run, store.OldestLink
+		send, unsent = sender.Wake, store.OldestLink
+		sending = append(sending, workers.Until(ctx, sender.Run)) // another replica sends what this one has not
 	}
 	admins := newBootstrap(cfg, auth.NewAdmins(store, credentials), publisher.Changed, log)
 	handlers := httpapi.New(httpapi.Config{
@@ -181,14 +182,13 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	// The publisher also publishes what the last requests change. What it does not
 	// get to stays due in its row.
-	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, oldest.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+	background := workers.Start(ctx, append(sending, versions.Run, ring.Run, clock.Run, oldest.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
 		func(ctx context.Context) { prune(ctx, store, log) },
 		func(ctx context.Context) { clearSalts(ctx, store, log) },
 		func(ctx context.Context) { endSessions(ctx, store, log) },
-		workers.Until(ctx, sendLinks), // another replica sends what this one has not
-	)
+	)...)
 	defer background.Stop()
 
 	// If the first admin can't be created, serving ends, and the other way round.
