@@ -153,6 +153,13 @@ compose-check: ## Start docker-compose.yml as a project of its own, use it, brea
 	@if docker version >/dev/null 2>&1; then deploy/images/make-base-images && $(MAKE) --no-print-directory secrets; fi
 	@cd tests && go run ./compose $(if $(SEED),-seed $(SEED)) $(if $(KEEP),-keep)
 
+.PHONY: browser
+browser: ## Have a page of another origin use the shop in a real browser; installs chromium with apt: make browser SCREENSHOT=page.png
+	@command -v chromium >/dev/null && exit 0; sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; echo "installing chromium"; \
+	{ $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; } || \
+		{ echo "install Chromium (Debian: apt-get install chromium) and run make browser again"; exit 1; }
+	@cd tests && go run ./browser $(if $(SCREENSHOT),-screenshot '$(abspath $(SCREENSHOT))')
+
 # Kubernetes' types bring in hundreds of modules, which are kept out of the workspace.
 k8s-check: ## Render deploy/k8s, decode it strictly, and check it against the rules
 	@cd tests/k8s && GOWORK=off go run .

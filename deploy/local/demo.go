@@ -72,6 +72,8 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 		{"What the administrator sees about her", s.customers},
 		{"The administrator gives back a part of the price; repeating the request gives back nothing more", s.refund},
 		{"The payment provider takes the payment back, most of which she has spent; her bill does not go below zero", s.reverse},
+		{"She has lost her phone, and ends its session from her laptop, which goes on after a refresh", s.lostPhone},
+		{"She has forgotten her password; the administrator gives her a link with which she sets a new one", s.forgotten},
 		{"The administrator disables her; her token is refused from then on", s.disable},
 		{"The administrator takes the samovar off sale", s.clearShelf},
 	} {

@@ -10,6 +10,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/service/config"
+	"lavka/libs/service/cors"
 	"lavka/libs/service/proxies"
 	"lavka/libs/service/standardwebhooks"
 )
@@ -37,10 +38,13 @@ type settings struct {
 	PaymentKeys   config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
 	SigningSecret config.Secret `envconfig:"PAYMENT_SIGNING_SECRETS"`
 	ReadTokens    config.Secret `envconfig:"PAYMENT_READ_TOKENS"`
+	LinkHookURL   string        `envconfig:"LINK_HOOK_URL"`
+	LinkHook      config.Secret `envconfig:"LINK_HOOK_SECRET"`
 	DatabaseURL   config.Secret `envconfig:"DATABASE_URL"`
 	NATSURL       config.Secret `envconfig:"NATS_URL"`
 	LogFormat     string        `envconfig:"LAVKA_LOG_FORMAT"`
 
+	CORSOrigins           cors.Origins    `envconfig:"CORS_ORIGINS"`                  // the services read this setting too
 	GatewayTrustedProxies config.Prefixes `envconfig:"LAVKA_GATEWAY_TRUSTED_PROXIES"` // in front of the gateway
 
 	TrustTraceparent bool `envconfig:"TRUST_TRACEPARENT"` // from clients; always true while traces are kept here
@@ -119,7 +123,7 @@ func (s settings) stack() (stack.Config, error) {
 		DataDir:        s.Data,
 		GatewayAddr:    s.GatewayAddr,
 		MaxConnections: s.MaxConnections,
-		Auth:           stack.Service{Addr: s.AuthAddr, InternalAddr: s.AuthInner},
+		Auth:           stack.Service{Addr: s.AuthAddr, InternalAddr: s.AuthInner, Env: map[string]string{"LINK_HOOK_URL": s.LinkHookURL, "LINK_HOOK_SECRET": s.LinkHook.Reveal()}},
 		Catalog:        stack.Service{Addr: s.CatalogAddr, InternalAddr: s.CatalogInner},
 		Billing:        stack.Service{Addr: s.BillingAddr, InternalAddr: s.BillingInner},
 		NATSPort:       s.NATSPort,
@@ -135,6 +139,7 @@ func (s settings) stack() (stack.Config, error) {
 
 		Env: env,
 
+		CORSOrigins:      s.CORSOrigins,
 		TrustedProxies:   proxies.Trusted(s.GatewayTrustedProxies),
 		TrustTraceparent: s.TrustTraceparent,
 		Output:           os.Stdout,

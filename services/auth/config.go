@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"lavka/libs/service/config"
+	"lavka/libs/service/standardwebhooks"
 	"lavka/services/auth/internal/auth"
 )
 
@@ -13,6 +16,9 @@ import (
 type Config struct {
 	config.Common
 	PublicURL          string        `envconfig:"PUBLIC_URL"`                       // the beginning of activation links
+	ResetURL           string        `envconfig:"PASSWORD_RESET_URL"`               // the page of links to reset a password; PUBLIC_URL/password-reset if not set
+	LinkHookURL        string        `envconfig:"LINK_HOOK_URL"`                    // receives links; if not set, they are in responses
+	LinkHookSecret     config.Secret `envconfig:"LINK_HOOK_SECRET" file:"optional"` // of Standard Webhooks
 	SigningKeys        string        `envconfig:"AUTH_SIGNING_KEYS"`                // a file; `auth keys new` creates one
 	AdminLogin         string        `envconfig:"ADMIN_LOGIN"`                      // of the first admin
 	AdminPassword      config.Secret `envconfig:"ADMIN_PASSWORD"`                   // used only to create that admin, so it may be removed later
@@ -26,6 +32,12 @@ type Config struct {
 func (c Config) ValidateServe() error {
 	wrong := []error{c.Common.ValidateServe(), config.CheckStreamReplicas(c.StreamReplicas), config.CheckURL("PUBLIC_URL", c.PublicURL, "https://shop.example")}
 	add := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	if c.ResetURL != "" {
+		wrong = append(wrong, config.CheckURL("PASSWORD_RESET_URL", c.ResetURL, "https://shop.example/password-reset"))
+	}
+	if _, err := c.hookKeys(); err != nil {
+		wrong = append(wrong, err)
+	}
 	if c.SigningKeys == "" {
 		add("AUTH_SIGNING_KEYS is not set (the path of a JWK set; `auth keys new FILE` creates one)")
 	}
@@ -42,6 +54,27 @@ func (c Config) ValidateServe() error {
 		add("ACTIVATION_LIFETIME %v is not between 1m and 366 days", c.ActivationLifetime)
 	}
 	return errors.Join(wrong...)
+}
+
+// resetURL returns the page of links to reset a password.
+func (c Config) resetURL() string {
+	return cmp.Or(c.ResetURL, strings.TrimSuffix(c.PublicURL, "/")+"/password-reset")
+}
+
+// hookKeys returns the keys that sign the links for the hook, none if there is no hook.
+func (c Config) hookKeys() ([]standardwebhooks.Key, error) {
+	keys, err := standardwebhooks.ParseKeys(c.LinkHookSecret.Reveal())
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("LINK_HOOK_SECRET: %w", err)
+	case c.LinkHookURL == "" && len(keys) > 0:
+		return nil, errors.New("LINK_HOOK_SECRET is set, and LINK_HOOK_URL is not: set both, or neither")
+	case c.LinkHookURL == "":
+		return nil, nil
+	case len(keys) == 0:
+		return nil, errors.New("LINK_HOOK_URL is set, and LINK_HOOK_SECRET is not: set both, or neither")
+	}
+	return keys, config.CheckURL("LINK_HOOK_URL", c.LinkHookURL, "https://mail.example/links")
 }
 
 func (c Config) checkPasswordStrength() error {

@@ -28,6 +28,7 @@ import (
 	"lavka/services/auth/api"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/bus"
+	"lavka/services/auth/internal/hook"
 	"lavka/services/auth/internal/httpapi"
 	"lavka/services/auth/internal/keys"
 	"lavka/services/auth/internal/metrics"
@@ -124,18 +125,37 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	issuer := keys.NewIssuer(ring, cfg.TokenIssuer, cfg.TokenAudience, cfg.TokenLifetime, time.Now)
+	links := auth.Links{PublicURL: cfg.PublicURL, ResetPage: cfg.resetURL()}
+	counts := metrics.New(registry)
+	// Without a hook, links are in responses, and none waits to be sent.
+	var send func()
+	var sending []func(context.Context)
+	unsent := func(context.Context) (time.Duration, error) { return 0, nil }
+	if cfg.LinkHookURL != "" {
+		hookKeys, err := cfg.hookKeys()
+		if err != nil {
+			return err
+		}
+		sender := hook.New(store, hook.Config{
+			URL: cfg.LinkHookURL, Keys: hookKeys, Links: links, Activation: cfg.ActivationLifetime, Count: counts.Link, Log: log, Now: time.Now,
+		})
+		send, unsent = sender.Wake, store.OldestLink
+		sending = append(sending, workers.Until(ctx, sender.Run)) // another replica sends what this one has not
+	}
 	admins := newBootstrap(cfg, auth.NewAdmins(store, credentials), publisher.Changed, log)
 	handlers := httpapi.New(httpapi.Config{
-		Users:     auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed),
-		Sessions:  auth.NewSessions(store, credentials, issuer, cfg.RefreshLifetime, publisher.Changed),
-		Keys:      ring,
-		Log:       store,
-		PublicURL: cfg.PublicURL, TokenLifetime: cfg.TokenLifetime, Metrics: metrics.New(registry),
+		Users:    auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed, send),
+		Sessions: auth.NewSessions(store, credentials, issuer, cfg.RefreshLifetime, publisher.Changed),
+		Resets:   auth.NewResets(store, credentials, publisher.Changed, send),
+		Keys:     ring,
+		Log:      store,
+		Links:    links, TokenLifetime: cfg.TokenLifetime, Metrics: counts,
 	})
 	registry.MustRegister(metrics.Polled(hasher.Waiting, publisher.Due, publisher.Published, ring.MadeAt, admins.IsAdmin)...)
 	versions.Measure(registry)
 	clock, verifications := pg.Clock(pools.Background, log), store.Verifications(log)
-	registry.MustRegister(clock, verifications)
+	oldest := metrics.OldestLink(unsent, log)
+	registry.MustRegister(clock, verifications, oldest)
 	pools.Measure(registry, nil)
 	gate := serving.New(serving.Config{
 		DB: pools.Background, Schema: postgres.Schema, InUse: postgres.InUse, Log: log, Periods: serving.Default,
@@ -162,13 +182,13 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	// The publisher also publishes what the last requests change. What it does not
 	// get to stays due in its row.
-	background := workers.Start(ctx, versions.Run, ring.Run, clock.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+	background := workers.Start(ctx, append(sending, versions.Run, ring.Run, clock.Run, verifications.Run, oldest.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 		func(ctx context.Context) { publisher.Run(ctx, nc, js) },
 		func(ctx context.Context) { prune(ctx, store, log) },
 		func(ctx context.Context) { clearSalts(ctx, store, log) },
 		func(ctx context.Context) { endSessions(ctx, store, log) },
-	)
+	)...)
 	defer background.Stop()
 
 	// If the first admin can't be created, serving ends, and the other way round.
@@ -178,7 +198,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		access.Await(serving, log, versions.Loaded())
 		return httpserver.Serve(serving, httpserver.Config{
 			Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
-			MaxConnections: cfg.MaxConnections, Ready: gate.Ready(admins.Ready(probe.Ready)), Lacks: gate.Lacks, Registry: registry, Log: log,
+			MaxConnections: cfg.MaxConnections, CORSOrigins: cfg.CORSOrigins, Ready: gate.Ready(admins.Ready(probe.Ready)), Lacks: gate.Lacks, Registry: registry, Log: log,
 		}, e)
 	})
 	served := front.Wait()

@@ -2,14 +2,18 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"lavka/libs/contract/wire"
 	"lavka/libs/testkit/waittest"
+	"lavka/services/auth/internal/auth"
+	"lavka/services/auth/internal/keys"
 )
 
 func TestFromRegistrationToLogout(t *testing.T) {
@@ -274,4 +278,102 @@ func TestChangePassword(t *testing.T) {
 	if u := w.published(id, func(u wire.UserChanged) bool { return u.TokenVersion == 2 }); u.Version != 3 {
 		t.Errorf("%+v", u)
 	}
+}
+
+func TestSessionList(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	access, refresh, id := r.user("anna")
+	phone, phones := r.login("anna", goodPassword)
+	sessions := func(token string) (ids []string, current int) {
+		t.Helper()
+		current = -1
+		for i, item := range r.do("GET", "/auth/sessions", token, nil).want(t, 200, "").body["items"].([]any) {
+			s := item.(object)
+			ids = append(ids, s["id"].(string))
+			if s["current"] == true {
+				current = i
+			}
+			if s["created_at"] == nil || s["last_used_at"] == nil || len(s) != 4 {
+				t.Errorf("%v", s)
+			}
+		}
+		return ids, current
+	}
+	ids, current := sessions(access)
+	if _, other := sessions(phone); len(ids) != 2 || current != 1 || other != 0 {
+		t.Fatalf("sessions %v, current %d and %d", ids, current, other)
+	}
+	for path, c := range map[string]struct {
+		status int
+		code   string
+	}{
+		"/auth/sessions/x": {400, "malformed"},
+		"/auth/sessions/" + strings.ReplaceAll(ids[0], "-", ""): {400, "malformed"},
+		"/auth/sessions/01976b1e-0000-7000-8000-000000000001":   {404, "session_not_found"},
+		"/auth/sessions":              {400, "malformed"},
+		"/auth/sessions?others=false": {422, "validation_failed"},
+		"/auth/sessions?others=":      {422, "validation_failed"},
+		"/auth/sessions?all=true":     {400, "malformed"},
+	} {
+		if a := r.do("DELETE", path, access, nil); a.status != c.status || a.code() != c.code {
+			t.Errorf("DELETE %s: %s, want %d %s", path, a.text, c.status, c.code)
+		}
+	}
+	if again, _ := sessions(access); len(again) != 2 {
+		t.Fatal("a request that was refused ended a session")
+	}
+
+	// Each device goes on after a refresh; the one whose session was ended does not.
+	renew := func(token *string, refresh *string) {
+		t.Helper()
+		r.do("GET", "/users/me", *token, nil).want(t, 401, "token_invalid")
+		a := r.do("POST", "/auth/refresh", "", object{"refresh_token": *refresh}).want(t, 200, "")
+		*token, *refresh = a.str("access_token"), a.str("refresh_token")
+	}
+	r.do("DELETE", "/auth/sessions/"+ids[0], access, nil).want(t, 204, "")
+	r.do("GET", "/users/me", phone, nil).want(t, 401, "token_invalid")
+	r.do("POST", "/auth/refresh", "", object{"refresh_token": phones}).want(t, 401, "refresh_token_invalid")
+	renew(&access, &refresh)
+	r.do("DELETE", "/auth/sessions/"+ids[0], access, nil).want(t, 404, "session_not_found")
+	w.published(id, func(u wire.UserChanged) bool { return u.TokenVersion == 2 })
+
+	tablet, tablets := r.login("anna", goodPassword)
+	_, phones = r.login("anna", goodPassword)
+	r.do("DELETE", "/auth/sessions?others=true", tablet, nil).want(t, 204, "")
+	r.do("POST", "/auth/refresh", "", object{"refresh_token": phones}).want(t, 401, "refresh_token_invalid")
+	r.do("POST", "/auth/refresh", "", object{"refresh_token": refresh}).want(t, 401, "refresh_token_invalid")
+	renew(&tablet, &tablets)
+	if left, current := sessions(tablet); len(left) != 1 || current != 0 {
+		t.Errorf("%v, want only the own one", left)
+	}
+	r.do("DELETE", "/auth/sessions?others=true", w.withoutSession(id, 3), nil).want(t, 409, "log_in_again")
+
+	// An admin ends all of them; the user may log in again.
+	admin := r.admin()
+	path := fmt.Sprintf("/users/%d/sessions", id)
+	r.do("DELETE", path, tablet, nil).want(t, 403, "forbidden")
+	r.do("DELETE", "/users/999/sessions", admin, nil).want(t, 404, "user_not_found")
+	r.do("DELETE", path, admin, nil).want(t, 204, "")
+	r.do("GET", "/auth/sessions", tablet, nil).want(t, 401, "token_invalid")
+	r.do("POST", "/auth/refresh", "", object{"refresh_token": tablets}).want(t, 401, "refresh_token_invalid")
+	r.login("anna", goodPassword)
+	if a := r.do("GET", fmt.Sprintf("/auth/log?subject=user/%d", id), admin, nil).want(t, 200, ""); !strings.Contains(a.text, `"user.end_sessions"`) {
+		t.Errorf("the admins' log: %s", a.text)
+	}
+}
+
+// withoutSession returns an access token as v0.7.0 issued them: it names no session.
+func (w *world) withoutSession(userID, version int64) string {
+	w.t.Helper()
+	ring, err := keys.Open(w.keys, slog.New(slog.DiscardHandler))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text, err := keys.NewIssuer(ring, "lavka", "lavka", time.Minute, time.Now).AccessToken(auth.LoggedIn{User: auth.User{ID: userID, Role: auth.RoleUser, TokenVersion: version}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return text
 }

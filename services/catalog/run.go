@@ -195,7 +195,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	access.Await(ctx, log, keys.Loaded(), versions.Loaded())
 	served := httpserver.Serve(ctx, httpserver.Config{
 		Addr: cfg.HTTPAddr, InternalAddr: cfg.InternalAddr, DrainDelay: cfg.DrainDelay, ShutdownTimeout: cfg.ShutdownTimeout,
-		MaxConnections: cfg.MaxConnections, Ready: gate.Ready(probe.Ready), Lacks: gate.Lacks, Registry: registry, Log: log,
+		MaxConnections: cfg.MaxConnections, CORSOrigins: cfg.CORSOrigins, Ready: gate.Ready(probe.Ready), Lacks: gate.Lacks, Registry: registry, Log: log,
 	}, httpapi.Door(e, guard.Known, purchases.Full, log))
 
 	// No more requests arrive: place the queued orders, stop the workers, write the

@@ -42,6 +42,8 @@ var rules = []rule{
 		"a transaction makes no remote calls, and the store does not know about clients"},
 	{[]string{"services/*/internal/bus"}, []string{echo, pgx, "database/sql"},
 		"the bus passes messages to the domain, which stores them through its own interfaces"},
+	{[]string{"services/*/internal/hook"}, []string{echo, pgx, nats, "database/sql"},
+		"the hook sends what the domain gives it to a receiver outside of the shop"},
 	{[]string{"libs/*", "libs/*/*"}, []string{"lavka/services", "lavka/deploy", "lavka/tests"},
 		"libs know no service, so that every service can use them"},
 	{[]string{"services/auth", "services/auth/*", "services/auth/*/*", "services/auth/*/*/*"}, []string{"lavka/services/catalog", "lavka/services/billing", "lavka/deploy", "lavka/tests"},

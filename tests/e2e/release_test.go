@@ -18,6 +18,7 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/contract/wire"
+	"lavka/libs/host/freeport"
 	"lavka/libs/service/standardwebhooks"
 	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/waittest"
@@ -42,6 +43,11 @@ func TestTheReleaseBefore(t *testing.T) {
 	bin := filepath.Join(t.TempDir(), "bin")
 	must(t, stack.Build(t.Context(), before, bin, true))
 
+	t.Run("its auth and this one's on one schema", func(t *testing.T) {
+		data := filepath.Join(t.TempDir(), "data")
+		must(t, startShop(t, func(c *stack.Config) { c.DataDir = data }).Stop()) // migrates
+		sharesUsers(t, startShop(t, func(c *stack.Config) { c.DataDir, c.BinDir = data, bin }))
+	})
 	t.Run("on this schema", func(t *testing.T) {
 		data := filepath.Join(t.TempDir(), "data")
 		s := startShop(t, func(c *stack.Config) { c.DataDir = data })
@@ -278,6 +284,88 @@ func (r *oldReplica) stop(t *testing.T) {
 	t.Helper()
 	must(t, r.cmd.Process.Signal(syscall.SIGTERM))
 	must(t, r.cmd.Wait())
+}
+
+// sharesUsers starts an auth of this release beside one of the release before: what a
+// user or an admin ends through either has ended at both.
+func sharesUsers(t *testing.T, old *shopUnderTest) {
+	t.Helper()
+	port, err := freeport.Take()
+	must(t, err)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	internal := old.beside(t, filepath.Join(binDir, stack.Auth), stack.Auth, map[string]string{"HTTP_ADDR": addr})
+	waittest.Eventually(t, "this release's auth is ready", func() bool {
+		a, err := (&client{base: internal}).plain(t.Context(), "/readyz")
+		return err == nil && a.status == 200
+	})
+	through := func(release *shopUnderTest, token string) *client {
+		if release == nil {
+			return &client{base: "http://" + addr, token: token}
+		}
+		return &client{base: release.GatewayURL(), token: token}
+	}
+	logIn := func(at *shopUnderTest, u *user) (access, refresh string) {
+		a := through(at, "").want(t, 200, "", "POST", "/auth/login", map[string]any{"login": u.login, "password": u.password})
+		return a.str("access_token"), a.str("refresh_token")
+	}
+	refresh := func(at *shopUnderTest, token string, status int) (access, next string) {
+		t.Helper()
+		code := map[int]string{401: "refresh_token_invalid"}[status]
+		a := through(at, "").want(t, status, code, "POST", "/auth/refresh", map[string]any{"refresh_token": token})
+		return a.str("access_token"), a.str("refresh_token")
+	}
+	u := old.newUser(t) // their first session was started by the release before
+	_, second := logIn(old, u)
+	access, third := logIn(nil, u)
+
+	// One session, and all others.
+	list := through(nil, access).want(t, 200, "", "GET", "/auth/sessions", nil)
+	if list.str("items.2.id") == "" || list.str("items.3.id") != "" || list.str("items.0.current") != "true" {
+		t.Errorf("%s", list)
+	}
+	through(nil, u.token).want(t, 409, "log_in_again", "DELETE", "/auth/sessions?others=true", nil)
+	through(nil, access).want(t, 204, "", "DELETE", "/auth/sessions/"+list.str("items.1.id"), nil) // the second
+	refresh(old, second, 401)
+	access, third = refresh(old, third, 200)
+	through(nil, access).want(t, 409, "log_in_again", "DELETE", "/auth/sessions?others=true", nil)
+	access, third = refresh(nil, third, 200)
+	through(nil, access).want(t, 204, "", "DELETE", "/auth/sessions?others=true", nil)
+	refresh(old, u.refresh, 401)
+	_, third = refresh(old, third, 200)
+	old.untilRefused(t, u)
+
+	// All, by an admin.
+	admin := through(nil, old.admin.token)
+	admin.want(t, 204, "", "DELETE", fmt.Sprintf("/users/%d/sessions", u.id), nil)
+	refresh(old, third, 401)
+	_, kept := logIn(old, u)
+	refresh(nil, kept, 200)
+
+	// Links to reset the password are void after changes through the release before.
+	link := func() string {
+		l := admin.want(t, 201, "", "POST", fmt.Sprintf("/users/%d/password-reset", u.id), nil).str("link")
+		return l[strings.LastIndex(l, "=")+1:]
+	}
+	confirm := func(token string, status int, code string) {
+		t.Helper()
+		through(nil, "").want(t, status, code, "POST", "/auth/password-reset/confirm", map[string]any{"token": token, "new_password": "quite-another-battery-staple-80"})
+	}
+	void := link()
+	u.logIn(t)
+	next := u.password + " next"
+	u.want(t, 204, "", "POST", "/auth/password", map[string]any{"old_password": u.password, "new_password": next})
+	u.password = next
+	confirm(void, 404, "reset_not_found")
+	void = link()
+	old.admin.want(t, 200, "", "PATCH", fmt.Sprint("/users/", u.id), map[string]any{"enabled": false})
+	old.admin.want(t, 200, "", "PATCH", fmt.Sprint("/users/", u.id), map[string]any{"enabled": true})
+	confirm(void, 404, "reset_not_found")
+	u.logIn(t)
+	confirm(link(), 204, "")
+	refresh(old, u.refresh, 401)
+	u.want(t, 401, "invalid_credentials", "POST", "/auth/login", map[string]any{"login": u.login, "password": u.password})
+	u.password = "quite-another-battery-staple-80"
+	u.logIn(t)
 }
 
 // beside makes many purchases at once, so that they share messages where releases

@@ -117,6 +117,16 @@ func TestEveryReplicaObeys(t *testing.T) {
 			u.want(t, 204, "", "POST", "/auth/password", map[string]any{"old_password": u.password, "new_password": next})
 			u.password = next
 		},
+		"a password reset": func(u *user) {
+			next := "another-" + u.password
+			(&client{base: u.base}).want(t, 204, "", "POST", "/auth/password-reset/confirm", map[string]any{"token": s.reset(t, u), "new_password": next})
+			u.password = next
+		},
+		"one session ended": func(u *user) { u.endSessions(t, false) },
+		"others ended":      func(u *user) { u.endSessions(t, true) },
+		"all sessions ended by an admin": func(u *user) {
+			s.admin.want(t, 204, "", "DELETE", fmt.Sprintf("/users/%d/sessions", u.id), nil)
+		},
 		"an admin now":       role("grant"),
 		"no longer an admin": role("revoke"),
 	} {
@@ -131,8 +141,16 @@ func TestEveryReplicaObeys(t *testing.T) {
 					u.logIn(t)
 				}
 				s.in(t, u)
+				device := *u.client // which stays logged in, where sessions do
+				refresh := u.refresh
 				change(u)
 				s.out(t, u, time.Now(), &refused)
+				if name == "one session ended" || name == "others ended" {
+					a := device.want(t, 200, "", "POST", "/auth/refresh", map[string]any{"refresh_token": refresh})
+					device.token = a.str("access_token")
+					s.in(t, &user{client: &device})
+					continue
+				}
 				if name == "disabled" {
 					old := *u.client
 					enable(u, true)
@@ -158,6 +176,25 @@ func TestEveryReplicaObeys(t *testing.T) {
 			}
 		})
 	}
+}
+
+// endSessions logs in at another device, whose session it ends: by its id or with all
+// others. Both devices have valid tokens before, and none after.
+func (u *user) endSessions(t *testing.T, others bool) {
+	t.Helper()
+	lost := *u
+	lost.client = &client{base: u.base}
+	lost.logIn(t)
+	path := "/auth/sessions?others=true"
+	if !others {
+		a := lost.want(t, 200, "", "GET", "/auth/sessions", nil)
+		path = "/auth/sessions/" + a.str("items.0.id")
+		if a.str("items.0.current") != "true" || a.str("items.1.current") != "false" {
+			t.Errorf("the sessions of a new device: %s", a)
+		}
+	}
+	u.want(t, 204, "", "DELETE", path, nil)
+	u.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", map[string]any{"refresh_token": lost.refresh})
 }
 
 // isAdmin checks whether every replica lets the user use a route for admins. The

@@ -80,6 +80,42 @@ func TestAChangedPasswordEndsEverySession(t *testing.T) {
 	shop.admitted(t, u)
 }
 
+func TestAForgottenPassword(t *testing.T) {
+	t.Parallel()
+	u := shop.newUser(t)
+	elsewhere := *u
+	elsewhere.client = &client{base: u.base}
+	elsewhere.logIn(t)
+	anyone := &client{base: u.base}
+	for _, login := range []string{u.login, "nobody-at-all"} {
+		if a := anyone.want(t, 202, "", "POST", "/auth/password-reset", map[string]any{"login": login}); len(a.body) != 0 {
+			t.Errorf("%s", a)
+		}
+	}
+	const next = "quite-another-battery-staple-78"
+	token := shop.reset(t, u)
+	anyone.want(t, 204, "", "POST", "/auth/password-reset/confirm", map[string]any{"token": token, "new_password": next})
+	shop.untilRefused(t, u)
+	shop.untilRefused(t, &elsewhere)
+	anyone.want(t, 404, "reset_not_found", "POST", "/auth/password-reset/confirm", map[string]any{"token": token, "new_password": next})
+	anyone.want(t, 401, "refresh_token_invalid", "POST", "/auth/refresh", map[string]any{"refresh_token": elsewhere.refresh})
+	anyone.want(t, 401, "invalid_credentials", "POST", "/auth/login", map[string]any{"login": u.login, "password": u.password})
+	u.password = next
+	u.logIn(t)
+	shop.admitted(t, u)
+}
+
+// reset returns the token of a link to reset a user's password, which the admin creates.
+func (s *shopUnderTest) reset(t *testing.T, u *user) string {
+	t.Helper()
+	a := s.admin.want(t, 201, "", "POST", fmt.Sprintf("/users/%d/password-reset", u.id), nil)
+	token, ok := strings.CutPrefix(a.str("link"), s.GatewayURL()+"/password-reset#token=")
+	if !ok {
+		t.Fatalf("%s", a)
+	}
+	return token
+}
+
 func TestAChangedRoleNeedsANewToken(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
@@ -122,8 +158,10 @@ func TestRevocationTakesLessThanASecond(t *testing.T) {
 func TestAReplicaThatHasJustStarted(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, nil)
-	u, out := s.newUser(t), s.newUser(t)
+	u, out, ended := s.newUser(t), s.newUser(t), s.newUser(t)
 	s.disable(t, out)
+	own := ended.want(t, 200, "", "GET", "/auth/sessions", nil).str("items.0.id")
+	ended.want(t, 204, "", "DELETE", "/auth/sessions/"+own, nil)
 	for service, path := range protected {
 		r := s.Replicas(service)[0]
 		must(t, r.Restart(t.Context()))
@@ -136,6 +174,9 @@ func TestAReplicaThatHasJustStarted(t *testing.T) {
 		})
 		if a := direct(out.token); a.status != 401 {
 			t.Errorf("%s answered a disabled user: %s", service, a)
+		}
+		if a := direct(ended.token); a.status != 401 {
+			t.Errorf("%s answered a session that was ended: %s", service, a)
 		}
 	}
 }

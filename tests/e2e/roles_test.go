@@ -119,7 +119,7 @@ func TestTheContractsSayWhatTheDesignDoes(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{
 		"POST /auth/register": "", "GET /auth/activate/{token}": "", "POST /auth/activate": "", "POST /auth/activation": "", "POST /auth/login": "", "POST /auth/refresh": "",
-		"POST /auth/logout": "user", "POST /auth/password": "user", "GET /.well-known/jwks.json": "", "GET /users/me": "user",
+		"POST /auth/logout": "user", "GET /auth/sessions": "user", "DELETE /auth/sessions": "user", "DELETE /auth/sessions/{id}": "user", "DELETE /users/{id}/sessions": "admin", "POST /auth/password-reset": "", "POST /auth/password-reset/confirm": "", "POST /users/{id}/password-reset": "admin", "POST /auth/password": "user", "GET /.well-known/jwks.json": "", "GET /users/me": "user",
 		"GET /auth/log": "support", "GET /catalog/log": "support", "GET /users": "support", "GET /users/{id}": "support", "PATCH /users/{id}": "admin",
 		"GET /products": "user", "GET /products/{id}": "user", "POST /products": "admin", "PATCH /products/{id}": "admin", "DELETE /products/{id}": "admin",
 		"POST /purchases": "user", "GET /purchases": "user", "GET /purchases/{id}": "user", "GET /purchases/{id}/refunds": "user", "POST /purchases/{id}/refunds": "admin", "GET /admin/refunds": "support",

@@ -82,7 +82,7 @@ func (s *secretTexts) exchange(r *http.Request, sent []byte, header http.Header,
 	if err := s.in(where, repeatable(r.URL.Path, got)); err != nil {
 		return err
 	}
-	s.keepMembers(got, "access_token", "refresh_token", "activation_link")
+	s.keepMembers(got, "access_token", "refresh_token", "activation_link", "link")
 	return nil
 }
 
@@ -114,6 +114,8 @@ func (s *secretTexts) keepMembers(text []byte, names ...string) {
 			value = signature(value)
 		case "activation_link":
 			value = value[strings.LastIndex(value, "/")+1:]
+		case "link":
+			value = value[strings.LastIndex(value, "=")+1:]
 		}
 		s.keep("a "+name, value)
 	}

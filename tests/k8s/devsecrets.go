@@ -60,6 +60,7 @@ func devSecrets(root string) (keys map[string][]string, err error) {
 		if err != nil || !ok {
 			return nil, fmt.Errorf("%s does not print Secrets: %w", script, err)
 		}
+		keys[secret.Name] = []string{} // a Secret may be empty
 		for key, value := range secret.Data {
 			if len(value) == 0 {
 				return nil, fmt.Errorf("%s prints nothing for %s of %s", script, key, secret.Name)

@@ -80,6 +80,9 @@ func (g *generator) learn(kind, value string) {
 func kind(o *operation, name string) string {
 	switch name {
 	case "id":
+		if o.id == "endSession" {
+			return "sessions"
+		}
 		return strings.Trim(strings.Split(o.path, "/")[1], "/") // users, products, bills, purchases
 	case "user_id":
 		return "customers"
@@ -95,6 +98,9 @@ func kind(o *operation, name string) string {
 	case "product_id":
 		return "products"
 	case "token":
+		if o.id == "confirmPasswordReset" {
+			return "resets"
+		}
 		return "activation"
 	case "cursor":
 		return "cursor of " + o.id
@@ -425,6 +431,8 @@ func (g *generator) credentials(o *operation, all []member) []member {
 				set("password", g.passwords[login])
 			}
 		}
+	case "confirmPasswordReset":
+		set("new_password", "mown grass "+g.letters(12))
 	case "changePassword":
 		set("new_password", "mown grass "+g.letters(12))
 		if g.chance(85) {
@@ -437,7 +445,7 @@ func (g *generator) credentials(o *operation, all []member) []member {
 // token returns the access token of a caller that may use the operation.
 func (g *generator) token(o *operation) string {
 	switch {
-	case o.id == "changePassword":
+	case slices.Contains([]string{"changePassword", "listSessions", "endSession", "endOtherSessions"}, o.id):
 		return g.tokens["victim"]
 	case o.role == "support":
 		return g.tokens["admin"]

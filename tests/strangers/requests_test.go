@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ const (
 	perHash      = 60
 )
 
-var hashing = []string{"register", "login", "newActivation", "changePassword"}
+var hashing = []string{"register", "login", "newActivation", "changePassword", "endSession", "endOtherSessions", "confirmPasswordReset"}
 
 // Requests are generated from the served contracts: valid ones, ones at the bounds,
 // and spoilt ones. Two validators that share no code check each answer.
@@ -291,6 +292,9 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 	if link, ok := a.fields["activation_link"].(string); ok {
 		g.learn("activation", link[strings.LastIndex(link, "/")+1:])
 	}
+	if link, ok := a.fields["link"].(string); ok && callers[userOf(a)] == "" { // the callers keep their passwords
+		g.learn("resets", link[strings.LastIndex(link, "=")+1:])
+	}
 	if refresh, ok := a.fields["refresh_token"].(string); ok {
 		g.learn("refresh_token", refresh)
 	}
@@ -318,9 +322,22 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 			return err
 		}
 		g.passwords["victim"] = sent.NewPassword
-		var err error
-		g.tokens["victim"], err = r.logIn(ctx, "victim1", sent.NewPassword)
-		return err
+		return r.logInAgain(ctx, "victim")
+	case "listSessions":
+		g.pools["sessions"] = nil
+		for _, s := range a.fields["items"].([]any) {
+			g.learn("sessions", fmt.Sprint(s.(object)["id"]))
+		}
+	case "endSession", "endOtherSessions": // of the victim, or of another caller
+		for name, token := range g.tokens {
+			if a.sent.Header.Get("Authorization") == "Bearer "+token {
+				return r.logInAgain(ctx, name)
+			}
+		}
+	case "endUserSessions":
+		if name := callers[userOf(a)]; name != "" {
+			return r.logInAgain(ctx, name)
+		}
 	case "createProduct":
 		g.learn("products", id)
 	case "deleteProduct":
@@ -334,6 +351,29 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 		g.learn("purchases", id)
 	}
 	return nil
+}
+
+// callers are those who log in, by their user ids.
+var callers = map[string]string{"1": "admin", "2": "user", "3": "victim"}
+
+// userOf returns the id in a path /users/{id}/…, which may be written as +1 or 01.
+func userOf(a *reply) string {
+	parts := strings.Split(a.sent.URL.Path, "/")
+	id, err := strconv.ParseInt(parts[min(2, len(parts)-1)], 10, 64)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(id)
+}
+
+// logInAgain gives a caller whose token was revoked a new one.
+func (r *runner) logInAgain(ctx context.Context, name string) (err error) {
+	login, password := name+"1", r.g.passwords[name]
+	if name == "admin" {
+		login, password = r.shop.AdminLogin, r.shop.AdminPassword
+	}
+	r.g.tokens[name], err = r.logIn(ctx, login, password)
+	return err
 }
 
 func show(req *request, a *reply) string {

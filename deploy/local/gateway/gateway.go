@@ -22,6 +22,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/cors"
 	"lavka/libs/service/export"
 	"lavka/libs/service/httpproblem"
 	"lavka/libs/service/httpserver"
@@ -49,6 +50,8 @@ type Config struct {
 	Replicas map[string][]Replica
 	// TrustedProxies are the proxies in front of the gateway whose X-Forwarded-For is believed. Without any, the gateway alone knows the client's address.
 	TrustedProxies proxies.Trusted
+	// CORSOrigins are the origins whose pages may read the gateway's own responses. The services set the headers of theirs.
+	CORSOrigins cors.Origins
 	// MaxConnections is the largest number of client connections.
 	MaxConnections int
 	// TrustTraceparent honours the traceparent of clients, who can then force traces to be recorded. Recording costs: don't set it for clients
@@ -105,14 +108,22 @@ func (g *Gateway) Close() error {
 func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 	routes, log := Routes(), cfg.Log
 	traceHeaders := telemetry.Propagator().Fields()
+	write := func(w http.ResponseWriter, r *http.Request, err error) {
+		cfg.CORSOrigins.Set(w, r)
+		httpproblem.Write(w, r, err)
+	}
 	proxy := &httputil.ReverseProxy{
 		Transport:    upstream,
 		Rewrite:      rewriter(cfg.TrustedProxies, proxies.Warner(log)),
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { refuse(w, r, err, log) },
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { write(w, r, refusal(r, err, log)) },
 		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BufferPool:   &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Those of services that are down, too: the page then reads their 503.
+		if cfg.CORSOrigins.Preflight(w, r) {
+			return
+		}
 		if !cfg.TrustTraceparent {
 			for _, name := range traceHeaders {
 				r.Header.Del(name)
@@ -120,16 +131,16 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 		}
 		r = traced(r)
 		if err := connlimit.Admit(w, r); err != nil {
-			httpproblem.Write(w, r, err)
+			write(w, r, err)
 			return
 		}
 		service, ok := Match(routes, r.URL.Path, r.URL.EscapedPath())
 		switch {
 		case !ok:
-			httpproblem.Write(w, r, errNotFound)
+			write(w, r, errNotFound)
 			return
 		case r.ContentLength > MaxBody:
-			httpproblem.Write(w, r, errTooLarge)
+			write(w, r, errTooLarge)
 			return
 		}
 		body := &body{ReadCloser: http.MaxBytesReader(w, r.Body, MaxBody)}
@@ -225,8 +236,8 @@ func rewrite(pr *httputil.ProxyRequest, client string) {
 	}
 }
 
-// refuse responds when the service could not.
-func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger) {
+// refusal returns the response when the service could not respond.
+func refusal(r *http.Request, err error, log *slog.Logger) *problem.Error {
 	body := r.Context().Value(bodyKey{}).(*body)
 	// net/http also ends the context when a client stalls within its body. That client is still connected, and the transport has waited for the read.
 	if r.Context().Err() != nil && body.failed() == nil {
@@ -248,7 +259,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger)
 		}
 		log.Log(r.Context(), level, "no response from a service", "upstream", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "error", err)
 	}
-	httpproblem.Write(w, r, answer)
+	return answer
 }
 
 // body records its read error, which distinguishes a failing client from a failing service.

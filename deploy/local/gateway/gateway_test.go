@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lavka/deploy/postgres"
+	"lavka/libs/service/cors"
 )
 
 // closedAddr returns an address on which nothing listens.
@@ -317,4 +318,60 @@ func TestAnswerIsNotHeldBack(t *testing.T) {
 		t.Errorf("%q, %v", buf, err)
 	}
 	close(release)
+}
+
+// The gateway's own responses can be read by pages of listed origins, and those of the services have the headers that the services set.
+func TestPagesReadRefusals(t *testing.T) {
+	t.Parallel()
+	const page = "https://front.example"
+	service := up(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "set by the service")
+		w.Header().Set("Vary", "Origin")
+	})
+	broken := up(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	g := New(Config{Replicas: map[string][]Replica{"auth": {service}, "billing": {broken}}, MaxConnections: 4, CORSOrigins: cors.Origins{page}, Log: slog.New(slog.DiscardHandler)})
+	addr := served(t, g)
+	for what, c := range map[string]struct {
+		request string
+		status  int
+		allowed string
+	}{
+		"passed on":    {"GET /users", 200, "set by the service"},
+		"no route":     {"GET /nowhere", 404, page},
+		"crooked":      {"GET /users/..%2f", 404, page},
+		"no replica":   {"GET /products", 503, page},
+		"broken":       {"POST /bills", 502, page},
+		"too large":    {"POST /users HTTP/1.1\r\nContent-Length: 100000000\r\nX:", 413, page},
+		"the provider": {"POST /payment/webhook", 502, ""},
+		"a preflight":  {"OPTIONS /products HTTP/1.1\r\nAccess-Control-Request-Method: POST\r\nX:", 204, page},
+	} {
+		resp, _ := raw(t, addr, c.request+" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nOrigin: "+page+"\r\n\r\n")
+		vary := ""
+		if c.allowed != "" {
+			vary = "Origin"
+		}
+		if resp.StatusCode != c.status || strings.Join(resp.Header["Access-Control-Allow-Origin"], " and ") != c.allowed || strings.Join(resp.Header["Vary"], " and ") != vary {
+			t.Errorf("%s: %s %v", what, resp.Status, resp.Header)
+		}
+	}
+	// Beyond the limit of connections.
+	for range 4 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET /users HTTP/1.1\r\nHost: shop\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err != nil { // so that it is counted
+			t.Fatal(err)
+		}
+	}
+	for request, status := range map[string]int{"GET /users HTTP/1.1": 503, "OPTIONS /users HTTP/1.1\r\nAccess-Control-Request-Method: GET": 204} {
+		resp, _ := raw(t, addr, request+"\r\nHost: shop\r\nOrigin: "+page+"\r\n\r\n")
+		if resp.StatusCode != status || resp.Header.Get("Access-Control-Allow-Origin") != page || !resp.Close {
+			t.Errorf("beyond the limit: %s %v", resp.Status, resp.Header)
+		}
+	}
 }

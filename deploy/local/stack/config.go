@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lavka/deploy/postgres"
+	"lavka/libs/service/cors"
 	"lavka/libs/service/proxies"
 )
 
@@ -55,6 +56,8 @@ type Config struct {
 
 	// TracesURL is where the tools find the shop's traces; "" if traces are not kept here.
 	TracesURL string
+	// CORSOrigins are the origins whose pages may read responses, of the services and of the gateway.
+	CORSOrigins cors.Origins
 	// TrustedProxies are the proxies in front of the gateway, whose X-Forwarded-For it believes.
 	TrustedProxies proxies.Trusted
 	// TrustTraceparent makes the gateway honour the traceparent of clients.

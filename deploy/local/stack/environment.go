@@ -18,6 +18,7 @@ import (
 var ours = []string{
 	"HTTP_ADDR", "INTERNAL_ADDR", "DATABASE_URL", "MIGRATE_DATABASE_URL", "NATS_URL", "PUBLIC_URL", "JWKS_URL", "TRUSTED_PROXIES",
 	"AUTH_SIGNING_KEYS", "ADMIN_LOGIN", "ADMIN_PASSWORD", "PAYMENT_PRIVATE_KEYS", "PAYMENT_SIGNING_SECRETS", "PAYMENT_READ_TOKENS",
+	"LINK_HOOK_URL", "LINK_HOOK_SECRET", "CORS_ORIGINS",
 }
 
 // proxyVariables are the variables that lead an HTTP client through a proxy, in capitals or not.
@@ -40,6 +41,7 @@ func (s *Stack) environment(service, addr, internalAddr string) map[string]strin
 		"DATABASE_URL":    s.DatabaseURL(service),
 		"NATS_URL":        s.natsURL(service),
 		"TRUSTED_PROXIES": s.trustedProxies,
+		"CORS_ORIGINS":    s.cfg.CORSOrigins.String(),
 	}
 	drain := s.drainDelay(service)
 	if os.Getenv("DRAIN_DELAY") == "" {

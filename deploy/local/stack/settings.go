@@ -18,7 +18,7 @@ func SettingsFile(dataDir, service string) string { return filepath.Join(dataDir
 
 // handedOn lists the settings that services inherit from the launcher's environment, beside those that begin with OTEL_.
 var handedOn = []string{
-	"TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_LIFETIME", "REFRESH_LIFETIME", "ACTIVATION_LIFETIME", "PURCHASE_WAIT", "PURCHASE_EXPIRY",
+	"TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_LIFETIME", "REFRESH_LIFETIME", "ACTIVATION_LIFETIME", "PASSWORD_RESET_URL", "PURCHASE_WAIT", "PURCHASE_EXPIRY",
 	"PENDING_MAX", "PENDING_MAX_PER_USER", "DECLINES_MAX_PER_USER", "NATS_STREAM_REPLICAS", "LOG_LEVEL", "MAX_CONNECTIONS", "DRAIN_DELAY", "SHUTDOWN_TIMEOUT",
 }
 

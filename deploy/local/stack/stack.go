@@ -297,7 +297,7 @@ func (s *Stack) startGateway(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start the gateway (LAVKA_GATEWAY_ADDR): %w", err)
 	}
-	s.gateway = gateway.New(gateway.Config{Replicas: replicas, TrustedProxies: s.cfg.TrustedProxies, MaxConnections: s.cfg.MaxConnections, TrustTraceparent: s.cfg.TrustTraceparent, Log: s.cfg.Log})
+	s.gateway = gateway.New(gateway.Config{Replicas: replicas, TrustedProxies: s.cfg.TrustedProxies, CORSOrigins: s.cfg.CORSOrigins, MaxConnections: s.cfg.MaxConnections, TrustTraceparent: s.cfg.TrustTraceparent, Log: s.cfg.Log})
 	go func() {
 		if err := s.gateway.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.cfg.Log.Error("the gateway failed", "error", err)

@@ -18,6 +18,8 @@ import (
 	"unicode"
 
 	"github.com/kelseyhightower/envconfig"
+
+	"lavka/libs/service/cors"
 )
 
 // Secret is a value that only Reveal shows. It is stored behind a pointer
@@ -104,6 +106,7 @@ type Common struct {
 	TokenAudience      string        `envconfig:"TOKEN_AUDIENCE" default:"lavka"`
 	TokenLifetime      time.Duration `envconfig:"TOKEN_LIFETIME" default:"10m"`
 	TrustedProxies     Prefixes      `envconfig:"TRUSTED_PROXIES"` // whose X-Forwarded-For is trusted
+	CORSOrigins        cors.Origins  `envconfig:"CORS_ORIGINS"`    // whose pages may read responses
 	LogLevel           string        `envconfig:"LOG_LEVEL" default:"info"`
 	LogFormat          string        `envconfig:"LAVKA_LOG_FORMAT" default:"json"`
 	DrainDelay         time.Duration `envconfig:"DRAIN_DELAY" default:"5s"`       // from "not ready" until the ports are closed

@@ -12,14 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"lavka/libs/service/cors"
 	"lavka/libs/service/httpserver"
 	"lavka/libs/testkit/waittest"
 )
 
+const page = "https://front.example"
+
 func TestThePublicPortIsFull(t *testing.T) {
 	t.Parallel()
 	e, _, _ := service(t)
-	r := serveWith(t, e, httpserver.Config{Ready: func(context.Context) error { return nil }, MaxConnections: 3})
+	r := serveWith(t, e, httpserver.Config{Ready: func(context.Context) error { return nil }, MaxConnections: 3, CORSOrigins: cors.Origins{page}})
 	connections := func(n int) func() bool {
 		return func() bool {
 			_, text := get(t, r.internal+"/metrics")
@@ -37,12 +40,20 @@ func TestThePublicPortIsFull(t *testing.T) {
 	}
 	waittest.Eventually(t, "it is full", connections(3))
 	client := &http.Client{Transport: &http.Transport{}}
-	resp, err := client.Get(r.public + "/things/7")
+	asked, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.public+"/things/7", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked.Header.Set("Origin", page)
+	resp, err := client.Do(asked)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
+	if resp.Header.Get("Access-Control-Allow-Origin") != page || resp.Header.Get("Vary") != "Origin" {
+		t.Errorf("a page can't read it: %v", resp.Header)
+	}
 	if err != nil || resp.StatusCode != 503 || !strings.Contains(string(text), `"too_many_connections"`) || resp.Header.Get("Retry-After") == "" || !resp.Close {
 		t.Errorf("%s %v %s %v", resp.Status, resp.Header, text, err)
 	}

@@ -1,18 +1,21 @@
 package httpserver_test
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"lavka/libs/domain/problem"
+	"lavka/libs/service/cors"
 	"lavka/libs/service/httpserver"
 )
 
@@ -45,5 +48,28 @@ func TestRefusalIsLikeAnyOther(t *testing.T) {
 	_, again := answer(refusal)
 	if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(traceID) || again["trace_id"] == traceID {
 		t.Errorf("trace ids %q, %v", traceID, again["trace_id"])
+	}
+}
+
+// A page of a listed origin can read a refusal at the door, too.
+func TestPagesReadRefusals(t *testing.T) {
+	t.Parallel()
+	refusal := httpserver.NewRefusal(problem.New(problem.Unavailable, "overloaded", "no").Retry(time.Second))
+	r := serveWith(t, refusal, httpserver.Config{Ready: func(context.Context) error { return nil }, MaxConnections: 10, CORSOrigins: cors.Origins{page}})
+	for method, status := range map[string]int{http.MethodPost: 503, http.MethodOptions: 204} {
+		asked, err := http.NewRequestWithContext(t.Context(), method, r.public+"/purchases", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked.Header.Set("Origin", page)
+		asked.Header.Set("Access-Control-Request-Method", "POST")
+		resp, err := http.DefaultClient.Do(asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != status || strings.Join(resp.Header["Access-Control-Allow-Origin"], " and ") != page || strings.Join(resp.Header["Vary"], " and ") != "Origin" {
+			t.Errorf("%s: %s %v", method, resp.Status, resp.Header)
+		}
 	}
 }

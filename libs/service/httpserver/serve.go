@@ -17,6 +17,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/connlimit"
+	"lavka/libs/service/cors"
 	"lavka/libs/service/directhttp"
 	"lavka/libs/service/httpproblem"
 	"lavka/libs/service/release"
@@ -29,6 +30,7 @@ type Config struct {
 	DrainDelay      time.Duration               // for load balancers to notice that the replica drains
 	ShutdownTimeout time.Duration               // for requests in flight, after that
 	MaxConnections  int                         // maximum, on Addr
+	CORSOrigins     cors.Origins                // whose pages may read responses of Addr
 	Ready           func(context.Context) error // checked by /readyz, within 2 s; a draining replica is never ready
 	Lacks           func() string               // what a ready replica can't do, for the answer of /readyz; "" if nothing
 	Registry        *prometheus.Registry
@@ -67,7 +69,7 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	}
 	var draining atomic.Bool
 	failed := make(chan error, 2)
-	publicServer := server(leaving(&draining, headAsGet(public)), cfg.Log)
+	publicServer := server(leaving(&draining, cfg.CORSOrigins.Handler(headAsGet(public))), cfg.Log)
 	internalServer := server(internal(cfg, &draining), cfg.Log)
 	bounded := connlimit.Bound(publicServer, publicListener, cfg.MaxConnections)
 	cfg.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

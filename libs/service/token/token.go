@@ -43,7 +43,8 @@ const (
 type Claims struct {
 	jwt.RegisteredClaims
 	Role    string `json:"role"`
-	Version int64  `json:"ver"` // the user's token version when the token was issued
+	Version int64  `json:"ver"`           // the user's token version when the token was issued
+	Session string `json:"sid,omitempty"` // the session that it was issued to; a release up to v0.7.0 names none
 }
 
 // Identity is the user that a valid token was issued to.
@@ -51,6 +52,7 @@ type Identity struct {
 	UserID    int64
 	Role      string
 	Version   int64
+	Session   string // "" if the token names none
 	ExpiresAt time.Time
 }
 
@@ -167,5 +169,5 @@ func identity(c Claims) (Identity, error) {
 	if c.Version < 1 {
 		return Identity{}, errors.New("ver is missing")
 	}
-	return Identity{UserID: userID, Role: c.Role, Version: c.Version, ExpiresAt: c.ExpiresAt.Time}, nil
+	return Identity{UserID: userID, Role: c.Role, Version: c.Version, Session: c.Session, ExpiresAt: c.ExpiresAt.Time}, nil
 }

@@ -10,10 +10,13 @@ import (
 // replaces the oldest.
 const MaxLinks = 10
 
-// Link is a new activation link. Its lifetime starts at the database's current time.
+// Link is a new link. Its lifetime starts at the database's current time.
 type Link struct {
 	Hash     TokenHash
 	Lifetime time.Duration
+	// Sent means that the link is sent to its user: each attempt to do so makes one.
+	// Hash and Lifetime have no meaning then.
+	Sent bool
 }
 
 // StoredLink is an activation link as stored.

@@ -131,6 +131,13 @@ func (c *Credentials) HashChanged(ctx context.Context, login, password, address 
 	return c.hashNew(ctx, newClaim(member, login, address), login, password, "new_password", unchecked)
 }
 
+// HashReset is [Credentials.HashNew] for a user who resets their password with a link.
+// When it is the request's turn, it first calls still, which returns an error if the
+// link is no longer valid.
+func (c *Credentials) HashReset(ctx context.Context, login, password, address string, still func() error) (string, error) {
+	return c.hashNew(ctx, newClaim(member, login, address), login, password, "new_password", still)
+}
+
 func unchecked() error { return nil }
 
 func (c *Credentials) hashNew(ctx context.Context, whose claim, login, password, field string, check func() error) (hash string, err error) {

@@ -40,7 +40,7 @@ func newUsers(t *testing.T) (*Users, *userStore, *Hasher) {
 	t.Helper()
 	store, hasher := &userStore{logins: map[string]bool{}}, newHasher(2)
 	throttle, _ := newThrottle(t)
-	return NewUsers(store, NewCredentials(credentialStore{}, hasher, throttle, DefaultStrength), time.Hour, func() {}), store, hasher
+	return NewUsers(store, NewCredentials(credentialStore{}, hasher, throttle, DefaultStrength), time.Hour, func() {}, nil), store, hasher
 }
 
 const newPassword = "violet tram 77 lamps"

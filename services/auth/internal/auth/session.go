@@ -8,6 +8,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/google/uuid"
+
 	"lavka/libs/domain/problem"
 )
 
@@ -31,14 +33,28 @@ type SessionStore interface {
 	// StartSession adds a session. It returns ErrInvalidCredentials if the user's
 	// password hash is no longer checkedHash, and the error of [User.MayLogIn] if
 	// the user may not log in.
-	StartSession(ctx context.Context, userID int64, checkedHash string, token TokenHash, lifetime time.Duration) (User, error)
-	// Refresh spends a refresh token as [DecideRefresh] decides, and returns the user
+	StartSession(ctx context.Context, userID int64, checkedHash string, token TokenHash, lifetime time.Duration) (LoggedIn, error)
+	// Refresh spends a refresh token as [DecideRefresh] decides, and returns its session
 	// and the token's successor, or ErrRefreshInvalid. Of the same token it returns
 	// the same successor, through whichever replica; salt is used the first time.
-	Refresh(ctx context.Context, token Secret, salt Salt, lifetime time.Duration) (User, Secret, error)
+	Refresh(ctx context.Context, token Secret, salt Salt, lifetime time.Duration) (LoggedIn, Secret, error)
 	// EndSession ends the session of a refresh token, if the session is the caller's.
 	// It returns the error of [User.MayAct].
 	EndSession(ctx context.Context, caller Caller, token TokenHash) error
+	// OpenSessions returns the open sessions of a user, the last used first, at most
+	// MaxSessions.
+	OpenSessions(ctx context.Context, user User) ([]OpenSession, error)
+	// EndOneSession ends one of the caller's sessions and increases the token version.
+	// It returns the error of [User.MayAct], or ErrSessionNotFound.
+	EndOneSession(ctx context.Context, caller Caller, id uuid.UUID) error
+	// EndOtherSessions ends the caller's sessions except the one of their token, and
+	// increases the token version. What it costs does not depend on how many there are.
+	// It returns the error of [User.MayAct], also if that session has ended.
+	EndOtherSessions(ctx context.Context, caller Caller) error
+	// EndAllSessions ends all sessions of a user on behalf of an admin and increases
+	// the token version. It returns the error of [User.MayAct] or [User.MayAdminister]
+	// for the admin, or ErrUserNotFound.
+	EndAllSessions(ctx context.Context, admin Caller, id int64) error
 	// ChangePassword sets a new hash, ends every session of the user and increases
 	// the token version. What it costs does not depend on how many sessions there
 	// are. It returns the error of [User.MayAct], or ErrInvalidCredentials if the
@@ -48,7 +64,13 @@ type SessionStore interface {
 
 // AccessTokens issues access tokens.
 type AccessTokens interface {
-	AccessToken(user User) (string, error)
+	AccessToken(in LoggedIn) (string, error)
+}
+
+// LoggedIn is a user with one of their sessions.
+type LoggedIn struct {
+	User    User
+	Session uuid.UUID
 }
 
 // Pair is the pair of tokens that a client gets for a login or a refresh.
@@ -87,11 +109,11 @@ func (s *Sessions) Login(ctx context.Context, login, password, address string) (
 		return Pair{}, err
 	}
 	secret := NewSecret()
-	user, err = s.store.StartSession(ctx, user.ID, hash, secret.Hash(), s.lifetime)
+	in, err := s.store.StartSession(ctx, user.ID, hash, secret.Hash(), s.lifetime)
 	if err != nil {
 		return Pair{}, err
 	}
-	return s.pair(user, secret)
+	return s.pair(in, secret)
 }
 
 // Refresh exchanges a refresh token for a new pair. Within [Grace], a token that was
@@ -103,11 +125,11 @@ func (s *Sessions) Refresh(ctx context.Context, token string) (Pair, error) {
 	if !ok {
 		return Pair{}, ErrRefreshInvalid
 	}
-	user, next, err := s.store.Refresh(ctx, old, NewSalt(), s.lifetime)
+	in, next, err := s.store.Refresh(ctx, old, NewSalt(), s.lifetime)
 	if err != nil {
 		return Pair{}, err
 	}
-	return s.pair(user, next)
+	return s.pair(in, next)
 }
 
 // Logout ends the session of a refresh token. It does nothing if the token is
@@ -149,8 +171,8 @@ func (s *Sessions) ChangePassword(ctx context.Context, caller Caller, old, next,
 	return nil
 }
 
-func (s *Sessions) pair(user User, refresh Secret) (Pair, error) {
-	access, err := s.tokens.AccessToken(user)
+func (s *Sessions) pair(in LoggedIn, refresh Secret) (Pair, error) {
+	access, err := s.tokens.AccessToken(in)
 	if err != nil {
 		return Pair{}, err
 	}

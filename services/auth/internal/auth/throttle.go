@@ -21,6 +21,9 @@ var (
 	// Registrations and new links. No address legitimately needs this many in an
 	// hour; without a limit, a client could keep filling the table.
 	perNewcomers = limit{burst: 5000, every: time.Second}
+	// Requests to reset a password, each of which may send a message to the user.
+	perReset        = limit{burst: 5, every: 5 * time.Minute}
+	perResetAddress = limit{burst: 50, every: 10 * time.Second}
 )
 
 // throttled is the maximum number of pairs, and of addresses, kept in memory; the
@@ -34,13 +37,16 @@ const decided = time.Second
 
 // Throttle limits failed attempts per pair of login and address, and per address.
 // It does not limit a login across addresses, so an attacker can't lock the owner
-// out. It also limits registrations per address.
+// out. It also limits registrations per address, and requests to reset a password.
 type Throttle struct {
 	now       func() time.Time
 	mu        sync.Mutex
 	pairs     *lru.LRU[pair, tries]
 	addrs     *lru.LRU[string, tries]
 	newcomers *lru.LRU[string, tries]
+
+	resets     *lru.LRU[pair, tries]
+	resetAddrs *lru.LRU[string, tries]
 }
 
 type pair struct{ login, address string }
@@ -62,7 +68,15 @@ func NewThrottle(now func() time.Time) (*Throttle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Throttle{now: now, pairs: pairs, addrs: addrs, newcomers: newcomers}, nil
+	resets, err := lru.NewLRU[pair, tries](throttled, nil)
+	if err != nil {
+		return nil, err
+	}
+	resetAddrs, err := lru.NewLRU[string, tries](throttled, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Throttle{now: now, pairs: pairs, addrs: addrs, newcomers: newcomers, resets: resets, resetAddrs: resetAddrs}, nil
 }
 
 // Check returns ErrTooManyAttempts, with the time to wait, if a login or an address
@@ -141,6 +155,17 @@ func (a Attempt) End(outcome Outcome) {
 	store(a.t.addrs, a.key.address, addr, now)
 }
 
+// Forgive clears the failures of a pair of a login and an address, from which its user
+// has set a new password. Like success, it does not clear the address's failures.
+func (t *Throttle) Forgive(login, address string) {
+	key := pairOf(login, address)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	both, _ := t.pairs.Get(key)
+	both.used = bucket{}
+	store(t.pairs, key, both, t.now())
+}
+
 // Join admits a registration from an address, or returns ErrTooManyAttempts. The
 // caller must call end, and report whether the registration counts. One in flight
 // reserves its place.
@@ -165,6 +190,24 @@ func (t *Throttle) Join(address string) (end func(counts bool), err error) {
 		joined, _ := t.newcomers.Get(key)
 		store(t.newcomers, key, joined.end(perNewcomers, now, counts), now)
 	}, nil
+}
+
+// Request counts a request to reset the password of a login from an address, or returns
+// ErrTooManyAttempts. It is the same for a login that no user has.
+func (t *Throttle) Request(login, address string) error {
+	key := pairOf(login, address)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	both, _ := t.resets.Get(key)
+	addr, _ := t.resetAddrs.Get(key.address)
+	if wait := max(both.used.wait(perReset, now, 0), addr.used.wait(perResetAddress, now, 0)); wait > 0 {
+		return ErrTooManyAttempts.Retry(wait)
+	}
+	both.used, addr.used = both.used.take(perReset, now), addr.used.take(perResetAddress, now)
+	store(t.resets, key, both, now)
+	store(t.resetAddrs, key.address, addr, now)
+	return nil
 }
 
 func pairOf(login, address string) pair { return pair{known(login), network(address)} }

@@ -39,6 +39,86 @@ func (t *Throttle) begin(tt *testing.T, login, address string) Attempt {
 	return a
 }
 
+// Who has set a new password with a link can log in at once, although they had failed
+// too often before. The failures of the address stay.
+func TestThrottleForgives(t *testing.T) {
+	t.Parallel()
+	th, _ := newThrottle(t)
+	const address = "192.0.2.1"
+	for i := range perAddress.burst {
+		if err := th.fail(fmt.Sprint("user", i/perPair.burst), address); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	th.Forgive("USER0", "192.0.2.2")
+	if err := th.Check("user0", address); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("the failures of the address were cleared: %v", err)
+	}
+	th, _ = newThrottle(t)
+	for range perPair.burst {
+		if err := th.fail("anna", address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	th.Forgive("anna", "192.0.2.2")
+	if err := th.Check("anna", address); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("another address's failures were cleared: %v", err)
+	}
+	th.Forgive("ANNA", address)
+	if err := th.Check("anna", address); err != nil {
+		t.Error(err)
+	}
+	th.Forgive("nobody", address)
+}
+
+// Every request to reset a password counts, for the pair and for the address, and
+// apart from logins.
+func TestThrottleResets(t *testing.T) {
+	t.Parallel()
+	th, clock := newThrottle(t)
+	const address = "192.0.2.1"
+	for range perReset.burst {
+		if err := th.Request("anna", address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clock.Time = clock.Add(time.Second)
+	err := th.Request("ANNA", address)
+	if !errors.Is(err, ErrTooManyAttempts) || problem.From(err).RetryAfter != perReset.every-time.Second {
+		t.Fatalf("%v after %v, want to wait %v", err, problem.From(err).RetryAfter, perReset.every-time.Second)
+	}
+	if err := th.Request("anna", "192.0.2.2"); err != nil {
+		t.Errorf("from another address: %v", err)
+	}
+	if err := th.Check("anna", address); err != nil {
+		t.Errorf("a login: %v", err)
+	}
+	for i := range perResetAddress.burst - perReset.burst {
+		if err := th.Request(fmt.Sprint("user", i), address); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	if err := th.Request("bert", address); !errors.Is(err, ErrTooManyAttempts) {
+		t.Errorf("%d from one address: %v", perResetAddress.burst+1, err)
+	}
+	for i := range perReset.burst + 1 { // no user can have these logins
+		if err := th.Request(fmt.Sprint("?", i), "192.0.2.3"); (err != nil) != (i == perReset.burst) {
+			t.Errorf("invalid login %d: %v", i, err)
+		}
+	}
+	clock.Time = clock.Add(perReset.every)
+	if err := th.Request("anna", "192.0.2.2"); err != nil {
+		t.Error(err)
+	}
+	for range throttled + 10 {
+		clock.Time = clock.Add(time.Nanosecond)
+		_ = th.Request("anna", fmt.Sprint(clock.UnixNano()))
+	}
+	if n, m := th.resets.Len(), th.resetAddrs.Len(); n > throttled || m > throttled {
+		t.Errorf("%d pairs and %d addresses are kept", n, m)
+	}
+}
+
 func TestThrottlePair(t *testing.T) {
 	t.Parallel()
 	th, clock := newThrottle(t)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"lavka/libs/domain/problem"
 )
 
@@ -47,10 +49,15 @@ type User struct {
 
 	SessionVersion  int64      // sessions of a lower version have ended
 	SessionsEndedAt *time.Time // when SessionVersion last increased
+
+	ResetVersion int64 // links to reset the password of a lower version are void
 }
 
-// Caller is who an access token says is calling: a user, and the token's version.
-type Caller struct{ UserID, TokenVersion int64 }
+// Caller is who an access token says is calling.
+type Caller struct {
+	UserID, TokenVersion int64
+	Session              uuid.UUID // zero if the token is of a release up to v0.7.0
+}
 
 // The problems with users.
 var (
@@ -140,7 +147,7 @@ type UserStore interface {
 	// CheckLink returns what Activate would, and changes nothing.
 	CheckLink(ctx context.Context, token TokenHash) (User, error)
 	// AddLink adds an activation link, and deletes the user's unused links beyond the
-	// newest MaxLinks.
+	// newest MaxLinks. One that is sent replaces none.
 	AddLink(ctx context.Context, userID int64, link Link) error
 	// User returns a user, or ErrUserNotFound.
 	User(ctx context.Context, id int64) (User, error)
@@ -168,18 +175,21 @@ type Users struct {
 	credentials  *Credentials
 	linkLifetime time.Duration
 	changed      func()
+	send         func()
 
 	registrations registrations
 }
 
 // NewUsers returns Users whose activation links are valid for linkLifetime. It
-// calls changed after each change, so that the change is published without delay.
-func NewUsers(store UserStore, credentials *Credentials, linkLifetime time.Duration, changed func()) *Users {
-	return &Users{store: store, credentials: credentials, linkLifetime: linkLifetime, changed: changed}
+// calls changed after each change, so that the change is published without delay. If
+// send is not nil, links are sent to their users rather than returned, and it is called
+// whenever there is one to send.
+func NewUsers(store UserStore, credentials *Credentials, linkLifetime time.Duration, changed, send func()) *Users {
+	return &Users{store: store, credentials: credentials, linkLifetime: linkLifetime, changed: changed, send: send}
 }
 
 // Register adds an inactive user. It returns the user and the secret of the
-// activation link. If the login is taken, it returns ErrLoginTaken before it hashes
+// activation link, "" if that is sent. If the login is taken, it returns ErrLoginTaken before it hashes
 // anything. Concurrent registrations of a login wait for the first one.
 func (u *Users) Register(ctx context.Context, login, password, address string) (user User, link string, err error) {
 	if err := CheckLogin(login); err != nil {
@@ -203,13 +213,30 @@ func (u *Users) register(ctx context.Context, login, password, address string) (
 	if err != nil {
 		return User{}, "", err
 	}
-	secret := NewSecret()
-	user, err := u.store.Register(ctx, NewUser{Login: login, PasswordHash: hash, Role: RoleUser}, &Link{Hash: secret.Hash(), Lifetime: u.linkLifetime})
+	link, text := newLink(u.linkLifetime, u.send)
+	user, err := u.store.Register(ctx, NewUser{Login: login, PasswordHash: hash, Role: RoleUser}, &link)
 	if err != nil {
 		return User{}, "", err
 	}
 	u.changed()
-	return user, secret.Text(), nil
+	wake(u.send)
+	return user, text, nil
+}
+
+// newLink returns a link and its secret, or one that is sent.
+func newLink(lifetime time.Duration, send func()) (Link, string) {
+	if send != nil {
+		return Link{Sent: true}, ""
+	}
+	secret := NewSecret()
+	return Link{Hash: secret.Hash(), Lifetime: lifetime}, secret.Text()
+}
+
+// wake calls send if links are sent.
+func wake(send func()) {
+	if send != nil {
+		send()
+	}
 }
 
 // free returns ErrLoginTaken if the login is in use. It reveals nothing that the
@@ -246,8 +273,8 @@ func (u *Users) CheckLink(ctx context.Context, text string) (User, error) {
 	return u.store.CheckLink(ctx, secret.Hash())
 }
 
-// NewLink adds another activation link for an inactive user and returns its
-// secret.
+// NewLink adds another activation link for an inactive user and returns its secret, ""
+// if it is sent.
 func (u *Users) NewLink(ctx context.Context, login, password, address string) (string, error) {
 	user, err := u.credentials.CheckNewcomer(ctx, login, password, address)
 	if err != nil {
@@ -260,11 +287,12 @@ func (u *Users) NewLink(ctx context.Context, login, password, address string) (s
 	default:
 		return "", ErrUserDisabled
 	}
-	secret := NewSecret()
-	if err := u.store.AddLink(ctx, user.ID, Link{Hash: secret.Hash(), Lifetime: u.linkLifetime}); err != nil {
+	link, text := newLink(u.linkLifetime, u.send)
+	if err := u.store.AddLink(ctx, user.ID, link); err != nil {
 		return "", err
 	}
-	return secret.Text(), nil
+	wake(u.send)
+	return text, nil
 }
 
 // CheckToken returns the user of a token, as their row is, or the error of

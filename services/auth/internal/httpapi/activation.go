@@ -43,9 +43,8 @@ func (h *Handlers) NewActivation(ctx context.Context, r api.NewActivationRequest
 	if err != nil {
 		return nil, err
 	}
-	return api.NewActivation201JSONResponse{ActivationLink: h.link(token)}, nil
+	if token == "" {
+		return api.NewActivation202Response{}, nil
+	}
+	return api.NewActivation201JSONResponse{ActivationLink: h.Links.Activation(token)}, nil
 }
-
-// link returns an activation link. It uses the configured PUBLIC_URL, never the
-// request's Host header, which the client controls.
-func (h *Handlers) link(token string) string { return h.PublicURL + "/auth/activate/" + token }

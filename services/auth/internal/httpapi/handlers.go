@@ -5,9 +5,9 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"lavka/libs/domain/problem"
@@ -34,18 +34,16 @@ var _ api.StrictServerInterface = (*Handlers)(nil)
 type Config struct {
 	Users         *auth.Users
 	Sessions      *auth.Sessions
+	Resets        *auth.Resets
 	Keys          *keys.Ring
 	Log           adminlog.Lister
-	PublicURL     string        // the beginning of activation links
+	Links         auth.Links
 	TokenLifetime time.Duration // of access tokens
 	Metrics       *metrics.Metrics
 }
 
 // New returns Handlers.
-func New(cfg Config) *Handlers {
-	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
-	return &Handlers{cfg}
-}
+func New(cfg Config) *Handlers { return &Handlers{cfg} }
 
 // Register adds the contract's routes to e. protected holds the middleware of the
 // operations that require a token; after it, they check the token by the user's row.
@@ -103,7 +101,11 @@ func user(ctx context.Context) auth.User { return ctx.Value(userKey{}).(auth.Use
 // caller returns who calls a route that requires a token.
 func caller(ctx context.Context) auth.Caller {
 	id := access.From(ctx)
-	return auth.Caller{UserID: id.UserID, TokenVersion: id.Version}
+	session, err := uuid.Parse(id.Session)
+	if err != nil { // there is none
+		session = uuid.Nil
+	}
+	return auth.Caller{UserID: id.UserID, TokenVersion: id.Version, Session: session}
 }
 
 type clientKey struct{}

@@ -19,7 +19,11 @@ func (h *Handlers) Register(ctx context.Context, r api.RegisterRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
-	return api.Register201JSONResponse{User: toUser(user), ActivationLink: h.link(token)}, nil
+	var activationLink *string // not shown if it is sent
+	if token != "" {
+		activationLink = new(h.Links.Activation(token))
+	}
+	return api.Register201JSONResponse{User: toUser(user), ActivationLink: activationLink}, nil
 }
 
 // GetMe answers GET /users/me.

@@ -26,12 +26,18 @@ func NewIssuer(ring *Ring, issuer, audience string, lifetime time.Duration, now 
 	return &Issuer{ring: ring, issuer: issuer, audience: audience, lifetime: lifetime, now: now}
 }
 
-// AccessToken returns a token with the user's current role and token version.
-func (i *Issuer) AccessToken(user auth.User) (string, error) {
+// AccessToken returns a token with the user's current role and token version, and the
+// id of their session.
+func (i *Issuer) AccessToken(in auth.LoggedIn) (string, error) {
+	user := in.User
 	now := i.now()
 	jti, err := uuid.NewRandom()
 	if err != nil {
 		return "", fmt.Errorf("create token id: %w", err)
+	}
+	session := "" // none
+	if in.Session != uuid.Nil {
+		session = in.Session.String()
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, token.Claims{
 		RegisteredClaims: jwt.RegisteredClaims{
@@ -44,6 +50,7 @@ func (i *Issuer) AccessToken(user auth.User) (string, error) {
 		},
 		Role:    string(user.Role),
 		Version: user.TokenVersion,
+		Session: session,
 	})
 	id, key := i.ring.signing()
 	t.Header["kid"] = id

@@ -205,7 +205,7 @@ func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
 		}
 		return err
 	}
-	text, err := NewIssuer(ring, "lavka", "shop", time.Minute, time.Now).AccessToken(auth.User{ID: 7, Role: auth.RoleAdmin, TokenVersion: 3})
+	text, err := NewIssuer(ring, "lavka", "shop", time.Minute, time.Now).AccessToken(auth.LoggedIn{User: auth.User{ID: 7, Role: auth.RoleAdmin, TokenVersion: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
 		t.Error("the token is valid after its key was removed")
 	}
 	late := NewIssuer(ring, "lavka", "shop", time.Minute, func() time.Time { return time.Now().Add(-time.Hour) })
-	text, err = late.AccessToken(auth.User{ID: 7, Role: auth.RoleAdmin, TokenVersion: 3})
+	text, err = late.AccessToken(auth.LoggedIn{User: auth.User{ID: 7, Role: auth.RoleAdmin, TokenVersion: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,22 @@
 // Package metrics counts auth's events for Prometheus.
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"context"
+	"log/slog"
+	"time"
 
-// Metrics counts logins.
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lavka/libs/service/polledmetrics"
+	"lavka/services/auth/internal/auth"
+	"lavka/services/auth/internal/hook"
+)
+
+// Metrics counts logins and the links that are sent.
 type Metrics struct {
 	logins *prometheus.CounterVec
+	links  *prometheus.CounterVec
 }
 
 // New creates and registers the metrics.
@@ -19,8 +30,38 @@ func New(registry prometheus.Registerer) *Metrics {
 	} {
 		m.logins.WithLabelValues(outcome) // so that rate() has a zero to start from
 	}
-	registry.MustRegister(m.logins)
+	m.links = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "auth_links_total",
+		Help: "Attempts to send a link through the hook, by outcome: sent, failed or given_up.",
+	}, []string{"event", "outcome"})
+	for _, event := range []auth.LinkEvent{auth.ActivationLink, auth.ResetLink} {
+		for _, outcome := range []string{hook.Sent, hook.Failed, hook.GivenUp} {
+			m.links.WithLabelValues(string(event), outcome)
+		}
+	}
+	registry.MustRegister(m.logins, m.links)
 	return m
+}
+
+// Link counts an attempt to send a link.
+func (m *Metrics) Link(event auth.LinkEvent, outcome string) {
+	m.links.WithLabelValues(string(event), outcome).Inc()
+}
+
+var oldestLink = prometheus.NewDesc("auth_links_oldest_unsent_seconds", "Age of the oldest link that waits to be sent through the hook; 0 if none does.", nil, nil)
+
+// OldestLink returns a metric that oldest reports every 15 seconds.
+func OldestLink(oldest func(context.Context) (time.Duration, error), log *slog.Logger) *polledmetrics.Metrics {
+	return &polledmetrics.Metrics{
+		Name: "links to be sent", Log: log, Every: 15 * time.Second, Descs: []*prometheus.Desc{oldestLink},
+		Ask: func(ctx context.Context) ([]prometheus.Metric, error) {
+			age, err := oldest(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return []prometheus.Metric{prometheus.MustNewConstMetric(oldestLink, prometheus.GaugeValue, age.Seconds())}, nil
+		},
+	}
 }
 
 // Login counts a login by its outcome: "ok", or a problem's code.

@@ -13,7 +13,7 @@ import (
 )
 
 // AddLink adds an activation link. Of the user's unused links it deletes those beyond
-// the newest [auth.MaxLinks], at most as many: a release before may have left more.
+// the newest [auth.MaxLinks]. One that is sent replaces none.
 func (s *Store) AddLink(ctx context.Context, userID int64, link auth.Link) error {
 	return pg.Wrap("add link", s.users.Do(ctx, userID, func() error {
 		return s.inTx(ctx, "add link", func(tx *pg.Tx) error {
@@ -21,21 +21,33 @@ func (s *Store) AddLink(ctx context.Context, userID int64, link auth.Link) error
 			if _, err := readUser(ctx, tx, userID, "FOR NO KEY UPDATE"); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, `
-				DELETE FROM auth.activations WHERE used_at IS NULL AND token_hash = ANY (ARRAY(
-					SELECT token_hash FROM auth.activations WHERE user_id = $1 AND used_at IS NULL
-					ORDER BY created_at DESC, token_hash OFFSET $2 LIMIT $3))`, userID, auth.MaxLinks-1, auth.MaxLinks)
-			if err != nil {
-				return err
+			if link.Sent {
+				return queueLink(ctx, tx, userID, auth.ActivationLink)
 			}
-			return addLink(ctx, tx, userID, link)
+			_, err := replaceLink(ctx, tx, userID, link, auth.MaxLinks)
+			return err
 		})
 	}))
 }
 
-func addLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link) error {
-	_, err := tx.Exec(ctx, `INSERT INTO auth.activations (token_hash, user_id, expires_at) VALUES ($1, $2, now() + $3)`, link.Hash[:], userID, link.Lifetime)
-	return err
+// replaceLink adds an activation link of a user, whose row is locked, and returns when
+// it expires. Of the user's unused links it deletes those beyond the newest most, at
+// most as many: a release before may have left more.
+func replaceLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link, most int) (expires time.Time, err error) {
+	_, err = tx.Exec(ctx, `
+		DELETE FROM auth.activations WHERE used_at IS NULL AND token_hash = ANY (ARRAY(
+			SELECT token_hash FROM auth.activations WHERE user_id = $1 AND used_at IS NULL
+			ORDER BY created_at DESC, token_hash OFFSET $2 LIMIT $3))`, userID, most-1, most)
+	if err != nil {
+		return expires, err
+	}
+	return addLink(ctx, tx, userID, link)
+}
+
+func addLink(ctx context.Context, tx *pg.Tx, userID int64, link auth.Link) (expires time.Time, err error) {
+	err = tx.QueryRow(ctx, `INSERT INTO auth.activations (token_hash, user_id, expires_at) VALUES ($1, $2, now() + $3) RETURNING expires_at`,
+		link.Hash[:], userID, link.Lifetime).Scan(&expires)
+	return expires, err
 }
 
 // Activate follows an activation link as [auth.DecideActivation] decides, or returns

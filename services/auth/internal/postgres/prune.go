@@ -12,7 +12,8 @@ const partOfRows = 1000
 
 // Prune deletes expired refresh tokens, sessions and links, in parts, until none are
 // left or ctx ends. Unused links are kept for 30 days after they expire, so that they
-// are reported as expired rather than unknown; used links are never deleted.
+// are reported as expired rather than unknown; used links are never deleted. Links to
+// reset a password are kept for a day after they expire.
 func (s *Store) Prune(ctx context.Context) error {
 	for _, sql := range []string{
 		`DELETE FROM auth.refresh_tokens WHERE token_hash = ANY (ARRAY(
@@ -24,6 +25,8 @@ func (s *Store) Prune(ctx context.Context) error {
 			AND NOT EXISTS (SELECT FROM auth.refresh_tokens WHERE session_id = s.id)`,
 		`DELETE FROM auth.activations WHERE token_hash = ANY (ARRAY(
 			SELECT token_hash FROM auth.activations WHERE used_at IS NULL AND expires_at < now() - interval '30 days' ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))`,
+		`DELETE FROM auth.password_resets WHERE token_hash = ANY (ARRAY(
+			SELECT token_hash FROM auth.password_resets WHERE expires_at < now() - interval '1 day' ORDER BY expires_at LIMIT $1))`,
 	} {
 		if err := s.inParts(ctx, "prune", sql, partOfRows); err != nil {
 			return err

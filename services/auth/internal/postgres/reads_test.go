@@ -24,8 +24,11 @@ var rows = flag.Int("rows", 1_000_000, "rows that TestReadsAreFlat stores")
 var exempt = map[string]string{
 	"Stream": "one row", "RememberStream": "writes one row",
 	"Register": "writes one row", "AddLink": "writes one row", "Activate": "writes one row, by its key",
+	"RequestReset": "writes one row", "ResolveResets": "runs in the background, in parts", "ClaimLink": "runs in the background", "MakeLink": "runs in the background", "LinkDone": "runs in the background", "OldestLink": "runs in the background",
+	"CheckReset": "reads one link and its user, by their keys", "ResetPassword": "writes one user, by their key, and their sessions", "AddReset": "writes one row, and deletes a bounded number",
 	"CheckLink":    "reads one link and its user, by their keys",
 	"StartSession": "writes rows of one session", "Refresh": "writes rows of one session, by its key", "EndSession": "writes rows of one session, by its key",
+	"EndOneSession": "writes one session, and one user by their key", "EndOtherSessions": "TestEndOtherSessions", "EndAllSessions": "TestEndingManySessions",
 	"SetEnabled": "writes one user, by its key, and their sessions", "ChangePassword": "writes one user, by its key, and their sessions",
 	"Verify": "an operator's command", "RecordVerification": "writes one row",
 	"Verified": "an operator's command; the newest row by its key", "Verifications": "runs in the background; the newest row by its key",
@@ -47,7 +50,9 @@ func TestReadsAreFlat(t *testing.T) {
 		INSERT INTO auth.users (login, password_hash, role, activated_at, disabled_at, token_version)
 		SELECT 'user' || n, 'hash', 'user', CASE WHEN n <= 1000 THEN now() END, CASE WHEN n > 500 AND n <= 1000 THEN now() END, CASE WHEN n > %[1]d - 500 THEN 2 ELSE 1 END
 		FROM generate_series(1, %[1]d) n`, *rows), fmt.Sprintf(`
-		INSERT INTO auth.log (actor_id, action, subject, trace_id) SELECT 1, 'user.enable', 'user/' || n %% 1000, '' FROM generate_series(1, %d) n`, *rows/10))
+		INSERT INTO auth.log (actor_id, action, subject, trace_id) SELECT 1, 'user.enable', 'user/' || n %% 1000, '' FROM generate_series(1, %d) n`, *rows/10), fmt.Sprintf(`
+		INSERT INTO auth.sessions (user_id, expires_at, session_version)
+		SELECT CASE WHEN n %% 2 = 0 THEN 1 ELSE 2 + n / 200 END, now() + interval '1 day', 1 FROM generate_series(1, %d) n`, *rows/10))
 	w := pgtest.NewWatch(t, f.db)
 	measured := map[string]int{}
 	for mode, times := range map[string]int{"auto": 10, "force_custom_plan": 2, "force_generic_plan": 2} {
@@ -106,6 +111,12 @@ func reads(store *postgres.Store, users int64) []pgtest.Read {
 	for _, after := range []int64{0, users - 250, -1} {
 		add("TokenVersions", fmt.Sprint("of 500 in the last hour, after ", after), 1000, pageSize, func(ctx context.Context) (int, error) {
 			found, err := store.TokenVersions(ctx, time.Hour, after, pageSize)
+			return len(found), err
+		})
+	}
+	for _, id := range []int64{1, 2} {
+		add("OpenSessions", fmt.Sprint("of user ", id), 3*auth.MaxSessions, auth.MaxSessions, func(ctx context.Context) (int, error) {
+			found, err := store.OpenSessions(ctx, auth.User{ID: id, SessionVersion: 1})
 			return len(found), err
 		})
 	}

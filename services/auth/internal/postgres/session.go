@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
@@ -16,17 +17,17 @@ import (
 // It locks the user's row: a concurrent password change or disabling either commits
 // first and is seen here, or commits later and ends this session with the others; and
 // concurrent logins count each other's sessions.
-func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash string, token auth.TokenHash, lifetime time.Duration) (user auth.User, err error) {
+func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash string, token auth.TokenHash, lifetime time.Duration) (in auth.LoggedIn, err error) {
 	err = s.inTx(ctx, "start session", func(tx *pg.Tx) error {
 		c, err := lockCredential(ctx, tx, userID)
 		if err != nil {
 			return err
 		}
-		user = c.user
+		in.User = c.user
 		if c.hash != checkedHash {
 			return auth.ErrInvalidCredentials
 		}
-		if err := user.MayLogIn(); err != nil {
+		if err := in.User.MayLogIn(); err != nil {
 			return err
 		}
 		if err := endSurplus(ctx, tx, userID); err != nil {
@@ -35,31 +36,31 @@ func (s *Store) StartSession(ctx context.Context, userID int64, checkedHash stri
 		var session int64
 		err = tx.QueryRow(ctx, `
 			INSERT INTO auth.sessions (user_id, expires_at, session_version, last_used_at) VALUES ($1, now() + $2, $3, clock_timestamp())
-			RETURNING id`, userID, lifetime, user.SessionVersion).Scan(&session)
+			RETURNING id, public_id`, userID, lifetime, in.User.SessionVersion).Scan(&session, &in.Session)
 		if err != nil {
 			return err
 		}
 		return addToken(ctx, tx, session, token, lifetime)
 	})
-	return user, err
+	return in, err
 }
 
-// Refresh spends a refresh token as [auth.DecideRefresh] decides, and returns the user
-// and the token's successor, or auth.ErrRefreshInvalid.
-func (s *Store) Refresh(ctx context.Context, token auth.Secret, salt auth.Salt, lifetime time.Duration) (user auth.User, next auth.Secret, err error) {
+// Refresh spends a refresh token as [auth.DecideRefresh] decides, and returns its
+// session and the token's successor, or auth.ErrRefreshInvalid.
+func (s *Store) Refresh(ctx context.Context, token auth.Secret, salt auth.Salt, lifetime time.Duration) (in auth.LoggedIn, next auth.Secret, err error) {
 	err = s.tokens.Do(ctx, token.Hash(), func() (err error) {
-		user, next, err = s.refresh(ctx, token, salt, lifetime)
+		in, next, err = s.refresh(ctx, token, salt, lifetime)
 		return err
 	})
-	return user, next, pg.Wrap("refresh", err)
+	return in, next, pg.Wrap("refresh", err)
 }
 
-func (s *Store) refresh(ctx context.Context, token auth.Secret, salt auth.Salt, lifetime time.Duration) (user auth.User, next auth.Secret, err error) {
+func (s *Store) refresh(ctx context.Context, token auth.Secret, salt auth.Salt, lifetime time.Duration) (in auth.LoggedIn, next auth.Secret, err error) {
 	var decision auth.RefreshDecision
 	hash := token.Hash()
 	err = s.inTx(ctx, "refresh", func(tx *pg.Tx) error {
-		session, err := pg.One(ctx, tx, "lock session", auth.ErrRefreshInvalid, pgx.RowToStructByPos[struct{ ID, UserID int64 }], `
-			SELECT s.id, s.user_id
+		session, err := pg.One(ctx, tx, "lock session", auth.ErrRefreshInvalid, pgx.RowToStructByPos[lockedSession], `
+			SELECT s.id, s.user_id, s.public_id
 			FROM auth.refresh_tokens t JOIN auth.sessions s ON s.id = t.session_id
 			WHERE t.token_hash = $1 FOR NO KEY UPDATE OF s`, hash[:])
 		if err != nil {
@@ -74,11 +75,12 @@ func (s *Store) refresh(ctx context.Context, token auth.Secret, salt auth.Salt, 
 		if err != nil {
 			return err
 		}
-		user, err = readUser(ctx, tx, session.UserID, "")
+		in.Session = sessionID(session.ID, session.PublicID)
+		in.User, err = readUser(ctx, tx, session.UserID, "")
 		if err != nil {
 			return err
 		}
-		decision = auth.DecideRefresh(stored.Now, stored.StoredToken, user)
+		decision = auth.DecideRefresh(stored.Now, stored.StoredToken, in.User)
 		switch decision {
 		case auth.Rotate:
 			next = token.Successor(salt)
@@ -96,7 +98,12 @@ func (s *Store) refresh(ctx context.Context, token auth.Secret, salt auth.Salt, 
 	if err == nil && decision == auth.EndSession {
 		err = auth.ErrRefreshInvalid // after the end of the session is committed
 	}
-	return user, next, err
+	return in, next, err
+}
+
+type lockedSession struct {
+	ID, UserID int64
+	PublicID   *uuid.UUID
 }
 
 func rotate(ctx context.Context, tx *pg.Tx, session int64, spent auth.TokenHash, salt auth.Salt, next auth.TokenHash, lifetime time.Duration) error {
@@ -175,7 +182,7 @@ func (s *Store) ChangePassword(ctx context.Context, caller auth.Caller, checkedH
 		if err != nil {
 			return err
 		}
-		return endRows(ctx, tx, caller.UserID)
+		return endRows(ctx, tx, caller.UserID, none)
 	})
 }
 

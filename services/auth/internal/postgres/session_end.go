@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"lavka/libs/service/pg"
+	"lavka/libs/service/telemetry"
 	"lavka/services/auth/internal/auth"
 )
 
@@ -24,14 +25,28 @@ const sessionsEnded = `session_version = session_version + 1, sessions_ended_at 
 // may have to wait for.
 const partOfSessions = 1000
 
-// endRows ends a user's open rows that were used last, and leaves the others to
-// [Store.EndMoreSessions]. It does not wait for a row that is being refreshed, which a
-// busy client could make take long.
-func endRows(ctx context.Context, tx *pg.Tx, userID int64) error {
+// none is the id of no session.
+const none = 0
+
+// endAll ends all sessions of a user, whose row is locked, except keep, and revokes the
+// user's tokens. The caller gives keep the user's new version.
+func endAll(ctx context.Context, tx *pg.Tx, userID, keep int64) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE auth.users SET token_version = token_version + 1, `+sessionsEnded+`, `+changed+` WHERE id = $1`, userID, telemetry.Traceparent(ctx))
+	if err != nil {
+		return err
+	}
+	return endRows(ctx, tx, userID, keep)
+}
+
+// endRows ends a user's open rows that were used last, except keep, and leaves the
+// others to [Store.EndMoreSessions]. It does not wait for a row that is being
+// refreshed, which a busy client could make take long.
+func endRows(ctx context.Context, tx *pg.Tx, userID, keep int64) error {
 	_, err := tx.Exec(ctx, `
 		UPDATE auth.sessions SET ended_at = now() WHERE id = ANY (ARRAY(
-			SELECT id FROM auth.sessions WHERE user_id = $1 AND ended_at IS NULL
-			ORDER BY last_used_at DESC, id DESC LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))`, userID, partOfSessions)
+			SELECT id FROM auth.sessions WHERE user_id = $1 AND ended_at IS NULL AND id <> $3
+			ORDER BY last_used_at DESC, id DESC LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))`, userID, partOfSessions, keep)
 	if err != nil {
 		return err
 	}
@@ -39,8 +54,8 @@ func endRows(ctx context.Context, tx *pg.Tx, userID int64) error {
 	// leaves only the index.
 	_, err = tx.Exec(ctx, `
 		INSERT INTO auth.sessions_to_end (user_id)
-		SELECT $1 WHERE (SELECT id FROM auth.sessions WHERE user_id = $1 AND ended_at IS NULL ORDER BY last_used_at DESC, id DESC LIMIT 1) IS NOT NULL
-		ON CONFLICT (user_id) DO UPDATE SET used_at = DEFAULT, session_id = DEFAULT`, userID)
+		SELECT $1 WHERE (SELECT id FROM auth.sessions WHERE user_id = $1 AND ended_at IS NULL AND id <> $2 ORDER BY last_used_at DESC, id DESC LIMIT 1) IS NOT NULL
+		ON CONFLICT (user_id) DO UPDATE SET used_at = DEFAULT, session_id = DEFAULT`, userID, keep)
 	return err
 }
 

@@ -30,12 +30,15 @@ func TestEndingManySessions(t *testing.T) {
 	t.Parallel()
 	const few = 3000
 	for name, c := range map[string]struct {
-		many int // the second ends sessions in the same way: fewer show that too
+		many int // the others end sessions in the same way: fewer show that too
 		end  func(*testing.T, *postgres.Store, auth.Caller, auth.User) error
 	}{
 		"disabled": {200_000, func(t *testing.T, s *postgres.Store, boss auth.Caller, u auth.User) error {
 			_, _, err := s.SetEnabled(t.Context(), boss, u.ID, false)
 			return err
+		}},
+		"by an admin": {50_000, func(t *testing.T, s *postgres.Store, boss auth.Caller, u auth.User) error {
+			return s.EndAllSessions(t.Context(), boss, u.ID)
 		}},
 		"a new password": {50_000, func(t *testing.T, s *postgres.Store, _ auth.Caller, u auth.User) error {
 			return s.ChangePassword(t.Context(), caller(u.ID), "hash", "new hash")

@@ -36,7 +36,7 @@ type Store struct {
 	background *pgxpool.Pool // the publisher, pruning, metrics
 
 	users  pg.Queues[int64]          // who end a session or get a link
-	tokens pg.Queues[auth.TokenHash] // refresh tokens and links that are being used
+	tokens pg.Queues[auth.TokenHash] // refresh tokens and links of both kinds that are being used
 }
 
 // New returns a Store on pools of the database role "auth".

@@ -90,9 +90,14 @@ func TestTheServicesRights(t *testing.T) {
 		`UPDATE auth.activations SET expires_at = now()`,
 		`UPDATE auth.refresh_tokens SET expires_at = now()`,
 		`UPDATE auth.sessions SET user_id = 1`,
-		`UPDATE auth.sessions SET session_version = 1`,
+		`UPDATE auth.sessions SET public_id = gen_random_uuid()`,
 		`UPDATE auth.sessions_to_end SET user_id = 1`,
 		`DELETE FROM auth.users_stream`,
+		`UPDATE auth.users SET reset_version = 1`,
+		`UPDATE auth.password_resets SET expires_at = now()`,
+		`UPDATE auth.links SET user_id = 1`,
+		`DELETE FROM auth.links`,
+		`INSERT INTO auth.reset_requests (login, created_at) VALUES ('x', now() - interval '1 day')`,
 		`DELETE FROM auth.log`,
 		`TRUNCATE auth.log`,
 		`UPDATE auth.log SET actor_id = 2`,
@@ -280,8 +285,8 @@ func TestNoSessionForAnOldPassword(t *testing.T) {
 	if err := f.ChangePassword(t.Context(), caller(u.ID), "hash", "third"); !errors.Is(err, auth.ErrInvalidCredentials) {
 		t.Errorf("a second change from the same old password: %v", err)
 	}
-	if u, err := f.StartSession(t.Context(), u.ID, "new hash", token, time.Hour); err != nil || u.TokenVersion != 2 {
-		t.Errorf("%+v %v", u, err)
+	if in, err := f.StartSession(t.Context(), u.ID, "new hash", token, time.Hour); err != nil || in.User.TokenVersion != 2 {
+		t.Errorf("%+v %v", in, err)
 	}
 	if _, _, err := f.SetEnabled(t.Context(), caller(f.add(t, "boss", auth.RoleAdmin).ID), u.ID, false); err != nil {
 		t.Fatal(err)

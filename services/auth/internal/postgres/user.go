@@ -15,7 +15,7 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context, session_version, sessions_ended_at`
+const userColumns = `id, login, role, activated_at, disabled_at, version, token_version, created_at, changed_at, trace_context, session_version, sessions_ended_at, reset_version`
 
 // changed is part of every UPDATE of a published column of a user. $1 is the user's
 // id, and $2 the W3C traceparent of the request.
@@ -39,7 +39,11 @@ func (s *Store) Register(ctx context.Context, user auth.NewUser, link *auth.Link
 		if link == nil { // only operators create such users
 			return logged(ctx, tx, 0, "create", added, nil, adminlog.Members{"login": added.Login, "role": added.Role})
 		}
-		return addLink(ctx, tx, added.ID, *link)
+		if link.Sent {
+			return queueLink(ctx, tx, added.ID, auth.ActivationLink)
+		}
+		_, err = addLink(ctx, tx, added.ID, *link)
+		return err
 	})
 	return added, err
 }
@@ -101,23 +105,7 @@ var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 func (s *Store) SetEnabled(ctx context.Context, admin auth.Caller, id int64, enabled bool) (user auth.User, done bool, err error) {
 	err = s.inTx(ctx, "set enabled", func(tx *pg.Tx) (err error) {
 		done = false
-		// Both rows are locked, in order: if two admins disable each other at once,
-		// the second is disabled by then, and refused.
-		users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin.UserID, id)
-		if err != nil {
-			return err
-		}
-		actor, err := find(users, admin.UserID)
-		if err != nil {
-			return auth.ErrTokenRevoked
-		}
-		if err := actor.MayAct(admin); err != nil {
-			return err
-		}
-		if err := actor.MayAdminister(); err != nil {
-			return err
-		}
-		user, err = find(users, id)
+		user, err = lockForAdmin(ctx, tx, admin, id)
 		if err != nil || enabled == (user.DisabledAt == nil) {
 			return err
 		}
@@ -136,7 +124,7 @@ func (s *Store) SetEnabled(ctx context.Context, admin auth.Caller, id int64, ena
 		if err != nil {
 			return err
 		}
-		return endRows(ctx, tx, id)
+		return endRows(ctx, tx, id, none)
 	})
 	return user, done, err
 }
@@ -206,6 +194,29 @@ func lockUsers(ctx context.Context, tx *pg.Tx, which string, args ...any) ([]aut
 	return pg.Rows(ctx, tx, "lock users", scanUser, `SELECT `+userColumns+` FROM auth.users WHERE `+which+` ORDER BY id FOR NO KEY UPDATE`, args...)
 }
 
+// lockForAdmin locks the rows of an admin and of a user whom they are about to change,
+// and returns the user. It returns the error of [auth.User.MayAct] or
+// [auth.User.MayAdminister] for the admin, or auth.ErrUserNotFound.
+func lockForAdmin(ctx context.Context, tx *pg.Tx, admin auth.Caller, id int64) (auth.User, error) {
+	// Both rows are locked, in order: if two admins disable each other at once, the
+	// second is disabled by then, and refused.
+	users, err := lockUsers(ctx, tx, `id IN ($1, $2)`, admin.UserID, id)
+	if err != nil {
+		return auth.User{}, err
+	}
+	actor, err := find(users, admin.UserID)
+	if err != nil {
+		return auth.User{}, auth.ErrTokenRevoked
+	}
+	if err := actor.MayAct(admin); err != nil {
+		return auth.User{}, err
+	}
+	if err := actor.MayAdminister(); err != nil {
+		return auth.User{}, err
+	}
+	return find(users, id)
+}
+
 func find(users []auth.User, id int64) (auth.User, error) {
 	i := slices.IndexFunc(users, func(u auth.User) bool { return u.ID == id })
 	if i < 0 {
@@ -237,5 +248,5 @@ func scanCredential(row pgx.CollectableRow) (credential, error) {
 }
 
 func userFields(u *auth.User) []any {
-	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace, &u.SessionVersion, &u.SessionsEndedAt}
+	return []any{&u.ID, &u.Login, &u.Role, &u.ActivatedAt, &u.DisabledAt, &u.Version, &u.TokenVersion, &u.CreatedAt, &u.ChangedAt, &u.Trace, &u.SessionVersion, &u.SessionsEndedAt, &u.ResetVersion}
 }

@@ -1,0 +1,234 @@
+// Package hook sends links to the receiver that LINK_HOOK_URL names, which passes them
+// on to users, by mail for example.
+package hook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"lavka/libs/service/directhttp"
+	"lavka/libs/service/standardwebhooks"
+	"lavka/services/auth/internal/auth"
+)
+
+const (
+	// atOnce is how many links a replica sends at a time, each on a connection.
+	atOnce = 8
+	// attemptLimit is how long an attempt may take, from the connection to the end of
+	// the response. It is shorter than the time until the next one (auth.Retry).
+	attemptLimit = 10 * time.Second
+	// maxResponse is how many bytes of a response are read. None of them matters.
+	maxResponse = 64 << 10
+	// lookEvery is how often a replica looks for links that are due, besides those that
+	// were requested from itself.
+	lookEvery = time.Second
+	// requestsAtOnce is how many requests to reset a password one transaction takes.
+	requestsAtOnce = 100
+)
+
+// The outcomes of attempts, for [Config.Count].
+const (
+	Sent    = "sent"
+	Failed  = "failed" // it is tried again
+	GivenUp = "given_up"
+)
+
+// Config configures a Sender.
+type Config struct {
+	URL        string                 // of the receiver
+	Keys       []standardwebhooks.Key // each of them signs
+	Links      auth.Links
+	Activation time.Duration // lifetime of an activation link
+	Count      func(event auth.LinkEvent, outcome string)
+	Log        *slog.Logger
+	Now        func() time.Time
+}
+
+// Sender sends links.
+type Sender struct {
+	cfg    Config
+	store  auth.LinkStore
+	client *http.Client
+	wake   chan struct{}
+	// storing leaves the other sessions of the background to the publisher, on which
+	// revocations depend: a user's row may be locked for a while.
+	storing sync.Mutex
+}
+
+// New returns a Sender.
+func New(store auth.LinkStore, cfg Config) *Sender {
+	transport := directhttp.Transport()
+	transport.DialContext = (&net.Dialer{Timeout: attemptLimit / 2}).DialContext
+	transport.TLSHandshakeTimeout = attemptLimit / 2
+	transport.MaxConnsPerHost = atOnce
+	transport.MaxIdleConnsPerHost = atOnce
+	transport.MaxResponseHeaderBytes = 16 << 10
+	transport.DisableCompression = true
+	return &Sender{cfg: cfg, store: store, wake: make(chan struct{}, 1), client: &http.Client{
+		Transport: transport,
+		Timeout:   attemptLimit,
+		// A redirect could lead the link to someone else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Wake makes Run look for links that are due at once.
+func (s *Sender) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run sends links until ctx ends. What it has not sent by then is due again later.
+func (s *Sender) Run(ctx context.Context) {
+	defer s.client.CloseIdleConnections()
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	slots := make(chan struct{}, atOnce)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for failing := false; ; {
+		err := s.runOnce(ctx, slots, &sending)
+		if err != nil && !failing && ctx.Err() == nil {
+			s.cfg.Log.WarnContext(ctx, "can't look for links to send; retrying", "error", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.wake:
+		}
+	}
+}
+
+// runOnce sends all links that are due.
+func (s *Sender) runOnce(ctx context.Context, slots chan struct{}, sending *sync.WaitGroup) error {
+	return errors.Join(s.resolve(ctx), s.send(ctx, slots, sending))
+}
+
+// resolve makes links of all requests to reset a password.
+func (s *Sender) resolve(ctx context.Context) error {
+	for {
+		if n, err := s.store.ResolveResets(ctx, requestsAtOnce); err != nil || n < requestsAtOnce {
+			return err
+		}
+	}
+}
+
+// send claims a link only when it can be sent at once: a claim is for a time.
+func (s *Sender) send(ctx context.Context, slots chan struct{}, sending *sync.WaitGroup) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case slots <- struct{}{}:
+		}
+		d, found, err := s.store.ClaimLink(ctx)
+		if err != nil || !found {
+			<-slots
+			return err
+		}
+		sending.Go(func() {
+			defer func() { <-slots }()
+			s.deliver(ctx, d)
+		})
+	}
+}
+
+// deliver tries to send a link once.
+func (s *Sender) deliver(ctx context.Context, d auth.Delivery) {
+	outcome, err := s.attempt(ctx, d)
+	if outcome != "" {
+		s.cfg.Count(d.Event, outcome)
+	}
+	log := s.cfg.Log.With("event", d.Event, "user_id", d.UserID, "attempt", d.Attempt)
+	switch {
+	case outcome == GivenUp:
+		log.WarnContext(ctx, "a link could not be sent in time and is given up")
+	case err != nil && ctx.Err() == nil:
+		log.WarnContext(ctx, "can't send a link; retrying later", "error", err)
+	}
+}
+
+// attempt returns an outcome, or "" if the user has no use for the link any more. Its
+// error does not contain the link.
+func (s *Sender) attempt(ctx context.Context, d auth.Delivery) (outcome string, err error) {
+	if d.Event.GivenUp(d.RequestedAt, d.Now) {
+		return GivenUp, s.done(ctx, d)
+	}
+	lifetime := s.cfg.Activation
+	if d.Event == auth.ResetLink {
+		lifetime = auth.ResetLifetime
+	}
+	secret := auth.NewSecret()
+	made, wanted, err := s.make(ctx, d, auth.Link{Hash: secret.Hash(), Lifetime: lifetime})
+	switch {
+	case err != nil:
+		return Failed, err
+	case !wanted:
+		return "", s.done(ctx, d)
+	}
+	if err := s.post(ctx, d, made, secret); err != nil {
+		return Failed, err
+	}
+	return Sent, s.done(ctx, d)
+}
+
+func (s *Sender) make(ctx context.Context, d auth.Delivery, link auth.Link) (auth.MadeLink, bool, error) {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	return s.store.MakeLink(ctx, d, link)
+}
+
+func (s *Sender) done(ctx context.Context, d auth.Delivery) error {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	return s.store.LinkDone(ctx, d)
+}
+
+// message is what the receiver gets.
+type message struct {
+	Event     auth.LinkEvent `json:"event"`
+	Login     string         `json:"login"`
+	Link      string         `json:"link"`
+	ExpiresAt time.Time      `json:"expires_at"`
+}
+
+// post fails unless the receiver answers with a status from 200 to 299. The id in the
+// header is that of the request, so that a receiver can tell a repeat.
+func (s *Sender) post(ctx context.Context, d auth.Delivery, made auth.MadeLink, secret auth.Secret) error {
+	body, err := json.Marshal(message{d.Event, made.Login, s.cfg.Links.Of(d.Event, secret.Text()), made.ExpiresAt.UTC()})
+	if err != nil {
+		return fmt.Errorf("write message: %w", err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.URL, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	for _, key := range s.cfg.Keys {
+		key.Sign(r.Header, "link_"+d.ID.String(), s.cfg.Now(), body)
+	}
+	resp, err := s.client.Do(r)
+	if err != nil {
+		return fmt.Errorf("post link: %w", err)
+	}
+	defer resp.Body.Close()
+	// Read so that the connection can be used again; the status has said everything.
+	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse)
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return fmt.Errorf("the receiver answered %d", resp.StatusCode)
+	}
+	return nil
+}
