@@ -39,7 +39,7 @@ func (o *Origins) Decode(text string) error {
 			return fmt.Errorf("%q is not an origin like https://shop.example: a scheme and a host, and nothing after them", part)
 		}
 		if part != strings.ToLower(part) || strings.Contains(u.Host, "*") || u.Port() == "80" && u.Scheme == "http" || u.Port() == "443" && u.Scheme == "https" || strings.HasSuffix(u.Host, ":") {
-			return fmt.Errorf("%q is not written as a browser sends it: in small letters, without the scheme's own port and without *", part)
+			return fmt.Errorf("%q must be written as browsers send it: in lowercase, without the scheme's default port and without *", part)
 		}
 		*o = append(*o, part)
 	}

@@ -68,7 +68,7 @@ type Options struct {
 	Expiry time.Duration
 	// BadTokens is for shops whose wrong clocks make valid tokens look invalid.
 	BadTokens bool
-	// ReadsFrom excludes reads of bills and of the ledger that began before it: what they saw may
+	// ReadsFrom excludes reads of bills, of the ledger and of all of a user's purchases that began before it: what they saw may
 	// have been lost with a primary, although no answer was (docs/reliability.md).
 	ReadsFrom time.Duration
 	// SkipUsers skips the comparison of billing's users with auth's, for a run that
@@ -89,6 +89,7 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	}
 	h.BillReads = slices.DeleteFunc(slices.Clone(h.BillReads), func(r history.BillRead) bool { return r.Start < o.ReadsFrom })
 	h.Pages = slices.DeleteFunc(slices.Clone(h.Pages), func(p history.Page) bool { return p.Start < o.ReadsFrom })
+	h.Views = slices.DeleteFunc(slices.Clone(h.Views), func(v history.View) bool { return v.Start < o.ReadsFrom })
 	h.Balances = slices.DeleteFunc(slices.Clone(h.Balances), func(b history.BalanceAt) bool { return b.Start < o.ReadsFrom })
 	h.Followed = slices.DeleteFunc(slices.Clone(h.Followed), func(f history.Followed) bool { return f.Start < o.ReadsFrom })
 	j := &judge{Options: o, facts: gather(h, b), seen: map[string]bool{}, told: map[string][]string{}, rest: map[string]int{}}
@@ -98,6 +99,7 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	j.reversalsKept()
 	j.declinesKept()
 	j.allEnds()
+	j.viewed()
 	j.nothingUnasked()
 	j.pricesShown()
 	j.deserved()

@@ -38,6 +38,39 @@ func (p *purchase) openEnd() string {
 	return ""
 }
 
+// viewed checks the other half of that: an admin who lists the newest purchases of a user
+// is shown no one else's, and all that were answered as bought before.
+func (j *judge) viewed() {
+	for i := range j.history.Views {
+		v := &j.history.Views[i]
+		if v.Status != 200 {
+			continue
+		}
+		name := fmt.Sprintf("the admin's list of the purchases of user %d, %s", v.UserID, when(v.Call))
+		if v.Failure != "" {
+			j.report("c", name, "%s: %s", name, v.Failure)
+			continue
+		}
+		oldest, shown := "", map[string]bool{}
+		for _, l := range v.Looks {
+			if l.UserID != v.UserID {
+				j.report("c", name, "%s, shows %s of user %d", name, purchaseName(l.PurchaseID), l.UserID)
+			}
+			oldest, shown[l.PurchaseID] = l.PurchaseID, true
+		}
+		for id, p := range sorted(j.purchases) {
+			if shown[id] || v.More && id < oldest { // ids rise with time (UUIDv7)
+				continue
+			}
+			for _, b := range p.named {
+				if b.UserID == v.UserID && answerTo(b) == completed && b.End < v.Start {
+					j.report("c", name, "%s, does not show %s", name, asked(b))
+				}
+			}
+		}
+	}
+}
+
 // disagreement returns what catalog and billing disagree on, or "".
 func (p *purchase) disagreement() string {
 	switch len(p.rows) {

@@ -35,7 +35,7 @@ func viewed(s *shop) {
 		history.Page{Call: call, UserID: 1, BillID: 10, Lines: slices.Clone(all[:2]), Admin: true})
 	s.h.Balances = append(s.h.Balances, history.BalanceAt{Call: call, UserID: 1, BillID: 10, At: last.At, Balance: last.After, TransactionID: new(last.ID)})
 	bought := s.row("keyed")
-	s.h.Views = append(s.h.Views, history.View{Call: call, UserID: 1, Looks: []history.Look{
+	s.h.Views = append(s.h.Views, history.View{Call: call, UserID: 1, More: true, Looks: []history.Look{
 		{Call: call, UserID: 1, BillID: 10, PurchaseID: "keyed", State: "completed", Price: bought.Price, TransactionID: bought.TransactionID},
 	}})
 	for from := 2; from <= 4; from += 2 { // the first two and the last ones were not followed
@@ -73,6 +73,12 @@ func TestViewsAreUnlikeTheBooks(t *testing.T) {
 	})
 	wantOnly(t, "c", []broken{
 		{"an admin saw another state", after(func(s *shop) { s.h.Views[0].Looks[0].State = "declined"; s.h.Views[0].Looks[0].TransactionID = nil })},
+		{"an admin's list can't be read", after(func(s *shop) { s.h.Views[0].Failure = "not JSON" })},
+		{"an admin saw no purchases", after(func(s *shop) { s.h.Views[0].Looks, s.h.Views[0].More = nil, false })},
+		{"an admin saw another user's purchase", after(func(s *shop) {
+			row := s.row("dear")
+			s.h.Views[0].Looks = append(s.h.Views[0].Looks, history.Look{Call: s.h.Views[0].Call, UserID: row.UserID, BillID: row.BillID, PurchaseID: "dear", State: row.Status, Price: row.Price, TransactionID: row.TransactionID})
+		})},
 	})
 }
 
@@ -92,7 +98,7 @@ func TestO(t *testing.T) {
 	t.Run("before a takeover", func(t *testing.T) {
 		s := story()
 		viewed(s)
-		s.h.Followed[0].Entries, s.h.Balances[0].Balance = nil, 1
+		s.h.Followed[0].Entries, s.h.Balances[0].Balance, s.h.Views[0].Looks[0].PurchaseID = nil, 1, "ghost"
 		o := options
 		o.ReadsFrom = time.Second + 1
 		for _, v := range check.Check(s.h, s.b, o) {

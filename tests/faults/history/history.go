@@ -76,11 +76,12 @@ type Page struct {
 	Told           int    // of an export: the number of items that its last record gives
 }
 
-// View is one GET /admin/purchases?user_id= by the admin, or an export of it.
+// View is one GET /admin/purchases?user_id= by the admin.
 type View struct {
 	Call
 	UserID int64
-	Looks  []Look // of a 200: what it shows of each purchase
+	Looks  []Look // of a 200: what it shows of each purchase, newest first
+	More   bool   // there are older ones
 }
 
 // BalanceAt is one GET /bills/{id}?at= by the bill's owner.

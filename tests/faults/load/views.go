@@ -74,10 +74,12 @@ func (w *World) viewPurchases(ctx context.Context, c *client, buyer *Account) {
 					Price         money.Amount `json:"price"`
 					TransactionID *int64       `json:"transaction_id"`
 				} `json:"items"`
+				NextCursor *string `json:"next_cursor"`
 			}
 			if err := json.Unmarshal(raw, &page); err != nil {
 				view.Failure = err.Error()
 			}
+			view.More = page.NextCursor != nil
 			for _, i := range page.Items {
 				view.Looks = append(view.Looks, history.Look{Call: call, UserID: i.UserID, BillID: i.BillID, PurchaseID: i.ID, State: i.Status, Reason: i.DeclineReason, Price: int64(i.Price), TransactionID: i.TransactionID})
 			}

@@ -20,9 +20,8 @@ func (e exported) VisitListLedgerResponse(w http.ResponseWriter) error { return 
 // VisitListReversalsResponse implements api.ListReversalsResponseObject.
 func (e exported) VisitListReversalsResponse(w http.ResponseWriter) error { return e(w) }
 
-// exportOf returns the response of a list as an export. read returns the items whose ids
-// are below before, newest first. The first page fixes the upper end: what comes later
-// has higher ids.
+// exportOf returns the response of a list as an export. read returns the items that
+// follow the one with the id before, newest first. The first page fixes the upper end.
 func exportOf[T any](ctx context.Context, e *export.Exporter, table export.Table[T], id func(T) int64, read func(ctx context.Context, before *int64, limit int) ([]T, error)) exported {
 	return func(w http.ResponseWriter) error {
 		return export.Write(ctx, e, w, table, func(ctx context.Context, after *T, limit int) ([]T, error) {

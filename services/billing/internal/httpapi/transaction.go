@@ -86,7 +86,7 @@ func (h *Handlers) follow(list string, asked *int, cursor *string) (before *int6
 
 // ListLedger answers GET /admin/transactions.
 func (h *Handlers) ListLedger(ctx context.Context, r api.ListLedgerRequestObject) (api.ListLedgerResponseObject, error) {
-	const list = "ledger"
+	list := "ledger"
 	p := r.Params
 	f := billing.LedgerFilter{UserID: p.UserId, BillID: p.BillId, PaymentID: p.PaymentId}
 	if p.Type != nil {
@@ -94,6 +94,9 @@ func (h *Handlers) ListLedger(ctx context.Context, r api.ListLedgerRequestObject
 			return nil, problem.InvalidFields(problem.Field{Field: "type", Message: "must be payment, purchase, refund or reversal"})
 		}
 		f.Type = string(*p.Type)
+	}
+	if f.Type == billing.TypePayment {
+		list = "payments" // in another order, so that their cursors are no cursors of the others
 	}
 	var err error
 	if f.When, err = filter.NewRange(p.From, p.To); err != nil {
