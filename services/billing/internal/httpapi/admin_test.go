@@ -119,6 +119,9 @@ func TestTheLedgerCanBeFollowed(t *testing.T) {
 		if second["complete_until"] != first["complete_until"] || fmt.Sprint(second["items"]) == fmt.Sprint(first["items"]) {
 			t.Errorf("%s: the second page is %v, the first %v", path, second, first)
 		}
+		if status, a := d.list(t, path+"&type=payment&cursor="+first["next_cursor"].(string)); status < 400 { // payments are in another order; reversals have no types
+			t.Errorf("%s: with the cursor of another order: %d %v", path, status, a)
+		}
 	}
 }
 
