@@ -119,7 +119,7 @@ func TestTheLedgerCanBeFollowed(t *testing.T) {
 		if second["complete_until"] != first["complete_until"] || fmt.Sprint(second["items"]) == fmt.Sprint(first["items"]) {
 			t.Errorf("%s: the second page is %v, the first %v", path, second, first)
 		}
-		if status, a := d.list(t, path+"&type=payment&cursor="+first["next_cursor"].(string)); status < 400 { // payments are in another order; reversals have no types
+		if status, a := d.list(t, path+"&type=payment&cursor="+first["next_cursor"].(string)); status < 400 && strings.Contains(path, "transactions") { // payments are in another order
 			t.Errorf("%s: with the cursor of another order: %d %v", path, status, a)
 		}
 	}
