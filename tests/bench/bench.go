@@ -19,9 +19,10 @@ type bench struct {
 	size      size
 	floor     *floor
 	root      string // the repository
-	work      string
+	work      string // the directory of the main shop; it has bin/ and the other shops' directories, too
 	only      string
 	rounds    int
+	calm      time.Duration // before the memory at rest is measured
 	span      time.Duration // of one measurement
 	levels    []int         // numbers of clients
 	steadyFor int           // measurements
@@ -63,19 +64,22 @@ func median(values []float64) float64 {
 }
 
 func newBench(short bool, only string, span time.Duration) *bench {
-	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, span: 8 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 38, only: only}
+	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, calm: 10 * time.Second, span: 8 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 38, only: only}
 	b.past = past{payments: 9_000_000, purchases: 1_000_000}
 	b.history, b.flatRows = history{hostile.Rows, hostile.Products}, 10_000_000
 	if short {
 		b.history, b.flatRows = history{rows: 20_000, products: 20_000}, 0
 		b.past = past{payments: 100_000, purchases: 10_000}
-		b.size, b.rounds, b.span, b.levels, b.steadyFor = size{users: 20, billsOfEach: 50, products: 50}, 1, 2*time.Second, []int{8, 32}, 6
+		b.size, b.rounds, b.calm, b.span, b.levels, b.steadyFor = size{users: 20, billsOfEach: 50, products: 50}, 1, time.Second, time.Second, []int{8, 32}, 6
 	}
 	if span > 0 {
 		b.span = span
 	}
 	return b
 }
+
+// bin holds the services' binaries.
+func (b *bench) bin() string { return filepath.Join(b.work, "bin") }
 
 // part measures something, once a round.
 type part struct {

@@ -15,6 +15,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"lavka/deploy/local/stack"
 )
 
 var processors = runtime.NumCPU()
@@ -55,8 +57,12 @@ func run(ctx context.Context, root, out string, b *bench, replicas int) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	b.root, b.work = root, work
+	if err := stack.Build(ctx, root, b.bin(), false); err != nil {
+		return err
+	}
 	fmt.Printf("starting a shop with %d users, %d bills, %d products\n", b.size.users, b.size.bills(), b.size.products)
-	s, err := startShop(ctx, root, work, b.size, replicas)
+	s, err := startShop(ctx, work, b.size, replicas)
 	if s != nil {
 		defer func() { err = errors.Join(err, s.stop()) }()
 	}
@@ -67,8 +73,7 @@ func run(ctx context.Context, root, out string, b *bench, replicas int) (err err
 	if b.floor, err = newFloor(ctx, s.AdminDatabaseURL, work); err != nil {
 		return err
 	}
-	b.root, b.work = root, work
-	time.Sleep(10 * time.Second) // it is at rest when there are no requests
+	time.Sleep(b.calm) // it is at rest when there are no requests
 	if b.atRest, err = s.memory(); err != nil {
 		return err
 	}

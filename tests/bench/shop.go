@@ -9,8 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,15 +49,9 @@ type bill struct{ id, owner int64 } // owner is the place in users
 // firstBalance is on each bill, in units.
 const firstBalance = 1_000_000
 
-func startShop(ctx context.Context, root, work string, size size, replicas int, env ...string) (*shop, error) {
-	bin := filepath.Join(work, "bin")
-	if err := os.Mkdir(bin, 0o755); err != nil {
-		return nil, err
-	}
-	if err := stack.Build(ctx, root, bin, false); err != nil {
-		return nil, err
-	}
-	h, err := host(work, replicas, env...)
+// startShop starts a shop in a directory that holds its binaries in bin/.
+func startShop(ctx context.Context, dir string, size size, replicas int, env ...string) (*shop, error) {
+	h, err := host(dir, replicas, env...)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"lavka/deploy/local/stack"
 	"lavka/deploy/local/traces"
@@ -51,10 +52,16 @@ func (b *bench) traced(ctx context.Context) (err error) {
 		}
 		b.add("purchases with one trace in a hundred recorded and exported / with none", "≥ 0.95", "", with.rate()/without.rate(), fmt.Sprintf("%.0f/s, %.0f/s", with.rate(), without.rate()))
 	}
-	if _, err := store.LatestPurchase(); err != nil {
-		return fmt.Errorf("the shop that should have exported traces has not: %w", err)
+	for end := time.Now().Add(30 * time.Second); ; { // it exports them every few seconds
+		_, err := store.LatestPurchase()
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the shop that should have exported traces has not: %w", err)
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	return nil
 }
 
 // neighbour is a small shop beside the one that is measured otherwise.
@@ -63,7 +70,10 @@ func (b *bench) neighbour(ctx context.Context, name string, env ...string) (*sho
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s, err := startShop(ctx, b.root, dir, size{users: 20, billsOfEach: 50, products: 50}, 1, env...)
+	if err := os.Symlink(b.bin(), filepath.Join(dir, "bin")); err != nil {
+		return nil, err
+	}
+	s, err := startShop(ctx, dir, size{users: 20, billsOfEach: 50, products: 50}, 1, env...)
 	if err != nil && s != nil {
 		err = errors.Join(err, s.stop())
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,8 +34,10 @@ const patience = 60 * time.Second
 var (
 	checker *contract.Checker
 	binDir  string
-	shop    *shopUnderTest // most tests share it, each with its own users
-	serial  atomic.Int64   // of logins and payments
+	// template returns the directory of the database with which the other shops start. It is made when the first of them starts.
+	template = sync.OnceValues(makeTemplate)
+	shop     *shopUnderTest // most tests share it, each with its own users
+	serial   atomic.Int64   // of logins and payments
 )
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
@@ -105,6 +108,10 @@ func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
 	if change != nil {
 		change(&cfg)
 	}
+	if cfg.BinDir == binDir { // other binaries make their own schemas
+		cfg.Template, err = template()
+		must(t, err)
+	}
 	st, err := stack.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tail(output.Name()))
@@ -124,6 +131,14 @@ func startShop(t *testing.T, change func(*stack.Config)) *shopUnderTest {
 	must(t, s.keepSecrets())
 	must(t, s.loginAdmin())
 	return s
+}
+
+// makeTemplate makes the template beside the binaries.
+func makeTemplate() (dir string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	dir = filepath.Join(filepath.Dir(binDir), "template")
+	return dir, stack.MakeTemplate(ctx, binDir, dir)
 }
 
 // logTo returns a logger for the stack, its gateway and its NATS that writes to the services' output.

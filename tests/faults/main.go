@@ -52,9 +52,10 @@ type harness struct {
 	limit time.Duration
 	keep  bool
 
-	work   string // everything that is made lies in it
-	plain  string // the services as they are
-	points string // the services with points
+	work     string // everything that is made lies in it
+	plain    string // the services as they are
+	points   string // the services with points
+	template string // the database with which each shop starts
 }
 
 func (h *harness) run(ctx context.Context, faults, mutants bool) (err error) {
@@ -75,6 +76,10 @@ func (h *harness) run(ctx context.Context, faults, mutants bool) (err error) {
 		err = errors.Join(err, os.RemoveAll(h.work))
 	}()
 	if err := h.build(ctx); err != nil {
+		return err
+	}
+	h.template = filepath.Join(h.work, "template")
+	if err := stack.MakeTemplate(ctx, h.plain, h.template); err != nil {
 		return err
 	}
 	if faults {

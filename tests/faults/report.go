@@ -112,7 +112,11 @@ func (p plan) row() (name, story string) {
 	return fmt.Sprintf("mix of %d", len(p.faults)), "several of the others at the same time, drawn at random"
 }
 
-// tryFaults runs the trials, as many at a time as there are processors.
+// atOnce is how many trials run at a time: more than there are processors, because
+// much of a trial is waiting. A shop takes more than a gigabyte of memory.
+func atOnce() int { return runtime.NumCPU() + 2 }
+
+// tryFaults runs the trials, atOnce at a time.
 func (h *harness) tryFaults(ctx context.Context) error {
 	rounds, err := h.rounds()
 	if err != nil {
@@ -126,7 +130,7 @@ func (h *harness) tryFaults(ctx context.Context) error {
 		defer close(plans)
 		h.draw(ctx, rounds, plans)
 	}()
-	workers := min(runtime.NumCPU(), len(rounds))
+	workers := min(atOnce(), len(rounds))
 	errs := make([]error, workers)
 	var all sync.WaitGroup
 	for i := range workers {

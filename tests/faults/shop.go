@@ -88,7 +88,7 @@ func (h *harness) startShop(ctx context.Context, k kind) (s *shop, err error) {
 	}
 	replicas := stack.Service{Replicas: 2}
 	cfg := stack.Config{
-		BinDir: k.bin, DataDir: filepath.Join(dir, "data"), Output: s.output, Log: slog.New(slog.NewTextHandler(s.output, nil)),
+		BinDir: k.bin, DataDir: filepath.Join(dir, "data"), Template: h.template, Output: s.output, Log: slog.New(slog.NewTextHandler(s.output, nil)),
 		Auth: replicas, Catalog: replicas, Billing: replicas,
 		Env: map[string]string{point.Dir: filepath.Join(dir, "points")},
 		Adjust: func(service string, replica int, env map[string]string) error {

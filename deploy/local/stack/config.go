@@ -37,6 +37,10 @@ type Config struct {
 	Auth, Catalog, Billing Service
 	NATSPort, PostgresPort int
 
+	// Template is a directory made by MakeTemplate. If DataDir holds no database yet, our own server starts with a copy of the template's; for
+	// tests. Empty means an empty database.
+	Template string
+
 	// DatabaseURL is an administrator's URL of a database to use instead of a server of our own. Roles, and so their passwords, belong to the
 	// whole server, which can therefore hold only one shop.
 	DatabaseURL string

@@ -29,9 +29,16 @@ type Postgres struct {
 	retired chan struct{}      // closed when it will not be restarted
 }
 
+func postgresDir(dataDir string) string { return filepath.Join(dataDir, "postgres") }
+
 func newPostgres(cfg Config) *Postgres {
+	var template string
+	if cfg.Template != "" {
+		template = postgresDir(cfg.Template)
+	}
 	return &Postgres{log: cfg.Log, cfg: pgserver.Config{
-		Dir:          filepath.Join(cfg.DataDir, "postgres"),
+		Dir:          postgresDir(cfg.DataDir),
+		Template:     template,
 		Port:         cfg.PostgresPort,
 		Settings:     cfg.PostgresSettings,
 		Volatile:     cfg.Volatile,

@@ -16,7 +16,7 @@ import (
 
 // restoredFile is there while a database has been restored and the services' after-restore has not run. A restore leaves it beside the
 // data, and the next start finds it.
-func restoredFile(dataDir string) string { return filepath.Join(dataDir, "postgres", "after-restore") }
+func restoredFile(dataDir string) string { return filepath.Join(postgresDir(dataDir), "after-restore") }
 
 func restored(dataDir string) (bool, error) {
 	_, err := os.Stat(restoredFile(dataDir))

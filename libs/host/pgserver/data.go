@@ -65,6 +65,31 @@ func initialize(ctx context.Context, bin Binaries, cfg Config, user *childproces
 	return syncDir(cfg.Dir)
 }
 
+// copyData copies the data and the password of a stopped server. Like initialize, it never leaves a partial data directory.
+func copyData(from, to string) error {
+	password, err := os.ReadFile(filepath.Join(from, "password"))
+	if err != nil {
+		return fmt.Errorf("read the template's password: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(to, "password"), password, 0o600); err != nil {
+		return fmt.Errorf("save the superuser's password: %w", err)
+	}
+	work := filepath.Join(to, "new")
+	if err := os.RemoveAll(work); err != nil {
+		return fmt.Errorf("remove an unfinished data directory: %w", err)
+	}
+	if err := os.Mkdir(work, 0o700); err != nil { // PostgreSQL refuses data that others can read
+		return fmt.Errorf("create the data directory: %w", err)
+	}
+	if err := os.CopyFS(work, os.DirFS(filepath.Join(from, "data"))); err != nil {
+		return fmt.Errorf("copy the template: %w", err)
+	}
+	if err := os.Rename(work, filepath.Join(to, "data")); err != nil {
+		return fmt.Errorf("move the data directory into place: %w", err)
+	}
+	return nil
+}
+
 func initdb(ctx context.Context, bin Binaries, work string, user *childprocess.User, volatile bool) error {
 	dir, release, err := reach(work, user)
 	if err != nil {

@@ -29,6 +29,9 @@ const Superuser = "postgres"
 type Config struct {
 	// Dir is the server's own directory: data/, postgres.log and the superuser's password (mode 0600). It is created if missing.
 	Dir string
+	// Template is the Dir of a stopped server. If there is no data yet, Start copies the template's data and password instead of creating an
+	// empty database. Both servers then have the same system identifier, so this is for tests. Empty means an empty database.
+	Template string
 	// Port is the port on 127.0.0.1; 0 picks a free one.
 	Port int
 	// Settings override those in postgresql.conf and the defaults of this package.
@@ -51,7 +54,7 @@ type Server struct {
 	err      error // valid once done is closed
 }
 
-// Start creates the data directory if there is none, starts the server and waits until the superuser can connect.
+// Start creates the data directory, empty or as a copy of Config.Template, if there is none, starts the server and waits until the superuser can connect.
 // It returns an error, and leaves the data as it is, if the data belongs to a major version that is not installed or if another
 // server is running on it.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
@@ -71,6 +74,12 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	data := filepath.Join(dir, "data")
 	major, err := dataMajor(data)
+	if err == nil && major == 0 && cfg.Template != "" {
+		if err := copyData(cfg.Template, dir); err != nil {
+			return nil, err
+		}
+		major, err = dataMajor(data)
+	}
 	if err != nil {
 		return nil, err
 	}

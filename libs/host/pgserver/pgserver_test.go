@@ -85,6 +85,54 @@ func TestRestartFindsData(t *testing.T) {
 	}
 }
 
+// The servers of two copies run side by side and share nothing but how they began.
+func TestTemplate(t *testing.T) {
+	t.Parallel()
+	template := t.TempDir()
+	s := start(t, template)
+	exec1(t, s, `CREATE TABLE shelf AS SELECT 'tea' AS name`)
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	var copies []*Server
+	for range 2 {
+		dir := t.TempDir()
+		for range 2 { // the second time, its own data is there
+			s, err := Start(t.Context(), Config{Dir: dir, Template: template, Volatile: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := s.Stop(); err != nil {
+					t.Error(err)
+				}
+			})
+			copies = append(copies, s)
+			exec1(t, s, `UPDATE shelf SET name = name || '!'`)
+			if len(copies)%2 == 1 {
+				if err := s.Stop(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	for _, s := range []*Server{copies[1], copies[3]} {
+		if got := exec1(t, s, `SELECT name FROM shelf`); got != "tea!!" {
+			t.Errorf("read %q, want tea!!", got)
+		}
+		info, err := os.Stat(filepath.Join(s.cfg.Dir, "password"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("the password file has mode %o, want 600", info.Mode().Perm())
+		}
+	}
+	if got := exec1(t, start(t, template), `SELECT name FROM shelf`); got != "tea" {
+		t.Errorf("the template has %q, want tea", got)
+	}
+}
+
 func TestPasswordIsNeeded(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
