@@ -47,9 +47,9 @@ RUN =
 
 # go test runs all packages in one go, so that builds are shared and no processor is idle at the end of a module. It caches no results: the cache does not
 # notice changes to what tests/ builds and reads from other modules. Only PKG outside tests/ uses the cache. Most tests wait, for a process or a condition, so
-# each package runs four at a time, on any number of processors, and one package more than there are processors is tested at a time.
+# each package runs four at a time, on any number of processors.
 test: compiler ## Run all tests with the race detector: make test PKG='./services/billing/...' RUN=TestX
-	@go test -race -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 4 -timeout 20m $(if $(or $(if $(PKG),,all),$(findstring tests,$(PKG))),-count=1) $(if $(RUN),-run '$(RUN)') $(or $(PKG),$(PACKAGES))
+	@go test -race -parallel 4 -timeout 20m $(if $(or $(if $(PKG),,all),$(findstring tests,$(PKG))),-count=1) $(if $(RUN),-run '$(RUN)') $(or $(PKG),$(PACKAGES))
 
 check: tools compiler ## Lint and test the packages that your change affects: make check BASE=main
 	@.ci/check $(BASE)
