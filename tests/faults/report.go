@@ -112,9 +112,8 @@ func (p plan) row() (name, story string) {
 	return fmt.Sprintf("mix of %d", len(p.faults)), "several of the others at the same time, drawn at random"
 }
 
-// atOnce is how many trials run at a time: more than there are processors, because
-// much of a trial is waiting. A shop takes more than a gigabyte of memory.
-func atOnce() int { return runtime.NumCPU() + 2 }
+// atOnce is how many trials run at a time. A shop takes more than a gigabyte of memory.
+func atOnce() int { return runtime.NumCPU() }
 
 // tryFaults runs the trials, atOnce at a time.
 func (h *harness) tryFaults(ctx context.Context) error {
