@@ -178,7 +178,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	signatures := httpapi.Signatures{Legacy: cfg.legacyKeys(), V2: standardwebhooks.New(signing, time.Now)}
 	log.InfoContext(ctx, "signatures of payments", "legacy_keys", len(signatures.Legacy), "v2_keys", len(signing))
 	handlers, err := httpapi.New(store, httpapi.NewWebhook(signatures, settler, registry),
-		httpapi.NewReversals(signatures.V2, settler, refundsOpen, registry), export.New(access.UserID, export.PageTimeout, registry), rows.Until)
+		httpapi.NewReversals(signatures.V2, settler, refundsOpen, registry), export.New(access.UserID, export.PageTimeout, registry), rows)
 	if err != nil {
 		return err
 	}

@@ -57,12 +57,13 @@ type Worker struct {
 	last    time.Time // that the clock has shown
 	read    time.Time // when that was, by this process's clock
 	began   time.Time
+	known   chan struct{} // closed when until is known
 }
 
 // New returns a Worker that reads from a primary, with the sessions that read the lists'
 // pages or others of the same server.
 func New(db pg.Querier, log *slog.Logger) *Worker {
-	w := &Worker{db: db, log: log, began: time.Now()}
+	w := &Worker{db: db, log: log, began: time.Now(), known: make(chan struct{})}
 	w.clock = w.databaseClock
 	return w
 }
@@ -78,6 +79,16 @@ func (w *Worker) Until() *time.Time {
 	}
 	until := w.until
 	return &until
+}
+
+// Await is Until for a response that needs the time: it waits until it is known, which
+// takes a second or two after the start of the process, or until ctx ends.
+func (w *Worker) Await(ctx context.Context) *time.Time {
+	select {
+	case <-w.known:
+	case <-ctx.Done():
+	}
+	return w.Until()
 }
 
 // Run takes a reading once a second, until ctx ends.
@@ -162,6 +173,9 @@ func (w *Worker) advance(oldest uint64) {
 	n := 0
 	for ; n < len(w.pending) && w.pending[n].id <= oldest; n++ {
 		if until := w.pending[n].at.Add(-margin); until.After(w.until) {
+			if w.until.IsZero() {
+				close(w.known)
+			}
 			w.until = until
 		}
 	}

@@ -72,9 +72,15 @@ func (h *Handlers) GetBill(ctx context.Context, r api.GetBillRequestObject) (api
 	return api.GetBill200JSONResponse(shown), nil
 }
 
+// firstTime is how long a request waits for the time up to which the ledger is complete,
+// while the replica has just started.
+const firstTime = 5 * time.Second
+
 // balanceAt returns a bill's balance at a time up to which the ledger is complete.
 func (h *Handlers) balanceAt(ctx context.Context, billID int64, at time.Time) (billing.Balance, error) {
-	until := h.complete()
+	waiting, stop := context.WithTimeout(ctx, firstTime)
+	defer stop()
+	until := h.complete.Await(waiting)
 	if until == nil {
 		return billing.Balance{}, billing.ErrNothingKnown
 	}

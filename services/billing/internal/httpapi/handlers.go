@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"lavka/libs/service/access"
+	"lavka/libs/service/complete"
 	"lavka/libs/service/export"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
@@ -46,21 +47,20 @@ type Handlers struct {
 	webhook   *Webhook
 	reversals *Reversals
 	exports   *export.Exporter
-	complete  func() *time.Time           // up to when lists by time are complete
+	complete  *complete.Worker            // up to when lists by time are complete
 	known     *lru.Cache[int64, struct{}] // callers that are stored as customers
 }
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
 // New returns the Handlers of a store, and of the payment provider's payments and
-// reversals. complete returns up to when lists by time that are read afterwards are
-// complete, or nil.
-func New(store Store, webhook *Webhook, reversals *Reversals, exports *export.Exporter, complete func() *time.Time) (*Handlers, error) {
+// reversals. rows knows up to when lists by time that are read afterwards are complete.
+func New(store Store, webhook *Webhook, reversals *Reversals, exports *export.Exporter, rows *complete.Worker) (*Handlers, error) {
 	known, err := lru.New[int64, struct{}](knownCustomers)
 	if err != nil {
 		return nil, fmt.Errorf("create cache of customers: %w", err)
 	}
-	return &Handlers{store: store, webhook: webhook, reversals: reversals, exports: exports, complete: complete, known: known}, nil
+	return &Handlers{store: store, webhook: webhook, reversals: reversals, exports: exports, complete: rows, known: known}, nil
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the

@@ -128,7 +128,7 @@ func (h *Handlers) window(list string, from, to time.Time, limit *int, cursor *s
 		w.After = &after.Position
 		return w, after.Until, nil
 	}
-	return w, h.complete(), nil
+	return w, h.complete.Until(), nil
 }
 
 type foresight struct {

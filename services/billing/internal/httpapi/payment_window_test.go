@@ -280,7 +280,7 @@ func withRoutes(t *testing.T, d desk, protected map[string][]echo.MiddlewareFunc
 	t.Helper()
 	e := echo.New()
 	e.HTTPErrorHandler = d.Handler.(*echo.Echo).HTTPErrorHandler
-	h, err := New(d.store, NewWebhook(Signatures{V2: standardwebhooks.New(nil, time.Now)}, nil, prometheus.NewRegistry()), nil, export.New(access.UserID, export.PageTimeout, prometheus.NewRegistry()), d.rows.Until)
+	h, err := New(d.store, NewWebhook(Signatures{V2: standardwebhooks.New(nil, time.Now)}, nil, prometheus.NewRegistry()), nil, export.New(access.UserID, export.PageTimeout, prometheus.NewRegistry()), d.rows)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (h *Handlers) follow(list string, asked *int, cursor *string) (before *int6
 	case after != nil:
 		return &after.ID, after.Until, limit + 1, nil
 	}
-	return nil, h.complete(), limit + 1, nil
+	return nil, h.complete.Until(), limit + 1, nil
 }
 
 // ListLedger answers GET /admin/transactions.

@@ -80,7 +80,7 @@ func newDeskFor(t *testing.T, signatures Signatures) desk {
 			return opened.ErrNotYet
 		}
 		return nil
-	}, registry), export.New(access.UserID, export.PageTimeout, registry), rows.Until)
+	}, registry), export.New(access.UserID, export.PageTimeout, registry), rows)
 	if err != nil {
 		t.Fatal(err)
 	}
