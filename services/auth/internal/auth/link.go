@@ -42,7 +42,8 @@ func (l Links) Of(event LinkEvent, token string) string {
 }
 
 // Resend is how long after a link was requested the same user can request another of
-// the same kind. A request within that time, or while one is being sent, adds nothing.
+// the same kind. A request within that time changes nothing. A later one renews a link
+// that still waits to be sent.
 const Resend = time.Minute
 
 // MaxSentLinks is how many unused activation links a user may have whose links are
@@ -106,4 +107,7 @@ type LinkStore interface {
 	MakeLink(ctx context.Context, d Delivery, link Link) (MadeLink, bool, error)
 	// LinkDone records that a link was sent, or will not be.
 	LinkDone(ctx context.Context, d Delivery) error
+	// GiveUpLink records that a link was not sent in time. It returns false if the
+	// link was requested again since it was claimed: then it is still to be sent.
+	GiveUpLink(ctx context.Context, d Delivery) (bool, error)
 }

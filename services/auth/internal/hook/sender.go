@@ -161,11 +161,12 @@ func (s *Sender) deliver(ctx context.Context, d auth.Delivery) {
 	}
 }
 
-// attempt returns an outcome, or "" if the user has no use for the link any more. Its
-// error does not contain the link.
+// attempt returns an outcome, or "" if there is none: the user has no use for the link
+// any more, or has requested it again when it was about to be given up. Its error does
+// not contain the link.
 func (s *Sender) attempt(ctx context.Context, d auth.Delivery) (outcome string, err error) {
 	if d.Event.GivenUp(d.RequestedAt, d.Now) {
-		return GivenUp, s.done(ctx, d)
+		return s.giveUp(ctx, d)
 	}
 	lifetime := s.cfg.Activation
 	if d.Event == auth.ResetLink {
@@ -189,6 +190,15 @@ func (s *Sender) make(ctx context.Context, d auth.Delivery, link auth.Link) (aut
 	s.storing.Lock()
 	defer s.storing.Unlock()
 	return s.store.MakeLink(ctx, d, link)
+}
+
+func (s *Sender) giveUp(ctx context.Context, d auth.Delivery) (outcome string, err error) {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	if done, err := s.store.GiveUpLink(ctx, d); err != nil || !done {
+		return "", err
+	}
+	return GivenUp, nil
 }
 
 func (s *Sender) done(ctx context.Context, d auth.Delivery) error {

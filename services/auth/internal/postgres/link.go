@@ -10,11 +10,13 @@ import (
 	"lavka/services/auth/internal/auth"
 )
 
-// requested ends an INSERT of links to be sent: nothing is added for a user of whom one
-// of that kind is being sent or was requested within [auth.Resend], which is $2.
+// requested ends an INSERT of links to be sent. It changes nothing for a user who
+// requested one of that kind within [auth.Resend], which is $2. A link that still waits
+// is due at once and is given up later, but keeps its id: the receiver may have it.
 const requested = `
-	ON CONFLICT (user_id, event) DO UPDATE SET id = gen_random_uuid(), requested_at = now(), attempts = 0, due_at = now()
-	WHERE links.due_at IS NULL AND links.requested_at < now() - $2::interval`
+	ON CONFLICT (user_id, event) DO UPDATE SET requested_at = EXCLUDED.requested_at, attempts = 0, due_at = now(),
+		id = CASE WHEN links.due_at IS NULL THEN EXCLUDED.id ELSE links.id END
+	WHERE links.requested_at < EXCLUDED.requested_at - $2::interval`
 
 func queueLink(ctx context.Context, tx *pg.Tx, userID int64, event auth.LinkEvent) error {
 	_, err := tx.Exec(ctx, `INSERT INTO auth.links (user_id, event) VALUES ($1, $3)`+requested, userID, auth.Resend, event)
@@ -92,6 +94,14 @@ func (s *Store) MakeLink(ctx context.Context, d auth.Delivery, link auth.Link) (
 func (s *Store) LinkDone(ctx context.Context, d auth.Delivery) error {
 	_, err := s.background.Exec(ctx, `UPDATE auth.links SET due_at = NULL WHERE user_id = $1 AND event = $2 AND id = $3`, d.UserID, d.Event, d.ID)
 	return pg.Wrap("mark link", err)
+}
+
+// GiveUpLink records that a link was not sent in time. It returns false if the link was
+// requested again since it was claimed: then it is still to be sent.
+func (s *Store) GiveUpLink(ctx context.Context, d auth.Delivery) (bool, error) {
+	tag, err := s.background.Exec(ctx, `UPDATE auth.links SET due_at = NULL WHERE user_id = $1 AND event = $2 AND id = $3 AND requested_at = $4`,
+		d.UserID, d.Event, d.ID, d.RequestedAt)
+	return tag.RowsAffected() > 0, pg.Wrap("give up link", err)
 }
 
 // OldestLink returns for how long the oldest link has been waiting to be sent, 0 if

@@ -267,3 +267,64 @@ func TestRequestsCostTheSame(t *testing.T) {
 		}
 	}
 }
+
+// A user whose link still waits to be sent can request it again: it is tried at once,
+// with the same id, and is given up only an hour after that.
+func TestAnotherRequestRenewsALink(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	boss, u := f.boss(t), f.user(t, "anna")
+	for who, request := range map[string]func() error{
+		"the user": func() error {
+			if err := f.RequestReset(t.Context(), u.Login); err != nil {
+				return err
+			}
+			_, err := f.ResolveResets(t.Context(), 10)
+			return err
+		},
+		"an admin": func() error { return f.AddReset(t.Context(), caller(boss.ID), u.ID, auth.Link{Sent: true}) },
+	} {
+		t.Run(who, func(t *testing.T) {
+			f.exec(t, `DELETE FROM auth.links`)
+			must := func() {
+				t.Helper()
+				if err := request(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			claim := func() auth.Delivery {
+				t.Helper()
+				d, found, err := f.ClaimLink(t.Context())
+				if err != nil || !found {
+					t.Fatal("no link is due", err)
+				}
+				return d
+			}
+			must()
+			first := claim()
+			must() // within the minute
+			if _, found, err := f.ClaimLink(t.Context()); found || err != nil {
+				t.Error("a request within a minute changes something", err)
+			}
+			f.exec(t, `UPDATE auth.links SET requested_at = now() - interval '59 minutes 59 seconds', attempts = 8`)
+			must()
+			again := claim()
+			if again.ID != first.ID || again.Attempt != 1 || again.Event.GivenUp(again.RequestedAt, again.Now.Add(59*time.Minute)) {
+				t.Errorf("%+v after %+v", again, first)
+			}
+			late := again
+			late.RequestedAt = late.RequestedAt.Add(-time.Hour) // as it was claimed before it was requested again
+			if done, err := f.GiveUpLink(t.Context(), late); done || err != nil || f.count(t, `auth.links WHERE due_at IS NOT NULL`) != 1 {
+				t.Error("a link that was requested again is given up", err)
+			}
+			if done, err := f.GiveUpLink(t.Context(), again); !done || err != nil || f.count(t, `auth.links WHERE due_at IS NOT NULL`) != 0 {
+				t.Error("the link is not given up", err)
+			}
+			f.exec(t, `UPDATE auth.links SET requested_at = now() - interval '1 hour'`)
+			must()
+			if next := claim(); next.ID == first.ID {
+				t.Error("a new request has the id of one that is done")
+			}
+		})
+	}
+}
