@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -269,6 +270,28 @@ func TestAnotherReplicaSends(t *testing.T) {
 		if n := len(mail.to(fmt.Sprint("user", i))); n != 1 {
 			t.Errorf("user%d got %d links, want 1", i, n)
 		}
+	}
+}
+
+// A link to reset a password waits neither for activation links nor for a receiver that
+// is slow to take them.
+func TestResetsDoNotWaitForActivations(t *testing.T) {
+	t.Parallel()
+	w, mail := newWorld(t), newReceiver(t)
+	mail.answers(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	r := w.start(mail.hooked)
+	w.exec(`INSERT INTO auth.users (login, password_hash, role) SELECT 'user' || n, 'x', 'user' FROM generate_series(1, 100) AS n`)
+	w.exec(`INSERT INTO auth.links (user_id, event) SELECT id, 'activation' FROM auth.users WHERE password_hash = 'x'`)
+	got := func(event string) bool {
+		mail.mu.Lock()
+		defer mail.mu.Unlock()
+		return slices.ContainsFunc(mail.received, func(l sentLink) bool { return l.Event == event })
+	}
+	waittest.Eventually(t, "an activation link comes", func() bool { return got("activation") })
+	r.do("POST", "/auth/password-reset", "", object{"login": "user1"}).want(t, 202, "")
+	waittest.Eventually(t, "the link to reset the password comes", func() bool { return got("password_reset") })
+	if n := w.count(`auth.links WHERE event = 'activation' AND attempts = 0`); n == 0 {
+		t.Error("the link to reset the password was sent after all others")
 	}
 }
 

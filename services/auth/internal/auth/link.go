@@ -67,15 +67,25 @@ func Retry(n int64) time.Duration {
 	return wait
 }
 
+// Expected returns for how long after their request a user expects a link. Then it is
+// given up.
+func (e LinkEvent) Expected() time.Duration {
+	if e == ResetLink {
+		return time.Hour
+	}
+	return 48 * time.Hour
+}
+
 // GivenUp reports whether a link that was requested at a time is not sent any more:
 // its user does not expect it any longer.
 func (e LinkEvent) GivenUp(requested, now time.Time) bool {
-	limit := 48 * time.Hour
-	if e == ResetLink {
-		limit = time.Hour
-	}
-	return now.Sub(requested) >= limit
+	return now.Sub(requested) >= e.Expected()
 }
+
+// MaxResetRequests is how many requests to reset a password may wait until it is looked
+// up which user has their login. Requests beyond that have no effect. It is far above
+// what a replica looks up in a second.
+const MaxResetRequests = 10_000
 
 // Delivery is an attempt to send a link.
 type Delivery struct {
@@ -97,11 +107,11 @@ type MadeLink struct {
 // one transaction.
 type LinkStore interface {
 	// ResolveResets turns at most limit requests for a login into links to be sent,
-	// and returns how many requests it took.
+	// and returns how many requests it took. It drops those that are given up.
 	ResolveResets(ctx context.Context, limit int) (int, error)
-	// ClaimLink returns a link that is due, if there is one. No replica claims it
-	// again before the time that [Retry] gives.
-	ClaimLink(ctx context.Context) (Delivery, bool, error)
+	// ClaimLink returns a link for an event that is due, if there is one. No replica
+	// claims it again before the time that [Retry] gives, unless it is requested again.
+	ClaimLink(ctx context.Context, event LinkEvent) (Delivery, bool, error)
 	// MakeLink adds a link for a delivery. It returns false if the user has no use for
 	// it any more: they are active already, or disabled.
 	MakeLink(ctx context.Context, d Delivery, link Link) (MadeLink, bool, error)

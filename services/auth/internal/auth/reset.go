@@ -53,7 +53,7 @@ type ResetStore interface {
 	AddReset(ctx context.Context, admin Caller, userID int64, link Link) error
 	// RequestReset records that someone has asked for a link for a login, which is
 	// folded, and "" if no user can have it. It costs the same whether or not there is
-	// such a user.
+	// such a user. It does nothing while [MaxResetRequests] wait.
 	RequestReset(ctx context.Context, login string) error
 }
 

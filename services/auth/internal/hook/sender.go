@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,6 +22,9 @@ import (
 const (
 	// atOnce is how many links a replica sends at a time, each on a connection.
 	atOnce = 8
+	// perEvent is how many of them are for one event: a user who has forgotten their
+	// password does not wait for thousands who have registered.
+	perEvent = atOnce / 2
 	// attemptLimit is how long an attempt may take, from the connection to the end of
 	// the response. It is shorter than the time until the next one (auth.Retry).
 	attemptLimit = 10 * time.Second
@@ -58,10 +60,12 @@ type Sender struct {
 	cfg    Config
 	store  auth.LinkStore
 	client *http.Client
-	wake   chan struct{}
-	// storing leaves the other sessions of the background to the publisher, on which
-	// revocations depend: a user's row may be locked for a while.
-	storing sync.Mutex
+	// Each of its loops is woken by itself.
+	requests, resets, activations chan struct{}
+	// Looking for links uses one session of the background at a time, and so does
+	// delivering them, which may wait for a user's row: the publisher, on which
+	// revocation depends, always finds another one.
+	looking, storing sync.Mutex
 }
 
 // New returns a Sender.
@@ -73,7 +77,8 @@ func New(store auth.LinkStore, cfg Config) *Sender {
 	transport.MaxIdleConnsPerHost = atOnce
 	transport.MaxResponseHeaderBytes = 16 << 10
 	transport.DisableCompression = true
-	return &Sender{cfg: cfg, store: store, wake: make(chan struct{}, 1), client: &http.Client{
+	wake := func() chan struct{} { return make(chan struct{}, 1) }
+	return &Sender{cfg: cfg, store: store, requests: wake(), resets: wake(), activations: wake(), client: &http.Client{
 		Transport: transport,
 		Timeout:   attemptLimit,
 		// A redirect could lead the link to someone else.
@@ -83,22 +88,35 @@ func New(store auth.LinkStore, cfg Config) *Sender {
 
 // Wake makes Run look for links that are due at once.
 func (s *Sender) Wake() {
+	wake(s.requests)
+	wake(s.resets)
+	wake(s.activations)
+}
+
+func wake(loop chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case loop <- struct{}{}:
 	default:
 	}
 }
 
-// Run sends links until ctx ends. What it has not sent by then is due again later.
+// Run sends links until ctx ends. What it has not sent by then is due again later. No
+// loop waits for another one.
 func (s *Sender) Run(ctx context.Context) {
 	defer s.client.CloseIdleConnections()
-	var sending sync.WaitGroup
-	defer sending.Wait()
-	slots := make(chan struct{}, atOnce)
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	loops.Go(func() { s.repeat(ctx, s.requests, s.resolve) })
+	loops.Go(func() { s.send(ctx, s.resets, auth.ResetLink) })
+	loops.Go(func() { s.send(ctx, s.activations, auth.ActivationLink) })
+}
+
+// repeat calls look when it is woken, and every so often, until ctx ends.
+func (s *Sender) repeat(ctx context.Context, woken <-chan struct{}, look func(context.Context) error) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for failing := false; ; {
-		err := s.runOnce(ctx, slots, &sending)
+		err := look(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
 			s.cfg.Log.WarnContext(ctx, "can't look for links to send; retrying", "error", err)
 		}
@@ -107,34 +125,48 @@ func (s *Sender) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-s.wake:
+		case <-woken:
 		}
 	}
-}
-
-// runOnce sends all links that are due.
-func (s *Sender) runOnce(ctx context.Context, slots chan struct{}, sending *sync.WaitGroup) error {
-	return errors.Join(s.resolve(ctx), s.send(ctx, slots, sending))
 }
 
 // resolve makes links of all requests to reset a password.
 func (s *Sender) resolve(ctx context.Context) error {
 	for {
-		if n, err := s.store.ResolveResets(ctx, requestsAtOnce); err != nil || n < requestsAtOnce {
+		n, err := s.resolveSome(ctx)
+		if n > 0 {
+			wake(s.resets)
+		}
+		if err != nil || n < requestsAtOnce {
 			return err
 		}
 	}
 }
 
-// send claims a link only when it can be sent at once: a claim is for a time.
-func (s *Sender) send(ctx context.Context, slots chan struct{}, sending *sync.WaitGroup) error {
+func (s *Sender) resolveSome(ctx context.Context) (int, error) {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	return s.store.ResolveResets(ctx, requestsAtOnce)
+}
+
+// send sends the links for an event until ctx ends.
+func (s *Sender) send(ctx context.Context, woken <-chan struct{}, event auth.LinkEvent) {
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	slots := make(chan struct{}, perEvent)
+	s.repeat(ctx, woken, func(ctx context.Context) error { return s.sendDue(ctx, event, slots, &sending) })
+}
+
+// sendDue sends all links for an event that are due. It claims one only when it can be
+// sent at once: a claim is for a time.
+func (s *Sender) sendDue(ctx context.Context, event auth.LinkEvent, slots chan struct{}, sending *sync.WaitGroup) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case slots <- struct{}{}:
 		}
-		d, found, err := s.store.ClaimLink(ctx)
+		d, found, err := s.claim(ctx, event)
 		if err != nil || !found {
 			<-slots
 			return err
@@ -144,6 +176,12 @@ func (s *Sender) send(ctx context.Context, slots chan struct{}, sending *sync.Wa
 			s.deliver(ctx, d)
 		})
 	}
+}
+
+func (s *Sender) claim(ctx context.Context, event auth.LinkEvent) (auth.Delivery, bool, error) {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	return s.store.ClaimLink(ctx, event)
 }
 
 // deliver tries to send a link once.

@@ -24,38 +24,61 @@ func queueLink(ctx context.Context, tx *pg.Tx, userID int64, event auth.LinkEven
 }
 
 // RequestReset records that someone has asked for a link to reset the password of a
-// login, which no user may have.
+// login, which no user may have. It does nothing while [auth.MaxResetRequests] wait. Their
+// number is that of the ids between the first and the last, which the index has at hand.
 func (s *Store) RequestReset(ctx context.Context, login string) error {
-	_, err := s.pool.Exec(ctx, `INSERT INTO auth.reset_requests (login) VALUES ($1)`, login)
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO auth.reset_requests (login)
+		SELECT $1 WHERE (SELECT coalesce(max(id) - min(id) + 1, 0) FROM auth.reset_requests) < $2::bigint`, login, auth.MaxResetRequests)
 	return pg.Wrap("request reset", err)
 }
 
+// resetRequest is a request to reset the password of a login.
+type resetRequest struct {
+	Login     string
+	CreatedAt time.Time
+	Late      bool // the user does not expect a link any longer
+}
+
 // ResolveResets turns at most limit requests for a login into links to be sent, and
-// returns how many requests it took.
+// returns how many requests it took. It drops those that are given up.
 func (s *Store) ResolveResets(ctx context.Context, limit int) (n int, err error) {
 	err = inTx(ctx, s.background, "resolve requests to reset passwords", func(tx *pg.Tx) error {
-		logins, err := pg.Rows(ctx, tx, "take requests", pgx.RowTo[string], `
+		requests, err := pg.Rows(ctx, tx, "take requests", pgx.RowToStructByPos[resetRequest], `
 			DELETE FROM auth.reset_requests WHERE id = ANY (ARRAY(
-				SELECT id FROM auth.reset_requests ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING login`, limit)
-		if n = len(logins); err != nil || n == 0 {
+				SELECT id FROM auth.reset_requests ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
+			RETURNING login, created_at, created_at <= now() - $2::interval`, limit, auth.ResetLink.Expected())
+		if n = len(requests); err != nil || n == 0 {
 			return err
 		}
+		latest := map[string]time.Time{}
+		for _, r := range requests {
+			if !r.Late && r.CreatedAt.After(latest[r.Login]) {
+				latest[r.Login] = r.CreatedAt
+			}
+		}
+		var logins []string
+		var at []time.Time
+		for login, t := range latest {
+			logins, at = append(logins, login), append(at, t)
+		}
 		_, err = tx.Exec(ctx, `
-			INSERT INTO auth.links (user_id, event)
-			SELECT id, $3 FROM auth.users WHERE lower(login COLLATE "C") = ANY ($1) AND disabled_at IS NULL ORDER BY id`+requested,
-			logins, auth.Resend, auth.ResetLink)
+			INSERT INTO auth.links (user_id, event, requested_at)
+			SELECT id, $3, ($4::timestamptz[])[array_position($1::text[], lower(login COLLATE "C"))]
+			FROM auth.users WHERE lower(login COLLATE "C") = ANY ($1) AND disabled_at IS NULL ORDER BY id`+requested,
+			logins, auth.Resend, auth.ResetLink, at)
 		return err
 	})
 	return n, err
 }
 
-// ClaimLink returns a link that is due, if there is one. No replica claims it again
-// before [auth.Retry].
-func (s *Store) ClaimLink(ctx context.Context) (d auth.Delivery, found bool, err error) {
+// ClaimLink returns a link for an event that is due, if there is one. No replica claims
+// it again before [auth.Retry], unless it is requested again.
+func (s *Store) ClaimLink(ctx context.Context, event auth.LinkEvent) (d auth.Delivery, found bool, err error) {
 	err = inTx(ctx, s.background, "claim link", func(tx *pg.Tx) error {
 		due, err := pg.Rows(ctx, tx, "claim link", pgx.RowToStructByPos[auth.Delivery], `
 			SELECT id, event, user_id, requested_at, attempts + 1, clock_timestamp() FROM auth.links
-			WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED`)
+			WHERE event = $1 AND due_at <= now() ORDER BY due_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED`, event)
 		if found = len(due) > 0; err != nil || !found {
 			return err
 		}

@@ -294,7 +294,7 @@ func TestAnotherRequestRenewsALink(t *testing.T) {
 			}
 			claim := func() auth.Delivery {
 				t.Helper()
-				d, found, err := f.ClaimLink(t.Context())
+				d, found, err := f.ClaimLink(t.Context(), auth.ResetLink)
 				if err != nil || !found {
 					t.Fatal("no link is due", err)
 				}
@@ -303,7 +303,7 @@ func TestAnotherRequestRenewsALink(t *testing.T) {
 			must()
 			first := claim()
 			must() // within the minute
-			if _, found, err := f.ClaimLink(t.Context()); found || err != nil {
+			if _, found, err := f.ClaimLink(t.Context(), auth.ResetLink); found || err != nil {
 				t.Error("a request within a minute changes something", err)
 			}
 			f.exec(t, `UPDATE auth.links SET requested_at = now() - interval '59 minutes 59 seconds', attempts = 8`)
@@ -327,4 +327,48 @@ func TestAnotherRequestRenewsALink(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A link was requested when the request was made, however long it waited. A request that
+// waited for an hour is dropped.
+func TestRequestsThatWaited(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for login, minutes := range map[string]int{"anna": 50, "bert": 61} {
+		f.user(t, login)
+		f.exec(t, `INSERT INTO auth.reset_requests (login, created_at) VALUES ($1, now() - $2 * interval '1 minute')`, login, minutes)
+	}
+	f.exec(t, `INSERT INTO auth.reset_requests (login, created_at) VALUES ('anna', now() - interval '52 minutes')`)
+	if n, err := f.ResolveResets(t.Context(), 10); n != 3 || err != nil {
+		t.Error(n, err)
+	}
+	d, found, err := f.ClaimLink(t.Context(), auth.ResetLink)
+	if age := d.Now.Sub(d.RequestedAt); !found || err != nil || age < 50*time.Minute || age > 52*time.Minute {
+		t.Errorf("a link that was requested %v ago, want 50 minutes: %v", age, err)
+	}
+	if n := f.count(t, `auth.links`); n != 1 {
+		t.Errorf("%d links, want that of anna alone", n)
+	}
+}
+
+// Beyond a number of requests that wait, more have no effect.
+func TestRequestsAreLimited(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	request := func(want int) {
+		t.Helper()
+		if err := f.RequestReset(t.Context(), "anna"); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.count(t, `auth.reset_requests`); n != want {
+			t.Errorf("%d requests wait, want %d", n, want)
+		}
+	}
+	f.exec(t, `INSERT INTO auth.reset_requests (login) SELECT 'anna' FROM generate_series(1, $1)`, auth.MaxResetRequests-1)
+	request(auth.MaxResetRequests)
+	request(auth.MaxResetRequests)
+	if _, err := f.ResolveResets(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	request(auth.MaxResetRequests - 9)
 }
