@@ -46,6 +46,14 @@ func (l Links) Of(event LinkEvent, token string) string {
 // that still waits to be sent.
 const Resend = time.Minute
 
+// A user is sent a few links to reset their password at once, and then one in each
+// interval: at most five in an hour, however many strangers ask. It is shorter than
+// [ResetLifetime], so a user whose request has no effect has a valid link.
+const (
+	ResetBurst = 3
+	ResetEvery = 20 * time.Minute
+)
+
 // MaxSentLinks is how many unused activation links a user may have whose links are
 // sent. It is above the number of attempts for a request: the links of all of them stay
 // valid, since the receiver may have taken one although its response was lost.

@@ -11,8 +11,9 @@ import (
 const ResetLifetime = 30 * time.Minute
 
 // MaxResets is how many links to reset their password a user may have. A new one beyond
-// that replaces the oldest.
-const MaxResets = 20
+// that replaces the oldest. It is above the number of attempts to send links within
+// [ResetLifetime], so that no stranger's requests replace a valid one.
+const MaxResets = 120
 
 // StoredReset is a link to reset a password as stored.
 type StoredReset struct {

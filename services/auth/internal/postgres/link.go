@@ -12,14 +12,19 @@ import (
 
 // requested ends an INSERT of links to be sent. It changes nothing for a user who
 // requested one of that kind within [auth.Resend], which is $2. A link that still waits
-// is due at once and is given up later, but keeps its id: the receiver may have it.
+// is due at once and is given up later, but keeps its id: the receiver may have it. One
+// to reset a password is limited by [auth.ResetBurst], which is $4, and [auth.ResetEvery],
+// which is $5: quota_full_at is when the user may request a burst again.
 const requested = `
 	ON CONFLICT (user_id, event) DO UPDATE SET requested_at = EXCLUDED.requested_at, attempts = 0, due_at = now(),
-		id = CASE WHEN links.due_at IS NULL THEN EXCLUDED.id ELSE links.id END
-	WHERE links.requested_at < EXCLUDED.requested_at - $2::interval`
+		id = CASE WHEN links.due_at IS NULL THEN EXCLUDED.id ELSE links.id END,
+		quota_full_at = CASE WHEN links.due_at IS NULL THEN greatest(links.quota_full_at, now()) + $5::interval ELSE links.quota_full_at END
+	WHERE links.requested_at < EXCLUDED.requested_at - $2::interval AND
+		(links.due_at IS NOT NULL OR links.event = 'activation' OR links.quota_full_at <= now() + ($4::bigint - 1) * $5::interval)`
 
 func queueLink(ctx context.Context, tx *pg.Tx, userID int64, event auth.LinkEvent) error {
-	_, err := tx.Exec(ctx, `INSERT INTO auth.links (user_id, event) VALUES ($1, $3)`+requested, userID, auth.Resend, event)
+	_, err := tx.Exec(ctx, `INSERT INTO auth.links (user_id, event, quota_full_at) VALUES ($1, $3, now() + $5::interval)`+requested,
+		userID, auth.Resend, event, auth.ResetBurst, auth.ResetEvery)
 	return err
 }
 
@@ -63,10 +68,10 @@ func (s *Store) ResolveResets(ctx context.Context, limit int) (n int, err error)
 			logins, at = append(logins, login), append(at, t)
 		}
 		_, err = tx.Exec(ctx, `
-			INSERT INTO auth.links (user_id, event, requested_at)
-			SELECT id, $3, ($4::timestamptz[])[array_position($1::text[], lower(login COLLATE "C"))]
+			INSERT INTO auth.links (user_id, event, requested_at, quota_full_at)
+			SELECT id, $3, ($6::timestamptz[])[array_position($1::text[], lower(login COLLATE "C"))], now() + $5::interval
 			FROM auth.users WHERE lower(login COLLATE "C") = ANY ($1) AND disabled_at IS NULL ORDER BY id`+requested,
-			logins, auth.Resend, auth.ResetLink, at)
+			logins, auth.Resend, auth.ResetLink, auth.ResetBurst, auth.ResetEvery, at)
 		return err
 	})
 	return n, err

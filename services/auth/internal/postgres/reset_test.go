@@ -372,3 +372,42 @@ func TestRequestsAreLimited(t *testing.T) {
 	}
 	request(auth.MaxResetRequests - 9)
 }
+
+// However often strangers ask, a user is sent at most five links in an hour. Requests
+// that renew one that waits don't count.
+func TestResetsOfAUserAreLimited(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.user(t, "anna")
+	// request reports whether a link is due after a request.
+	request := func() bool {
+		t.Helper()
+		if err := f.RequestReset(t.Context(), "anna"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.ResolveResets(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+		return f.count(t, `auth.links WHERE due_at <= now()`) == 1
+	}
+	pass := func(minutes int) {
+		f.exec(t, `UPDATE auth.links SET requested_at = requested_at - $1 * interval '1 minute', quota_full_at = quota_full_at - $1 * interval '1 minute'`, minutes)
+	}
+	sent := 0
+	for range 58 / 2 { // 58 minutes
+		if request() {
+			sent++
+			pass(1)
+			if !request() { // it still waits
+				t.Error("a link that waits is not due any more")
+			}
+			f.exec(t, `UPDATE auth.links SET due_at = NULL`)
+			pass(1)
+		} else {
+			pass(2)
+		}
+	}
+	if sent != 5 {
+		t.Errorf("%d links in an hour, want 5", sent)
+	}
+}
