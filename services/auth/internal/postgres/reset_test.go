@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
+	"lavka/libs/service/schemacheck"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/postgres"
 )
@@ -108,6 +110,33 @@ func TestALinkResetsOnce(t *testing.T) {
 		if len(set) != 1 || f.password(t, "anna") != set[0] {
 			t.Errorf("the password was set to %q and is %s, want once", set, f.password(t, "anna"))
 		}
+	}
+}
+
+// A link works once, and the user's others not after it, even without the trigger,
+// whose absence Verify finds.
+func TestALinkResetsOnceWithoutTheTrigger(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	u := f.user(t, "anna")
+	if err := f.Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+	f.exec(t, `ALTER TABLE auth.users DISABLE TRIGGER users_void_resets`)
+	for range 2 {
+		if err := f.Verify(t.Context()); !errors.Is(err, schemacheck.ErrFound) || !strings.Contains(err.Error(), "users_void_resets") {
+			t.Errorf("without the trigger: %v", err)
+		}
+		first, second := f.addReset(t, u), f.addReset(t, u)
+		if err := f.ResetPassword(t.Context(), first, "new hash"); err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range []auth.TokenHash{first, second} {
+			if err := f.ResetPassword(t.Context(), link, "newer hash"); !errors.Is(err, auth.ErrResetNotFound) {
+				t.Errorf("a void link: %v", err)
+			}
+		}
+		f.exec(t, `DROP TRIGGER IF EXISTS users_void_resets ON auth.users`)
 	}
 }
 
