@@ -361,7 +361,7 @@ func TestSettingsOfTheHook(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct{ url, secret, want string }{
 		{"", "", ""}, {"https://mail.example/links", hookSecrets, ""},
-		{"https://mail.example", "", "LINK_HOOK_SECRET is not"}, {"", hookSecrets, "LINK_HOOK_URL is not"}, {"mail.example", hookSecrets, "LINK_HOOK_URL is not an http"},
+		{"https://mail.example", "", "LINK_HOOK_SECRET is not"}, {"", hookSecrets, ""}, {"", "short", ""}, {"mail.example", hookSecrets, "LINK_HOOK_URL is not an http"},
 		{"https://user:password@mail.example", hookSecrets, "LINK_HOOK_URL is not an http"}, {"https://mail.example", "short", "LINK_HOOK_SECRET: secret 1"},
 	} {
 		cfg := w.config()
@@ -373,5 +373,13 @@ func TestSettingsOfTheHook(t *testing.T) {
 		if err != nil && c.secret != "" && strings.Contains(err.Error(), c.secret) {
 			t.Errorf("the error shows the secret: %v", err)
 		}
+	}
+	// Without a URL, links are in responses, and the log says why.
+	r := w.start(func(c *Config) { c.LinkHookSecret = config.Hide("short") })
+	if a := r.do("POST", "/auth/register", "", object{"login": "anna", "password": goodPassword}).want(t, 201, ""); a.str("activation_link") == "" {
+		t.Errorf("no link in the response: %s", a.text)
+	}
+	if !strings.Contains(r.log.String(), "LINK_HOOK_SECRET is set, and LINK_HOOK_URL is not") {
+		t.Error("the log does not say that the secret is not used")
 	}
 }
