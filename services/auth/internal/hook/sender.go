@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -270,6 +272,10 @@ func (s *Sender) post(ctx context.Context, d auth.Delivery, made auth.MadeLink, 
 	}
 	resp, err := s.client.Do(r)
 	if err != nil {
+		// The path of the URL may be a secret, as with many receivers of webhooks.
+		if inner, ok := errors.AsType[*url.Error](err); ok {
+			err = inner.Err
+		}
 		return fmt.Errorf("post link: %w", err)
 	}
 	defer resp.Body.Close()
