@@ -336,6 +336,25 @@ func TestLinksThatAreNotSent(t *testing.T) {
 	}
 }
 
+// A receiver that has no use for a link refuses it for good.
+func TestARefusedLink(t *testing.T) {
+	t.Parallel()
+	w, mail := newWorld(t), newReceiver(t)
+	r := w.start(mail.hooked)
+	for i, status := range []int{410, 422} {
+		mail.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+		login := fmt.Sprint("user", i)
+		r.do("POST", "/auth/register", "", object{"login": login, "password": goodPassword}).want(t, 201, "")
+		mail.wait(login, 1)
+		waittest.Eventually(t, "the link is done and counted", func() bool {
+			return w.unsent() == 0 && strings.Contains(r.metrics(), fmt.Sprintf(`auth_links_total{event="activation",outcome="refused"} %d`, i+1))
+		})
+		if want := fmt.Sprintf("it answered %d", status); !strings.Contains(r.log.String(), want) {
+			t.Errorf("the log does not say %q", want)
+		}
+	}
+}
+
 // An endless response does not hold the sender up: its status has said everything.
 func TestAnEndlessResponse(t *testing.T) {
 	t.Parallel()

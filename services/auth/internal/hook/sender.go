@@ -42,9 +42,13 @@ const (
 // The outcomes of attempts, for [Config.Count].
 const (
 	Sent    = "sent"
-	Failed  = "failed" // it is tried again
+	Failed  = "failed"  // it is tried again
+	Refused = "refused" // by the receiver, for good
 	GivenUp = "given_up"
 )
+
+// errRefused means that the receiver won't take a link, however often it is tried.
+var errRefused = errors.New("the receiver refuses the link")
 
 // Config configures a Sender.
 type Config struct {
@@ -194,6 +198,8 @@ func (s *Sender) deliver(ctx context.Context, d auth.Delivery) {
 	}
 	log := s.cfg.Log.With("event", d.Event, "user_id", d.UserID, "attempt", d.Attempt)
 	switch {
+	case outcome == Refused:
+		log.WarnContext(ctx, "a link is not sent", "error", err)
 	case outcome == GivenUp:
 		log.WarnContext(ctx, "a link could not be sent in time and is given up")
 	case err != nil && ctx.Err() == nil:
@@ -220,7 +226,11 @@ func (s *Sender) attempt(ctx context.Context, d auth.Delivery) (outcome string, 
 	case !wanted:
 		return "", s.done(ctx, d)
 	}
-	if err := s.post(ctx, d, made, secret); err != nil {
+	err = s.post(ctx, d, made, secret)
+	switch {
+	case errors.Is(err, errRefused):
+		return Refused, errors.Join(err, s.done(ctx, d))
+	case err != nil:
 		return Failed, err
 	}
 	return Sent, s.done(ctx, d)
@@ -255,8 +265,9 @@ type message struct {
 	ExpiresAt time.Time      `json:"expires_at"`
 }
 
-// post fails unless the receiver answers with a status from 200 to 299. The id in the
-// header is that of the request, so that a receiver can tell a repeat.
+// post fails unless the receiver answers with a status from 200 to 299, with errRefused if
+// it answers 410 or 422. The id in the header is that of the request, so that a receiver
+// can tell a repeat.
 func (s *Sender) post(ctx context.Context, d auth.Delivery, made auth.MadeLink, secret auth.Secret) error {
 	body, err := json.Marshal(message{d.Event, made.Login, s.cfg.Links.Of(d.Event, secret.Text()), made.ExpiresAt.UTC()})
 	if err != nil {
@@ -281,8 +292,11 @@ func (s *Sender) post(ctx context.Context, d auth.Delivery, made auth.MadeLink, 
 	defer resp.Body.Close()
 	// Read so that the connection can be used again; the status has said everything.
 	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse)
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("the receiver answered %d", resp.StatusCode)
+	switch status := resp.StatusCode; {
+	case status == http.StatusGone || status == http.StatusUnprocessableEntity:
+		return fmt.Errorf("%w: it answered %d", errRefused, status)
+	case status < 200 || status > 299:
+		return fmt.Errorf("the receiver answered %d", status)
 	}
 	return nil
 }
