@@ -28,8 +28,11 @@ const (
 	// password does not wait for thousands who have registered.
 	perEvent = atOnce / 2
 	// attemptLimit is how long an attempt may take, from the connection to the end of
-	// the response. It is shorter than the time until the next one (auth.Retry).
+	// the response.
 	attemptLimit = 10 * time.Second
+	// claimLimit is how long after its claim a link is no longer sent: another replica
+	// may claim it after auth.Retry(1), which is longer.
+	claimLimit = 13 * time.Second
 	// maxResponse is how many bytes of a response are read. None of them matters.
 	maxResponse = 64 << 10
 	// lookEvery is how often a replica looks for links that are due, besides those that
@@ -71,7 +74,8 @@ type Sender struct {
 	// Looking for links uses one session of the background at a time, and so does
 	// delivering them, which may wait for a user's row: the publisher, on which
 	// revocation depends, always finds another one.
-	looking, storing sync.Mutex
+	looking sync.Mutex
+	storing chan struct{} // of one
 }
 
 // New returns a Sender.
@@ -84,7 +88,7 @@ func New(store auth.LinkStore, cfg Config) *Sender {
 	transport.MaxResponseHeaderBytes = 16 << 10
 	transport.DisableCompression = true
 	wake := func() chan struct{} { return make(chan struct{}, 1) }
-	return &Sender{cfg: cfg, store: store, requests: wake(), resets: wake(), activations: wake(), client: &http.Client{
+	return &Sender{cfg: cfg, store: store, requests: wake(), resets: wake(), activations: wake(), storing: make(chan struct{}, 1), client: &http.Client{
 		Transport: transport,
 		Timeout:   attemptLimit,
 		// A redirect could lead the link to someone else.
@@ -172,6 +176,7 @@ func (s *Sender) sendDue(ctx context.Context, event auth.LinkEvent, slots chan s
 			return ctx.Err()
 		case slots <- struct{}{}:
 		}
+		until := time.Now().Add(claimLimit)
 		d, found, err := s.claim(ctx, event)
 		if err != nil || !found {
 			<-slots
@@ -179,7 +184,7 @@ func (s *Sender) sendDue(ctx context.Context, event auth.LinkEvent, slots chan s
 		}
 		sending.Go(func() {
 			defer func() { <-slots }()
-			s.deliver(ctx, d)
+			s.deliver(ctx, d, until)
 		})
 	}
 }
@@ -190,9 +195,9 @@ func (s *Sender) claim(ctx context.Context, event auth.LinkEvent) (auth.Delivery
 	return s.store.ClaimLink(ctx, event)
 }
 
-// deliver tries to send a link once.
-func (s *Sender) deliver(ctx context.Context, d auth.Delivery) {
-	outcome, err := s.attempt(ctx, d)
+// deliver tries to send a link once, and does not send it after a time.
+func (s *Sender) deliver(ctx context.Context, d auth.Delivery, until time.Time) {
+	outcome, err := s.attempt(ctx, d, until)
 	if outcome != "" {
 		s.cfg.Count(d.Event, outcome)
 	}
@@ -210,7 +215,7 @@ func (s *Sender) deliver(ctx context.Context, d auth.Delivery) {
 // attempt returns an outcome, or "" if there is none: the user has no use for the link
 // any more, or has requested it again when it was about to be given up. Its error does
 // not contain the link.
-func (s *Sender) attempt(ctx context.Context, d auth.Delivery) (outcome string, err error) {
+func (s *Sender) attempt(ctx context.Context, d auth.Delivery, until time.Time) (outcome string, err error) {
 	if d.Event.GivenUp(d.RequestedAt, d.Now) {
 		return s.giveUp(ctx, d)
 	}
@@ -218,15 +223,17 @@ func (s *Sender) attempt(ctx context.Context, d auth.Delivery) (outcome string, 
 	if d.Event == auth.ResetLink {
 		lifetime = auth.ResetLifetime
 	}
+	claimed, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	secret := auth.NewSecret()
-	made, wanted, err := s.make(ctx, d, auth.Link{Hash: secret.Hash(), Lifetime: lifetime})
+	made, wanted, err := s.make(claimed, d, auth.Link{Hash: secret.Hash(), Lifetime: lifetime})
 	switch {
 	case err != nil:
 		return Failed, err
 	case !wanted:
 		return "", s.done(ctx, d)
 	}
-	err = s.post(ctx, d, made, secret)
+	err = s.post(claimed, d, made, secret)
 	switch {
 	case errors.Is(err, errRefused):
 		return Refused, errors.Join(err, s.done(ctx, d))
@@ -236,25 +243,38 @@ func (s *Sender) attempt(ctx context.Context, d auth.Delivery) (outcome string, 
 	return Sent, s.done(ctx, d)
 }
 
-func (s *Sender) make(ctx context.Context, d auth.Delivery, link auth.Link) (auth.MadeLink, bool, error) {
-	s.storing.Lock()
-	defer s.storing.Unlock()
-	return s.store.MakeLink(ctx, d, link)
+// alone calls f when nothing else uses the session for deliveries.
+func (s *Sender) alone(ctx context.Context, f func() error) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case s.storing <- struct{}{}:
+	}
+	defer func() { <-s.storing }()
+	return f()
+}
+
+func (s *Sender) make(ctx context.Context, d auth.Delivery, link auth.Link) (made auth.MadeLink, wanted bool, err error) {
+	err = s.alone(ctx, func() (err error) {
+		made, wanted, err = s.store.MakeLink(ctx, d, link)
+		return err
+	})
+	return made, wanted, err
 }
 
 func (s *Sender) giveUp(ctx context.Context, d auth.Delivery) (outcome string, err error) {
-	s.storing.Lock()
-	defer s.storing.Unlock()
-	if done, err := s.store.GiveUpLink(ctx, d); err != nil || !done {
-		return "", err
-	}
-	return GivenUp, nil
+	err = s.alone(ctx, func() error {
+		done, err := s.store.GiveUpLink(ctx, d)
+		if done {
+			outcome = GivenUp
+		}
+		return err
+	})
+	return outcome, err
 }
 
 func (s *Sender) done(ctx context.Context, d auth.Delivery) error {
-	s.storing.Lock()
-	defer s.storing.Unlock()
-	return s.store.LinkDone(ctx, d)
+	return s.alone(ctx, func() error { return s.store.LinkDone(ctx, d) })
 }
 
 // message is what the receiver gets.
