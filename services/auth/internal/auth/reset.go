@@ -23,7 +23,7 @@ type StoredReset struct {
 
 // The problems with links to reset a password.
 var (
-	ErrResetNotFound = problem.New(problem.NotFound, "reset_not_found", "this link is unknown, was used, or is void because the user was changed; request a new one")
+	ErrResetNotFound = problem.New(problem.NotFound, "reset_not_found", "this link is unknown, was already used or replaced, or is no longer valid because the password, role or status has changed; request a new one")
 	ErrResetExpired  = problem.New(problem.Gone, "reset_expired", "this link has expired; request a new one")
 )
 
