@@ -61,16 +61,16 @@ func (c Config) resetURL() string {
 	return cmp.Or(c.ResetURL, strings.TrimSuffix(c.PublicURL, "/")+"/password-reset")
 }
 
-// hookKeys returns the keys that sign the links for the hook, none if there is no hook.
+// hookKeys returns the keys that sign the links for the hook, none if there is no hook: a
+// secret without a URL is not used.
 func (c Config) hookKeys() ([]standardwebhooks.Key, error) {
+	if c.LinkHookURL == "" {
+		return nil, nil
+	}
 	keys, err := standardwebhooks.ParseKeys(c.LinkHookSecret.Reveal())
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("LINK_HOOK_SECRET: %w", err)
-	case c.LinkHookURL == "" && len(keys) > 0:
-		return nil, errors.New("LINK_HOOK_SECRET is set, and LINK_HOOK_URL is not: set both, or neither")
-	case c.LinkHookURL == "":
-		return nil, nil
 	case len(keys) == 0:
 		return nil, errors.New("LINK_HOOK_URL is set, and LINK_HOOK_SECRET is not: set both, or neither")
 	}

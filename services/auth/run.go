@@ -142,6 +142,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		send, unsent = sender.Wake, store.OldestLink
 		sending = append(sending, workers.Until(ctx, sender.Run)) // another replica sends what this one has not
 	}
+	if cfg.LinkHookURL == "" && !cfg.LinkHookSecret.Empty() {
+		log.WarnContext(ctx, "LINK_HOOK_SECRET is set, and LINK_HOOK_URL is not: no links are sent; set both, or neither")
+	}
 	admins := newBootstrap(cfg, auth.NewAdmins(store, credentials), publisher.Changed, log)
 	handlers := httpapi.New(httpapi.Config{
 		Users:    auth.NewUsers(store, credentials, cfg.ActivationLifetime, publisher.Changed, send),

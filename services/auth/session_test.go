@@ -364,7 +364,7 @@ func TestSessionList(t *testing.T) {
 	}
 }
 
-// withoutSession returns an access token as v0.7.0 issued them: it names no session.
+// withoutSession returns an access token as v0.6.0 issued them: it names no session.
 func (w *world) withoutSession(userID, version int64) string {
 	w.t.Helper()
 	ring, err := keys.Open(w.keys, slog.New(slog.DiscardHandler))

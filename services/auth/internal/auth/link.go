@@ -42,8 +42,17 @@ func (l Links) Of(event LinkEvent, token string) string {
 }
 
 // Resend is how long after a link was requested the same user can request another of
-// the same kind. A request within that time, or while one is being sent, adds nothing.
+// the same kind. A request within that time changes nothing. A later one renews a link
+// that still waits to be sent.
 const Resend = time.Minute
+
+// A user is sent a few links to reset their password at once, and then one in each
+// interval: at most five in an hour, however many strangers ask. It is shorter than
+// [ResetLifetime], so a user whose request has no effect has a valid link.
+const (
+	ResetBurst = 3
+	ResetEvery = 20 * time.Minute
+)
 
 // MaxSentLinks is how many unused activation links a user may have whose links are
 // sent. It is above the number of attempts for a request: the links of all of them stay
@@ -66,15 +75,25 @@ func Retry(n int64) time.Duration {
 	return wait
 }
 
+// Expected returns for how long after their request a user expects a link. Then it is
+// given up.
+func (e LinkEvent) Expected() time.Duration {
+	if e == ResetLink {
+		return time.Hour
+	}
+	return 48 * time.Hour
+}
+
 // GivenUp reports whether a link that was requested at a time is not sent any more:
 // its user does not expect it any longer.
 func (e LinkEvent) GivenUp(requested, now time.Time) bool {
-	limit := 48 * time.Hour
-	if e == ResetLink {
-		limit = time.Hour
-	}
-	return now.Sub(requested) >= limit
+	return now.Sub(requested) >= e.Expected()
 }
+
+// MaxResetRequests is how many requests to reset a password may wait until it is looked
+// up which user has their login. Requests beyond that have no effect. It is far above
+// what a replica looks up in a second.
+const MaxResetRequests = 10_000
 
 // Delivery is an attempt to send a link.
 type Delivery struct {
@@ -96,14 +115,17 @@ type MadeLink struct {
 // one transaction.
 type LinkStore interface {
 	// ResolveResets turns at most limit requests for a login into links to be sent,
-	// and returns how many requests it took.
+	// and returns how many requests it took. It drops those that are given up.
 	ResolveResets(ctx context.Context, limit int) (int, error)
-	// ClaimLink returns a link that is due, if there is one. No replica claims it
-	// again before the time that [Retry] gives.
-	ClaimLink(ctx context.Context) (Delivery, bool, error)
+	// ClaimLink returns a link for an event that is due, if there is one. No replica
+	// claims it again before the time that [Retry] gives, unless it is requested again.
+	ClaimLink(ctx context.Context, event LinkEvent) (Delivery, bool, error)
 	// MakeLink adds a link for a delivery. It returns false if the user has no use for
 	// it any more: they are active already, or disabled.
 	MakeLink(ctx context.Context, d Delivery, link Link) (MadeLink, bool, error)
 	// LinkDone records that a link was sent, or will not be.
 	LinkDone(ctx context.Context, d Delivery) error
+	// GiveUpLink records that a link was not sent in time. It returns false if the
+	// link was requested again since it was claimed: then it is still to be sent.
+	GiveUpLink(ctx context.Context, d Delivery) (bool, error)
 }

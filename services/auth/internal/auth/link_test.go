@@ -43,3 +43,23 @@ func TestRetries(t *testing.T) {
 		t.Error("the wait grows without end")
 	}
 }
+
+// However often a link to reset the password is requested, those that were made within
+// the lifetime of one are no more than a user may have: it is valid until it expires.
+func TestResetsOutliveRequests(t *testing.T) {
+	t.Parallel()
+	for every := Resend; every <= time.Hour; every += time.Second { // between requests
+		perRequest := 0
+		for at, n := time.Duration(0), int64(1); at < every && !ResetLink.GivenUp(noon, noon.Add(at)); n++ {
+			perRequest++
+			at += Retry(n)
+		}
+		// One request may begin just before, and one just within, the lifetime.
+		if made := (int(ResetLifetime/every) + 2) * perRequest; made > MaxResets {
+			t.Errorf("with a request every %v, %d links are made, want at most %d", every, made, MaxResets)
+		}
+	}
+	if most := ResetBurst + int((time.Hour-1)/ResetEvery); most > 5 || ResetEvery >= ResetLifetime {
+		t.Errorf("%d links in an hour, one in %v", most, ResetEvery)
+	}
+}

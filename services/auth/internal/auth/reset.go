@@ -11,8 +11,9 @@ import (
 const ResetLifetime = 30 * time.Minute
 
 // MaxResets is how many links to reset their password a user may have. A new one beyond
-// that replaces the oldest.
-const MaxResets = 20
+// that replaces the oldest. It is above the number of attempts to send links within
+// [ResetLifetime], so that no stranger's requests replace a valid one.
+const MaxResets = 120
 
 // StoredReset is a link to reset a password as stored.
 type StoredReset struct {
@@ -22,7 +23,7 @@ type StoredReset struct {
 
 // The problems with links to reset a password.
 var (
-	ErrResetNotFound = problem.New(problem.NotFound, "reset_not_found", "this link is unknown, was used, or is void because the user was changed; request a new one")
+	ErrResetNotFound = problem.New(problem.NotFound, "reset_not_found", "this link is unknown, was already used or replaced, or is no longer valid because the password, role or status has changed; request a new one")
 	ErrResetExpired  = problem.New(problem.Gone, "reset_expired", "this link has expired; request a new one")
 )
 
@@ -53,7 +54,7 @@ type ResetStore interface {
 	AddReset(ctx context.Context, admin Caller, userID int64, link Link) error
 	// RequestReset records that someone has asked for a link for a login, which is
 	// folded, and "" if no user can have it. It costs the same whether or not there is
-	// such a user.
+	// such a user. It does nothing while [MaxResetRequests] wait.
 	RequestReset(ctx context.Context, login string) error
 }
 

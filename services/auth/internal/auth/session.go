@@ -206,7 +206,7 @@ type StoredSession struct {
 	StartedAt time.Time
 	EndedAt   *time.Time
 	// Version is the user's SessionVersion when the session was started. It is nil
-	// if a release before v0.7.0 started the session.
+	// if a release up to v0.6.0 started the session.
 	Version *int64
 }
 
@@ -226,7 +226,7 @@ func (s StoredSession) Ended(user User) bool {
 type StoredToken struct {
 	ExpiresAt time.Time
 	SpentAt   *time.Time
-	Salt      *Salt // of its successor: nil if it is unspent, or was spent by a release before v0.7.0
+	Salt      *Salt // of its successor: nil if it is unspent, or was spent by a release up to v0.6.0
 	Session   StoredSession
 }
 

@@ -56,7 +56,7 @@ type User struct {
 // Caller is who an access token says is calling.
 type Caller struct {
 	UserID, TokenVersion int64
-	Session              uuid.UUID // zero if the token is of a release up to v0.7.0
+	Session              uuid.UUID // zero if the token is of a release up to v0.6.0
 }
 
 // The problems with users.

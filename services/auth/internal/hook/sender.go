@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -23,9 +24,15 @@ import (
 const (
 	// atOnce is how many links a replica sends at a time, each on a connection.
 	atOnce = 8
+	// perEvent is how many of them are for one event: a user who has forgotten their
+	// password does not wait for thousands who have registered.
+	perEvent = atOnce / 2
 	// attemptLimit is how long an attempt may take, from the connection to the end of
-	// the response. It is shorter than the time until the next one (auth.Retry).
+	// the response.
 	attemptLimit = 10 * time.Second
+	// claimLimit is how long after its claim a link is no longer sent: another replica
+	// may claim it after auth.Retry(1), which is longer.
+	claimLimit = 13 * time.Second
 	// maxResponse is how many bytes of a response are read. None of them matters.
 	maxResponse = 64 << 10
 	// lookEvery is how often a replica looks for links that are due, besides those that
@@ -38,9 +45,13 @@ const (
 // The outcomes of attempts, for [Config.Count].
 const (
 	Sent    = "sent"
-	Failed  = "failed" // it is tried again
+	Failed  = "failed"  // it is tried again
+	Refused = "refused" // by the receiver, for good
 	GivenUp = "given_up"
 )
+
+// errRefused means that the receiver won't take a link, however often it is tried.
+var errRefused = errors.New("the receiver refuses the link")
 
 // Config configures a Sender.
 type Config struct {
@@ -58,10 +69,13 @@ type Sender struct {
 	cfg    Config
 	store  auth.LinkStore
 	client *http.Client
-	wake   chan struct{}
-	// storing leaves the other sessions of the background to the publisher, on which
-	// revocations depend: a user's row may be locked for a while.
-	storing sync.Mutex
+	// Each of its loops is woken by itself.
+	requests, resets, activations chan struct{}
+	// Looking for links uses one session of the background at a time, and so does
+	// delivering them, which may wait for a user's row: the publisher, on which
+	// revocation depends, always finds another one.
+	looking sync.Mutex
+	storing chan struct{} // of one
 }
 
 // New returns a Sender.
@@ -73,7 +87,8 @@ func New(store auth.LinkStore, cfg Config) *Sender {
 	transport.MaxIdleConnsPerHost = atOnce
 	transport.MaxResponseHeaderBytes = 16 << 10
 	transport.DisableCompression = true
-	return &Sender{cfg: cfg, store: store, wake: make(chan struct{}, 1), client: &http.Client{
+	wake := func() chan struct{} { return make(chan struct{}, 1) }
+	return &Sender{cfg: cfg, store: store, requests: wake(), resets: wake(), activations: wake(), storing: make(chan struct{}, 1), client: &http.Client{
 		Transport: transport,
 		Timeout:   attemptLimit,
 		// A redirect could lead the link to someone else.
@@ -83,22 +98,35 @@ func New(store auth.LinkStore, cfg Config) *Sender {
 
 // Wake makes Run look for links that are due at once.
 func (s *Sender) Wake() {
+	wake(s.requests)
+	wake(s.resets)
+	wake(s.activations)
+}
+
+func wake(loop chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case loop <- struct{}{}:
 	default:
 	}
 }
 
-// Run sends links until ctx ends. What it has not sent by then is due again later.
+// Run sends links until ctx ends. What it has not sent by then is due again later. No
+// loop waits for another one.
 func (s *Sender) Run(ctx context.Context) {
 	defer s.client.CloseIdleConnections()
-	var sending sync.WaitGroup
-	defer sending.Wait()
-	slots := make(chan struct{}, atOnce)
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	loops.Go(func() { s.repeat(ctx, s.requests, s.resolve) })
+	loops.Go(func() { s.send(ctx, s.resets, auth.ResetLink) })
+	loops.Go(func() { s.send(ctx, s.activations, auth.ActivationLink) })
+}
+
+// repeat calls look when it is woken, and every so often, until ctx ends.
+func (s *Sender) repeat(ctx context.Context, woken <-chan struct{}, look func(context.Context) error) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for failing := false; ; {
-		err := s.runOnce(ctx, slots, &sending)
+		err := look(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
 			s.cfg.Log.WarnContext(ctx, "can't look for links to send; retrying", "error", err)
 		}
@@ -107,53 +135,76 @@ func (s *Sender) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-s.wake:
+		case <-woken:
 		}
 	}
-}
-
-// runOnce sends all links that are due.
-func (s *Sender) runOnce(ctx context.Context, slots chan struct{}, sending *sync.WaitGroup) error {
-	return errors.Join(s.resolve(ctx), s.send(ctx, slots, sending))
 }
 
 // resolve makes links of all requests to reset a password.
 func (s *Sender) resolve(ctx context.Context) error {
 	for {
-		if n, err := s.store.ResolveResets(ctx, requestsAtOnce); err != nil || n < requestsAtOnce {
+		n, err := s.resolveSome(ctx)
+		if n > 0 {
+			wake(s.resets)
+		}
+		if err != nil || n < requestsAtOnce {
 			return err
 		}
 	}
 }
 
-// send claims a link only when it can be sent at once: a claim is for a time.
-func (s *Sender) send(ctx context.Context, slots chan struct{}, sending *sync.WaitGroup) error {
+func (s *Sender) resolveSome(ctx context.Context) (int, error) {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	return s.store.ResolveResets(ctx, requestsAtOnce)
+}
+
+// send sends the links for an event until ctx ends.
+func (s *Sender) send(ctx context.Context, woken <-chan struct{}, event auth.LinkEvent) {
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	slots := make(chan struct{}, perEvent)
+	s.repeat(ctx, woken, func(ctx context.Context) error { return s.sendDue(ctx, event, slots, &sending) })
+}
+
+// sendDue sends all links for an event that are due. It claims one only when it can be
+// sent at once: a claim is for a time.
+func (s *Sender) sendDue(ctx context.Context, event auth.LinkEvent, slots chan struct{}, sending *sync.WaitGroup) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case slots <- struct{}{}:
 		}
-		d, found, err := s.store.ClaimLink(ctx)
+		until := time.Now().Add(claimLimit)
+		d, found, err := s.claim(ctx, event)
 		if err != nil || !found {
 			<-slots
 			return err
 		}
 		sending.Go(func() {
 			defer func() { <-slots }()
-			s.deliver(ctx, d)
+			s.deliver(ctx, d, until)
 		})
 	}
 }
 
-// deliver tries to send a link once.
-func (s *Sender) deliver(ctx context.Context, d auth.Delivery) {
-	outcome, err := s.attempt(ctx, d)
+func (s *Sender) claim(ctx context.Context, event auth.LinkEvent) (auth.Delivery, bool, error) {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	return s.store.ClaimLink(ctx, event)
+}
+
+// deliver tries to send a link once, and does not send it after a time.
+func (s *Sender) deliver(ctx context.Context, d auth.Delivery, until time.Time) {
+	outcome, err := s.attempt(ctx, d, until)
 	if outcome != "" {
 		s.cfg.Count(d.Event, outcome)
 	}
 	log := s.cfg.Log.With("event", d.Event, "user_id", d.UserID, "attempt", d.Attempt)
 	switch {
+	case outcome == Refused:
+		log.WarnContext(ctx, "a link is not sent", "error", err)
 	case outcome == GivenUp:
 		log.WarnContext(ctx, "a link could not be sent in time and is given up")
 	case err != nil && ctx.Err() == nil:
@@ -161,40 +212,69 @@ func (s *Sender) deliver(ctx context.Context, d auth.Delivery) {
 	}
 }
 
-// attempt returns an outcome, or "" if the user has no use for the link any more. Its
-// error does not contain the link.
-func (s *Sender) attempt(ctx context.Context, d auth.Delivery) (outcome string, err error) {
+// attempt returns an outcome, or "" if there is none: the user has no use for the link
+// any more, or has requested it again when it was about to be given up. Its error does
+// not contain the link.
+func (s *Sender) attempt(ctx context.Context, d auth.Delivery, until time.Time) (outcome string, err error) {
 	if d.Event.GivenUp(d.RequestedAt, d.Now) {
-		return GivenUp, s.done(ctx, d)
+		return s.giveUp(ctx, d)
 	}
 	lifetime := s.cfg.Activation
 	if d.Event == auth.ResetLink {
 		lifetime = auth.ResetLifetime
 	}
+	claimed, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	secret := auth.NewSecret()
-	made, wanted, err := s.make(ctx, d, auth.Link{Hash: secret.Hash(), Lifetime: lifetime})
+	made, wanted, err := s.make(claimed, d, auth.Link{Hash: secret.Hash(), Lifetime: lifetime})
 	switch {
 	case err != nil:
 		return Failed, err
 	case !wanted:
 		return "", s.done(ctx, d)
 	}
-	if err := s.post(ctx, d, made, secret); err != nil {
+	err = s.post(claimed, d, made, secret)
+	switch {
+	case errors.Is(err, errRefused):
+		return Refused, errors.Join(err, s.done(ctx, d))
+	case err != nil:
 		return Failed, err
 	}
 	return Sent, s.done(ctx, d)
 }
 
-func (s *Sender) make(ctx context.Context, d auth.Delivery, link auth.Link) (auth.MadeLink, bool, error) {
-	s.storing.Lock()
-	defer s.storing.Unlock()
-	return s.store.MakeLink(ctx, d, link)
+// alone calls f when nothing else uses the session for deliveries.
+func (s *Sender) alone(ctx context.Context, f func() error) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case s.storing <- struct{}{}:
+	}
+	defer func() { <-s.storing }()
+	return f()
+}
+
+func (s *Sender) make(ctx context.Context, d auth.Delivery, link auth.Link) (made auth.MadeLink, wanted bool, err error) {
+	err = s.alone(ctx, func() (err error) {
+		made, wanted, err = s.store.MakeLink(ctx, d, link)
+		return err
+	})
+	return made, wanted, err
+}
+
+func (s *Sender) giveUp(ctx context.Context, d auth.Delivery) (outcome string, err error) {
+	err = s.alone(ctx, func() error {
+		done, err := s.store.GiveUpLink(ctx, d)
+		if done {
+			outcome = GivenUp
+		}
+		return err
+	})
+	return outcome, err
 }
 
 func (s *Sender) done(ctx context.Context, d auth.Delivery) error {
-	s.storing.Lock()
-	defer s.storing.Unlock()
-	return s.store.LinkDone(ctx, d)
+	return s.alone(ctx, func() error { return s.store.LinkDone(ctx, d) })
 }
 
 // message is what the receiver gets.
@@ -205,8 +285,9 @@ type message struct {
 	ExpiresAt time.Time      `json:"expires_at"`
 }
 
-// post fails unless the receiver answers with a status from 200 to 299. The id in the
-// header is that of the request, so that a receiver can tell a repeat.
+// post fails unless the receiver answers with a status from 200 to 299, with errRefused if
+// it answers 410 or 422. The id in the header is that of the request, so that a receiver
+// can tell a repeat.
 func (s *Sender) post(ctx context.Context, d auth.Delivery, made auth.MadeLink, secret auth.Secret) error {
 	body, err := json.Marshal(message{d.Event, made.Login, s.cfg.Links.Of(d.Event, secret.Text()), made.ExpiresAt.UTC()})
 	if err != nil {
@@ -222,13 +303,20 @@ func (s *Sender) post(ctx context.Context, d auth.Delivery, made auth.MadeLink, 
 	}
 	resp, err := s.client.Do(r)
 	if err != nil {
+		// The path of the URL may be a secret, as with many receivers of webhooks.
+		if inner, ok := errors.AsType[*url.Error](err); ok {
+			err = inner.Err
+		}
 		return fmt.Errorf("post link: %w", err)
 	}
 	defer resp.Body.Close()
 	// Read so that the connection can be used again; the status has said everything.
 	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse)
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("the receiver answered %d", resp.StatusCode)
+	switch status := resp.StatusCode; {
+	case status == http.StatusGone || status == http.StatusUnprocessableEntity:
+		return fmt.Errorf("%w: it answered %d", errRefused, status)
+	case status < 200 || status > 299:
+		return fmt.Errorf("the receiver answered %d", status)
 	}
 	return nil
 }

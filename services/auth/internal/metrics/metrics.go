@@ -32,10 +32,10 @@ func New(registry prometheus.Registerer) *Metrics {
 	}
 	m.links = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "auth_links_total",
-		Help: "Attempts to send a link through the hook, by outcome: sent, failed or given_up.",
+		Help: "Attempts to send a link through the hook, by outcome: sent, failed, refused or given_up.",
 	}, []string{"event", "outcome"})
 	for _, event := range []auth.LinkEvent{auth.ActivationLink, auth.ResetLink} {
-		for _, outcome := range []string{hook.Sent, hook.Failed, hook.GivenUp} {
+		for _, outcome := range []string{hook.Sent, hook.Failed, hook.Refused, hook.GivenUp} {
 			m.links.WithLabelValues(string(event), outcome)
 		}
 	}

@@ -49,7 +49,12 @@ func (s *Store) ResetPassword(ctx context.Context, token auth.TokenHash, newHash
 			if err := auth.DecideReset(link.Now, link.StoredReset, user); err != nil {
 				return err
 			}
-			// A trigger gives the user another reset_version.
+			// A trigger gives the user another reset_version, which voids all of their
+			// links. That a link works once does not rest on the trigger alone. Those that
+			// have expired are left to Prune.
+			if _, err := tx.Exec(ctx, `DELETE FROM auth.password_resets WHERE user_id = $1 AND expires_at >= now()`, userID); err != nil {
+				return err
+			}
 			_, err = tx.Exec(ctx, `
 				UPDATE auth.users SET password_hash = $3, token_version = token_version + 1, `+sessionsEnded+`, `+changed+`
 				WHERE id = $1`, userID, telemetry.Traceparent(ctx), newHash)

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
+	"lavka/libs/service/schemacheck"
 	"lavka/services/auth/internal/auth"
 	"lavka/services/auth/internal/postgres"
 )
@@ -108,6 +110,33 @@ func TestALinkResetsOnce(t *testing.T) {
 		if len(set) != 1 || f.password(t, "anna") != set[0] {
 			t.Errorf("the password was set to %q and is %s, want once", set, f.password(t, "anna"))
 		}
+	}
+}
+
+// A link works once, and the user's others not after it, even without the trigger,
+// whose absence Verify finds.
+func TestALinkResetsOnceWithoutTheTrigger(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	u := f.user(t, "anna")
+	if err := f.Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+	f.exec(t, `ALTER TABLE auth.users DISABLE TRIGGER users_void_resets`)
+	for range 2 {
+		if err := f.Verify(t.Context()); !errors.Is(err, schemacheck.ErrFound) || !strings.Contains(err.Error(), "users_void_resets") {
+			t.Errorf("without the trigger: %v", err)
+		}
+		first, second := f.addReset(t, u), f.addReset(t, u)
+		if err := f.ResetPassword(t.Context(), first, "new hash"); err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range []auth.TokenHash{first, second} {
+			if err := f.ResetPassword(t.Context(), link, "newer hash"); !errors.Is(err, auth.ErrResetNotFound) {
+				t.Errorf("a void link: %v", err)
+			}
+		}
+		f.exec(t, `DROP TRIGGER IF EXISTS users_void_resets ON auth.users`)
 	}
 }
 
@@ -265,5 +294,149 @@ func TestRequestsCostTheSame(t *testing.T) {
 		if n := f.count(t, `auth.links WHERE event = 'password_reset' AND due_at IS NOT NULL`); n != 1 {
 			t.Errorf("%d links to be sent, want 1", n)
 		}
+	}
+}
+
+// A user whose link still waits to be sent can request it again: it is tried at once,
+// with the same id, and is given up only an hour after that.
+func TestAnotherRequestRenewsALink(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	boss, u := f.boss(t), f.user(t, "anna")
+	for who, request := range map[string]func() error{
+		"the user": func() error {
+			if err := f.RequestReset(t.Context(), u.Login); err != nil {
+				return err
+			}
+			_, err := f.ResolveResets(t.Context(), 10)
+			return err
+		},
+		"an admin": func() error { return f.AddReset(t.Context(), caller(boss.ID), u.ID, auth.Link{Sent: true}) },
+	} {
+		t.Run(who, func(t *testing.T) {
+			f.exec(t, `DELETE FROM auth.links`)
+			must := func() {
+				t.Helper()
+				if err := request(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			claim := func() auth.Delivery {
+				t.Helper()
+				d, found, err := f.ClaimLink(t.Context(), auth.ResetLink)
+				if err != nil || !found {
+					t.Fatal("no link is due", err)
+				}
+				return d
+			}
+			must()
+			first := claim()
+			must() // within the minute
+			if _, found, err := f.ClaimLink(t.Context(), auth.ResetLink); found || err != nil {
+				t.Error("a request within a minute changes something", err)
+			}
+			f.exec(t, `UPDATE auth.links SET requested_at = now() - interval '59 minutes 59 seconds', attempts = 8`)
+			must()
+			again := claim()
+			if again.ID != first.ID || again.Attempt != 1 || again.Event.GivenUp(again.RequestedAt, again.Now.Add(59*time.Minute)) {
+				t.Errorf("%+v after %+v", again, first)
+			}
+			late := again
+			late.RequestedAt = late.RequestedAt.Add(-time.Hour) // as it was claimed before it was requested again
+			if done, err := f.GiveUpLink(t.Context(), late); done || err != nil || f.count(t, `auth.links WHERE due_at IS NOT NULL`) != 1 {
+				t.Error("a link that was requested again is given up", err)
+			}
+			if done, err := f.GiveUpLink(t.Context(), again); !done || err != nil || f.count(t, `auth.links WHERE due_at IS NOT NULL`) != 0 {
+				t.Error("the link is not given up", err)
+			}
+			f.exec(t, `UPDATE auth.links SET requested_at = now() - interval '1 hour'`)
+			must()
+			if next := claim(); next.ID == first.ID {
+				t.Error("a new request has the id of one that is done")
+			}
+		})
+	}
+}
+
+// A link was requested when the request was made, however long it waited. A request that
+// waited for an hour is dropped.
+func TestRequestsThatWaited(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for login, minutes := range map[string]int{"anna": 50, "bert": 61} {
+		f.user(t, login)
+		f.exec(t, `INSERT INTO auth.reset_requests (login, created_at) VALUES ($1, now() - $2 * interval '1 minute')`, login, minutes)
+	}
+	f.exec(t, `INSERT INTO auth.reset_requests (login, created_at) VALUES ('anna', now() - interval '52 minutes')`)
+	if n, err := f.ResolveResets(t.Context(), 10); n != 3 || err != nil {
+		t.Error(n, err)
+	}
+	d, found, err := f.ClaimLink(t.Context(), auth.ResetLink)
+	if age := d.Now.Sub(d.RequestedAt); !found || err != nil || age < 50*time.Minute || age > 52*time.Minute {
+		t.Errorf("a link that was requested %v ago, want 50 minutes: %v", age, err)
+	}
+	if n := f.count(t, `auth.links`); n != 1 {
+		t.Errorf("%d links, want that of anna alone", n)
+	}
+}
+
+// Beyond a number of requests that wait, more have no effect.
+func TestRequestsAreLimited(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	request := func(want int) {
+		t.Helper()
+		if err := f.RequestReset(t.Context(), "anna"); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.count(t, `auth.reset_requests`); n != want {
+			t.Errorf("%d requests wait, want %d", n, want)
+		}
+	}
+	f.exec(t, `INSERT INTO auth.reset_requests (login) SELECT 'anna' FROM generate_series(1, $1)`, auth.MaxResetRequests-1)
+	request(auth.MaxResetRequests)
+	request(auth.MaxResetRequests)
+	if _, err := f.ResolveResets(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	request(auth.MaxResetRequests - 9)
+}
+
+// However often strangers ask, a user is sent at most five links in an hour. Requests
+// that renew one that waits don't count.
+func TestResetsOfAUserAreLimited(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.user(t, "anna")
+	// request reports whether a link is due after a request.
+	request := func() bool {
+		t.Helper()
+		if err := f.RequestReset(t.Context(), "anna"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.ResolveResets(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+		return f.count(t, `auth.links WHERE due_at <= now()`) == 1
+	}
+	pass := func(minutes int) {
+		f.exec(t, `UPDATE auth.links SET requested_at = requested_at - $1 * interval '1 minute', quota_full_at = quota_full_at - $1 * interval '1 minute'`, minutes)
+	}
+	sent := 0
+	for range 58 / 2 { // 58 minutes
+		if request() {
+			sent++
+			pass(1)
+			if !request() { // it still waits
+				t.Error("a link that waits is not due any more")
+			}
+			f.exec(t, `UPDATE auth.links SET due_at = NULL`)
+			pass(1)
+		} else {
+			pass(2)
+		}
+	}
+	if sent != 5 {
+		t.Errorf("%d links in an hour, want 5", sent)
 	}
 }

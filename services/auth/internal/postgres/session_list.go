@@ -146,7 +146,7 @@ func (r sessionRow) open(user auth.User) bool {
 }
 
 // sessionID returns the id under which clients know a session. Those of releases up to
-// v0.7.0 have none in their rows; their ids are UUIDs of version 8 (RFC 9562, section
+// v0.6.0 have none in their rows; their ids are UUIDs of version 8 (RFC 9562, section
 // 5.8) that hold the number of the row.
 func sessionID(row int64, public *uuid.UUID) (id uuid.UUID) {
 	if public != nil {

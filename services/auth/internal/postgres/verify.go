@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"lavka/libs/service/pg"
 	"lavka/libs/service/polledmetrics"
 	"lavka/libs/service/schemacheck"
 	"lavka/libs/service/verification"
@@ -13,7 +15,19 @@ import (
 // Verify checks what the schema must have, and returns [schemacheck.ErrFound] with the
 // first fault.
 func (s *Store) Verify(ctx context.Context) error {
-	return schemacheck.Check(ctx, s.background, Expected)
+	if err := schemacheck.Check(ctx, s.background, Expected); err != nil {
+		return err
+	}
+	var voids bool
+	err := s.background.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'auth.users'::regclass AND tgname = 'users_void_resets' AND tgenabled IN ('O', 'A'))`).Scan(&voids)
+	if err != nil {
+		return pg.Wrap("look for the trigger", err)
+	}
+	if !voids {
+		return fmt.Errorf("%w: the trigger users_void_resets on auth.users is missing or disabled, so links to reset a password stay valid when the password or role changes or the user is disabled; create it as migration 00022 does, or as auth_owner, run: ALTER TABLE auth.users ENABLE TRIGGER users_void_resets", schemacheck.ErrFound)
+	}
+	return nil
 }
 
 // verifications are the results of auth verify.
