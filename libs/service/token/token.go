@@ -44,7 +44,7 @@ type Claims struct {
 	jwt.RegisteredClaims
 	Role    string `json:"role"`
 	Version int64  `json:"ver"`           // the user's token version when the token was issued
-	Session string `json:"sid,omitempty"` // the session that it was issued to; a release up to v0.7.0 names none
+	Session string `json:"sid,omitempty"` // the session that it was issued to; a release up to v0.6.0 names none
 }
 
 // Identity is the user that a valid token was issued to.

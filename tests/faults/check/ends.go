@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"lavka/tests/faults/history"
 )
@@ -41,6 +43,7 @@ func (p *purchase) openEnd() string {
 // viewed checks the other half of that: an admin who lists the newest purchases of a user
 // is shown no one else's, and all that were answered as bought before.
 func (j *judge) viewed() {
+	all := slices.Sorted(maps.Keys(j.purchases))
 	for i := range j.history.Views {
 		v := &j.history.Views[i]
 		if v.Status != 200 {
@@ -58,11 +61,11 @@ func (j *judge) viewed() {
 			}
 			oldest, shown[l.PurchaseID] = l.PurchaseID, true
 		}
-		for id, p := range sorted(j.purchases) {
+		for _, id := range all {
 			if shown[id] || v.More && id < oldest { // ids rise with time (UUIDv7)
 				continue
 			}
-			for _, b := range p.named {
+			for _, b := range j.purchases[id].named {
 				if b.UserID == v.UserID && answerTo(b) == completed && b.End < v.Start {
 					j.report("c", name, "%s, does not show %s", name, asked(b))
 				}

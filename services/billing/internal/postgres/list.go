@@ -31,7 +31,6 @@ type list[T any] struct {
 	ownerID    int64
 	conditions []condition
 	when       filter.Range
-	byTime     bool     // in order of time: there is an index of the time and the id
 	merged     []string // conditions, one of which holds for each row: the indexes of the owner's rows are those of each condition
 }
 
@@ -81,9 +80,6 @@ func (l *list[T]) statement(before *int64, rows int) (sql string, args []any) {
 	}
 	var where, limits, more []string
 	order := l.id + ` DESC`
-	if l.byTime {
-		order = l.at + ` DESC, ` + order
-	}
 	if l.owner != "" {
 		order = l.owner + ` DESC, ` + order
 		where = append(where, l.owner+` >= `+arg(l.ownerID)) // $2
@@ -95,19 +91,15 @@ func (l *list[T]) statement(before *int64, rows int) (sql string, args []any) {
 		}
 		more = append(more, fmt.Sprintf(c.sql, names...))
 	}
-	if l.byTime {
-		where = append(where, l.times(before, arg)...)
-	} else {
-		if before != nil {
-			limits = append(limits, arg(*before))
-		}
-		if to := l.when.To; to != nil {
-			limits = append(limits, l.since(arg(to.Add(margin))))
-			where = append(where, l.time()+` < `+arg(*to))
-		}
-		if from := l.when.From; from != nil && l.owner == "" {
-			where = append(where, l.id+` >= `+l.since(arg(from.Add(-margin))), l.time()+` >= `+arg(*from))
-		}
+	if before != nil {
+		limits = append(limits, arg(*before))
+	}
+	if to := l.when.To; to != nil {
+		limits = append(limits, l.since(arg(to.Add(margin))))
+		where = append(where, l.time()+` < `+arg(*to))
+	}
+	if from := l.when.From; from != nil && l.owner == "" {
+		where = append(where, l.id+` >= `+l.since(arg(from.Add(-margin))), l.time()+` >= `+arg(*from))
 	}
 	limit, with := strings.Join(limits, `, `), ``
 	if len(limits) > 1 {
@@ -146,21 +138,6 @@ func (l *list[T]) merge(where []string, order string, most int) string {
 		parts[i] = fmt.Sprintf(`(SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT %d)`, l.columns, l.table, strings.Join(append([]string{kind}, where...), ` AND `), order, most)
 	}
 	return `(` + strings.Join(parts, ` UNION ALL `) + `) AS merged`
-}
-
-// times returns the conditions of a list in order of time.
-func (l *list[T]) times(before *int64, arg func(any) string) (where []string) {
-	if before != nil {
-		id := arg(*before)
-		where = append(where, fmt.Sprintf(`(%[1]s, %[2]s) < ((SELECT %[1]s FROM %[3]s WHERE %[2]s <= %[4]s ORDER BY %[2]s DESC LIMIT 1), %[4]s)`, l.at, l.id, l.table, id))
-	}
-	if to := l.when.To; to != nil {
-		where = append(where, l.at+` < `+arg(*to))
-	}
-	if from := l.when.From; from != nil {
-		where = append(where, l.at+` >= `+arg(*from))
-	}
-	return where
 }
 
 // time returns an expression for a row's time that no index has, such as

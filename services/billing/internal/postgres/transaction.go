@@ -75,8 +75,7 @@ func (s *Store) Ledger(ctx context.Context, f billing.LedgerFilter) ([]billing.T
 	case f.PaymentID != nil:
 		l.where(`payment_id = %s`, *f.PaymentID)
 	case f.Type == billing.TypePayment:
-		l.where(kinds[billing.TypePayment])
-		l.byTime = true
+		return s.payments(ctx, f)
 	case f.Type == billing.TypePurchase:
 		// The charges have an index of purchases in this order; among the transactions,
 		// they may be behind any number of payments.
@@ -85,6 +84,31 @@ func (s *Store) Ledger(ctx context.Context, f billing.LedgerFilter) ([]billing.T
 		l.where(`transaction_id IS NOT NULL`)
 	}
 	return l.newest(ctx, expensively(s, scanTransaction, "list ledger"), f.Before, f.Limit)
+}
+
+// payments returns the payments of all users, newest first, in the order of
+// payments_by_time.
+func (s *Store) payments(ctx context.Context, f billing.LedgerFilter) ([]billing.Transaction, error) {
+	where, args := kinds[billing.TypePayment], []any{f.Limit}
+	add := func(condition string, value any) {
+		args = append(args, value)
+		where += fmt.Sprintf(` AND `+condition, len(args))
+	}
+	if f.Before != nil { // the time of that row, or of the one before it
+		add(`(created_at, id) < ((SELECT created_at FROM billing.transactions WHERE id <= $%[1]d ORDER BY id DESC LIMIT 1), $%[1]d)`, *f.Before)
+	}
+	if f.When.To != nil {
+		add(`created_at < $%d`, *f.When.To)
+	}
+	if f.When.From != nil {
+		add(`created_at >= $%d`, *f.When.From)
+	}
+	page := pg.Page
+	if f.Limit > pg.PageMax {
+		page = pg.Part
+	}
+	return pg.CollectExpensive(ctx, s.expensive, "list payments", scanTransaction,
+		page(`SELECT `+transactionColumns+` FROM billing.transactions WHERE `+where+` ORDER BY created_at DESC, id DESC`), args...)
 }
 
 // BalanceAt returns what a bill held at a time: the balance after its last transaction
