@@ -153,7 +153,7 @@ func (f failure) run(t *testing.T) []byte {
 func command(t *testing.T, ctx context.Context, f failure) (cmd *exec.Cmd, internal string) {
 	t.Helper()
 	cmd = shop.Command(ctx, f.service, strings.Fields(f.args)...)
-	internal = withPortsOfItsOwn(t, cmd, f.env)
+	_, internal = withPortsOfItsOwn(t, cmd, f.env)
 	return cmd, "http://" + internal
 }
 

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 
 	"lavka/deploy/local/stack"
 	"lavka/libs/contract/wire"
-	"lavka/libs/host/freeport"
 	"lavka/libs/service/standardwebhooks"
 	"lavka/libs/testkit/natstest"
 	"lavka/libs/testkit/waittest"
@@ -76,19 +74,13 @@ func TestTheReleaseBefore(t *testing.T) {
 		defer conn.Close(context.WithoutCancel(t.Context()))
 		_, err = conn.Exec(t.Context(), `TRUNCATE billing.serving`) // as if only the release before had ever run
 		must(t, err)
-		unable(t, old.beside(t, filepath.Join(binDir, stack.Billing), stack.Billing, map[string]string{"NATS_STREAM_REPLICAS": "3"}), "may be able to")
+		unable(t, old.beside(t, filepath.Join(binDir, stack.Billing), stack.Billing, map[string]string{"NATS_STREAM_REPLICAS": "3"}).internal, "may be able to")
 
 		// While the release before runs, the gate for new kinds of rows can't be opened.
-		finish := exec.CommandContext(t.Context(), filepath.Join(binDir, stack.Billing), "migrate", "finish")
-		finish.Env = append(os.Environ(), "MIGRATE_DATABASE_URL="+old.DatabaseURL("billing_owner"))
-		if out, err := finish.CombinedOutput(); err == nil || !strings.Contains(string(out), "(billing ledger)") {
+		if out, err := old.asOwner(t, stack.Billing, "migrate", "finish").CombinedOutput(); err == nil || !strings.Contains(string(out), "(billing ledger)") {
 			t.Errorf("billing migrate finish beside the release before: %v: %s", err, out)
 		}
-		newcomer := old.beside(t, filepath.Join(binDir, stack.Billing), stack.Billing, nil)
-		waittest.Eventually(t, "one that can is ready", func() bool {
-			a, err := (&client{base: newcomer}).plain(t.Context(), "/readyz")
-			return err == nil && a.status == 200
-		})
+		old.beside(t, filepath.Join(binDir, stack.Billing), stack.Billing, nil).awaitReady(t)
 	})
 	t.Run("under load, until the gate is open", func(t *testing.T) { opensUnderLoad(t, bin) })
 	for _, service := range stack.Services() {
@@ -129,9 +121,9 @@ func opensUnderLoad(t *testing.T, before string) {
 		must(t, err)
 		must(t, s.Replicas(service)[0].Restart(ctx))
 	}
-	old := map[string]*oldReplica{}
+	old := map[string]*process{}
 	for _, service := range stack.Services() {
-		old[service] = s.startOld(t, before, service)
+		old[service] = s.beside(t, filepath.Join(before, service), service, nil).awaitReady(t)
 	}
 
 	keys, err := standardwebhooks.ParseKeys(s.PaymentSigningSecrets[0])
@@ -179,10 +171,7 @@ func opensUnderLoad(t *testing.T, before string) {
 		return min(count(h.Refunds, func(r history.Refund) bool { return r.Code == closed }), count(h.Reversals, func(r history.Reversal) bool { return r.Code == closed })) >= enough
 	})
 	finish := func(service string) error {
-		cmd := exec.CommandContext(ctx, filepath.Join(binDir, service), "migrate", "finish")
-		cmd.Env = append(os.Environ(), "MIGRATE_DATABASE_URL="+s.DatabaseURL(service+"_owner"))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
+		if out, err := s.asOwner(t, service, "migrate", "finish").CombinedOutput(); err != nil {
 			return fmt.Errorf("%s migrate finish: %w: %s", service, err, out)
 		}
 		return nil
@@ -249,58 +238,14 @@ func count[T any](all []T, match func(T) bool) (n int) {
 	return n
 }
 
-// oldReplica is a replica of the release before.
-type oldReplica struct {
-	cmd *exec.Cmd
-	url string // for clients
-}
-
-// startOld starts a replica beside the shop's own, and waits until it is ready.
-func (s *shopUnderTest) startOld(t *testing.T, bin, service string) *oldReplica {
-	t.Helper()
-	cmd := s.Command(t.Context(), service)
-	cmd.Path = filepath.Join(bin, service)
-	internal := withPortsOfItsOwn(t, cmd, nil)
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have been stopped
-		_ = cmd.Wait()         // killed
-	})
-	waittest.Eventually(t, service+" of the release before is ready", func() bool {
-		a, err := (&client{base: "http://" + internal}).plain(t.Context(), "/readyz")
-		return err == nil && a.status == 200
-	})
-	var addr string
-	for _, setting := range cmd.Env {
-		if value, ok := strings.CutPrefix(setting, "HTTP_ADDR="); ok {
-			addr = value
-		}
-	}
-	return &oldReplica{cmd, "http://" + addr}
-}
-
-// stop ends the replica as an upgrade does.
-func (r *oldReplica) stop(t *testing.T) {
-	t.Helper()
-	must(t, r.cmd.Process.Signal(syscall.SIGTERM))
-	must(t, r.cmd.Wait())
-}
-
 // sharesUsers starts an auth of this release beside one of the release before: what a
 // user or an admin ends through either has ended at both.
 func sharesUsers(t *testing.T, old *shopUnderTest) {
 	t.Helper()
-	port, err := freeport.Take()
-	must(t, err)
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	internal := old.beside(t, filepath.Join(binDir, stack.Auth), stack.Auth, map[string]string{"HTTP_ADDR": addr})
-	waittest.Eventually(t, "this release's auth is ready", func() bool {
-		a, err := (&client{base: internal}).plain(t.Context(), "/readyz")
-		return err == nil && a.status == 200
-	})
+	newcomer := old.beside(t, filepath.Join(binDir, stack.Auth), stack.Auth, nil).awaitReady(t)
 	through := func(release *shopUnderTest, token string) *client {
 		if release == nil {
-			return &client{base: "http://" + addr, token: token}
+			return &client{base: newcomer.url, token: token}
 		}
 		return &client{base: release.GatewayURL(), token: token}
 	}

@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -127,9 +124,7 @@ func TestReversalsAreClosedUntilTheUpgradeIsComplete(t *testing.T) {
 	provider.want(t, 403, "invalid_signature", "POST", "/payment/reversals", body)
 	migrate := func(args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), filepath.Join(binDir, stack.Billing), args...)
-		cmd.Env = append(os.Environ(), "MIGRATE_DATABASE_URL="+s.DatabaseURL("billing_owner"))
-		out, err := cmd.CombinedOutput()
+		out, err := s.asOwner(t, stack.Billing, args...).CombinedOutput()
 		if err != nil {
 			t.Errorf("billing %v: %v", args, err)
 		}

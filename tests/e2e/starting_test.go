@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -215,8 +216,8 @@ func TestUnableReplicas(t *testing.T) {
 		"its own wrong password": {stack.Auth, "NATS_URL", strings.Replace(s.NATSURL(), "operator:", "auth:", 1), "Authorization"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			internal := s.beside(t, s.binaryOf(c.service), c.service, map[string]string{c.setting: c.value})
-			unable(t, internal, c.why)
+			replica := s.beside(t, s.binaryOf(c.service), c.service, map[string]string{c.setting: c.value})
+			unable(t, replica.internal, c.why)
 		})
 	}
 	u.want(t, 201, "", "POST", "/purchases", purchaseOf(product, bill))
@@ -225,33 +226,64 @@ func TestUnableReplicas(t *testing.T) {
 func (s *shopUnderTest) binaryOf(service string) string { return filepath.Join(binDir, service) }
 
 // withPortsOfItsOwn prepares a further process of a service: its ports are free ones, and
-// its other settings those of env, if given. It returns the address of its probes.
-func withPortsOfItsOwn(t *testing.T, cmd *exec.Cmd, env map[string]string) (internal string) {
+// its other settings those of env, if given. It returns its addresses for clients and for
+// probes.
+func withPortsOfItsOwn(t *testing.T, cmd *exec.Cmd, env map[string]string) (clients, internal string) {
 	t.Helper()
 	cmd.WaitDelay = time.Second
-	for _, name := range []string{"HTTP_ADDR", "INTERNAL_ADDR"} {
+	for name, addr := range map[string]*string{"HTTP_ADDR": &clients, "INTERNAL_ADDR": &internal} {
 		port, err := freeport.Take()
 		must(t, err)
-		internal = fmt.Sprintf("127.0.0.1:%d", port)
-		cmd.Env = append(cmd.Env, name+"="+internal)
+		*addr = fmt.Sprintf("127.0.0.1:%d", port)
+		cmd.Env = append(cmd.Env, name+"="+*addr)
 	}
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
-	return internal
+	return clients, internal
 }
 
-// beside starts a further process of a service with the shop's settings, except for env,
-// and returns the address of its probes. It ends with the test.
-func (s *shopUnderTest) beside(t *testing.T, binary, service string, env map[string]string) (internal string) {
+// process is a further process of a service.
+type process struct {
+	cmd           *exec.Cmd
+	url, internal string // for clients, and of the probes
+}
+
+// beside starts a further process of a service with the shop's settings, except for env.
+// It ends with the test.
+func (s *shopUnderTest) beside(t *testing.T, binary, service string, env map[string]string) *process {
 	t.Helper()
 	cmd := s.Command(t.Context(), service)
 	cmd.Path = binary
-	internal = withPortsOfItsOwn(t, cmd, env)
+	clients, internal := withPortsOfItsOwn(t, cmd, env)
 	must(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended by itself
 		_ = cmd.Wait()         // killed
 	})
-	return "http://" + internal
+	return &process{cmd, "http://" + clients, "http://" + internal}
+}
+
+// awaitReady waits until the process is ready.
+func (p *process) awaitReady(t *testing.T) *process {
+	t.Helper()
+	waittest.Eventually(t, p.cmd.Path+" is ready", func() bool {
+		a, err := (&client{base: p.internal}).plain(t.Context(), "/readyz")
+		return err == nil && a.status == 200
+	})
+	return p
+}
+
+// stop ends the process as an upgrade does.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	must(t, p.cmd.Wait())
+}
+
+// asOwner returns a command of a service that works as the owner of its schema.
+func (s *shopUnderTest) asOwner(t *testing.T, service string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), filepath.Join(binDir, service), args...)
+	cmd.Env = append(os.Environ(), "MIGRATE_DATABASE_URL="+s.DatabaseURL(service+"_owner"))
+	return cmd
 }
