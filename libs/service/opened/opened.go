@@ -21,10 +21,11 @@ import (
 // The levels. Each includes those below it.
 const (
 	Refunds = 1 // refunds, reversals, the role support
+	Shelf   = 2 // a quantity above 1, limited stock, a product's status other than active
 )
 
 // Highest is the highest level that this release knows, to which it raises the gate.
-const Highest = Refunds
+const Highest = Shelf
 
 const (
 	lookEvery = time.Second
