@@ -40,6 +40,8 @@ var caught = map[string]struct {
 	"search-as-short-read":    {"hostile-user", []string{"promise"}},
 	"log-afterwards":          {"kill-all-catalog", []string{"n"}},
 	"complete-by-the-clock":   {"commits-held", []string{"o"}},
+	"reset-link-twice":        {"quiet", []string{"p"}},
+	"ended-session-token":     {"quiet", []string{"p"}},
 }
 
 // tries is the number of trials in which a mutant must be caught once: a bug that

@@ -26,9 +26,17 @@ const (
 	pageSize   = 1000 // items
 )
 
-// PageTimeout is how long a client may need to take a page. An export as a whole has no
-// time limit. Proxies in front must give a client that takes nothing at least as much.
+// PageTimeout is how long a client may need to take a page, on average. An export as a
+// whole has no time limit.
 const PageTimeout = 30 * time.Second
+
+// StallTimeout is how long a client may take nothing: time that it did not need for
+// earlier pages is added, because a proxy in front takes several pages at once, and then
+// none until its client has taken most of them. Proxies must give their own clients at
+// least PageTimeout.
+const StallTimeout = (1 + savedPages) * PageTimeout
+
+const savedPages = 2 // so many times PageTimeout is saved at most
 
 const retryPause = 250 * time.Millisecond // between tries to read a page
 
@@ -43,6 +51,7 @@ type Exporter struct {
 	pageTimeout time.Duration
 	running     prometheus.Gauge
 	outcomes    *prometheus.CounterVec
+	pace        pace
 
 	mu      sync.Mutex
 	all     int
@@ -56,7 +65,7 @@ func New(caller func(context.Context) int64, pageTimeout time.Duration, registry
 		pageTimeout = PageTimeout
 	}
 	e := &Exporter{
-		caller: caller, pageTimeout: pageTimeout, callers: map[int64]int{},
+		caller: caller, pageTimeout: pageTimeout, pace: newPace(), callers: map[int64]int{},
 		running: prometheus.NewGauge(prometheus.GaugeOpts{Name: "http_server_exports", Help: "Exports in progress."}),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "http_server_exports_total", Help: "Exports, by outcome: completed, refused (too many), cut_off (the client took too long, or left), failed.",
@@ -111,15 +120,16 @@ func Write[T any](ctx context.Context, e *Exporter, w http.ResponseWriter, table
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	page, err := next(ctx, nil, pageSize)
-	if err != nil {
+	pages := &pages[T]{next: next, pace: &e.pace}
+	pages.encoder = newEncoder(request.format, table, &pages.buffer)
+	if err := pages.read(ctx); err != nil {
 		e.outcomes.WithLabelValues("failed").Inc()
 		return err
 	}
 	w.Header().Set("Content-Type", contentTypes[request.format])
 	to := http.NewResponseController(w)
-	defer connlimit.Patient(ctx, e.pageTimeout)()
-	err = write(ctx, e, w, to, table, request.format, page, next)
+	defer connlimit.Patient(ctx, (1+savedPages)*e.pageTimeout)()
+	err = write(ctx, e, w, to, pages)
 	switch {
 	case err == nil:
 		e.outcomes.WithLabelValues("completed").Inc()
@@ -140,44 +150,69 @@ type takenError struct{ error }
 
 func (e *takenError) Unwrap() error { return e.error }
 
-func write[T any](ctx context.Context, e *Exporter, w http.ResponseWriter, to *http.ResponseController, table Table[T], format string, page []T, next func(context.Context, *T, int) ([]T, error)) error {
-	var buffer bytes.Buffer
-	encoder := newEncoder(format, table, &buffer)
-	if err := encoder.begin(); err != nil {
-		return err
-	}
-	for items := 0; ; {
-		for _, item := range page {
-			if err := encoder.row(item); err != nil {
-				return err
-			}
-		}
-		items += len(page)
-		over := len(page) < pageSize
-		if over {
-			if err := encoder.end(items); err != nil {
-				return err
-			}
-		}
-		if err := send(w, to, &buffer, e.pageTimeout); err != nil {
+func write[T any](ctx context.Context, e *Exporter, w http.ResponseWriter, to *http.ResponseController, pages *pages[T]) error {
+	for saved := time.Duration(0); ; {
+		began := time.Now()
+		if err := send(w, to, &pages.buffer, began.Add(e.pageTimeout+saved)); err != nil {
 			return &takenError{err}
 		}
+		saved = max(0, min(saved+e.pageTimeout-time.Since(began), savedPages*e.pageTimeout))
 		bytelimit.From(ctx).Reset()
-		if over {
+		if pages.over {
 			return nil
 		}
-		var err error
-		if page, err = again(ctx, e.pageTimeout, func() ([]T, error) { return next(ctx, &page[len(page)-1], pageSize) }); err != nil {
+		if err := again(ctx, e.pageTimeout, func() error { return pages.read(ctx) }); err != nil {
 			return err
 		}
 	}
 }
 
+// pages are what is left of an export.
+type pages[T any] struct {
+	next    func(ctx context.Context, after *T, limit int) ([]T, error)
+	pace    *pace
+	encoder encoder[T]
+	buffer  bytes.Buffer // the page that was read, encoded
+
+	last  *T // the last item that was read
+	items int
+	over  bool // there are no further pages
+}
+
+// read reads the next page into the buffer, when it is this export's turn.
+func (p *pages[T]) read(ctx context.Context) error {
+	done, err := p.pace.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	page, err := p.next(ctx, p.last, pageSize)
+	if err != nil {
+		return err
+	}
+	if p.last == nil {
+		if err := p.encoder.begin(); err != nil {
+			return err
+		}
+	}
+	for _, item := range page {
+		if err := p.encoder.row(item); err != nil {
+			return err
+		}
+	}
+	p.items += len(page)
+	if p.over = len(page) < pageSize; p.over {
+		return p.encoder.end(p.items)
+	}
+	p.last = &page[len(page)-1]
+	return nil
+}
+
 // send writes a page and waits until the client, or the operating system for it, has
 // taken it.
-func send(w http.ResponseWriter, to *http.ResponseController, page *bytes.Buffer, limit time.Duration) error {
+func send(w http.ResponseWriter, to *http.ResponseController, page *bytes.Buffer, deadline time.Time) error {
 	// A test's recorder has no deadlines.
-	if err := to.SetWriteDeadline(time.Now().Add(limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := to.SetWriteDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	if _, err := page.WriteTo(w); err != nil {
@@ -188,18 +223,18 @@ func send(w http.ResponseWriter, to *http.ResponseController, page *bytes.Buffer
 
 // again reads a page, and retries while the database is busy or unreachable: the client
 // would have to begin again.
-func again[T any](ctx context.Context, limit time.Duration, read func() ([]T, error)) ([]T, error) {
+func again(ctx context.Context, limit time.Duration, read func() error) error {
 	deadline := time.Now().Add(limit)
 	for {
-		page, err := read()
+		err := read()
 		var p *problem.Error
 		if err == nil || !errors.As(err, &p) || p.Kind != problem.Unavailable || time.Now().After(deadline) {
-			return page, err
+			return err
 		}
 		bytelimit.From(ctx).Reset()
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-time.After(retryPause):
 		}
 	}

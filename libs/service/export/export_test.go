@@ -150,12 +150,8 @@ func TestLimits(t *testing.T) {
 		begun := make(chan error, 2)
 		running.Go(func() {
 			ctx := export.With(context.WithValue(t.Context(), caller{}, user), export.CSV, false)
-			begun <- export.Write(ctx, e, httptest.NewRecorder(), table, func(ctx context.Context, after *item, limit int) ([]item, error) {
-				if begun <- nil; after == nil {
-					<-release
-				}
-				return nil, nil
-			})
+			w := &stalling{counter{header: http.Header{}}, begun, release}
+			begun <- export.Write(ctx, e, w, table, items(10, "x"))
 		})
 		return <-begun
 	}
@@ -253,7 +249,7 @@ func (p *paced) Read(b []byte) (int, error) {
 // the end.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
-	const n = 4000
+	const n = 12_000
 	title := strings.Repeat("x", 1000)
 	for what, c := range map[string]struct {
 		limit, wait time.Duration
@@ -262,6 +258,7 @@ func TestSlowClients(t *testing.T) {
 	}{
 		"fast":                        {time.Second, 0, 1 << 20, true},
 		"a page in half the limit":    {time.Second, 500 * time.Millisecond, 1 << 20, true},
+		"two pages, then none":        {time.Second, 1600 * time.Millisecond, 2 << 20, true}, // as a proxy with buffers of megabytes
 		"a page in twice the limit":   {time.Second, 2 * time.Second, 1 << 20, false},
 		"a page bit by bit, too late": {time.Second, 400 * time.Millisecond, 1 << 17, false},
 		"longer than other requests":  {connlimit.Stall + 5*time.Second, connlimit.Stall + 2*time.Second, 1 << 20, true},
@@ -368,7 +365,7 @@ func TestClientLeaves(t *testing.T) {
 // A replica holds a page of an export at a time, not the export.
 func TestMemoryIsConstant(t *testing.T) {
 	// Not parallel: it measures the heap.
-	const n = 500_000
+	const n = 100_000
 	title := strings.Repeat("x", 100)
 	var highest uint64
 	measure := func() {
@@ -399,6 +396,19 @@ func TestMemoryIsConstant(t *testing.T) {
 type counter struct {
 	header http.Header
 	lines  int
+}
+
+// stalling takes nothing until it is released.
+type stalling struct {
+	counter
+	begun   chan error
+	release chan struct{}
+}
+
+func (s *stalling) Write(b []byte) (int, error) {
+	s.begun <- nil
+	<-s.release
+	return s.counter.Write(b)
 }
 
 func (c *counter) Header() http.Header { return c.header }

@@ -23,12 +23,13 @@
 //	j  billing's users match auth's, and a disabled user gets nothing
 //	n  the admins' log has each change of a product or a user once
 //	o  a reader who follows the list of all transactions by its complete_until gets each transaction once
+//	p  a link to reset a password works once; an ended session gets nothing, and one that nothing has ended goes on
 //
 // The letter i is `billing verify`, which is run elsewhere. An error is reported
 // once: a purchase, payment, bill or user with a violation is skipped by the
 // checks that follow, so that one lost row is one violation and not five. The
-// order is f, a, k, l, b, c, d, h, then the causes of (b), then e, g, j, then n
-// and o.
+// order is f, a, k, l, b, c, d, h, then the causes of (b), then e, g, j, then n,
+// o and p.
 //
 // It can't detect: what happened between two observations and left no trace (a
 // balance that was wrong for a moment in which no client read it); which of
@@ -108,6 +109,7 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	j.users()
 	j.logged()
 	j.followed()
+	j.sessions()
 	return j.violations()
 }
 

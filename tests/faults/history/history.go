@@ -156,6 +156,39 @@ type Access struct {
 	Replica   string
 }
 
+// Login is one POST /auth/login of a user with several devices.
+type Login struct {
+	Call
+	UserID   int64
+	Password int // which of the user's passwords
+	Session  int // the session that a 200 starts
+}
+
+// Ending is one DELETE /auth/sessions?others=true, which ends all of a user's sessions
+// but one.
+type Ending struct {
+	Call
+	UserID  int64
+	Session int // the one that stays
+}
+
+// Reset is one POST /auth/password-reset/confirm.
+type Reset struct {
+	Call
+	UserID         int64
+	Link, Password int
+}
+
+// Use is one use of a session: a request with its access token to one replica, or the
+// only POST /auth/refresh with its first refresh token.
+type Use struct {
+	Call
+	UserID  int64
+	Session int
+	Refresh bool
+	Replica string
+}
+
 // History is what the clients of a run saw.
 type History struct {
 	Buys      []Buy
@@ -171,6 +204,10 @@ type History struct {
 	Views     []View
 	Balances  []BalanceAt
 	Followed  []Followed
+	Logins    []Login
+	Endings   []Ending
+	Resets    []Reset
+	Uses      []Use
 }
 
 // Calls iterates over every call and its kind. Payments and accesses go to a
@@ -189,7 +226,11 @@ func (h History) Calls() iter.Seq2[string, Call] {
 			each(h.Reversals, yield, "payment", func(c Reversal) Call { return c.Call }) && // of the provider, too
 			each(h.Views, yield, "view", func(c View) Call { return c.Call }) &&
 			each(h.Balances, yield, "balance", func(c BalanceAt) Call { return c.Call }) &&
-			each(h.Followed, yield, "followed", func(c Followed) Call { return c.Call })
+			each(h.Followed, yield, "followed", func(c Followed) Call { return c.Call }) &&
+			each(h.Logins, yield, "login", func(c Login) Call { return c.Call }) &&
+			each(h.Endings, yield, "ending", func(c Ending) Call { return c.Call }) &&
+			each(h.Resets, yield, "reset", func(c Reset) Call { return c.Call }) &&
+			each(h.Uses, yield, "access", func(c Use) Call { return c.Call })
 	}
 }
 
@@ -204,7 +245,7 @@ func each[T any](some []T, yield func(string, Call) bool, what string, call func
 
 // Within returns the part of a history that concerns the bills and payments with
 // ids from from up to, but not including, to. Changes of prices are all included;
-// calls that disable or test users, from the first of these payments on.
+// calls that concern users' access and sessions, from the first of these payments on.
 func (h History) Within(from, to int64) History {
 	in := func(id int64) bool { return id >= from && id < to }
 	var part History
@@ -261,16 +302,9 @@ func (h History) Within(from, to int64) History {
 		return part
 	}
 	begin := part.Pays[0].Start
-	for _, c := range h.Switches {
-		if c.Start >= begin {
-			part.Switches = append(part.Switches, c)
-		}
-	}
-	for _, c := range h.Accesses {
-		if c.Start >= begin {
-			part.Accesses = append(part.Accesses, c)
-		}
-	}
+	part.Switches, part.Accesses = since(h.Switches, begin), since(h.Accesses, begin)
+	part.Logins, part.Endings = since(h.Logins, begin), since(h.Endings, begin)
+	part.Resets, part.Uses = since(h.Resets, begin), since(h.Uses, begin)
 	for _, c := range h.Followed {
 		if c.Start >= begin {
 			c.Entries = slices.DeleteFunc(slices.Clone(c.Entries), func(e Entry) bool { return !in(e.BillID) })
@@ -279,6 +313,13 @@ func (h History) Within(from, to int64) History {
 	}
 	return part
 }
+
+// since returns the calls that began at a time or later.
+func since[C interface{ began() time.Duration }](all []C, begin time.Duration) []C {
+	return slices.DeleteFunc(slices.Clone(all), func(c C) bool { return c.began() < begin })
+}
+
+func (c Call) began() time.Duration { return c.Start }
 
 // Books are what the databases hold when no work is left.
 type Books struct {

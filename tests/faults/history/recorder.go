@@ -37,5 +37,7 @@ func (r *Recorder) History() History {
 		Switches: append([]Switch(nil), r.h.Switches...), Accesses: append([]Access(nil), r.h.Accesses...),
 		Refunds: append([]Refund(nil), r.h.Refunds...), Reversals: append([]Reversal(nil), r.h.Reversals...),
 		Views: append([]View(nil), r.h.Views...), Balances: append([]BalanceAt(nil), r.h.Balances...), Followed: append([]Followed(nil), r.h.Followed...),
+		Logins: append([]Login(nil), r.h.Logins...), Endings: append([]Ending(nil), r.h.Endings...),
+		Resets: append([]Reset(nil), r.h.Resets...), Uses: append([]Use(nil), r.h.Uses...),
 	}
 }

@@ -42,10 +42,11 @@ func (a *Account) current() (token string, from time.Duration) {
 }
 
 // Accounts are the users of a shop: the buyers, the suspect, who is repeatedly
-// disabled, and the administrator.
+// disabled, the member, who has several devices, and the administrator.
 type Accounts struct {
 	Buyers  []*Account
 	Suspect *Account
+	Member  *Member
 	Admin   *Account
 
 	target Target
@@ -71,6 +72,11 @@ func Register(ctx context.Context, t Target, rec *history.Recorder, buyers int) 
 			a.Buyers = append(a.Buyers, u)
 		}
 	}
+	member, err := a.register(ctx, "member")
+	if err != nil {
+		return nil, err
+	}
+	a.Member = &Member{Account: member}
 	a.Admin = &Account{Login: t.AdminLogin, password: t.AdminPassword}
 	return a, a.Refresh(ctx)
 }

@@ -48,8 +48,10 @@ type reply struct {
 	Debited   *money.Amount `json:"debited"`
 	Shortfall *money.Amount `json:"shortfall"`
 
-	// A login, a registration.
+	// A login, a registration, a password reset.
 	AccessToken    string `json:"access_token"`
+	RefreshToken   string `json:"refresh_token"`
+	Link           string `json:"link"` // to reset a password
 	ActivationLink string `json:"activation_link"`
 	User           struct {
 		ID int64 `json:"id"`

@@ -2,7 +2,7 @@
 // without, who retry when they get no response; a payment provider that repeats
 // payments, and sometimes sends conflicting ones; an administrator who changes
 // prices, disables a user, gives back money, and reads and exports everything; a
-// program that follows the list of all transactions. Every call is recorded.
+// user with several devices who forgets their password; a program that follows the list of all transactions. Every call is recorded.
 //
 // A seed decides which requests are sent. When they are sent depends on the
 // machine, so a seed reproduces a run's plan but not its exact timing.
@@ -198,6 +198,7 @@ func (w *World) Run(ctx context.Context, mix Mix) {
 	if mix.Admins > 0 {
 		clients.Go(func() { w.reprice(ctx) })
 		clients.Go(func() { w.suspect(ctx) })
+		clients.Go(func() { w.devices(ctx) })
 		clients.Go(func() { w.refund(ctx) })
 		clients.Go(func() { w.audit(ctx) })
 		clients.Go(func() { w.tail(ctx) })

@@ -28,6 +28,9 @@ const (
 	products       = "services/catalog/internal/postgres/product.go"
 	complete       = "libs/service/complete/complete.go"
 	publisher      = "services/auth/internal/bus/publisher.go"
+	reset          = "services/auth/internal/postgres/reset.go"
+	resetDecision  = "services/auth/internal/auth/reset.go"
+	sessionEnd     = "services/auth/internal/postgres/session_end.go"
 )
 
 // Mutants returns the broken services.
@@ -137,6 +140,13 @@ func (s *Store) settleAgain(`}),
 
 		mutant("complete-by-the-clock", "billing", "billing takes complete_until from the clock, and not from which transactions have ended",
 			Edit{complete, "w.pending[n].id <= oldest; n++ {", "w.pending[n].id > 0; n++ {"}),
+
+		mutant("reset-link-twice", "auth", "auth resets a password as often as its link is used",
+			Edit{resetDecision, "link.Version != user.ResetVersion || ", ""},
+			Edit{reset, "WHERE user_id = $1 AND expires_at >= now()`", "WHERE user_id = $1 AND expires_at < now()`"}),
+
+		mutant("ended-session-token", "auth", "auth ends sessions without revoking their access tokens",
+			Edit{sessionEnd, "SET token_version = token_version + 1, ", "SET "}),
 
 		mutant("log-afterwards", "catalog", "catalog writes the admins' log after the transaction of the change",
 			Edit{products, "\t\treturn logged(ctx, tx, admin, \"change\", id, members(before), members(p))\n", `		go func() {
