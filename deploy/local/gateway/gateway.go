@@ -156,12 +156,12 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 	})
 }
 
-// unlimited lifts the limit of the whole response from an export. The service ends one whose page is not taken in time; the gateway only
-// closes the connection of a client that takes nothing for a little longer, until the returned function is called.
+// unlimited lifts the limit of the whole response from an export, until the returned function is called. The service ends an export whose
+// client is too slow; the gateway only closes the connection of a client that takes nothing for a little longer.
 func unlimited(w http.ResponseWriter, r *http.Request) (restore func()) {
 	// A response without a connection, such as a test's, has no limit.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-	return connlimit.Patient(r.Context(), export.PageTimeout+5*time.Second)
+	return connlimit.Patient(r.Context(), export.StallTimeout+5*time.Second)
 }
 
 // traced puts the client's trace into the request's context, for the gateway's own responses. Without a client's trace it takes a random id, which
