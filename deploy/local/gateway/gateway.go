@@ -70,6 +70,7 @@ type Gateway struct {
 // New returns a gateway that probes the health of its replicas until Shutdown or Close.
 func New(cfg Config) *Gateway {
 	b := newBalancer(cfg.Replicas, cfg.Log)
+	cfg.CORSOrigins = cfg.CORSOrigins.Valid(context.Background(), cfg.Log)
 	return &Gateway{server: newServer(newHandler(b, cfg), idleTime(cfg), cfg.Log), balancer: b, maxConnections: cfg.MaxConnections}
 }
 

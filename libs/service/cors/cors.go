@@ -5,7 +5,8 @@
 package cors
 
 import (
-	"fmt"
+	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,20 +31,37 @@ const provider = "/payment/"
 // written.
 type Origins []string
 
-// Decode reads a list of origins, separated by commas or spaces, each as a browser
-// sends it: scheme://host, with the port unless it is the scheme's (envconfig.Decoder).
+// Decode reads a list, separated by commas or spaces (envconfig.Decoder). [Origins.Valid]
+// looks at its items.
 func (o *Origins) Decode(text string) error {
-	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
-		u, err := url.Parse(part)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Hostname() == "" || part != u.Scheme+"://"+u.Host {
-			return fmt.Errorf("%q is not an origin like https://shop.example: a scheme and a host, and nothing after them", part)
-		}
-		if part != strings.ToLower(part) || strings.Contains(u.Host, "*") || u.Port() == "80" && u.Scheme == "http" || u.Port() == "443" && u.Scheme == "https" || strings.HasSuffix(u.Host, ":") {
-			return fmt.Errorf("%q must be written as browsers send it: in lowercase, without the scheme's default port and without *", part)
-		}
-		*o = append(*o, part)
-	}
+	*o = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	return nil
+}
+
+// Valid returns the items that are origins as a browser sends them: scheme://host, with
+// the port unless it is the scheme's. It logs a warning for each other item: neither
+// money nor access needs it, so that a mistake must not keep a program from starting.
+func (o Origins) Valid(ctx context.Context, log *slog.Logger) (valid Origins) {
+	for _, item := range o {
+		if wrong := mistake(item); wrong != "" {
+			log.WarnContext(ctx, "an item of CORS_ORIGINS is not an origin; continuing without it: its pages can read nothing", "item", item, "error", wrong)
+			continue
+		}
+		valid = append(valid, item)
+	}
+	return valid
+}
+
+// mistake returns why an item of the list is not an origin, or "".
+func mistake(item string) string {
+	u, err := url.Parse(item)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || item != u.Scheme+"://"+u.Host:
+		return "it is not like https://shop.example: a scheme and a host, and nothing after them"
+	case item != strings.ToLower(item) || strings.Contains(u.Host, "*") || u.Port() == "80" && u.Scheme == "http" || u.Port() == "443" && u.Scheme == "https" || strings.HasSuffix(u.Host, ":"):
+		return "it must be written as browsers send it: in lowercase, without the scheme's default port and without *"
+	}
+	return ""
 }
 
 // String returns the list as Decode reads it.

@@ -1,6 +1,8 @@
 package cors_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,7 +17,8 @@ const (
 	other = "https://evil.example"
 )
 
-func TestDecode(t *testing.T) {
+// Items that are not origins are left out, with a warning, and the others have effect.
+func TestValid(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][]string{
 		"": nil, " , ": nil,
@@ -23,20 +26,29 @@ func TestDecode(t *testing.T) {
 		page + ",http://127.0.0.1:3000":        {page, "http://127.0.0.1:3000"},
 		page + "  http://[::1]:3000\thttp://a": {page, "http://[::1]:3000", "http://a"},
 	} {
-		var o cors.Origins
-		if err := o.Decode(text); err != nil || !slices.Equal(o, want) {
-			t.Errorf("%q: %v, %v", text, o, err)
+		if o, log := valid(t, text); !slices.Equal(o, want) || log != "" {
+			t.Errorf("%q: %v, %s", text, o, log)
 		}
 	}
 	for _, text := range []string{
 		"*", "null", "front.example", "https://", "https://:443", "https://*.example", "https://front.example/", "https://front.example/x", "https://front.example?x", "https://front.example#x",
 		"https://user@front.example", "HTTPS://front.example", "https://Front.example", "https://front.example:443", "http://front.example:80", "https://front.example:", "ftp://front.example", page + ",*",
 	} {
-		var o cors.Origins
-		if err := o.Decode(text); err == nil {
-			t.Errorf("%q was accepted as %v", text, o)
+		o, log := valid(t, "http://a,"+text)
+		if !slices.Equal(o, []string{"http://a"}) && !slices.Equal(o, []string{"http://a", page}) || !strings.Contains(log, "WARN") || strings.Count(log, "\n") != 1 {
+			t.Errorf("%q: %v, %s", text, o, log)
 		}
 	}
+}
+
+func valid(t *testing.T, text string) (o cors.Origins, log string) {
+	t.Helper()
+	var written bytes.Buffer
+	if err := o.Decode(text); err != nil {
+		t.Fatal(err)
+	}
+	o = o.Valid(t.Context(), slog.New(slog.NewTextHandler(&written, nil)))
+	return o, written.String()
 }
 
 // Every response of the handler has the headers once, whatever the handler does.

@@ -69,7 +69,7 @@ func Serve(ctx context.Context, cfg Config, public http.Handler) error {
 	}
 	var draining atomic.Bool
 	failed := make(chan error, 2)
-	publicServer := server(leaving(&draining, cfg.CORSOrigins.Handler(headAsGet(public))), cfg.Log)
+	publicServer := server(leaving(&draining, cfg.CORSOrigins.Valid(ctx, cfg.Log).Handler(headAsGet(public))), cfg.Log)
 	internalServer := server(internal(cfg, &draining), cfg.Log)
 	bounded := connlimit.Bound(publicServer, publicListener, cfg.MaxConnections)
 	cfg.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
