@@ -10,8 +10,8 @@ import (
 
 const keysUsage = "usage: auth keys new FILE, auth keys list FILE, auth keys promote FILE KID, auth keys remove FILE KID"
 
-// runKeys lists or changes the keys in a file of signing keys. Running replicas
-// reload the file within seconds.
+// runKeys lists or changes the keys in a file of signing keys, and shows the list after a
+// change; after new, the new key's id. Running replicas reload the file within seconds.
 func runKeys(args []string, out io.Writer) error {
 	switch {
 	case len(args) == 2 && args[0] == "new":
@@ -22,22 +22,32 @@ func runKeys(args []string, out io.Writer) error {
 		fmt.Fprintln(out, key.ID)
 		return nil
 	case len(args) == 2 && args[0] == "list":
-		set, err := keys.Read(args[1])
-		if err != nil {
+		return listKeys(args[1], out)
+	case len(args) == 3 && args[0] == "promote":
+		if err := keys.Promote(args[1], args[2]); err != nil {
 			return err
 		}
-		for i, key := range set {
-			use := "published"
-			if i == 0 {
-				use = "signing"
-			}
-			fmt.Fprintln(out, key.ID, use)
-		}
-		return nil
-	case len(args) == 3 && args[0] == "promote":
-		return keys.Promote(args[1], args[2])
+		return listKeys(args[1], out)
 	case len(args) == 3 && args[0] == "remove":
-		return keys.Remove(args[1], args[2])
+		if err := keys.Remove(args[1], args[2]); err != nil {
+			return err
+		}
+		return listKeys(args[1], out)
 	}
 	return errors.New(keysUsage)
+}
+
+func listKeys(file string, out io.Writer) error {
+	set, err := keys.Read(file)
+	if err != nil {
+		return err
+	}
+	for i, key := range set {
+		use := "published"
+		if i == 0 {
+			use = "signing"
+		}
+		fmt.Fprintln(out, key.ID, use)
+	}
+	return nil
 }

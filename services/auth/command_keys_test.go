@@ -40,9 +40,10 @@ func TestKeysCommand(t *testing.T) {
 	if got := must("list", file); got != first+" signing\n"+second+" published" {
 		t.Errorf("list: %s", got)
 	}
-	must("promote", file, second)
-	if got := must("list", file); got != second+" signing\n"+first+" published" {
-		t.Errorf("list: %s", got)
+	for _, args := range [][]string{{"promote", file, second}, {"list", file}} {
+		if got, want := must(args...), second+" signing\n"+first+" published"; got != want {
+			t.Errorf("%s: %s, want %s", args[0], got, want)
+		}
 	}
 	before := readFile(t, file)
 	for _, args := range [][]string{
@@ -56,7 +57,9 @@ func TestKeysCommand(t *testing.T) {
 	if readFile(t, file) != before {
 		t.Error("a refused command changed the file")
 	}
-	must("remove", file, first)
+	if got, want := must("remove", file, first), second+" signing"; got != want {
+		t.Errorf("remove: %s, want %s", got, want)
+	}
 	if _, err := keysCommand(t, "remove", file, second); err == nil {
 		t.Error("the last key was removed")
 	}
