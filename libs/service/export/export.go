@@ -31,12 +31,13 @@ const (
 const PageTimeout = 30 * time.Second
 
 // StallTimeout is how long a client may take nothing: time that it did not need for
-// earlier pages is added, because a proxy in front takes several pages at once, and then
-// none until its client has taken most of them. Proxies must give their own clients at
-// least PageTimeout.
+// earlier pages is added. A proxy in front takes several pages at once, and then none
+// until its client has taken most of them. And what a full receiver drops, TCP sends
+// again only after a pause that doubles, to two minutes at most (RFC 6298, section 5).
+// Proxies must give their own clients at least PageTimeout.
 const StallTimeout = (1 + savedPages) * PageTimeout
 
-const savedPages = 2 // so many times PageTimeout is saved at most
+const savedPages = 4 // so many times PageTimeout is saved at most
 
 const retryPause = 250 * time.Millisecond // between tries to read a page
 
