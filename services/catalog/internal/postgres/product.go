@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -56,16 +57,47 @@ func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) 
 		WHERE id = $1 AND deleted_at IS NULL`, id)
 }
 
-// productLists has, for each sort order, the position of a product, the condition
-// for those after the position $2 (and $3), and the order. An index has each order.
-var productLists = map[catalog.ProductSort]struct {
-	position     func(catalog.ProductKey) []any
-	after, order string
-}{
-	catalog.SortNewest:          {byID, `id < $2`, `id DESC`},
-	catalog.SortTitle:           {byTitle, `(title_folded, id) > ($2, $3)`, `title_folded, id`},
-	catalog.SortPrice:           {byPrice, `(price, id) > ($2, $3)`, `price, id`},
-	catalog.SortPriceDescending: {byPrice, `(price, id) < ($2, $3)`, `price DESC, id DESC`},
+// productList is the sort order of a list, which an index has.
+type productList struct {
+	position func(catalog.ProductKey) []any // of a product, in the columns
+	columns  []string
+	down     bool
+}
+
+var productLists = map[catalog.ProductSort]productList{
+	catalog.SortNewest:          {byID, []string{"id"}, true},
+	catalog.SortTitle:           {byTitle, []string{"title_folded", "id"}, false},
+	catalog.SortPrice:           {byPrice, []string{"price", "id"}, false},
+	catalog.SortPriceDescending: {byPrice, []string{"price", "id"}, true},
+}
+
+// after is the condition for the products after a position, whose first parameter is
+// $first.
+func (l productList) after(first int) string {
+	sign := ">"
+	if l.down {
+		sign = "<"
+	}
+	parameters := make([]string, len(l.columns))
+	for i := range parameters {
+		parameters[i] = fmt.Sprint("$", first+i)
+	}
+	return fmt.Sprintf(`(%s) %s (%s)`, strings.Join(l.columns, ", "), sign, strings.Join(parameters, ", "))
+}
+
+func (l productList) order() string {
+	if l.down {
+		return strings.Join(l.columns, " DESC, ") + " DESC"
+	}
+	return strings.Join(l.columns, ", ")
+}
+
+// ofStatus is the list of the products of a status. Its order begins with the status, of
+// which there is but one, so that only an index can be read that begins with it too. For
+// an equality the server could follow the index of all products, and filter: then a page
+// reads as many as have another status.
+func (l productList) ofStatus(status catalog.ProductStatus) productList {
+	return productList{func(k catalog.ProductKey) []any { return append([]any{status}, l.position(k)...) }, append([]string{"status"}, l.columns...), l.down}
 }
 
 // withinPage returns a statement for the first rows of sql, up to and including the
@@ -90,21 +122,21 @@ func byPrice(k catalog.ProductKey) []any { return []any{int64(k.Price), k.ID} }
 // Products lists products that are not deleted, at most q.Limit and no more than fit
 // on a page, and one. q.Title is folded.
 func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
-	list := productLists[q.Sort]
-	where, args := `deleted_at IS NULL`, []any{q.Limit}
-	if q.After != nil {
-		where += ` AND ` + list.after
-		args = append(args, list.position(*q.After)...)
-	}
+	list, where, args := productLists[q.Sort], `deleted_at IS NULL`, []any{q.Limit}
 	if q.Status != "" {
+		list = list.ofStatus(q.Status)
 		args = append(args, q.Status)
-		where += fmt.Sprintf(` AND status = $%d`, len(args))
+		where += ` AND status BETWEEN $2 AND $2`
+	}
+	if q.After != nil {
+		where += ` AND ` + list.after(len(args)+1)
+		args = append(args, list.position(*q.After)...)
 	}
 	if q.Title != "" {
 		args = append(args, q.Title)
 		where += fmt.Sprintf(` AND position($%d IN title_folded) > 0`, len(args))
 	}
-	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + where + ` ORDER BY ` + list.order
+	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + where + ` ORDER BY ` + list.order()
 	if q.Title == "" { // an index has them in this order
 		return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), args...)
 	}
