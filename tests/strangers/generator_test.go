@@ -261,6 +261,9 @@ func (g *generator) generate(o *operation, s *schemas) *request {
 	}
 	members := g.members(o, s)
 	token := g.token(o)
+	if o.id == "listProducts" && params["status"] != nil { // only active is for users
+		token = g.tokens["admin"]
+	}
 	contentType, extra := []string{"application/json"}, ""
 	spoilt := func(format string, args ...any) { r.plain, r.what = false, fmt.Sprintf(format, args...) }
 
