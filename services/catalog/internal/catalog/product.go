@@ -35,6 +35,7 @@ type Product struct {
 	Version     int64 // increases with every change
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+	OnHand      *int64 // units in stock; nil if there is no limit, or if it was not read. It is in no version
 }
 
 // NewProduct returns a valid product, or a problem that names the invalid

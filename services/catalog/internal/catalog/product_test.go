@@ -47,8 +47,8 @@ func TestPatch(t *testing.T) {
 	}{
 		{"nothing", Patch{}, tea, false, ""},
 		{"the same", Patch{Title: new("tea")}, tea, false, ""},
-		{"title", Patch{Title: new("Tea")}, Product{1, "Tea", "green", 350, 4, tea.CreatedAt, tea.UpdatedAt}, true, ""},
-		{"all", Patch{new("a"), new(""), new(money.Amount(1))}, Product{1, "a", "", 1, 4, tea.CreatedAt, tea.UpdatedAt}, true, ""},
+		{"title", Patch{Title: new("Tea")}, Product{1, "Tea", "green", 350, 4, tea.CreatedAt, tea.UpdatedAt, nil}, true, ""},
+		{"all", Patch{new("a"), new(""), new(money.Amount(1))}, Product{1, "a", "", 1, 4, tea.CreatedAt, tea.UpdatedAt, nil}, true, ""},
 		{"no title", Patch{Title: new("")}, Product{}, true, "validation_failed"},
 		{"free", Patch{Price: new(money.Amount(0))}, Product{}, true, "invalid_amount"},
 	} {

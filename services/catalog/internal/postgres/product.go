@@ -15,8 +15,12 @@ import (
 
 const productColumns = "id, title, description, price, version, created_at, updated_at"
 
+// oneColumns is for single products, with their stock.
+const oneColumns = productColumns + ", (SELECT on_hand FROM catalog.stock WHERE product_id = id)"
+
 // CreateProduct stores a new product.
 func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Product) (catalog.Product, error) {
+	stock := p.OnHand
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) (err error) {
 		p, err = pg.One(ctx, tx, "insert product", pgx.ErrNoRows, scanProduct, `
 			INSERT INTO catalog.products (title, title_folded, description, price)
@@ -25,7 +29,14 @@ func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Produc
 		if err != nil {
 			return err
 		}
-		return logged(ctx, tx, admin, "create", p.ID, nil, members(p))
+		after := members(p)
+		if p.OnHand = stock; stock != nil {
+			after["stock"] = *stock
+			if err := setLimit(ctx, tx, &catalog.StockChange{ProductID: p.ID, Change: *stock, OnHand: *stock, Reason: "new product", AdminID: admin}); err != nil {
+				return err
+			}
+		}
+		return logged(ctx, tx, admin, "create", p.ID, nil, after)
 	})
 	return p, pg.Wrap("create product", err)
 }
@@ -41,11 +52,11 @@ func members(p catalog.Product) adminlog.Members {
 	return adminlog.Members{"title": p.Title, "description": p.Description, "price": p.Price}
 }
 
-// Product returns a product, or ErrProductNotFound if it does not exist or is
-// deleted.
+// Product returns a product with its stock, or ErrProductNotFound if it does not exist
+// or is deleted.
 func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) {
-	return pg.CollectOne(ctx, s.reads, "read product", catalog.ErrProductNotFound, scanProduct, `
-		SELECT `+productColumns+`
+	return pg.CollectOne(ctx, s.reads, "read product", catalog.ErrProductNotFound, scanOne, `
+		SELECT `+oneColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL`, id)
 }
@@ -117,11 +128,11 @@ func (s *Store) ChangeProduct(ctx context.Context, admin, id int64, change func(
 		if !changed {
 			return nil
 		}
-		p, err = pg.One(ctx, tx, "update product", catalog.ErrProductNotFound, scanProduct, `
+		p, err = pg.One(ctx, tx, "update product", catalog.ErrProductNotFound, scanOne, `
 			UPDATE catalog.products
 			SET title = $2, title_folded = $3, description = $4, price = $5, version = version + 1, updated_at = now()
 			WHERE id = $1
-			RETURNING `+productColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
+			RETURNING `+oneColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
 		if err != nil {
 			return err
 		}
@@ -155,11 +166,18 @@ func (s *Store) DeleteProduct(ctx context.Context, admin, id int64, may func(cat
 // lockProduct reads a product and locks it against changes until the end of the
 // transaction.
 func lockProduct(ctx context.Context, tx *pg.Tx, id int64) (catalog.Product, error) {
-	return pg.One(ctx, tx, "lock product", catalog.ErrProductNotFound, scanProduct, `
-		SELECT `+productColumns+`
+	return pg.One(ctx, tx, "lock product", catalog.ErrProductNotFound, scanOne, `
+		SELECT `+oneColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL
 		FOR NO KEY UPDATE`, id)
+}
+
+func scanOne(row pgx.CollectableRow) (catalog.Product, error) {
+	var onHand *int64
+	p, err := scanProduct(alsoScan{row, []any{&onHand}})
+	p.OnHand = onHand
+	return p, err
 }
 
 func scanProduct(row pgx.CollectableRow) (catalog.Product, error) {
