@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"net/url"
 	"slices"
@@ -117,6 +118,9 @@ func (p *proxy) serve(pair *tcprelay.Pair) {
 			if !ok {
 				return
 			}
+			if p.held != nil && isCancel(b) { // it would end the COMMIT that is to wait
+				return
+			}
 			what := passes
 			if commits.in(b) {
 				what = p.decide()
@@ -160,6 +164,10 @@ func read(pair *tcprelay.Pair, from io.Reader, to chan<- []byte) {
 		}
 	}
 }
+
+// isCancel reports whether a client asks to cancel what another connection does, as pgx
+// does when that connection fails.
+func isCancel(b []byte) bool { return len(b) == 16 && binary.BigEndian.Uint32(b[4:]) == 80877102 }
 
 // commits detects COMMIT in the bytes that a client sends: as a query, or as a
 // prepared statement that is bound.

@@ -355,7 +355,9 @@ func TestADoubtfulOrderIsNotRefused(t *testing.T) {
 			cut.cutWhileHeld(func() {
 				defer close(waiting)
 				waittest.Eventually(t, "the COMMIT waits", func() bool {
-					return s.number(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'`) == 1
+					var n int
+					err := admin.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'`).Scan(&n)
+					return err == nil && n == 1
 				})
 				commits("off") // in the sessions that are opened from now on
 			})
