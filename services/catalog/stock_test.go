@@ -30,7 +30,7 @@ func (r *replica) shelfOpen(t *testing.T) *replica {
 	return r
 }
 
-// limited puts a product on sale with so many units in stock, and returns its id.
+// limited puts a product on sale with this many units in stock, and returns its id.
 func (r *replica) limited(t *testing.T, price string, stock int) int64 {
 	t.Helper()
 	a := r.send(t, r.token(t, 1, "admin"), "POST", "/products", fmt.Sprintf(`{"title":"samovar","description":"","price":%s,"stock":%d}`, price, stock))

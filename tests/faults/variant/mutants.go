@@ -121,7 +121,7 @@ func (s *Store) settleAgain(`}),
 
 		mutant("refund-without-earlier", "billing", "billing and catalog refund without looking at earlier refunds",
 			Edit{refundDecision, "r.Amount > charge.Request.Amount-before", "r.Amount > charge.Request.Amount"},
-			Edit{refundRow, "left := p.Price - before.Amount", "left := p.Price"}),
+			Edit{refundRow, "left := p.Amount - before.Amount", "left := p.Amount"}),
 
 		mutant("refund-to-another-bill", "billing", "billing credits a refund to another bill of its group, if there is one",
 			Edit{decide, "\t\tid := r.RefundID\n", "\t\tfor other, b := range g.Bills {\n\t\t\tif other != r.BillID {\n\t\t\t\tbill = b\n\t\t\t}\n\t\t}\n\t\tid := r.RefundID\n"}),

@@ -58,7 +58,7 @@ func NewStockChange(productID int64, key string, change int64, reason string, ad
 	return StockChange{ProductID: productID, Key: key, Change: change, Reason: reason, AdminID: adminID}, nil
 }
 
-// CheckStock returns a problem unless a product can be created with so many units; nil
+// CheckStock returns a problem unless a product can be created with this many units; nil
 // is without a limit.
 func CheckStock(units *int64) error {
 	if units != nil && (*units < 0 || *units > MaxStock) {

@@ -18,7 +18,7 @@ import (
 	"lavka/services/catalog/internal/postgres"
 )
 
-// limited returns a product with so many units in stock.
+// limited returns a product with this many units in stock.
 func (s *shop) limited(t *testing.T, units int64) catalog.Product {
 	t.Helper()
 	p, err := s.CreateProduct(t.Context(), admin, catalog.Product{Title: "samovar", Price: 350, OnHand: &units})
