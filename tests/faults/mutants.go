@@ -37,6 +37,8 @@ var caught = map[string]struct {
 	"refund-to-another-bill":  {"quiet", []string{"k"}},
 	"refund-charged":          {"quiet", []string{"k"}},
 	"reversal-not-cumulative": {"quiet", []string{"l"}},
+	"stock-back-twice":        {"messages-mixed", []string{"p"}},
+	"stock-taken-afterwards":  {"quiet", []string{"p"}},
 	"search-as-short-read":    {"hostile-user", []string{"promise"}},
 	"log-afterwards":          {"kill-all-catalog", []string{"n"}},
 	"complete-by-the-clock":   {"commits-held", []string{"o"}},

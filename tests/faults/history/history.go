@@ -29,13 +29,15 @@ func (c Call) Answered() bool { return c.Status != 0 }
 type Buy struct {
 	Call
 	UserID, ProductID, BillID int64
+	Quantity                  int64  // 0 stands for 1, without the member
 	Key                       string // Idempotency-Key; "" for none
 	Expected                  *int64 // expected_price
 
 	// Of the answer, where it has them:
 	PurchaseID    string
 	State         string // pending, completed, declined (also of a 402 and such)
-	Price         *int64
+	Price         *int64 // of one
+	Amount        *int64
 	Balance       *int64 // of insufficient funds
 	TransactionID *int64
 }
@@ -120,12 +122,22 @@ type Refund struct {
 	Key        string
 	Amount     int64 // 0: all that was left
 	Force      bool
+	Restock    int64
 
 	// Of the answer, where it has them:
 	RefundID      string
 	State         string // pending, completed, declined
 	Refunded      int64  // the amount
 	TransactionID *int64
+}
+
+// Stocking is one POST /products/{id}/stock by the admin.
+type Stocking struct {
+	Call
+	ProductID int64
+	Key       string
+	Change    int64
+	OnHand    int64 // of a 201
 }
 
 // Reversal is one POST /payment/reversals, correctly signed.
@@ -171,6 +183,7 @@ type History struct {
 	Views     []View
 	Balances  []BalanceAt
 	Followed  []Followed
+	Stockings []Stocking
 }
 
 // Calls iterates over every call and its kind. Payments and accesses go to a
@@ -189,6 +202,7 @@ func (h History) Calls() iter.Seq2[string, Call] {
 			each(h.Reversals, yield, "payment", func(c Reversal) Call { return c.Call }) && // of the provider, too
 			each(h.Views, yield, "view", func(c View) Call { return c.Call }) &&
 			each(h.Balances, yield, "balance", func(c BalanceAt) Call { return c.Call }) &&
+			each(h.Stockings, yield, "stock", func(c Stocking) Call { return c.Call }) &&
 			each(h.Followed, yield, "followed", func(c Followed) Call { return c.Call })
 	}
 }
@@ -256,7 +270,7 @@ func (h History) Within(from, to int64) History {
 		c.Looks = slices.DeleteFunc(slices.Clone(c.Looks), func(l Look) bool { return !in(l.BillID) })
 		part.Views = append(part.Views, c)
 	}
-	part.Reprices = h.Reprices
+	part.Reprices, part.Stockings = h.Reprices, h.Stockings
 	if len(part.Pays) == 0 {
 		return part
 	}
@@ -292,6 +306,18 @@ type Books struct {
 	Credits      []Credit      // billing.refunds
 	Takebacks    []Takeback    // billing.reversals
 	Logged       []Logged      // what admins changed
+	Stocks       []Stock       // catalog.stock
+	StockChanges []StockChange // catalog.stock_changes
+}
+
+// Stock is a row of catalog.stock.
+type Stock struct{ ProductID, OnHand int64 }
+
+// StockChange is a row of catalog.stock_changes.
+type StockChange struct {
+	ProductID, Change int64
+	Key               string // "" for the stock of a new product, and for a refund
+	RefundID          *string
 }
 
 // RefundRow is a row of catalog.refunds.
@@ -301,6 +327,7 @@ type RefundRow struct {
 	Status                 string // pending, completed, declined
 	Reason                 string
 	TransactionID          *int64
+	Restock                int64
 }
 
 // Credit is billing's decision on a refund.
@@ -329,12 +356,20 @@ type Purchase struct {
 	ID                        string
 	UserID, ProductID, BillID int64
 	Key                       string
-	Price                     int64
+	Price                     int64 // of one
 	Expected                  *int64
 	Status                    string // pending, completed, declined
 	Reason                    string
 	Balance, TransactionID    *int64
+	Quantity                  int64 // 0 stands for 1
+	Taken                     int64 // of a limited stock
 }
+
+// Units returns how many were bought.
+func (p Purchase) Units() int64 { return max(1, p.Quantity) }
+
+// Amount returns what is charged for all units.
+func (p Purchase) Amount() int64 { return p.Price * p.Units() }
 
 // Charge is billing's decision on a purchase.
 type Charge struct {
