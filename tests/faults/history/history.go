@@ -131,15 +131,6 @@ type Refund struct {
 	TransactionID *int64
 }
 
-// Stocking is one POST /products/{id}/stock by the admin.
-type Stocking struct {
-	Call
-	ProductID int64
-	Key       string
-	Change    int64
-	OnHand    int64 // of a 201
-}
-
 // Reversal is one POST /payment/reversals, correctly signed.
 type Reversal struct {
 	Call
@@ -308,16 +299,6 @@ type Books struct {
 	Logged       []Logged      // what admins changed
 	Stocks       []Stock       // catalog.stock
 	StockChanges []StockChange // catalog.stock_changes
-}
-
-// Stock is a row of catalog.stock.
-type Stock struct{ ProductID, OnHand int64 }
-
-// StockChange is a row of catalog.stock_changes.
-type StockChange struct {
-	ProductID, Change int64
-	Key               string // "" for the stock of a new product, and for a refund
-	RefundID          *string
 }
 
 // RefundRow is a row of catalog.refunds.
