@@ -34,7 +34,7 @@ type problem struct {
 // refusals are the 5xx problems that promise that the request had no effect
 // (docs/errors.md).
 var (
-	buyRefusals = map[problem]bool{{503, "overloaded"}: true, {503, "unavailable"}: true, {503, "starting"}: true, {503, "service_unavailable"}: true}
+	buyRefusals = map[problem]bool{{503, "overloaded"}: true, {503, "unavailable"}: true, {503, "starting"}: true, {503, "service_unavailable"}: true, {503, "not_open_yet"}: true}
 	payRefusals = map[problem]bool{{503, "overloaded"}: true, {503, "bill_busy"}: true, {503, "service_unavailable"}: true}
 )
 

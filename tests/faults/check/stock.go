@@ -11,18 +11,23 @@ func stockName(product int64) string { return fmt.Sprintf("the stock of product 
 
 // stockKept checks invariant (p). The stock of a product is the sum of its changes less
 // the units of the purchases that are not declined, and is not below zero. Every purchase
-// of it has taken its quantity. A change that was answered 201 is in catalog once, as
+// of it has taken its quantity, unless the limit may have been set later. A change that was answered 201 is in catalog once, as
 // requested; every change with a key was requested, and not refused. A completed refund
 // has put its units back once, and no other has.
 func (j *judge) stockKept() {
-	limited := map[int64]bool{}
+	limited, later := map[int64]bool{}, map[int64]bool{}
 	left := map[int64]int64{} // units, by product
 	for _, s := range j.books.Stocks {
-		limited[s.ProductID] = true
+		limited[s.ProductID], later[s.ProductID] = true, true
+	}
+	for _, c := range j.books.StockChanges {
+		if c.Key == "" && c.RefundID == nil {
+			later[c.ProductID] = false
+		}
 	}
 	for _, r := range j.books.Purchases {
 		switch {
-		case limited[r.ProductID] && r.Taken != r.Units() || !limited[r.ProductID] && r.Taken != 0:
+		case limited[r.ProductID] && r.Taken != r.Units() && !(later[r.ProductID] && r.Taken == 0) || !limited[r.ProductID] && r.Taken != 0:
 			j.report("p", purchaseName(r.ID), "catalog has %s, which took %d units of the stock", rowText(r), r.Taken)
 		case r.Status != "declined":
 			left[r.ProductID] -= r.Taken
@@ -37,7 +42,7 @@ func (j *judge) stockKept() {
 		}
 	}
 	j.changesOfStock(limited)
-	j.unitsPutBack(limited)
+	j.unitsPutBack(limited, later)
 }
 
 // stockKey is an Idempotency-Key of a product's stock.
@@ -73,7 +78,7 @@ func (j *judge) changesOfStock(limited map[int64]bool) {
 	}
 }
 
-func (j *judge) unitsPutBack(limited map[int64]bool) {
+func (j *judge) unitsPutBack(limited, later map[int64]bool) {
 	back := map[string]int64{}
 	for _, c := range j.books.StockChanges {
 		if c.RefundID != nil {
@@ -89,7 +94,7 @@ func (j *judge) unitsPutBack(limited map[int64]bool) {
 		if r.Status == "completed" && limited[of[r.PurchaseID]] {
 			want = r.Restock
 		}
-		if back[r.ID] != want {
+		if back[r.ID] != want && !(later[of[r.PurchaseID]] && back[r.ID] == 0) {
 			j.report("p", refundName(r.ID), "catalog has %s, which was to put %d units back, and put %d back", refundText(r), want, back[r.ID])
 		}
 	}
