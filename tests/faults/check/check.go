@@ -25,7 +25,7 @@
 //	n  the admins' log has each change of a product or a user once
 //	o  a reader who follows the list of all transactions by its complete_until gets each transaction once
 //
-// The letter i is `billing verify`, which is run elsewhere. An error is reported
+// The letter i is `billing verify` and `catalog verify`, which are run elsewhere. An error is reported
 // once: a purchase, payment, bill or user with a violation is skipped by the
 // checks that follow, so that one lost row is one violation and not five. The
 // order is f, a, k, l, p, b, c, d, h, then the causes of (b), then e, g, j, then n
