@@ -253,10 +253,10 @@ type ProductSort string
 // Purchase Examples: {"amount":59.9,"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"quantity":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2}
 type Purchase struct {
 	// Amount What was charged, or is to be: the price times the quantity.
-	Amount        WholeAmount `json:"amount"`
-	BillId        int64       `json:"bill_id"`
-	CreatedAt     time.Time   `json:"created_at"`
-	DeclineReason *string     `json:"decline_reason,omitempty"`
+	Amount        *WholeAmount `json:"amount,omitempty"`
+	BillId        int64        `json:"bill_id"`
+	CreatedAt     time.Time    `json:"created_at"`
+	DeclineReason *string      `json:"decline_reason,omitempty"`
 
 	// Id UUIDv7.
 	Id openapi_types.UUID `json:"id"`
@@ -264,7 +264,9 @@ type Purchase struct {
 	// Price The price of one unit.
 	Price     UnitPrice `json:"price"`
 	ProductId int64     `json:"product_id"`
-	Quantity  int       `json:"quantity"`
+
+	// Quantity Replicas of the release before, which know only one unit, give neither quantity nor amount.
+	Quantity *int `json:"quantity,omitempty"`
 
 	// Refunded What was refunded of the amount. Missing if nothing was.
 	Refunded      *RefundedSum `json:"refunded,omitempty"`
@@ -341,10 +343,10 @@ type RefundedSum = money.Amount
 // Examples: {"amount":59.9,"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"quantity":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2,"user_id":2}
 type Sale struct {
 	// Amount What was charged, or is to be: the price times the quantity.
-	Amount        WholeAmount `json:"amount"`
-	BillId        int64       `json:"bill_id"`
-	CreatedAt     time.Time   `json:"created_at"`
-	DeclineReason *string     `json:"decline_reason,omitempty"`
+	Amount        *WholeAmount `json:"amount,omitempty"`
+	BillId        int64        `json:"bill_id"`
+	CreatedAt     time.Time    `json:"created_at"`
+	DeclineReason *string      `json:"decline_reason,omitempty"`
 
 	// Id UUIDv7.
 	Id openapi_types.UUID `json:"id"`
@@ -352,7 +354,9 @@ type Sale struct {
 	// Price The price of one unit.
 	Price     UnitPrice `json:"price"`
 	ProductId int64     `json:"product_id"`
-	Quantity  int       `json:"quantity"`
+
+	// Quantity Replicas of the release before, which know only one unit, give neither quantity nor amount.
+	Quantity *int `json:"quantity,omitempty"`
 
 	// Refunded What was refunded of the amount. Missing if nothing was.
 	Refunded      *RefundedSum `json:"refunded,omitempty"`

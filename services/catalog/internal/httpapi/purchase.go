@@ -197,7 +197,7 @@ func toSale(p catalog.Purchase) api.Sale {
 
 func toPurchase(p catalog.Purchase) api.Purchase {
 	out := api.Purchase{
-		Id: p.ID, ProductId: p.ProductID, Title: p.Title, Price: p.Price, Quantity: p.Quantity, Amount: p.Amount, BillId: p.BillID,
+		Id: p.ID, ProductId: p.ProductID, Title: p.Title, Price: p.Price, Quantity: &p.Quantity, Amount: &p.Amount, BillId: p.BillID,
 		Status: string(p.Status), TransactionId: p.TransactionID, CreatedAt: p.CreatedAt.UTC(),
 	}
 	if p.Reason != "" {
