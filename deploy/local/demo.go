@@ -68,6 +68,7 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 		{"Mira looks at the products", s.browse},
 		{"She buys it; repeating the request with the same key buys nothing more", s.buy},
 		{"Her balance is too low for a second one", s.declined},
+		{"There is one left; she can't buy two", s.soldOut},
 		{"Her history", s.history},
 		{"What the administrator sees about her", s.customers},
 		{"The administrator gives back a part of the price; repeating the request gives back nothing more", s.refund},

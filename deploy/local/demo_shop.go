@@ -154,6 +154,39 @@ func (s *story) history(ctx context.Context) error {
 	)
 }
 
+// soldOut is left out where stock can't be limited yet.
+func (s *story) soldOut(ctx context.Context) error {
+	path := "/products/" + s.product + "/stock"
+	left := call{
+		method: http.MethodPost, path: path, token: s.adminToken, header: map[string]string{"Idempotency-Key": rand.Text()},
+		body: map[string]any{"change": 1, "reason": "counted"},
+	}
+	first, err := s.do(ctx, left)
+	if err != nil {
+		return err
+	}
+	if first.text("code") == "not_open_yet" {
+		_, err := fmt.Fprint(s.show, "  (left out: the upgrade of this shop is not complete)\n\n")
+		return err
+	}
+	s.calls++
+	two := call{
+		method: http.MethodPost, path: "/purchases", token: s.token, header: map[string]string{"Idempotency-Key": rand.Text()},
+		body: map[string]any{"product_id": json.Number(s.product), "bill_id": json.Number(s.bill), "quantity": 2},
+	}
+	if _, err := s.expect(ctx, http.StatusConflict, "out_of_stock", two); err != nil {
+		return err
+	}
+	seen, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: path, token: s.adminToken})
+	if err != nil {
+		return err
+	}
+	if _, err := s.expect(ctx, http.StatusNoContent, "", call{method: http.MethodDelete, path: path, token: s.adminToken}); err != nil {
+		return err
+	}
+	return same("what is in stock", seen.text("on_hand"), "1")
+}
+
 func (s *story) customers(ctx context.Context) error {
 	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/customers/" + s.userID, token: s.adminToken})
 	if err != nil {

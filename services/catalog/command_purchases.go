@@ -68,6 +68,8 @@ func showPurchase(ctx context.Context, store *postgres.Store, id uuid.UUID, out 
 	line("buyer", "user %d", p.UserID)
 	line("bill", "%d", p.BillID)
 	line("price", "%s", p.Price)
+	line("quantity", "%d", p.Quantity)
+	line("amount", "%s", p.Amount)
 	line("created", "%s", moment(p.CreatedAt, p.ReadAt))
 	line("expires", "%s", moment(p.ExpiresAt, p.ReadAt))
 	if p.Status == catalog.Pending {
@@ -103,10 +105,10 @@ func listPending(ctx context.Context, store *postgres.Store, out io.Writer) erro
 	fmt.Fprintln(w)
 	for i, p := range oldest {
 		if i == 0 {
-			fmt.Fprintln(w, "purchase\tage\tnext send\tsent again\tbuyer\tbill\tprice")
+			fmt.Fprintln(w, "purchase\tage\tnext send\tsent again\tbuyer\tbill\tamount")
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d times\tuser %d\t%d\t%s\n",
-			p.ID, p.ReadAt.Sub(p.CreatedAt).Round(time.Second), distance(p.NextSendAt, p.ReadAt), p.Resent, p.UserID, p.BillID, p.Price)
+			p.ID, p.ReadAt.Sub(p.CreatedAt).Round(time.Second), distance(p.NextSendAt, p.ReadAt), p.Resent, p.UserID, p.BillID, p.Amount)
 	}
 	return w.Flush()
 }

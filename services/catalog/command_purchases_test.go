@@ -47,11 +47,11 @@ func TestInspectingPurchases(t *testing.T) {
 	}{
 		{"pending", []string{"pending"}, []string{
 			`1 pending`,
-			`purchase +age +next send +sent again +buyer +bill +price`,
+			`purchase +age +next send +sent again +buyer +bill +amount`,
 			id + ` +` + span + ` +(in ` + span + `|` + span + ` ago) +\d+ times +user 2 +7 +3\.50`,
 		}},
 		{"show a pending one", []string{"show", id}, []string{
-			`purchase +` + id, `state +pending`, fmt.Sprintf(`product +%d "tea"`, tea), `buyer +user 2`, `bill +7`, `price +3\.50`,
+			`purchase +` + id, `state +pending`, fmt.Sprintf(`product +%d "tea"`, tea), `buyer +user 2`, `bill +7`, `price +3\.50`, `quantity +1`, `amount +3\.50`,
 			`created +` + moment + past, `expires +` + moment + ` \(in 1[45]m` + span + `\)`,
 			`next send +` + moment + ` \(.*\)`, `sent again +\d+ times`, `trace id +[0-9a-f]{32}`,
 		}},

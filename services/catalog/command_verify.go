@@ -40,12 +40,12 @@ func runVerify(ctx context.Context, cfg Config, args []string, log *slog.Logger,
 	return options.Run(ctx, tasks, out, cfg.InternalAddr, log)
 }
 
-// verify checks that purchases agree with their refunds, and what the schema must have,
+// verify checks that purchases agree with their refunds and stock, and what the schema must have,
 // and records the result for the metrics. Whether they agree with the ledger is checked
 // by billing compare, which reads catalog's books.
 func verify(ctx context.Context, store *postgres.Store, log *slog.Logger) (string, error) {
 	check := func() (string, error) {
-		return "catalog's schema is complete, and purchases agree with their refunds", store.Verify(ctx)
+		return "catalog's schema is complete, purchases agree with their refunds, and every stock counts up", store.Verify(ctx)
 	}
 	return verification.Check(ctx, log, check, store.RecordVerification, postgres.ErrDifference, schemacheck.ErrFound)
 }

@@ -41,7 +41,7 @@ func TestVerifyRecordsItsResult(t *testing.T) {
 	cfg := s.settings(t)
 	s.exec(t, sold)
 	out, err := runCommand(t, cfg, "verify")
-	if n, difference := s.verifications(t); err != nil || out != "catalog's schema is complete, and purchases agree with their refunds\n" || n != 1 || difference != "" {
+	if n, difference := s.verifications(t); err != nil || out != "catalog's schema is complete, purchases agree with their refunds, and every stock counts up\n" || n != 1 || difference != "" {
 		t.Errorf("%q, %v; %d runs, %q", out, err, n, difference)
 	}
 	s.exec(t, `UPDATE catalog.purchases SET refunded = 50`)

@@ -16,6 +16,7 @@ type Config struct {
 	PurchaseExpiry     time.Duration `envconfig:"PURCHASE_EXPIRY" default:"15m"`       // billing declines older purchases
 	PendingMax         int           `envconfig:"PENDING_MAX" default:"100000"`        // pending purchases in all
 	PendingMaxPerUser  int           `envconfig:"PENDING_MAX_PER_USER" default:"1000"` // and of one user
+	StockPendingMax    int           `envconfig:"STOCK_PENDING_MAX" default:"10"`      // units of one product with limited stock in pending purchases of one user
 	DeclinesMaxPerUser int           `envconfig:"DECLINES_MAX_PER_USER" default:"100"` // declined purchases of one user at once
 	Public             bool          `envconfig:"CATALOG_PUBLIC" default:"false"`      // products can be read without a token
 }
@@ -29,8 +30,8 @@ func (c Config) ValidateServe() error {
 	if c.PurchaseExpiry < time.Second || c.PurchaseExpiry > 24*time.Hour {
 		wrong = append(wrong, fmt.Errorf("PURCHASE_EXPIRY %v is not between 1s and 24h", c.PurchaseExpiry))
 	}
-	if c.PendingMax < 1 || c.PendingMaxPerUser < 1 || c.DeclinesMaxPerUser < 1 {
-		wrong = append(wrong, errors.New("PENDING_MAX, PENDING_MAX_PER_USER and DECLINES_MAX_PER_USER must be greater than zero"))
+	if c.PendingMax < 1 || c.PendingMaxPerUser < 1 || c.StockPendingMax < 1 || c.DeclinesMaxPerUser < 1 {
+		wrong = append(wrong, errors.New("PENDING_MAX, PENDING_MAX_PER_USER, STOCK_PENDING_MAX and DECLINES_MAX_PER_USER must be greater than zero"))
 	}
 	return errors.Join(wrong...)
 }

@@ -139,7 +139,7 @@ func (s *shop) settings(t *testing.T) Config {
 			t.Fatal(err)
 		}
 	}
-	cfg := Config{JWKSURL: s.jwks.URL, PurchaseWait: 10 * time.Second, PurchaseExpiry: 15 * time.Minute, PendingMax: 100_000, PendingMaxPerUser: 1000, DeclinesMaxPerUser: 100}
+	cfg := Config{JWKSURL: s.jwks.URL, PurchaseWait: 10 * time.Second, PurchaseExpiry: 15 * time.Minute, PendingMax: 100_000, PendingMaxPerUser: 1000, StockPendingMax: 10, DeclinesMaxPerUser: 100}
 	cfg.HTTPAddr, cfg.InternalAddr = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	cfg.DatabaseURL, cfg.MigrateDatabaseURL = config.Hide(s.db.URL("catalog")), config.Hide(s.db.URL("catalog_owner"))
 	cfg.NATSURL = config.Hide(s.nats.URL)

@@ -122,24 +122,25 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	events := metrics.New(registry)
-	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser})
+	backlog := catalog.NewBacklog(catalog.Limits{Pending: cfg.PendingMax, PendingPerUser: cfg.PendingMaxPerUser, StockPerUser: cfg.StockPendingMax})
 	declines, err := catalog.NewDeclines(cfg.DeclinesMaxPerUser, time.Now)
 	if err != nil {
 		return fmt.Errorf("create the count of declines: %w", err)
 	}
+	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
+	kinds.Measure(registry)
+	shelf := func() error { return kinds.At(opened.Shelf) }
 	purchases := catalog.NewPurchases(catalog.PurchasesConfig{
-		Store: store, Requests: billing, Backlog: backlog, Declines: declines, Metrics: events, Log: log,
+		Store: store, Requests: billing, Backlog: backlog, Declines: declines, Metrics: events, Log: log, Shelf: shelf,
 		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
 		OrderGroups:  events.Groups("orders", grouptrace.New("insert group")),
 		AnswerGroups: events.Groups("answers", grouptrace.New("result group")),
 	})
 	defer purchases.CloseAnswers()
 	defer purchases.CloseOrders()
-	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
-	kinds.Measure(registry)
 	refundEvents := metrics.NewRefunds(registry, events)
 	refunds := catalog.NewRefunds(catalog.RefundsConfig{
-		Store: store, Requests: bus.Refunds{Billing: billing}, Open: func() error { return kinds.At(opened.Refunds) }, Metrics: refundEvents, Log: log,
+		Store: store, Requests: bus.Refunds{Billing: billing}, Open: func() error { return kinds.At(opened.Refunds) }, Shelf: shelf, Metrics: refundEvents, Log: log,
 		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
 		AnswerGroups: events.Groups("refund answers", grouptrace.New("refund result group")),
 	})
@@ -180,8 +181,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	products := catalog.NewProducts(store, func() error { return kinds.At(opened.Shelf) })
-	httpapi.Register(e, httpapi.New(products, purchases, refunds, store, export.New(access.UserID, export.PageTimeout, registry)), protected)
+	httpapi.Register(e, httpapi.New(catalog.NewProducts(store, shelf), catalog.Stocks{StockStore: store, Open: shelf}, purchases, refunds, store, export.New(access.UserID, export.PageTimeout, registry)), protected)
 
 	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: events, Log: log, Every: time.Second}
 	sweeper := &catalog.Sweeper[catalog.Purchase]{

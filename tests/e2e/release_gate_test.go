@@ -101,17 +101,20 @@ func opensUnderLoad(t *testing.T, before string) {
 		old[service].stop(t)
 	}
 	written := 0
-	must(t, conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM catalog.refunds) + (SELECT count(*) FROM billing.refunds) + (SELECT count(*) FROM billing.reversals)`).Scan(&written))
+	must(t, conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM catalog.refunds) + (SELECT count(*) FROM billing.refunds) + (SELECT count(*) FROM billing.reversals)
+		+ (SELECT count(*) FROM catalog.stock) + (SELECT count(*) FROM catalog.stock_changes) + (SELECT count(*) FROM catalog.purchases WHERE quantity IS NOT NULL)`).Scan(&written))
 	if written != 0 {
 		t.Errorf("%d rows of a new kind were written while the gate was closed", written)
 	}
 	for _, service := range []string{stack.Auth, stack.Billing, stack.Catalog} {
 		must(t, finish(service))
 	}
-	waittest.Eventually(t, "refunds and reversals are decided once the gate is open", func() bool {
+	waittest.Eventually(t, "refunds and reversals are decided, and the shelf is open, once the gate is", func() bool {
 		h := rec.History()
 		refunded := count(h.Refunds, func(r history.Refund) bool { return r.Status == 201 })
-		return min(refunded, count(h.Reversals, func(r history.Reversal) bool { return r.Status == 200 })) >= enough
+		several := count(h.Buys, func(b history.Buy) bool { return b.Status == 201 && b.Quantity > 1 })
+		stocked := count(h.Stockings, func(c history.Stocking) bool { return c.Status == 201 })
+		return min(refunded, several, stocked, count(h.Reversals, func(r history.Reversal) bool { return r.Status == 200 })) >= enough
 	})
 	unload()
 	running.Wait()

@@ -288,10 +288,12 @@ func (s *shop) byPID(pid int) (*stack.Replica, error) {
 	return nil, fmt.Errorf("no replica has process %d", pid)
 }
 
-// verify runs `billing verify`.
+// verify runs `billing verify` and `catalog verify`.
 func (s *shop) verify(ctx context.Context) error {
-	if out, err := s.Command(ctx, stack.Billing, "verify").CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+	for _, service := range []string{stack.Billing, stack.Catalog} {
+		if out, err := s.Command(ctx, service, "verify").CombinedOutput(); err != nil {
+			return fmt.Errorf("%s verify: %w: %s", service, err, bytes.TrimSpace(out))
+		}
 	}
 	return nil
 }

@@ -127,6 +127,9 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	for _, what := range unbalanced {
 		o.add("e", errors.New("while in use: "+what))
 	}
+	for _, what := range watcher.Stock() {
+		o.add("p", errors.New("while in use: "+what))
+	}
 	err = t.judge(ctx, opts, &o)
 	return o, err
 }

@@ -199,6 +199,9 @@ type NewProduct struct {
 	// Status Users see active products only, and can buy no others. A new product is active unless this says otherwise.
 	Status *NewStatus `json:"status,omitempty"`
 
+	// Stock The units in stock, as the first change of the stock. Without it, the product has no limit.
+	Stock *int64 `json:"stock,omitempty"`
+
 	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
 	Title *NewTitle `json:"title,omitempty"`
 }
@@ -210,6 +213,9 @@ type NewPurchase struct {
 	// ExpectedPrice The price that the buyer saw, an amount like the price of a new product. If the product has a different price, nothing is bought and the response is 409 price_changed.
 	ExpectedPrice *ExpectedPrice `json:"expected_price,omitempty"`
 	ProductId     *int64         `json:"product_id,omitempty"`
+
+	// Quantity The number of units. The amount is the price times the quantity, and at most 70000000000000.
+	Quantity *int `json:"quantity,omitempty"`
 }
 
 // NewRefund Examples: {"amount":19.9,"reason":"A dent"}
@@ -225,6 +231,9 @@ type NewRefund struct {
 
 	// Reason For the buyer too. At least one visible character; no line breaks, control characters, and characters that reorder text.
 	Reason *string `json:"reason,omitempty"`
+
+	// Restock The units that go back into stock.
+	Restock *int `json:"restock,omitempty"`
 }
 
 // NewSku The shop's own name of the product, unique among products that are not deleted: printable ASCII other than / and \, without spaces at its ends, and not . or .., so that it can be part of a path.
@@ -232,6 +241,15 @@ type NewSku = string
 
 // NewStatus Users see active products only, and can buy no others. A new product is active unless this says otherwise.
 type NewStatus string
+
+// NewStockChange Examples: {"change":40,"reason":"A delivery"}
+type NewStockChange struct {
+	// Change The units that are added; below zero: taken away.
+	Change *int64 `json:"change,omitempty"`
+
+	// Reason At least one visible character; no line breaks, control characters, and characters that reorder text.
+	Reason *string `json:"reason,omitempty"`
+}
 
 // NewTitle At least one visible character; no line breaks, control characters, and characters that reorder text.
 type NewTitle = string
@@ -241,13 +259,19 @@ type NextCursor = string
 
 // Problem An error (RFC 9457). `code` is stable; docs/errors.md lists every code.
 //
-// Examples: {"balance":40.1,"code":"insufficient_funds","detail":"the balance is lower than the price","price":59.9,"purchase_id":"01a20a47-504a-7759-b295-5f4d6f836fdc","status":402,"title":"Insufficient funds","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:insufficient_funds"}
+// Examples: {"amount":59.9,"balance":40.1,"code":"insufficient_funds","detail":"the balance is lower than the price","price":59.9,"purchase_id":"01a20a47-504a-7759-b295-5f4d6f836fdc","status":402,"title":"Insufficient funds","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:insufficient_funds"}
 type Problem struct {
+	// Amount An exact amount in the shop's currency, with at most two decimals (100, 9.99).
+	Amount *Money `json:"amount,omitempty"`
+
 	// Balance An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Balance *Money           `json:"balance,omitempty"`
 	Code    string           `json:"code"`
 	Detail  string           `json:"detail"`
 	Errors  *[]InvalidMember `json:"errors,omitempty"`
+
+	// OnHand The units in stock.
+	OnHand *int64 `json:"on_hand,omitempty"`
 
 	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Price *Money `json:"price,omitempty"`
@@ -260,19 +284,25 @@ type Problem struct {
 
 	// Refundable An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Refundable *Money `json:"refundable,omitempty"`
-	Status     int    `json:"status"`
-	Title      string `json:"title"`
-	TraceId    string `json:"trace_id"`
-	Type       string `json:"type"`
+
+	// Restockable The units that a refund can still put back into stock.
+	Restockable *int   `json:"restockable,omitempty"`
+	Status      int    `json:"status"`
+	Title       string `json:"title"`
+	TraceId     string `json:"trace_id"`
+	Type        string `json:"type"`
 }
 
-// Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type Product struct {
 	Attributes  map[string]string `json:"attributes"`
 	CreatedAt   time.Time         `json:"created_at"`
 	Description string            `json:"description"`
 	Id          int64             `json:"id"`
 	Images      []string          `json:"images"`
+
+	// InStock Whether a unit can be bought now. Given for a single product, and not in lists.
+	InStock *bool `json:"in_stock,omitempty"`
 
 	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Price Money `json:"price"`
@@ -315,10 +345,10 @@ type ProductBatchItem struct {
 type ProductBatchResult struct {
 	// Problem An error (RFC 9457). `code` is stable; docs/errors.md lists every code.
 	//
-	// Examples: {"balance":40.1,"code":"insufficient_funds","detail":"the balance is lower than the price","price":59.9,"purchase_id":"01a20a47-504a-7759-b295-5f4d6f836fdc","status":402,"title":"Insufficient funds","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:insufficient_funds"}
+	// Examples: {"amount":59.9,"balance":40.1,"code":"insufficient_funds","detail":"the balance is lower than the price","price":59.9,"purchase_id":"01a20a47-504a-7759-b295-5f4d6f836fdc","status":402,"title":"Insufficient funds","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:insufficient_funds"}
 	Problem *json.RawMessage `json:"problem,omitempty"`
 
-	// Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+	// Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 	Product *Product `json:"product,omitempty"`
 
 	// Status 201, 200, 400 (`malformed`), 422 (`validation_failed`, `invalid_amount`) or 503 (`not_open_yet`).
@@ -387,20 +417,25 @@ type ProductSort string
 // ProductStatus A status to look for.
 type ProductStatus string
 
-// Purchase Examples: {"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2}
+// Purchase Examples: {"amount":59.9,"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"quantity":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2}
 type Purchase struct {
-	BillId        int64     `json:"bill_id"`
-	CreatedAt     time.Time `json:"created_at"`
-	DeclineReason *string   `json:"decline_reason,omitempty"`
+	// Amount What was charged, or is to be: the price times the quantity.
+	Amount        *WholeAmount `json:"amount,omitempty"`
+	BillId        int64        `json:"bill_id"`
+	CreatedAt     time.Time    `json:"created_at"`
+	DeclineReason *string      `json:"decline_reason,omitempty"`
 
 	// Id UUIDv7.
 	Id openapi_types.UUID `json:"id"`
 
-	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
-	Price     Money `json:"price"`
-	ProductId int64 `json:"product_id"`
+	// Price The price of one unit.
+	Price     UnitPrice `json:"price"`
+	ProductId int64     `json:"product_id"`
 
-	// Refunded What was refunded of the price. Missing if nothing was.
+	// Quantity Replicas of the release before, which know only one unit, give neither quantity nor amount.
+	Quantity *int `json:"quantity,omitempty"`
+
+	// Refunded What was refunded of the amount. Missing if nothing was.
 	Refunded      *RefundedSum `json:"refunded,omitempty"`
 	SettledAt     *time.Time   `json:"settled_at,omitempty"`
 	Status        string       `json:"status"`
@@ -444,7 +479,10 @@ type Refund struct {
 	Refundable *Money `json:"refundable,omitempty"`
 
 	// RequestedBy The admin who asked for the refund. For admins.
-	RequestedBy   *int64     `json:"requested_by,omitempty"`
+	RequestedBy *int64 `json:"requested_by,omitempty"`
+
+	// Restock The units that go back into stock when it is completed. Missing for none.
+	Restock       *int       `json:"restock,omitempty"`
 	SettledAt     *time.Time `json:"settled_at,omitempty"`
 	Status        string     `json:"status"`
 	TransactionId *int64     `json:"transaction_id,omitempty"`
@@ -464,25 +502,30 @@ type RefundPage struct {
 	NextCursor *NextCursor `json:"next_cursor"`
 }
 
-// RefundedSum What was refunded of the price. Missing if nothing was.
+// RefundedSum What was refunded of the amount. Missing if nothing was.
 type RefundedSum = money.Amount
 
 // Sale A purchase with its buyer.
 //
-// Examples: {"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2,"user_id":2}
+// Examples: {"amount":59.9,"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"quantity":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2,"user_id":2}
 type Sale struct {
-	BillId        int64     `json:"bill_id"`
-	CreatedAt     time.Time `json:"created_at"`
-	DeclineReason *string   `json:"decline_reason,omitempty"`
+	// Amount What was charged, or is to be: the price times the quantity.
+	Amount        *WholeAmount `json:"amount,omitempty"`
+	BillId        int64        `json:"bill_id"`
+	CreatedAt     time.Time    `json:"created_at"`
+	DeclineReason *string      `json:"decline_reason,omitempty"`
 
 	// Id UUIDv7.
 	Id openapi_types.UUID `json:"id"`
 
-	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
-	Price     Money `json:"price"`
-	ProductId int64 `json:"product_id"`
+	// Price The price of one unit.
+	Price     UnitPrice `json:"price"`
+	ProductId int64     `json:"product_id"`
 
-	// Refunded What was refunded of the price. Missing if nothing was.
+	// Quantity Replicas of the release before, which know only one unit, give neither quantity nor amount.
+	Quantity *int `json:"quantity,omitempty"`
+
+	// Refunded What was refunded of the amount. Missing if nothing was.
 	Refunded      *RefundedSum `json:"refunded,omitempty"`
 	SettledAt     *time.Time   `json:"settled_at,omitempty"`
 	Status        string       `json:"status"`
@@ -498,6 +541,37 @@ type SalePage struct {
 	// NextCursor Null on the last page, and only there. A page may have fewer items than limit: it ends before it exceeds 256 KiB.
 	NextCursor *NextCursor `json:"next_cursor"`
 }
+
+// Stock Examples: {"limited":true,"on_hand":40,"product_id":1}
+type Stock struct {
+	// Limited Whether the product has a limit. Without one, any number of units can be bought.
+	Limited bool `json:"limited"`
+
+	// OnHand The units in stock; absent without a limit. Those of pending purchases are not among them.
+	OnHand    *int64 `json:"on_hand,omitempty"`
+	ProductId int64  `json:"product_id"`
+}
+
+// StockChange Examples: {"change":40,"changed_by":1,"created_at":"2026-11-23T21:19:35.45021Z","id":12,"on_hand":40,"product_id":1,"reason":"A delivery"}
+type StockChange struct {
+	Change int64 `json:"change"`
+
+	// ChangedBy The admin who changed the stock.
+	ChangedBy int64     `json:"changed_by"`
+	CreatedAt time.Time `json:"created_at"`
+	Id        int64     `json:"id"`
+
+	// OnHand The units in stock after the change.
+	OnHand    int64  `json:"on_hand"`
+	ProductId int64  `json:"product_id"`
+	Reason    string `json:"reason"`
+}
+
+// UnitPrice The price of one unit.
+type UnitPrice = money.Amount
+
+// WholeAmount What was charged, or is to be: the price times the quantity.
+type WholeAmount = money.Amount
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -517,10 +591,10 @@ type Limit = int
 // To defines model for To.
 type To = time.Time
 
-// OneProduct Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// OneProduct Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type OneProduct = Product
 
-// ProductCreated Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// ProductCreated Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type ProductCreated = Product
 
 // ListAllPurchasesParams defines parameters for ListAllPurchases.
@@ -641,6 +715,12 @@ type PatchProductParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
+// ChangeStockParams defines parameters for ChangeStock.
+type ChangeStockParams struct {
+	// IdempotencyKey Printable ASCII characters, unique for the product. A retry with the same key changes nothing more: the response is the change that was made, with the header Idempotent-Replayed. A change that was refused does not use up the key.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // ListPurchasesParams defines parameters for ListPurchases.
 type ListPurchasesParams struct {
 	Status *PurchaseStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -675,7 +755,7 @@ type ListRefundsParams struct {
 
 // CreateRefundParams defines parameters for CreateRefund.
 type CreateRefundParams struct {
-	// IdempotencyKey Printable ASCII characters, unique for the purchase. A retry with the same key refunds nothing more: the response is the refund in its current state, or its stored decline, with the header Idempotent-Replayed. The refusals purchase_not_found, purchase_not_completed, too_many_refunds, and refund_exceeds without refund_id don't use up the key.
+	// IdempotencyKey Printable ASCII characters, unique for the purchase. A retry with the same key refunds nothing more: the response is the refund in its current state, or its stored decline, with the header Idempotent-Replayed. The refusals purchase_not_found, purchase_not_completed, too_many_refunds, restock_exceeds, and refund_exceeds without refund_id don't use up the key.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -690,6 +770,9 @@ type PutProductJSONRequestBody = ProductBySku
 
 // PatchProductJSONRequestBody defines body for PatchProduct for application/json ContentType.
 type PatchProductJSONRequestBody = ProductPatch
+
+// ChangeStockJSONRequestBody defines body for ChangeStock for application/json ContentType.
+type ChangeStockJSONRequestBody = NewStockChange
 
 // CreatePurchaseJSONRequestBody defines body for CreatePurchase for application/json ContentType.
 type CreatePurchaseJSONRequestBody = NewPurchase
@@ -732,6 +815,15 @@ type ServerInterface interface {
 	// PatchProduct Change a product.
 	// (PATCH /products/{id})
 	PatchProduct(ctx echo.Context, id int64, params PatchProductParams) error
+	// LiftStock Lift the limit of a product's stock, if there is one.
+	// (DELETE /products/{id}/stock)
+	LiftStock(ctx echo.Context, id int64) error
+	// GetStock Get the stock of a product.
+	// (GET /products/{id}/stock)
+	GetStock(ctx echo.Context, id int64) error
+	// ChangeStock Add units to the stock of a product, or take some away.
+	// (POST /products/{id}/stock)
+	ChangeStock(ctx echo.Context, id int64, params ChangeStockParams) error
 	// ListPurchases List the caller's own purchases, newest first.
 	// (GET /purchases)
 	ListPurchases(ctx echo.Context, params ListPurchasesParams) error
@@ -1189,6 +1281,74 @@ func (w *ServerInterfaceWrapper) PatchProduct(ctx echo.Context) error {
 	return err
 }
 
+// LiftStock converts echo context to params.
+func (w *ServerInterfaceWrapper) LiftStock(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.LiftStock(ctx, id)
+	return err
+}
+
+// GetStock converts echo context to params.
+func (w *ServerInterfaceWrapper) GetStock(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetStock(ctx, id)
+	return err
+}
+
+// ChangeStock converts echo context to params.
+func (w *ServerInterfaceWrapper) ChangeStock(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ChangeStockParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ChangeStock(ctx, id, params)
+	return err
+}
+
 // ListPurchases converts echo context to params.
 func (w *ServerInterfaceWrapper) ListPurchases(ctx echo.Context) error {
 	var err error
@@ -1403,6 +1563,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.DELETE(options.BaseURL+"/products/:id", wrapper.DeleteProduct, options.OperationMiddlewares["deleteProduct"]...)
 	router.GET(options.BaseURL+"/products/:id", wrapper.GetProduct, options.OperationMiddlewares["getProduct"]...)
 	router.PATCH(options.BaseURL+"/products/:id", wrapper.PatchProduct, options.OperationMiddlewares["patchProduct"]...)
+	router.DELETE(options.BaseURL+"/products/:id/stock", wrapper.LiftStock, options.OperationMiddlewares["liftStock"]...)
+	router.GET(options.BaseURL+"/products/:id/stock", wrapper.GetStock, options.OperationMiddlewares["getStock"]...)
+	router.POST(options.BaseURL+"/products/:id/stock", wrapper.ChangeStock, options.OperationMiddlewares["changeStock"]...)
 	router.POST(options.BaseURL+"/products/batch", wrapper.PutProducts, options.OperationMiddlewares["putProducts"]...)
 	router.GET(options.BaseURL+"/products/by-sku/:sku", wrapper.GetProductBySku, options.OperationMiddlewares["getProductBySku"]...)
 	router.PUT(options.BaseURL+"/products/by-sku/:sku", wrapper.PutProduct, options.OperationMiddlewares["putProduct"]...)
@@ -2137,6 +2300,152 @@ func (response PatchProductdefaultApplicationProblemPlusJSONResponse) VisitPatch
 	return err
 }
 
+type LiftStockRequestObject struct {
+	Id int64 `json:"id"`
+}
+
+type LiftStockResponseObject interface {
+	VisitLiftStockResponse(w http.ResponseWriter) error
+}
+
+type LiftStock204Response struct {
+}
+
+func (response LiftStock204Response) VisitLiftStockResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type LiftStockdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response LiftStockdefaultApplicationProblemPlusJSONResponse) VisitLiftStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStockRequestObject struct {
+	Id int64 `json:"id"`
+}
+
+type GetStockResponseObject interface {
+	VisitGetStockResponse(w http.ResponseWriter) error
+}
+
+type GetStock200JSONResponse Stock
+
+func (response GetStock200JSONResponse) VisitGetStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStockdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetStockdefaultApplicationProblemPlusJSONResponse) VisitGetStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeStockRequestObject struct {
+	Id     int64 `json:"id"`
+	Params ChangeStockParams
+	Body   *ChangeStockJSONRequestBody
+}
+
+type ChangeStockResponseObject interface {
+	VisitChangeStockResponse(w http.ResponseWriter) error
+}
+
+type ChangeStock201ResponseHeaders struct {
+	IdempotentReplayed *string
+	Location           string
+}
+
+type ChangeStock201JSONResponse struct {
+	Body    StockChange
+	Headers ChangeStock201ResponseHeaders
+}
+
+func (response ChangeStock201JSONResponse) VisitChangeStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeStockdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ChangeStockdefaultApplicationProblemPlusJSONResponse) VisitChangeStockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListPurchasesRequestObject struct {
 	Params ListPurchasesParams
 }
@@ -2549,6 +2858,15 @@ type StrictServerInterface interface {
 	// PatchProduct Change a product.
 	// (PATCH /products/{id})
 	PatchProduct(ctx context.Context, request PatchProductRequestObject) (PatchProductResponseObject, error)
+	// LiftStock Lift the limit of a product's stock, if there is one.
+	// (DELETE /products/{id}/stock)
+	LiftStock(ctx context.Context, request LiftStockRequestObject) (LiftStockResponseObject, error)
+	// GetStock Get the stock of a product.
+	// (GET /products/{id}/stock)
+	GetStock(ctx context.Context, request GetStockRequestObject) (GetStockResponseObject, error)
+	// ChangeStock Add units to the stock of a product, or take some away.
+	// (POST /products/{id}/stock)
+	ChangeStock(ctx context.Context, request ChangeStockRequestObject) (ChangeStockResponseObject, error)
 	// ListPurchases List the caller's own purchases, newest first.
 	// (GET /purchases)
 	ListPurchases(ctx context.Context, request ListPurchasesRequestObject) (ListPurchasesResponseObject, error)
@@ -2940,6 +3258,105 @@ func (sh *strictHandler) PatchProduct(ctx echo.Context, id int64, params PatchPr
 		return err
 	} else if validResponse, ok := response.(PatchProductResponseObject); ok {
 		return validResponse.VisitPatchProductResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// LiftStock operation middleware
+func (sh *strictHandler) LiftStock(ctx echo.Context, id int64) error {
+	var request LiftStockRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.LiftStock(ctx.Request().Context(), request.(LiftStockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "LiftStock")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(LiftStockResponseObject); ok {
+		return validResponse.VisitLiftStockResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetStock operation middleware
+func (sh *strictHandler) GetStock(ctx echo.Context, id int64) error {
+	var request GetStockRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetStock(ctx.Request().Context(), request.(GetStockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetStock")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetStockResponseObject); ok {
+		return validResponse.VisitGetStockResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ChangeStock operation middleware
+func (sh *strictHandler) ChangeStock(ctx echo.Context, id int64, params ChangeStockParams) error {
+	var request ChangeStockRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body ChangeStockJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeStock(ctx.Request().Context(), request.(ChangeStockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeStock")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ChangeStockResponseObject); ok {
+		return validResponse.VisitChangeStockResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -35,7 +35,8 @@ func Read(ctx context.Context, url string, from, to int64) (b history.Books, err
 func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) error {
 	for _, part := range []func() error{
 		collect(ctx, tx, &b.Purchases, `
-			SELECT id::text, user_id, product_id, bill_id, coalesce(idempotency_key, ''), price, expected_price, status, coalesce(decline_reason, ''), balance, transaction_id
+			SELECT id::text, user_id, product_id, bill_id, coalesce(idempotency_key, ''), coalesce(unit_price, price), expected_price, status, coalesce(decline_reason, ''), balance, transaction_id,
+				coalesce(quantity, 1), coalesce(stock_taken, 0)
 			FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
 		collect(ctx, tx, &b.Charges, `
 			SELECT purchase_id::text, coalesce(user_id, 0), coalesce(bill_id, 0), coalesce(amount, 0), outcome, balance, transaction_id
@@ -49,7 +50,7 @@ func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) erro
 		collect(ctx, tx, &b.Bills, `
 			SELECT id, user_id, balance FROM billing.bills WHERE id >= $1 AND id < $2 ORDER BY id`, from, to),
 		collect(ctx, tx, &b.Refunds, `
-			SELECT id::text, purchase_id::text, idempotency_key, user_id, bill_id, amount, status, coalesce(decline_reason, ''), transaction_id
+			SELECT id::text, purchase_id::text, idempotency_key, user_id, bill_id, amount, status, coalesce(decline_reason, ''), transaction_id, coalesce(restock, 0)
 			FROM catalog.refunds WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
 		collect(ctx, tx, &b.Credits, `
 			SELECT id, refund_id::text, purchase_id::text, user_id, bill_id, amount, outcome
@@ -57,14 +58,20 @@ func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) erro
 		collect(ctx, tx, &b.Takebacks, `
 			SELECT id, reversal_id, payment_id, bill_id, total, due, debited, shortfall
 			FROM billing.reversals WHERE bill_id >= $1 AND bill_id < $2 ORDER BY id`, from, to),
+		collect(ctx, tx, &b.Stocks, `
+			SELECT product_id, on_hand FROM catalog.stock WHERE product_id IN (`+products+`) ORDER BY product_id`, from, to),
+		collect(ctx, tx, &b.StockChanges, `
+			SELECT product_id, change, coalesce(idempotency_key, ''), refund_id::text FROM catalog.stock_changes WHERE product_id IN (`+products+`) ORDER BY id`, from, to),
 		collect(ctx, tx, &b.Customers, `SELECT user_id, status, version FROM billing.customers ORDER BY user_id`),
 		collect(ctx, tx, &b.Users, `
 			SELECT id, CASE WHEN disabled_at IS NOT NULL THEN 'disabled' WHEN activated_at IS NULL THEN 'inactive' ELSE 'active' END, version
 			FROM auth.users ORDER BY id`),
 		collect(ctx, tx, &b.Logged, `
-			SELECT subject, version, (SELECT count(*) FROM catalog.log l WHERE l.subject = p.subject)
-			FROM (SELECT format('product/%s', id) AS subject, version FROM catalog.products
-			      WHERE id IN (SELECT product_id FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2)) AS p
+			SELECT subject, version, (SELECT count(*) FROM catalog.log l WHERE l.subject = p.subject AND action LIKE 'product.%')
+			FROM (SELECT format('product/%s', id) AS subject, version FROM catalog.products WHERE id IN (`+products+`)) AS p
+			UNION ALL
+			SELECT format('stock of product/%s', product_id), count(*), (SELECT count(*) FROM catalog.log l WHERE l.subject = format('product/%s', product_id) AND action = 'stock.change')
+			FROM catalog.stock_changes WHERE idempotency_key IS NOT NULL AND product_id IN (`+products+`) GROUP BY product_id
 			UNION ALL
 			SELECT subject, disabled, (SELECT coalesce(sum(CASE action WHEN 'user.disable' THEN 1 WHEN 'user.enable' THEN -1 ELSE 0 END), 0)::bigint FROM auth.log l WHERE l.subject = u.subject)
 			FROM (SELECT format('user/%s', id) AS subject, (disabled_at IS NOT NULL)::int::bigint AS disabled FROM auth.users) AS u
@@ -77,6 +84,9 @@ func read(ctx context.Context, tx pgx.Tx, b *history.Books, from, to int64) erro
 	return nil
 }
 
+// products are those that were bought from bills in a range.
+const products = `SELECT product_id FROM catalog.purchases WHERE bill_id >= $1 AND bill_id < $2`
+
 func collect[T any](ctx context.Context, tx pgx.Tx, into *[]T, sql string, args ...any) func() error {
 	return func() error {
 		rows, err := tx.Query(ctx, sql, args...)
@@ -87,10 +97,12 @@ func collect[T any](ctx context.Context, tx pgx.Tx, into *[]T, sql string, args 
 	}
 }
 
-// Watcher checks the ledger while it is in use: at every moment a bill's balance
-// must be the sum of its transactions, and not below zero.
+// Watcher checks the ledger and the stock while they are in use: at every moment a
+// bill's balance must be the sum of its transactions, and not below zero, and a
+// product's stock must be what its changes and purchases make.
 type Watcher struct {
 	looks atomic.Int64
+	stock stockWatch
 	end   context.CancelFunc
 	done  sync.WaitGroup
 
@@ -102,7 +114,7 @@ type Watcher struct {
 // server is unreachable.
 func Watch(ctx context.Context, url string, from, to int64) *Watcher {
 	ctx, end := context.WithCancel(ctx)
-	w := &Watcher{end: end}
+	w := &Watcher{end: end, stock: newStockWatch(time.Now())}
 	w.done.Go(func() {
 		for ctx.Err() == nil {
 			w.session(ctx, url, from, to)
@@ -114,6 +126,9 @@ func Watch(ctx context.Context, url string, from, to int64) *Watcher {
 	})
 	return w
 }
+
+// Stock returns what was wrong with the stock.
+func (w *Watcher) Stock() []string { return w.stock.wrong }
 
 // Stop ends the watch, and returns the number of checks and the violations.
 func (w *Watcher) Stop() (looks int64, wrong []string) {
@@ -143,7 +158,9 @@ func (w *Watcher) session(ctx context.Context, url string, from, to int64) {
 		if err != nil {
 			return
 		}
-		w.looks.Add(1)
+		if w.looks.Add(1)%stockEvery == 1 && w.stock.look(ctx, conn) != nil {
+			return
+		}
 		if len(wrong) > 0 {
 			w.mu.Lock()
 			if len(w.wrong) < 10 {

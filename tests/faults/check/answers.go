@@ -34,7 +34,7 @@ type problem struct {
 // refusals are the 5xx problems that promise that the request had no effect
 // (docs/errors.md).
 var (
-	buyRefusals = map[problem]bool{{503, "overloaded"}: true, {503, "unavailable"}: true, {503, "starting"}: true, {503, "service_unavailable"}: true}
+	buyRefusals = map[problem]bool{{503, "overloaded"}: true, {503, "unavailable"}: true, {503, "starting"}: true, {503, "service_unavailable"}: true, {503, "not_open_yet"}: true}
 	payRefusals = map[problem]bool{{503, "overloaded"}: true, {503, "bill_busy"}: true, {503, "service_unavailable"}: true}
 )
 
@@ -100,6 +100,9 @@ func (p *purchase) unlikeCompleted(b *history.Buy) string {
 	if b.Price == nil || b.TransactionID == nil || b.State != "completed" {
 		return fmt.Sprintf("the answer has price %s, transaction %s and state %q", number(b.Price), number(b.TransactionID), b.State)
 	}
+	if b.Amount != nil && *b.Amount != *b.Price*max(1, b.Quantity) {
+		return fmt.Sprintf("the answer has amount %d for %d at %d", *b.Amount, max(1, b.Quantity), *b.Price)
+	}
 	if wrong := p.unlike(b); wrong != "" {
 		return wrong
 	}
@@ -142,10 +145,10 @@ func (p *purchase) unlikeSettled() string {
 		return fmt.Sprintf("billing has %d charges and %d transactions for it", len(p.charges), len(p.debits))
 	}
 	c, t := p.charges[0], p.debits[0]
-	if c.Outcome != "settled" || c.UserID != row.UserID || c.BillID != row.BillID || c.Amount != row.Price || !same(c.TransactionID, row.TransactionID) {
+	if c.Outcome != "settled" || c.UserID != row.UserID || c.BillID != row.BillID || c.Amount != row.Amount() || !same(c.TransactionID, row.TransactionID) {
 		return fmt.Sprintf("catalog has %s and billing has %s", rowText(row), chargeText(c))
 	}
-	if t.ID != *row.TransactionID || t.UserID != row.UserID || t.BillID != row.BillID || t.Amount != -row.Price {
+	if t.ID != *row.TransactionID || t.UserID != row.UserID || t.BillID != row.BillID || t.Amount != -row.Amount() {
 		return fmt.Sprintf("catalog has %s and the ledger has %s", rowText(row), line(t))
 	}
 	if value(c.Balance) != t.After {
@@ -165,7 +168,7 @@ func when(c history.Call) string {
 }
 
 func asked(b *history.Buy) string {
-	return fmt.Sprintf("the order %s (user %d, product %d, bill %d, key %q, expected %s)", when(b.Call), b.UserID, b.ProductID, b.BillID, b.Key, number(b.Expected))
+	return fmt.Sprintf("the order %s (user %d, product %d, bill %d, quantity %d, key %q, expected %s)", when(b.Call), b.UserID, b.ProductID, b.BillID, max(1, b.Quantity), b.Key, number(b.Expected))
 }
 
 func paid(p *history.Pay) string {
@@ -187,8 +190,8 @@ func line(t history.Transaction) string {
 }
 
 func rowText(r history.Purchase) string {
-	return fmt.Sprintf("%s %s (user %d, product %d, bill %d, key %q, expected %s, price %d, transaction %s, reason %q, balance %s)",
-		r.Status, purchaseName(r.ID), r.UserID, r.ProductID, r.BillID, r.Key, number(r.Expected), r.Price, number(r.TransactionID), r.Reason, number(r.Balance))
+	return fmt.Sprintf("%s %s (user %d, product %d, bill %d, quantity %d, key %q, expected %s, price %d, transaction %s, reason %q, balance %s)",
+		r.Status, purchaseName(r.ID), r.UserID, r.ProductID, r.BillID, r.Units(), r.Key, number(r.Expected), r.Price, number(r.TransactionID), r.Reason, number(r.Balance))
 }
 
 func chargeText(c history.Charge) string {

@@ -20,16 +20,17 @@
 //	h  nothing is bought at a price other than the one shown
 //	k  of a purchase no more is refunded than was charged; a refund answered 201 is in the ledger once; catalog and billing agree on all refunds
 //	l  a payment's reversals take back its greatest total, once; what was answered is in the books
+//	p  a stock is what its changes and purchases make, and never below zero; each unit is sold once, and given back once if its purchase is declined
 //	j  billing's users match auth's, and a disabled user gets nothing
 //	n  the admins' log has each change of a product or a user once
 //	o  a reader who follows the list of all transactions by its complete_until gets each transaction once
-//	p  a link to reset a password works once; an ended session gets nothing, and one that nothing has ended goes on
+//	q  a link to reset a password works once; an ended session gets nothing, and one that nothing has ended goes on
 //
-// The letter i is `billing verify`, which is run elsewhere. An error is reported
+// The letter i is `billing verify` and `catalog verify`, which are run elsewhere. An error is reported
 // once: a purchase, payment, bill or user with a violation is skipped by the
 // checks that follow, so that one lost row is one violation and not five. The
-// order is f, a, k, l, b, c, d, h, then the causes of (b), then e, g, j, then n,
-// o and p.
+// order is f, a, k, l, p, b, c, d, h, then the causes of (b), then e, g, j, then n,
+// o and q.
 //
 // It can't detect: what happened between two observations and left no trace (a
 // balance that was wrong for a moment in which no client read it); which of
@@ -98,6 +99,7 @@ func Check(h history.History, b history.Books, o Options) []Violation {
 	j.answersKept()
 	j.refundsKept()
 	j.reversalsKept()
+	j.stockKept()
 	j.declinesKept()
 	j.allEnds()
 	j.viewed()

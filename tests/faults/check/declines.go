@@ -79,7 +79,7 @@ func (p *purchase) unlikeUnsettled() string {
 	}
 	c := p.charges[0]
 	unreadable := c.Outcome == "expired" && c.UserID == 0
-	alike := unreadable || c.UserID == row.UserID && c.BillID == row.BillID && c.Amount == row.Price
+	alike := unreadable || c.UserID == row.UserID && c.BillID == row.BillID && c.Amount == row.Amount()
 	if c.Outcome != row.Reason || c.TransactionID != nil || !same(c.Balance, row.Balance) || !alike {
 		return fmt.Sprintf("catalog has %s and billing has %s", rowText(row), chargeText(c))
 	}

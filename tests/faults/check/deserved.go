@@ -6,7 +6,7 @@ import "lavka/tests/faults/history"
 // refused without a cause. bill_not_found requires that no payment had created the
 // bill for the buyer; user_disabled, that the user was disabled at some time;
 // expired, that Options.Expiry had passed; product_not_found, that the product did
-// not exist. A token is refused (401) only if its user was disabled
+// not exist; out_of_stock and pending_limit, that its stock is limited. A token is refused (401) only if its user was disabled
 // (Options.BadTokens), and a payment only for an unknown user, another user's bill
 // or another payment with its id. A decline for insufficient funds is checked by
 // (g), a changed price by (h).
@@ -26,11 +26,16 @@ func (j *judge) deserved() {
 			offered[r.ProductID] = r.Call
 		}
 	}
+	limited := map[int64]bool{}
+	for _, s := range j.books.Stocks {
+		limited[s.ProductID] = true
+	}
 	for i := range j.history.Buys {
 		b := &j.history.Buys[i]
 		offer, ok := offered[b.ProductID]
 		switch {
 		case answerTo(b) != refused || b.Status >= 500 || b.Code == "price_changed" || b.Code == "idempotency_key_reused":
+		case (b.Code == "out_of_stock" || b.Code == "pending_limit") && limited[b.ProductID]:
 		case b.Code == "product_not_found" && !(ok && offer.End < b.Start):
 		case b.Status == 401:
 			j.tokenTaken(b.UserID, b.Call, disabled)

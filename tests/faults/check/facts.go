@@ -67,15 +67,16 @@ type bill struct {
 // content is what a purchase requests.
 type content struct {
 	user, product, bill int64
+	quantity            int64
 	expected            int64 // 0: none was given
 }
 
 func contentOf(b *history.Buy) content {
-	return content{b.UserID, b.ProductID, b.BillID, value(b.Expected)}
+	return content{b.UserID, b.ProductID, b.BillID, max(1, b.Quantity), value(b.Expected)}
 }
 
 func contentOfRow(r history.Purchase) content {
-	return content{r.UserID, r.ProductID, r.BillID, value(r.Expected)}
+	return content{r.UserID, r.ProductID, r.BillID, r.Units(), value(r.Expected)}
 }
 
 // order is what a call requests, and its key.

@@ -129,7 +129,7 @@ func (j *judge) unlikeRefund(r *refund) string {
 	}
 	for _, c := range r.calls {
 		switch {
-		case c.PurchaseID != row.PurchaseID || c.Key != row.Key || c.Amount != 0 && c.Amount != row.Amount:
+		case c.PurchaseID != row.PurchaseID || c.Key != row.Key || c.Amount != 0 && c.Amount != row.Amount || c.Restock != row.Restock:
 			return fmt.Sprintf("it was the answer to %s, and catalog has %s", wished(c), refundText(row))
 		case c.Status == 201 && (row.Status != "completed" || c.Refunded != row.Amount || !same(c.TransactionID, row.TransactionID)):
 			return fmt.Sprintf("%s was answered 201 with %d and transaction %s, and catalog has %s", wished(c), c.Refunded, number(c.TransactionID), refundText(row))
@@ -169,7 +169,7 @@ func (j *judge) unlikeRefund(r *refund) string {
 }
 
 func wished(c *history.Refund) string {
-	return fmt.Sprintf("the refund %s (%s, key %q, amount %d)", when(c.Call), purchaseName(c.PurchaseID), c.Key, c.Amount)
+	return fmt.Sprintf("the refund %s (%s, key %q, amount %d, restock %d)", when(c.Call), purchaseName(c.PurchaseID), c.Key, c.Amount, c.Restock)
 }
 
 func refundText(r history.RefundRow) string {

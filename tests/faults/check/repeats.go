@@ -13,7 +13,7 @@ import (
 // one, at the same price; those that give the outcome give the same: the status,
 // the code, the transaction or the balance. At most one of them is not marked as
 // a repeat. Once one of them has ended, no later call with the same content is
-// refused for the product, its price, the key or overload. A key is refused as
+// refused for the product, its price, its stock, the key or overload. A key is refused as
 // reused only if it belongs to a purchase with other content.
 //
 // For each purchase, with a key or without: once a client has received its
@@ -92,7 +92,7 @@ func (w *wish) contradiction() string {
 
 // neverAgain are refusals that a repeat must not get.
 var neverAgain = map[problem]bool{
-	{404, "product_not_found"}: true, {409, "price_changed"}: true, {422, "idempotency_key_reused"}: true, {503, "overloaded"}: true,
+	{404, "product_not_found"}: true, {409, "price_changed"}: true, {409, "out_of_stock"}: true, {429, "pending_limit"}: true, {422, "idempotency_key_reused"}: true, {503, "overloaded"}: true,
 }
 
 func sameEnd(a, b *history.Buy) bool {

@@ -7,7 +7,7 @@ import (
 	"lavka/tests/faults/history"
 )
 
-// sessions checks invariant (p). Of the uses of a link to reset a password at most one
+// sessions checks invariant (q). Of the uses of a link to reset a password at most one
 // succeeds, and then the passwords before it no longer log in. An ended session is
 // not refreshed, and its access token gets nothing from Options.RevocationLimit after
 // the end. A session that nothing has ended can be refreshed.
@@ -30,7 +30,7 @@ func (j *judge) linksOnce() {
 			continue
 		}
 		if first, twice := worked[r.Link]; twice {
-			j.report("p", fmt.Sprintf("link %d", r.Link), "link %d reset the password of user %d twice, %s and %s", r.Link, r.UserID, when(first.Call), when(r.Call))
+			j.report("q", fmt.Sprintf("link %d", r.Link), "link %d reset the password of user %d twice, %s and %s", r.Link, r.UserID, when(first.Call), when(r.Call))
 		}
 		worked[r.Link] = r
 	}
@@ -57,7 +57,7 @@ func (j *judge) passwordCurrent(l history.Login) {
 	}
 	for _, r := range j.history.Resets {
 		if r.Password != l.Password && effective(r.Call) && set < r.Start && r.End < l.Start {
-			j.report("p", fmt.Sprintf("session %d", l.Session), "user %d logged in with a password (%d), %s, which a reset had replaced, %s", l.UserID, l.Password, when(l.Call), when(r.Call))
+			j.report("q", fmt.Sprintf("session %d", l.Session), "user %d logged in with a password (%d), %s, which a reset had replaced, %s", l.UserID, l.Password, when(l.Call), when(r.Call))
 		}
 	}
 }
@@ -87,10 +87,10 @@ func (j *judge) sessionOpen(u history.Use, login history.Login) {
 	subject := fmt.Sprintf("session %d", u.Session)
 	switch {
 	case u.Refresh && effective(u.Call) && u.Start > ended:
-		j.report("p", subject, "session %d of user %d was refreshed, %s, after it was ended by %s", u.Session, u.UserID, when(u.Call), by)
+		j.report("q", subject, "session %d of user %d was refreshed, %s, after it was ended by %s", u.Session, u.UserID, when(u.Call), by)
 	case u.Refresh && u.Status == 401 && !may:
-		j.report("p", subject, "session %d of user %d could not be refreshed, %s, and nothing had ended it", u.Session, u.UserID, when(u.Call))
+		j.report("q", subject, "session %d of user %d could not be refreshed, %s, and nothing had ended it", u.Session, u.UserID, when(u.Call))
 	case !u.Refresh && effective(u.Call) && j.RevocationLimit > 0 && ended < forever && u.Start > ended+j.RevocationLimit:
-		j.report("p", subject, "session %d of user %d was ended by %s, but was answered %d by %s, %s", u.Session, u.UserID, by, u.Status, u.Replica, when(u.Call))
+		j.report("q", subject, "session %d of user %d was ended by %s, but was answered %d by %s, %s", u.Session, u.UserID, by, u.Status, u.Replica, when(u.Call))
 	}
 }

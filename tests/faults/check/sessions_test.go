@@ -70,7 +70,7 @@ func TestSessions(t *testing.T) {
 		h := devices()
 		c.change(&h)
 		found := check.Check(h, history.Books{}, check.Options{RevocationLimit: limit})
-		if broken := slices.ContainsFunc(found, func(v check.Violation) bool { return v.Invariant == "p" }); broken != c.broken || len(found) > 1 {
+		if broken := slices.ContainsFunc(found, func(v check.Violation) bool { return v.Invariant == "q" }); broken != c.broken || len(found) > 1 {
 			t.Errorf("%s: %v", c.name, found)
 		}
 	}

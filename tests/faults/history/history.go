@@ -29,13 +29,15 @@ func (c Call) Answered() bool { return c.Status != 0 }
 type Buy struct {
 	Call
 	UserID, ProductID, BillID int64
+	Quantity                  int64  // 0 stands for 1, without the member
 	Key                       string // Idempotency-Key; "" for none
 	Expected                  *int64 // expected_price
 
 	// Of the answer, where it has them:
 	PurchaseID    string
 	State         string // pending, completed, declined (also of a 402 and such)
-	Price         *int64
+	Price         *int64 // of one
+	Amount        *int64
 	Balance       *int64 // of insufficient funds
 	TransactionID *int64
 }
@@ -120,6 +122,7 @@ type Refund struct {
 	Key        string
 	Amount     int64 // 0: all that was left
 	Force      bool
+	Restock    int64
 
 	// Of the answer, where it has them:
 	RefundID      string
@@ -208,6 +211,7 @@ type History struct {
 	Endings   []Ending
 	Resets    []Reset
 	Uses      []Use
+	Stockings []Stocking
 }
 
 // Calls iterates over every call and its kind. Payments and accesses go to a
@@ -230,7 +234,8 @@ func (h History) Calls() iter.Seq2[string, Call] {
 			each(h.Logins, yield, "login", func(c Login) Call { return c.Call }) &&
 			each(h.Endings, yield, "ending", func(c Ending) Call { return c.Call }) &&
 			each(h.Resets, yield, "reset", func(c Reset) Call { return c.Call }) &&
-			each(h.Uses, yield, "access", func(c Use) Call { return c.Call })
+			each(h.Uses, yield, "access", func(c Use) Call { return c.Call }) &&
+			each(h.Stockings, yield, "stock", func(c Stocking) Call { return c.Call })
 	}
 }
 
@@ -297,7 +302,7 @@ func (h History) Within(from, to int64) History {
 		c.Looks = slices.DeleteFunc(slices.Clone(c.Looks), func(l Look) bool { return !in(l.BillID) })
 		part.Views = append(part.Views, c)
 	}
-	part.Reprices = h.Reprices
+	part.Reprices, part.Stockings = h.Reprices, h.Stockings
 	if len(part.Pays) == 0 {
 		return part
 	}
@@ -333,6 +338,8 @@ type Books struct {
 	Credits      []Credit      // billing.refunds
 	Takebacks    []Takeback    // billing.reversals
 	Logged       []Logged      // what admins changed
+	Stocks       []Stock       // catalog.stock
+	StockChanges []StockChange // catalog.stock_changes
 }
 
 // RefundRow is a row of catalog.refunds.
@@ -342,6 +349,7 @@ type RefundRow struct {
 	Status                 string // pending, completed, declined
 	Reason                 string
 	TransactionID          *int64
+	Restock                int64
 }
 
 // Credit is billing's decision on a refund.
@@ -370,12 +378,20 @@ type Purchase struct {
 	ID                        string
 	UserID, ProductID, BillID int64
 	Key                       string
-	Price                     int64
+	Price                     int64 // of one
 	Expected                  *int64
 	Status                    string // pending, completed, declined
 	Reason                    string
 	Balance, TransactionID    *int64
+	Quantity                  int64 // 0 stands for 1
+	Taken                     int64 // of a limited stock
 }
+
+// Units returns how many were bought.
+func (p Purchase) Units() int64 { return max(1, p.Quantity) }
+
+// Amount returns what is charged for all units.
+func (p Purchase) Amount() int64 { return p.Price * p.Units() }
 
 // Charge is billing's decision on a purchase.
 type Charge struct {

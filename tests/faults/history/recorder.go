@@ -36,7 +36,8 @@ func (r *Recorder) History() History {
 		Pages: append([]Page(nil), r.h.Pages...), Reprices: append([]Reprice(nil), r.h.Reprices...),
 		Switches: append([]Switch(nil), r.h.Switches...), Accesses: append([]Access(nil), r.h.Accesses...),
 		Refunds: append([]Refund(nil), r.h.Refunds...), Reversals: append([]Reversal(nil), r.h.Reversals...),
-		Views: append([]View(nil), r.h.Views...), Balances: append([]BalanceAt(nil), r.h.Balances...), Followed: append([]Followed(nil), r.h.Followed...),
+		Stockings: append([]Stocking(nil), r.h.Stockings...),
+		Views:     append([]View(nil), r.h.Views...), Balances: append([]BalanceAt(nil), r.h.Balances...), Followed: append([]Followed(nil), r.h.Followed...),
 		Logins: append([]Login(nil), r.h.Logins...), Endings: append([]Ending(nil), r.h.Endings...),
 		Resets: append([]Reset(nil), r.h.Resets...), Uses: append([]Use(nil), r.h.Uses...),
 	}

@@ -95,6 +95,9 @@ func (b *buyer) purchase(ctx context.Context, key string) {
 	want := history.Buy{
 		UserID: b.account.ID, ProductID: b.w.Products[b.r.IntN(len(b.w.Products))], BillID: b.bill(), Key: key,
 	}
+	if b.r.IntN(4) == 0 {
+		want.Quantity = 1 + b.r.Int64N(3)
+	}
 	if b.r.IntN(50) == 0 {
 		want.BillID = b.w.billsOf(b.w.accounts.Suspect.ID)[0] // another user's
 	}
@@ -158,6 +161,9 @@ func (b *buyer) orderAt(ctx context.Context, at string, want history.Buy) histor
 	if want.Expected != nil {
 		body["expected_price"] = money.Amount(*want.Expected)
 	}
+	if want.Quantity > 0 {
+		body["quantity"] = want.Quantity
+	}
 	var headers []string
 	if want.Key != "" {
 		headers = []string{"Idempotency-Key", want.Key}
@@ -167,6 +173,7 @@ func (b *buyer) orderAt(ctx context.Context, at string, want history.Buy) histor
 	got := want
 	got.Call = call
 	got.PurchaseID, got.State, got.Price = r.ID, r.state(), minor(r.Price)
+	got.Amount = minor(r.Amount)
 	got.Balance, got.TransactionID = minor(r.Balance), r.TransactionID
 	if r.PurchaseID != "" {
 		got.PurchaseID = r.PurchaseID
@@ -175,7 +182,7 @@ func (b *buyer) orderAt(ctx context.Context, at string, want history.Buy) histor
 		}
 	}
 	b.rec.Add(func(h *history.History) { h.Buys = append(h.Buys, got) })
-	if got.Status == http.StatusCreated && got.Price != nil {
+	if got.Status == http.StatusCreated && got.Amount != nil {
 		b.w.mu.Lock()
 		b.w.sold = append(b.w.sold, got)
 		b.w.mu.Unlock()

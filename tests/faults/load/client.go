@@ -33,6 +33,7 @@ type reply struct {
 	DeclineReason string        `json:"decline_reason"`
 	Price         *money.Amount `json:"price"`
 	TransactionID *int64        `json:"transaction_id"`
+	OnHand        *int64        `json:"on_hand"`
 	Balance       *money.Amount `json:"balance"`
 
 	AsOfTransactionID *int64 `json:"as_of_transaction_id"` // of a bill

@@ -29,9 +29,12 @@ func (w *World) refund(ctx context.Context) {
 		}
 		var all sync.WaitGroup
 		for range at {
-			what := history.Refund{PurchaseID: of.PurchaseID, Key: w.key(), Amount: *of.Price/2 + r.Int64N(*of.Price/2) + 1, Force: r.IntN(2) == 0}
+			what := history.Refund{PurchaseID: of.PurchaseID, Key: w.key(), Amount: *of.Amount/2 + r.Int64N(*of.Amount/2) + 1, Force: r.IntN(2) == 0}
 			if r.IntN(4) == 0 {
 				what.Amount = 0
+			}
+			if r.IntN(2) == 0 {
+				what.Restock = r.Int64N(max(1, of.Quantity) + 1)
 			}
 			client, own := w.client(), rand.New(rand.NewPCG(r.Uint64(), 0))
 			all.Go(func() { w.followRefund(ctx, client, own, what) })
@@ -81,6 +84,9 @@ func (w *World) sendRefund(ctx context.Context, c *client, what history.Refund) 
 	body := map[string]any{"reason": "a test", "force": what.Force}
 	if what.Amount > 0 {
 		body["amount"] = money.Amount(what.Amount)
+	}
+	if what.Restock > 0 {
+		body["restock"] = what.Restock
 	}
 	token, _ := w.accounts.Admin.current()
 	call, r, _ := c.call(ctx, http.MethodPost, w.target.Gateway+"/purchases/"+what.PurchaseID+"/refunds", token, body, "Idempotency-Key", what.Key)

@@ -1,8 +1,9 @@
 // Package load drives a shop the way its clients would: buyers with keys and
 // without, who retry when they get no response; a payment provider that repeats
 // payments, and sometimes sends conflicting ones; an administrator who changes
-// prices, disables a user, gives back money, and reads and exports everything; a
-// user with several devices who forgets their password; a program that follows the list of all transactions. Every call is recorded.
+// prices and stock, disables a user, gives back money, and reads and exports everything; a
+// user with several devices who forgets their password; a program that follows the list
+// of all transactions. Every call is recorded.
 //
 // A seed decides which requests are sent. When they are sent depends on the
 // machine, so a seed reproduces a run's plan but not its exact timing.
@@ -27,7 +28,7 @@ import (
 // on one shop are checked separately.
 type World struct {
 	Bills    map[int64]int64 // owner by bill
-	Products []int64
+	Products []int64         // the last one has limited stock, once that is open
 
 	target   Target
 	accounts *Accounts
@@ -69,7 +70,8 @@ type Config struct {
 }
 
 const (
-	products     = 3
+	products     = 4
+	firstStock   = 20
 	billsOfEach  = 2
 	firstPrice   = 500    // minor units
 	firstPayment = 10_000 // on each bill
@@ -82,8 +84,8 @@ func New(ctx context.Context, cfg Config) (*World, error) {
 		reversed: map[int64]int64{}, hc: newHTTPClient(), next: cfg.Serial * block,
 	}
 	c := w.client()
-	for range products {
-		id, err := w.offer(ctx, c, firstPrice)
+	for i := range products {
+		id, err := w.offer(ctx, c, firstPrice, i == products-1)
 		if err != nil {
 			return nil, err
 		}
@@ -124,12 +126,19 @@ func (w *World) client() *client {
 	return &client{id: int(w.serial)*1000 + w.clients, rec: w.rec, hc: w.hc}
 }
 
-func (w *World) offer(ctx context.Context, c *client, price int64) (int64, error) {
+func (w *World) offer(ctx context.Context, c *client, price int64, limited bool) (int64, error) {
+	body := map[string]any{"title": "tea", "description": "", "price": money.Amount(price)}
+	if limited {
+		body["stock"] = firstStock
+	}
 	var call history.Call
 	var raw []byte
 	for n := range 20 { // a replica whose clock is wrong refuses tokens, or issues tokens that others refuse
-		call, _, raw = c.call(ctx, "POST", w.target.Gateway+"/products", w.accounts.Admin.Token(),
-			map[string]any{"title": "tea", "description": "", "price": money.Amount(price)})
+		call, _, raw = c.call(ctx, "POST", w.target.Gateway+"/products", w.accounts.Admin.Token(), body)
+		if call.Code == "not_open_yet" { // the limit is set later
+			delete(body, "stock")
+			continue
+		}
 		if call.Status != http.StatusUnauthorized {
 			break
 		}
@@ -201,6 +210,7 @@ func (w *World) Run(ctx context.Context, mix Mix) {
 		clients.Go(func() { w.devices(ctx) })
 		clients.Go(func() { w.refund(ctx) })
 		clients.Go(func() { w.audit(ctx) })
+		clients.Go(func() { w.restock(ctx) })
 		clients.Go(func() { w.tail(ctx) })
 	}
 	clients.Wait()

@@ -16,6 +16,7 @@ const (
 	requests       = "services/billing/internal/bus/purchases.go"
 	delivery       = "services/billing/internal/bus/purchase_delivery.go"
 	placing        = "services/catalog/internal/postgres/purchase_place.go"
+	settling       = "services/catalog/internal/postgres/purchase_settle.go"
 	orders         = "services/catalog/internal/catalog/purchases.go"
 	sweep          = "services/catalog/internal/catalog/purchase_sweep.go"
 	due            = "services/catalog/internal/postgres/purchase_sweep.go"
@@ -124,7 +125,7 @@ func (s *Store) settleAgain(`}),
 
 		mutant("refund-without-earlier", "billing", "billing and catalog refund without looking at earlier refunds",
 			Edit{refundDecision, "r.Amount > charge.Request.Amount-before", "r.Amount > charge.Request.Amount"},
-			Edit{refundRow, "left := p.Price - before.Amount", "left := p.Price"}),
+			Edit{refundRow, "left := p.Amount - before.Amount", "left := p.Amount"}),
 
 		mutant("refund-to-another-bill", "billing", "billing credits a refund to another bill of its group, if there is one",
 			Edit{decide, "\t\tid := r.RefundID\n", "\t\tfor other, b := range g.Bills {\n\t\t\tif other != r.BillID {\n\t\t\t\tbill = b\n\t\t\t}\n\t\t}\n\t\tid := r.RefundID\n"}),
@@ -134,6 +135,14 @@ func (s *Store) settleAgain(`}),
 
 		mutant("reversal-not-cumulative", "billing", "billing takes the total of a reversal as what is due",
 			Edit{reversal, "due := max(0, r.Total-before)", "due := max(0, r.Total)"}),
+
+		mutant("stock-back-twice", "catalog", "catalog gives stock back for each answer that declines a purchase, instead of for each row that it settles",
+			Edit{settling, "\t\t\t\tFROM settled\n\t\t\t\tWHERE status = 'declined' AND stock_taken > 0\n",
+				"\t\t\t\tFROM unnest($1::uuid[], $2::text[]) AS asked (asked_id, asked_status)\n\t\t\t\tJOIN catalog.purchases ON id = asked_id\n\t\t\t\tWHERE asked_status = 'declined' AND stock_taken > 0\n"}),
+
+		mutant("stock-taken-afterwards", "catalog", "catalog takes stock after the transaction that inserts the purchases",
+			Edit{placing, "\tif takes {\n", "\tif takes && n < 0 {\n"},
+			Edit{placing, "\torders.Placed(inserted)\n\treturn nil\n", "\torders.Placed(inserted)\n\tfor _, p := range inserted {\n\t\tif p.StockTaken > 0 {\n\t\t\t_, err = s.groups.Exec(ctx, `UPDATE catalog.stock SET on_hand = on_hand - $2 WHERE product_id = $1`, p.ProductID, p.StockTaken)\n\t\t}\n\t}\n\treturn nil\n"}),
 
 		mutant("search-as-short-read", "catalog", "catalog searches products in the sessions of all requests, as if an index answered",
 			Edit{products, "pg.CollectExpensive(ctx, s.expensive, ", "pg.Collect(ctx, s.reads, "}),

@@ -58,7 +58,7 @@ func (b *Billing) publish(ctx context.Context, group []catalog.Purchase, notes .
 		defer span.End()
 		telemetry.Note(sending, notes...)
 		requests[i] = wire.PurchaseRequested{
-			V: wire.Version, PurchaseID: p.ID, UserID: p.UserID, BillID: p.BillID, Amount: int64(p.Price), ExpiresAt: p.ExpiresAt.UTC(),
+			V: wire.Version, PurchaseID: p.ID, UserID: p.UserID, BillID: p.BillID, Amount: int64(p.Amount), ExpiresAt: p.ExpiresAt.UTC(),
 			Traceparent: traceparent,
 		}
 	}

@@ -44,6 +44,7 @@ type Product struct {
 	Version     int64             // increases with every change
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+	OnHand      *int64 // units in stock; nil if there is no limit, or if it was not read. It is in no version
 }
 
 // NewProduct returns a valid product with the members of the patch, of which title,

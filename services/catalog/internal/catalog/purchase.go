@@ -43,6 +43,14 @@ var (
 	// ErrNothingBought means that the database became unreachable before anything
 	// was written.
 	ErrNothingBought = problem.New(problem.Unavailable, "unavailable", "the database is unreachable or busy; nothing was bought; retry").Retry(time.Second)
+	// ErrOutOfStock refuses an order of more units than are in stock.
+	ErrOutOfStock = problem.New(problem.Conflict, "out_of_stock", "fewer units of this product are in stock than you want to buy; nothing was bought, and an Idempotency-Key can still be used")
+	// ErrPendingLimit refuses an order of a user whose pending purchases hold many
+	// units of a product with limited stock.
+	ErrPendingLimit = problem.New(problem.TooMany, "pending_limit", "your pending purchases hold as many units of this product as a user can reserve; nothing was bought, and an Idempotency-Key can still be used; retry when they are settled").Retry(2 * time.Second)
+	// ErrStockHeld refuses an order of a product whose stock is locked by other
+	// transactions.
+	ErrStockHeld = problem.New(problem.Unavailable, "overloaded", "too many purchases of this product are being placed; nothing was bought, and this request will not be processed later; retry").Retry(2 * time.Second)
 	// ErrOverloaded refuses orders without a key when the queue is full, and all
 	// new orders when too many purchases are pending.
 	ErrOverloaded = problem.New(problem.Unavailable, "overloaded", "too many purchases are pending; nothing was bought, and this request will not be processed later; retry").Retry(2 * time.Second)
@@ -58,7 +66,11 @@ type Purchase struct {
 	UserID        int64
 	ProductID     int64
 	Title         string
-	Price         money.Amount
+	Price         money.Amount // of one
+	Quantity      int          // 1 to MaxQuantity
+	Amount        money.Amount // the whole, which billing is asked to charge
+	StockTaken    int          // what it took of a limited stock: its quantity, or 0
+	StockLimit    int64        // the limit that it took from; 0 for none
 	BillID        int64
 	ExpectedPrice *money.Amount // the price that the buyer stated; nil for none
 	Key           string        // Idempotency-Key; "" for none
@@ -81,7 +93,7 @@ func (p Purchase) Refusal() error {
 	case p.Status != Declined:
 		return nil
 	case p.Reason == InsufficientFunds:
-		e = problem.New(problem.PaymentRequired, "insufficient_funds", "the balance is lower than the price").With("price", p.Price)
+		e = problem.New(problem.PaymentRequired, "insufficient_funds", "the balance is lower than the price").With("price", p.Price).With("amount", p.Amount)
 		if p.Balance != nil {
 			e = e.With("balance", *p.Balance)
 		}
@@ -102,21 +114,28 @@ type Order struct {
 	ID            uuid.UUID
 	UserID        int64
 	ProductID     int64
+	Quantity      int // 0 stands for 1
 	BillID        int64
 	ExpectedPrice *money.Amount
 	Key           string
 	Trace         string // W3C traceparent of the request; "" for none
 }
 
+// MaxQuantity is the most units of a product in one purchase.
+const MaxQuantity = 1000
+
 // NewOrder returns a valid order, or a problem. The order gets its ID when it is
 // accepted (see [Purchases.Buy]).
-func NewOrder(userID, productID, billID int64, expectedPrice *money.Amount, key string) (Order, error) {
+func NewOrder(userID, productID, billID int64, quantity int, expectedPrice *money.Amount, key string) (Order, error) {
 	var fields []problem.Field
 	if productID <= 0 {
 		fields = append(fields, problem.Field{Field: "product_id", Message: "must be greater than zero"})
 	}
 	if billID <= 0 {
 		fields = append(fields, problem.Field{Field: "bill_id", Message: "must be greater than zero"})
+	}
+	if quantity < 1 || quantity > MaxQuantity {
+		fields = append(fields, problem.Field{Field: "quantity", Message: "must be from 1 to 1000"})
 	}
 	if len(fields) > 0 {
 		return Order{}, problem.InvalidFields(fields...)
@@ -126,7 +145,7 @@ func NewOrder(userID, productID, billID int64, expectedPrice *money.Amount, key 
 			return Order{}, problem.In("expected_price", err)
 		}
 	}
-	return Order{UserID: userID, ProductID: productID, BillID: billID, ExpectedPrice: expectedPrice, Key: key}, nil
+	return Order{UserID: userID, ProductID: productID, Quantity: quantity, BillID: billID, ExpectedPrice: expectedPrice, Key: key}, nil
 }
 
 // sameAs reports whether the order has the same content as the purchase.
@@ -134,8 +153,10 @@ func (o Order) sameAs(p Purchase) bool {
 	if (o.ExpectedPrice == nil) != (p.ExpectedPrice == nil) || (o.ExpectedPrice != nil && *o.ExpectedPrice != *p.ExpectedPrice) {
 		return false
 	}
-	return o.ProductID == p.ProductID && o.BillID == p.BillID
+	return o.ProductID == p.ProductID && o.BillID == p.BillID && o.units() == max(1, p.Quantity)
 }
+
+func (o Order) units() int { return max(1, o.Quantity) }
 
 // notPlaced returns the error for an order that was not placed. Without a key
 // that is err, which promises that nothing was bought. With a key it is
@@ -158,8 +179,13 @@ func (o Order) purchase(product *Product) (Purchase, error) {
 	if o.ExpectedPrice != nil && *o.ExpectedPrice != product.Price {
 		return Purchase{}, problem.New(problem.Conflict, "price_changed", "the price has changed; nothing was bought").With("price", product.Price)
 	}
+	units := money.Amount(o.units())
+	if product.Price > money.Max/units {
+		return Purchase{}, problem.InvalidFields(problem.Field{Field: "quantity", Message: fmt.Sprintf("is too high for the price: the amount must be at most %s", money.Max)})
+	}
 	return Purchase{
-		ID: o.ID, UserID: o.UserID, ProductID: o.ProductID, Title: product.Title, Price: product.Price,
+		ID: o.ID, UserID: o.UserID, ProductID: o.ProductID, Title: product.Title,
+		Price: product.Price, Quantity: o.units(), Amount: product.Price * units,
 		BillID: o.BillID, ExpectedPrice: o.ExpectedPrice, Key: o.Key, Status: Pending, Trace: o.Trace,
 	}, nil
 }

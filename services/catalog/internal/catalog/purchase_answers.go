@@ -30,6 +30,7 @@ func (a Answer) on(p Purchase, at time.Time) Purchase {
 type Settlement struct {
 	Written []Settled  // purchases that this settled
 	Before  []Purchase // purchases that were settled before
+	Waiting int        // declined purchases that stay pending, because their stock is locked
 }
 
 // Settled identifies a purchase whose answer has just been written. The rest of
@@ -60,6 +61,9 @@ func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 	if err != nil {
 		s.Metrics.AnswersUnwritten()
 		s.Log.ErrorContext(ctx, "can't write billing's answers; the sweeper will resend the requests", "answers", len(answers), "error", err)
+	}
+	if settled.Waiting > 0 {
+		s.Log.WarnContext(ctx, "declined purchases stay pending, because the stock of their products is locked; the sweeper will resend the requests", "purchases", settled.Waiting)
 	}
 	for _, p := range settled.Written {
 		s.Backlog.add(p.UserID, -1)

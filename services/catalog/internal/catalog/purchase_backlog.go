@@ -11,6 +11,7 @@ import (
 type Limits struct {
 	Pending        int // of all users together
 	PendingPerUser int
+	StockPerUser   int // units of one product with limited stock that a user's pending purchases hold
 }
 
 // Census is a count of the pending purchases.

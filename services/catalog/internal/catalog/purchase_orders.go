@@ -13,9 +13,10 @@ import (
 // decision about them and does no I/O: a store reads the rows for it and writes
 // its drafts.
 //
-// The steps are: Known with the rows of earlier purchases, Decide, insert the
-// Drafts, commit, Placed with the purchases that were inserted. While some are
-// Missing, repeat the steps for the undecided orders. After a failure, call Again
+// The steps are: Known with the rows of earlier purchases, Decide, lock the stock of
+// the Limited products, Known again, Reserve, insert the Drafts, commit, Placed with
+// the purchases that were inserted. While some are Missing, or Waiting for stock,
+// repeat the steps for the undecided orders. After a failure, call Again
 // and repeat the steps, or call Fail.
 type Orders struct {
 	entries  []*entry
@@ -28,7 +29,9 @@ type entry struct {
 	draft  *Purchase // to insert; stays the same when the transaction is retried
 	first  *entry    // an earlier order of this group with the same key
 	doubt  bool      // the outcome of a COMMIT that included the draft is unknown
-	known  bool      // result comes from an existing row
+	limits bool      // the draft's product has limited stock
+	waits  bool      // its stock is locked by another transaction, perhaps by an attempt to place the draft
+	read   bool      // result comes from rows that were read, so that another attempt must read them again
 	result *Placement
 	final  bool // result was committed
 }
@@ -92,9 +95,9 @@ func (o *Orders) Known(rows []Purchase) {
 	}
 	for e := range o.open {
 		if p, ok := byID[e.order.ID]; ok {
-			e.result, e.known = &Placement{Purchase: p}, true
+			e.result, e.read = &Placement{Purchase: p}, true
 		} else if p, ok := byKey[userKey{e.order.UserID, e.order.Key}]; ok && e.order.Key != "" {
-			e.result, e.known = repeat(e.order, p), true
+			e.result, e.read = repeat(e.order, p), true
 		}
 	}
 }
@@ -148,7 +151,7 @@ func (o *Orders) Decide(products map[int64]Product) {
 			e.result = &Placement{Err: err}
 			continue
 		}
-		e.draft = &p
+		e.draft, e.limits = &p, product.OnHand != nil
 		draft(e)
 	}
 }
@@ -158,7 +161,7 @@ func (o *Orders) Decide(products map[int64]Product) {
 func (o *Orders) Drafts() []Purchase {
 	var drafts []Purchase
 	for e := range o.open {
-		if e.draft != nil {
+		if e.draft != nil && !e.waits {
 			drafts = append(drafts, *e.draft)
 		}
 	}
@@ -188,7 +191,7 @@ func (o *Orders) Placed(inserted []Purchase) {
 // that purchase.
 func (o *Orders) Missing() bool {
 	for e := range o.open {
-		if e.draft != nil {
+		if e.draft != nil && !e.waits {
 			return true
 		}
 	}
@@ -197,20 +200,21 @@ func (o *Orders) Missing() bool {
 
 // Again prepares another attempt of the transaction. Drafts keep their content
 // and ids, since the previous attempt may have been committed after all. Rows
-// that were found are read again: until a COMMIT follows the read, such a row can
-// still be lost with its server.
+// that decided an order are read again: until a COMMIT follows the read, such a row
+// can still be lost with its server.
 func (o *Orders) Again() {
 	for _, e := range o.entries {
-		if !e.final && e.known {
-			e.result, e.known = nil, false
+		if !e.final && e.read {
+			e.result, e.read = nil, false
 		}
+		e.waits = false
 	}
 }
 
 // Doubt records that the outcome of the COMMIT is unknown.
 func (o *Orders) Doubt() {
 	for e := range o.open {
-		if e.draft != nil {
+		if e.draft != nil && !e.waits {
 			e.doubt = true
 		}
 	}

@@ -27,7 +27,7 @@ func TestNewOrder(t *testing.T) {
 		{"less than free", 1, 1, new(money.Amount(-1)), "invalid_amount", 1},
 		{"above the maximum", 1, 1, new(money.Max + 1), "invalid_amount", 1},
 	} {
-		_, err := NewOrder(7, c.product, c.bill, c.expected, "")
+		_, err := NewOrder(7, c.product, c.bill, 1, c.expected, "")
 		if code(err) != c.code {
 			t.Errorf("%s: %v, want %q", c.name, err, c.code)
 		}

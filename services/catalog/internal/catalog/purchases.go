@@ -69,6 +69,7 @@ type PurchasesConfig struct {
 	Declines *Declines
 	Metrics  Metrics
 	Log      *slog.Logger
+	Shelf    func() error     // an error while a purchase must have one unit only
 	NewID    func() uuid.UUID // UUIDv7
 	Wait     time.Duration    // longest wait for billing's answer
 	Queue    int              // most orders that wait for a group; 0 means 1024
@@ -110,6 +111,11 @@ func (s *Purchases) Buy(ctx context.Context, order Order) (Placement, error) {
 }
 
 func (s *Purchases) buy(ctx context.Context, order Order) Placement {
+	if order.Quantity > 1 {
+		if err := s.Shelf(); err != nil {
+			return Placement{Err: err}
+		}
+	}
 	if order.Key == "" { // not a repeat: it can be refused before anything is read
 		if err := s.Declines.Check(order.UserID); err != nil {
 			return Placement{Err: err}

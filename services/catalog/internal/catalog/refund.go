@@ -41,6 +41,10 @@ func refundExceeds(refundable money.Amount) *problem.Error {
 	return problem.New(problem.Conflict, "refund_exceeds", "the amount is more than is left to refund of this purchase").With("refundable", refundable)
 }
 
+func restockExceeds(restockable int) *problem.Error {
+	return problem.New(problem.Conflict, "restock_exceeds", "restock is more than the units of this purchase that no other refund has put back into stock; nothing was refunded").With("restockable", restockable)
+}
+
 // Refund gives back money of a purchase to the bill that paid. It is pending until
 // billing's answer is written into its row; after that it never changes.
 type Refund struct {
@@ -54,6 +58,7 @@ type Refund struct {
 	Reason        string
 	Note          string // for admins; "" for none
 	Force         bool   // also to a bill on which a reversal has left a shortfall
+	Restock       int    // units that go back into stock when it is completed
 	AdminID       int64  // who asked for it
 	Status        Status
 	Declined      Reason        // why billing declined it; otherwise ""
@@ -66,8 +71,11 @@ type Refund struct {
 
 // NewRefund returns a valid refund, or a problem that names the invalid members. It
 // has no amount and no bill before it is placed (see [Refund.Of]).
-func NewRefund(purchaseID uuid.UUID, key string, amount *money.Amount, reason, note string, force bool, adminID int64) (Refund, error) {
+func NewRefund(purchaseID uuid.UUID, key string, amount *money.Amount, reason, note string, force bool, restock int, adminID int64) (Refund, error) {
 	var fields []problem.Field
+	if restock < 0 || restock > MaxQuantity {
+		fields = append(fields, problem.Field{Field: "restock", Message: "must be from 0 to 1000"})
+	}
 	switch {
 	case !text.Visible(reason) || utf8.RuneCountInString(reason) > MaxRefundReason:
 		fields = append(fields, problem.Field{Field: "reason", Message: "must have 1 to 200 characters, and not only spaces or other invisible ones"})
@@ -88,7 +96,7 @@ func NewRefund(purchaseID uuid.UUID, key string, amount *money.Amount, reason, n
 			return Refund{}, problem.In("amount", err)
 		}
 	}
-	return Refund{PurchaseID: purchaseID, Key: key, Asked: amount, Reason: reason, Note: note, Force: force, AdminID: adminID, Status: Pending}, nil
+	return Refund{PurchaseID: purchaseID, Key: key, Asked: amount, Reason: reason, Note: note, Force: force, Restock: restock, AdminID: adminID, Status: Pending}, nil
 }
 
 // sameAs reports whether r asks for the same as an earlier refund with its key.
@@ -97,7 +105,7 @@ func (r Refund) sameAs(earlier Refund) bool {
 	if (r.Asked == nil) != (earlier.Asked == nil) || r.Asked != nil && *r.Asked != *earlier.Asked {
 		return false
 	}
-	return r.Reason == earlier.Reason && r.Note == earlier.Note && r.Force == earlier.Force
+	return r.Reason == earlier.Reason && r.Note == earlier.Note && r.Force == earlier.Force && r.Restock == earlier.Restock
 }
 
 // Of returns the refund as it is to be stored, or a problem. Known is an earlier
@@ -117,7 +125,7 @@ func (r Refund) Of(p Purchase, known *Refund, before Refunded) (refund Refund, r
 		return Refund{}, false, ErrTooManyRefunds
 	}
 	r.UserID, r.BillID = p.UserID, p.BillID
-	left := p.Price - before.Amount
+	left := p.Amount - before.Amount
 	r.Amount = left
 	if r.Asked != nil {
 		r.Amount = *r.Asked
@@ -125,13 +133,17 @@ func (r Refund) Of(p Purchase, known *Refund, before Refunded) (refund Refund, r
 	if left <= 0 || r.Amount > left {
 		return Refund{}, false, refundExceeds(max(0, left))
 	}
+	if units := p.Quantity - before.Restock; r.Restock > units {
+		return Refund{}, false, restockExceeds(max(0, units))
+	}
 	return r, false, nil
 }
 
 // Refunded adds up refunds of a purchase.
 type Refunded struct {
-	Count  int          // of all, with those that were declined
-	Amount money.Amount // of those that are completed or pending
+	Count   int          // of all, with those that were declined
+	Amount  money.Amount // of those that are completed or pending
+	Restock int          // the same, in units
 }
 
 // Refusal returns a decline as the problem that the admin gets, the first time and on

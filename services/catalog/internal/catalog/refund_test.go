@@ -12,7 +12,7 @@ import (
 func TestARefundOfAPurchase(t *testing.T) {
 	t.Parallel()
 	amount := func(n money.Amount) *money.Amount { return &n }
-	bought := Purchase{ID: uuid.New(), UserID: 7, BillID: 70, Price: 1000, Status: Completed}
+	bought := Purchase{ID: uuid.New(), UserID: 7, BillID: 70, Price: 1000, Quantity: 1, Amount: 1000, Status: Completed}
 	earlier := &Refund{ID: uuid.New(), Asked: amount(300), Amount: 300, Reason: "x", AdminID: 1}
 	for _, c := range []struct {
 		name   string
@@ -40,7 +40,7 @@ func TestARefundOfAPurchase(t *testing.T) {
 	} {
 		p := bought
 		p.Status = c.status
-		r, err := NewRefund(p.ID, "key", c.asked, "x", "", false, 2)
+		r, err := NewRefund(p.ID, "key", c.asked, "x", "", false, 0, 2)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,6 +48,7 @@ type RefundsConfig struct {
 	Store    RefundStore
 	Requests RefundRequests
 	Open     func() error // an error while refunds must not be written
+	Shelf    func() error // an error while refunds must not put units back into stock
 	Metrics  RefundMetrics
 	Log      *slog.Logger
 	NewID    func() uuid.UUID // UUIDv7
@@ -99,6 +100,11 @@ func (s *Refunds) Refund(ctx context.Context, r Refund) (placed Refund, repeat b
 func (s *Refunds) refund(ctx context.Context, r Refund) (placed Refund, repeat bool, err error) {
 	if err := s.Open(); err != nil {
 		return Refund{}, false, err
+	}
+	if r.Restock > 0 {
+		if err := s.Shelf(); err != nil {
+			return Refund{}, false, err
+		}
 	}
 	r.ID = s.NewID()
 	// A client that disconnects does not stop a refund that is being placed.

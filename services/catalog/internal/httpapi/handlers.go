@@ -16,6 +16,7 @@ import (
 // Handlers answers the operations of the contract.
 type Handlers struct {
 	products  *catalog.Products
+	stocks    catalog.Stocks
 	purchases *catalog.Purchases
 	refunds   *catalog.Refunds
 	log       adminlog.Lister
@@ -24,9 +25,9 @@ type Handlers struct {
 
 var _ api.StrictServerInterface = (*Handlers)(nil)
 
-// New returns the Handlers of a shop's products, purchases and refunds, and of the admins' log.
-func New(products *catalog.Products, purchases *catalog.Purchases, refunds *catalog.Refunds, log adminlog.Lister, exports *export.Exporter) *Handlers {
-	return &Handlers{products, purchases, refunds, log, exports}
+// New returns the Handlers of a shop's products, their stock, purchases and refunds, and of the admins' log.
+func New(products *catalog.Products, stocks catalog.Stocks, purchases *catalog.Purchases, refunds *catalog.Refunds, log adminlog.Lister, exports *export.Exporter) *Handlers {
+	return &Handlers{products, stocks, purchases, refunds, log, exports}
 }
 
 // Register adds the contract's routes to e. protected holds the middleware of the

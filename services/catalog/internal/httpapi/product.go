@@ -132,6 +132,14 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 	if err != nil {
 		return nil, err
 	}
+	if p.OnHand = r.Body.Stock; p.OnHand != nil {
+		if err := catalog.CheckStock(p.OnHand); err != nil {
+			return nil, err
+		}
+		if err := h.stocks.Open(); err != nil {
+			return nil, err
+		}
+	}
 	if p, err = h.products.Create(ctx, access.UserID(ctx), p); err != nil {
 		return nil, err
 	}
@@ -140,7 +148,7 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 
 func created(p catalog.Product) api.ProductCreatedJSONResponse {
 	return api.ProductCreatedJSONResponse{
-		Body:    toProduct(p),
+		Body:    toOne(p),
 		Headers: api.ProductCreatedResponseHeaders{ETag: productTag(p), Location: fmt.Sprintf("/products/%d", p.ID)},
 	}
 }
@@ -176,7 +184,14 @@ func (h *Handlers) DeleteProduct(ctx context.Context, r api.DeleteProductRequest
 }
 
 func tagged(p catalog.Product) api.OneProductJSONResponse {
-	return api.OneProductJSONResponse{Body: toProduct(p), Headers: api.OneProductResponseHeaders{ETag: productTag(p)}}
+	return api.OneProductJSONResponse{Body: toOne(p), Headers: api.OneProductResponseHeaders{ETag: productTag(p)}}
+}
+
+// toOne returns a single product: unlike lists, it says whether the product is in stock.
+func toOne(p catalog.Product) api.Product {
+	one := toProduct(p)
+	one.InStock = new(p.OnHand == nil || *p.OnHand > 0)
+	return one
 }
 
 func toProduct(p catalog.Product) api.Product {

@@ -36,7 +36,11 @@ func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseReque
 	); err != nil {
 		return nil, err
 	}
-	order, err := catalog.NewOrder(access.From(ctx).UserID, *r.Body.ProductId, *r.Body.BillId, r.Body.ExpectedPrice, key)
+	quantity := 1
+	if r.Body.Quantity != nil {
+		quantity = *r.Body.Quantity
+	}
+	order, err := catalog.NewOrder(access.From(ctx).UserID, *r.Body.ProductId, *r.Body.BillId, quantity, r.Body.ExpectedPrice, key)
 	if err != nil {
 		return nil, err
 	}
@@ -186,14 +190,14 @@ func (h *Handlers) ListAllPurchases(ctx context.Context, r api.ListAllPurchasesR
 func toSale(p catalog.Purchase) api.Sale {
 	own := toPurchase(p)
 	return api.Sale{
-		Id: own.Id, UserId: p.UserID, ProductId: own.ProductId, Title: own.Title, Price: own.Price, BillId: own.BillId, Status: own.Status,
+		Id: own.Id, UserId: p.UserID, ProductId: own.ProductId, Title: own.Title, Price: own.Price, Quantity: own.Quantity, Amount: own.Amount, BillId: own.BillId, Status: own.Status,
 		DeclineReason: own.DeclineReason, TransactionId: own.TransactionId, Refunded: own.Refunded, CreatedAt: own.CreatedAt, SettledAt: own.SettledAt,
 	}
 }
 
 func toPurchase(p catalog.Purchase) api.Purchase {
 	out := api.Purchase{
-		Id: p.ID, ProductId: p.ProductID, Title: p.Title, Price: p.Price, BillId: p.BillID,
+		Id: p.ID, ProductId: p.ProductID, Title: p.Title, Price: p.Price, Quantity: &p.Quantity, Amount: &p.Amount, BillId: p.BillID,
 		Status: string(p.Status), TransactionId: p.TransactionID, CreatedAt: p.CreatedAt.UTC(),
 	}
 	if p.Reason != "" {

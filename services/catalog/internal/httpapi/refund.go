@@ -30,14 +30,17 @@ func (h *Handlers) CreateRefund(ctx context.Context, r api.CreateRefundRequestOb
 	if err := problem.Require(problem.Member{Name: "reason", Present: r.Body.Reason != nil}); err != nil {
 		return nil, err
 	}
-	note, force := "", false
+	note, force, restock := "", false, 0
 	if r.Body.Note != nil {
 		note = *r.Body.Note
 	}
 	if r.Body.Force != nil {
 		force = *r.Body.Force
 	}
-	refund, err := catalog.NewRefund(r.Id, key, r.Body.Amount, *r.Body.Reason, note, force, access.From(ctx).UserID)
+	if r.Body.Restock != nil {
+		restock = *r.Body.Restock
+	}
+	refund, err := catalog.NewRefund(r.Id, key, r.Body.Amount, *r.Body.Reason, note, force, restock, access.From(ctx).UserID)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +176,9 @@ func toRefund(r catalog.Refund, all bool) api.Refund {
 	}
 	if r.Declined != "" {
 		out.DeclineReason = new(string(r.Declined))
+	}
+	if r.Restock > 0 {
+		out.Restock = &r.Restock
 	}
 	if r.SettledAt != nil {
 		out.SettledAt = new(r.SettledAt.UTC())

@@ -16,5 +16,9 @@ var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"refunds_pkey ON catalog.refunds USING btree (id)",
 	"schema_version_pkey ON catalog.schema_version USING btree (id)",
 	"serving_pkey ON catalog.serving USING btree (one)",
+	"stock_changes_key ON catalog.stock_changes USING btree (product_id, idempotency_key)",
+	"stock_changes_pkey ON catalog.stock_changes USING btree (id)",
+	"stock_changes_refund ON catalog.stock_changes USING btree (refund_id)",
+	"stock_pkey ON catalog.stock USING btree (product_id)",
 	"verifications_pkey ON catalog.verifications USING btree (id)",
 }}

@@ -104,7 +104,7 @@ func (s *shop) product(t *testing.T, title string, price money.Amount) catalog.P
 // place places orders in one group.
 func place(t *testing.T, store *postgres.Store, orders ...catalog.Order) []catalog.Placement {
 	t.Helper()
-	backlog := catalog.NewBacklog(catalog.Limits{Pending: 1000, PendingPerUser: 1000})
+	backlog := catalog.NewBacklog(catalog.Limits{Pending: 1000, PendingPerUser: 1000, StockPerUser: 10})
 	group := catalog.NewOrders(orders, backlog, lenient())
 	store.Place(t.Context(), group)
 	return group.Placements()

@@ -18,6 +18,9 @@ import (
 
 const productColumns = "id, sku, status, title, description, price, images, attributes, version, created_at, updated_at"
 
+// oneColumns is for single products, with their stock.
+const oneColumns = productColumns + ", (SELECT on_hand FROM catalog.stock WHERE product_id = id)"
+
 // CreateProduct stores a new product.
 func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Product) (catalog.Product, error) {
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) (err error) {
@@ -27,8 +30,9 @@ func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Produc
 	return p, pg.Wrap("create product", err)
 }
 
-// insertProduct adds a product, or returns ErrSKUTaken.
+// insertProduct adds a product with its stock, or returns ErrSKUTaken.
 func insertProduct(ctx context.Context, tx *pg.Tx, admin int64, p catalog.Product) (catalog.Product, error) {
+	stock := p.OnHand
 	p, err := pg.One(ctx, tx, "insert product", catalog.ErrSKUTaken, scanProduct, `
 		INSERT INTO catalog.products (title, title_folded, description, price, sku, status, images, attributes)
 		VALUES ($1, $2, $3, $4, nullif($5, ''), $6, $7, $8)
@@ -38,7 +42,14 @@ func insertProduct(ctx context.Context, tx *pg.Tx, admin int64, p catalog.Produc
 	if err != nil {
 		return p, err
 	}
-	return p, logged(ctx, tx, admin, "create", p.ID, nil, members(p))
+	after := members(p)
+	if p.OnHand = stock; stock != nil {
+		after["stock"] = *stock
+		if err := setLimit(ctx, tx, &catalog.StockChange{ProductID: p.ID, Change: *stock, OnHand: *stock, Reason: "new product", AdminID: admin}); err != nil {
+			return p, err
+		}
+	}
+	return p, logged(ctx, tx, admin, "create", p.ID, nil, after)
 }
 
 // logged adds a change of a product to the admins' log.
@@ -48,11 +59,11 @@ func logged(ctx context.Context, tx *pg.Tx, admin int64, action string, id int64
 	})
 }
 
-// Product returns a product, or ErrProductNotFound if it does not exist or is
-// deleted.
+// Product returns a product with its stock, or ErrProductNotFound if it does not exist
+// or is deleted.
 func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) {
-	return pg.CollectOne(ctx, s.reads, "read product", catalog.ErrProductNotFound, scanProduct, `
-		SELECT `+productColumns+`
+	return pg.CollectOne(ctx, s.reads, "read product", catalog.ErrProductNotFound, scanOne, `
+		SELECT `+oneColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL`, id)
 }
@@ -163,12 +174,12 @@ func (s *Store) changeLocked(ctx context.Context, tx *pg.Tx, admin int64, before
 	if err != nil || !changed {
 		return before, err
 	}
-	p, err = pg.One(ctx, tx, "update product", catalog.ErrProductNotFound, scanProduct, `
+	p, err = pg.One(ctx, tx, "update product", catalog.ErrProductNotFound, scanOne, `
 		UPDATE catalog.products
 		SET title = $2, title_folded = $3, description = $4, price = $5, sku = nullif($6, ''), status = $7, images = $8, attributes = $9,
 			version = version + 1, updated_at = now()
 		WHERE id = $1
-		RETURNING `+productColumns,
+		RETURNING `+oneColumns,
 		before.ID, after.Title, catalog.Fold(after.Title), after.Description, after.Price, after.SKU, after.Status, imagesText(after.Images), attributesText(after.Attributes))
 	if constraint, ok := pg.UniqueViolation(err); ok && constraint == skuIndex {
 		return p, catalog.ErrSKUTaken
@@ -204,11 +215,18 @@ func (s *Store) DeleteProduct(ctx context.Context, admin, id int64, may func(cat
 // lockProduct reads a product and locks it against changes until the end of the
 // transaction.
 func lockProduct(ctx context.Context, tx *pg.Tx, id int64) (catalog.Product, error) {
-	return pg.One(ctx, tx, "lock product", catalog.ErrProductNotFound, scanProduct, `
-		SELECT `+productColumns+`
+	return pg.One(ctx, tx, "lock product", catalog.ErrProductNotFound, scanOne, `
+		SELECT `+oneColumns+`
 		FROM catalog.products
 		WHERE id = $1 AND deleted_at IS NULL
 		FOR NO KEY UPDATE`, id)
+}
+
+func scanOne(row pgx.CollectableRow) (catalog.Product, error) {
+	var onHand *int64
+	p, err := scanProduct(alsoScan{row, []any{&onHand}})
+	p.OnHand = onHand
+	return p, err
 }
 
 func scanProduct(row pgx.CollectableRow) (catalog.Product, error) {

@@ -22,8 +22,8 @@ const putTries = 3
 
 // ProductBySKU returns the product with a SKU, or ErrProductNotFound.
 func (s *Store) ProductBySKU(ctx context.Context, sku string) (catalog.Product, error) {
-	return pg.CollectOne(ctx, s.reads, "read product", catalog.ErrProductNotFound, scanProduct, `
-		SELECT `+productColumns+`
+	return pg.CollectOne(ctx, s.reads, "read product", catalog.ErrProductNotFound, scanOne, `
+		SELECT `+oneColumns+`
 		FROM catalog.products
 		WHERE sku = $1 AND deleted_at IS NULL`, sku)
 }
@@ -33,8 +33,8 @@ func (s *Store) ProductBySKU(ctx context.Context, sku string) (catalog.Product, 
 func (s *Store) PutProduct(ctx context.Context, admin int64, sku string, create func() (catalog.Product, error), change func(catalog.Product) (catalog.Product, bool, error)) (p catalog.Product, created bool, err error) {
 	for range putTries {
 		err = pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
-			before, err := pg.One(ctx, tx, "lock product", catalog.ErrProductNotFound, scanProduct, `
-				SELECT `+productColumns+`
+			before, err := pg.One(ctx, tx, "lock product", catalog.ErrProductNotFound, scanOne, `
+				SELECT `+oneColumns+`
 				FROM catalog.products
 				WHERE sku = $1 AND deleted_at IS NULL
 				FOR NO KEY UPDATE`, sku)

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"net/url"
 	"slices"
@@ -18,6 +19,7 @@ const (
 	passes    fate = iota
 	cutBefore      // cuts it; the server never receives the COMMIT
 	cutAfter       // lets the server commit, and cuts the connection before the response
+	cutHeld        // cuts the connection while the COMMIT waits, see cutWhileHeld
 	offAfter       // passes the response on, and then switches the proxy off
 )
 
@@ -29,6 +31,7 @@ type proxy struct {
 	mu      sync.Mutex
 	fates   []fate // of the next COMMITs; passes for all after them
 	before  func() // called before the next COMMIT, and what is sent with it, reaches the server
+	held    func() // returns when a COMMIT waits that is to be cut then
 	thenOff bool   // whether to refuse connections once a COMMIT was cut
 	commits int
 }
@@ -57,6 +60,12 @@ func (p *proxy) next(thenOff bool, fates ...fate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fates, p.thenOff, p.commits = fates, thenOff, 0
+}
+
+// cutWhileHeld cuts the connection of the next COMMIT when waits returns.
+func (p *proxy) cutWhileHeld(waits func()) {
+	p.next(false, cutHeld)
+	p.held = waits
 }
 
 // beforeCommit calls f before the next COMMIT, and the writes that are sent with
@@ -109,6 +118,9 @@ func (p *proxy) serve(pair *tcprelay.Pair) {
 			if !ok {
 				return
 			}
+			if p.held != nil && isCancel(b) { // it would end the COMMIT that is to wait
+				return
+			}
 			what := passes
 			if commits.in(b) {
 				what = p.decide()
@@ -120,6 +132,9 @@ func (p *proxy) serve(pair *tcprelay.Pair) {
 				return
 			}
 			switch what {
+			case cutHeld:
+				p.held()
+				return
 			case cutAfter:
 				<-answers
 				return
@@ -149,6 +164,10 @@ func read(pair *tcprelay.Pair, from io.Reader, to chan<- []byte) {
 		}
 	}
 }
+
+// isCancel reports whether a client asks to cancel what another connection does, as pgx
+// does when that connection fails.
+func isCancel(b []byte) bool { return len(b) == 16 && binary.BigEndian.Uint32(b[4:]) == 80877102 }
 
 // commits detects COMMIT in the bytes that a client sends: as a query, or as a
 // prepared statement that is bound.

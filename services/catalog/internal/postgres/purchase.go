@@ -17,7 +17,7 @@ import (
 
 const purchaseColumns = `id, user_id, product_id, title, price, bill_id, expected_price, coalesce(idempotency_key, ''), status,
 	coalesce(decline_reason, ''), balance, transaction_id, created_at, expires_at, settled_at, trace_context,
-	coalesce(refunded, 0)`
+	coalesce(refunded, 0), coalesce(unit_price, price), coalesce(quantity, 1), coalesce(stock_taken, 0), coalesce(stock_limit, 0)`
 
 // Purchase returns one of a user's purchases, or ErrPurchaseNotFound.
 func (s *Store) Purchase(ctx context.Context, userID int64, id uuid.UUID) (catalog.Purchase, error) {
@@ -141,7 +141,7 @@ func idAt(t time.Time) (id uuid.UUID) {
 
 func scanPurchase(row pgx.CollectableRow) (catalog.Purchase, error) {
 	var p catalog.Purchase
-	err := row.Scan(&p.ID, &p.UserID, &p.ProductID, &p.Title, &p.Price, &p.BillID, &p.ExpectedPrice, &p.Key, &p.Status,
-		&p.Reason, &p.Balance, &p.TransactionID, &p.CreatedAt, &p.ExpiresAt, &p.SettledAt, &p.Trace, &p.Refunded)
+	err := row.Scan(&p.ID, &p.UserID, &p.ProductID, &p.Title, &p.Amount, &p.BillID, &p.ExpectedPrice, &p.Key, &p.Status,
+		&p.Reason, &p.Balance, &p.TransactionID, &p.CreatedAt, &p.ExpiresAt, &p.SettledAt, &p.Trace, &p.Refunded, &p.Price, &p.Quantity, &p.StockTaken, &p.StockLimit)
 	return p, err
 }

@@ -40,7 +40,7 @@ func (s *Store) Place(ctx context.Context, orders *catalog.Orders) {
 		for _, alone := range orders.Split() {
 			s.Place(ctx, alone)
 		}
-	case pg.Passing(err), errors.Is(err, errMeanwhile):
+	case pg.Passing(err), errors.Is(err, errMeanwhile), errors.Is(err, errStockHeld):
 		orders.Fail(catalog.ErrNothingBought.Because(err))
 	default:
 		orders.Fail(fmt.Errorf("place %d orders: %w", orders.Len(), err))
@@ -49,13 +49,16 @@ func (s *Store) Place(ctx context.Context, orders *catalog.Orders) {
 
 func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error {
 	deadline := time.Now().Add(placeLimit)
-	again, lost, failed := false, 0, 0
+	again, skip, lost, failed := false, false, 0, 0
 	for ; ; again = true {
 		limit, cancel := context.WithDeadline(ctx, deadline)
-		err := s.placeOnce(limit, orders, again)
+		err := s.placeOnce(limit, orders, again, skip)
 		cancel()
 		if err == nil && !orders.Missing() {
-			return nil
+			if !orders.Waiting() {
+				return nil
+			}
+			err = errStockHeld // by the first attempt to place these, perhaps
 		}
 		if err == nil {
 			if lost++; lost == placeTries {
@@ -64,12 +67,15 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 			continue // at once: other orders are waiting
 		}
 		failed++
-		if pg.CommitUnknown(err) && !orders.Doubtful() {
+		skip = skip || errors.Is(err, errStockHeld)
+		if pg.CommitUnknown(err) {
+			if !orders.Doubtful() {
+				deadline = time.Now().Add(doubtLimit)
+			}
 			orders.Doubt()
-			deadline = time.Now().Add(doubtLimit)
 		}
 		lastTry := failed >= placeTries && !orders.Doubtful()
-		if !pg.Passing(err) || lastTry || time.Now().After(deadline) {
+		if !pg.Passing(err) && !errors.Is(err, errStockHeld) || lastTry || time.Now().After(deadline) {
 			return err
 		}
 		orders.Again()
@@ -81,10 +87,10 @@ func (s *Store) placeTogether(ctx context.Context, orders *catalog.Orders) error
 	}
 }
 
-// placeOnce runs the transaction, in two round trips. Purchases that another
-// replica creates with the same keys at the same time are found by the next
-// attempt.
-func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again bool) error {
+// placeOnce runs the transaction, in two round trips, or in three if the stock of a
+// product is limited. Purchases that another replica creates with the same keys at the
+// same time are found by the next attempt.
+func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again, skip bool) error {
 	tx, err := pg.Begin(ctx, s.groups)
 	if err != nil {
 		return err
@@ -93,9 +99,16 @@ func (s *Store) placeOnce(ctx context.Context, orders *catalog.Orders, again boo
 	if err := readForOrders(ctx, tx, orders, again); err != nil {
 		return err
 	}
+	if err := reserve(ctx, tx, orders, again, skip); err != nil {
+		return err
+	}
 	drafts := orders.Drafts()
 	if len(drafts) == 0 {
-		return tx.Commit(ctx)
+		if err := tx.Commit(ctx); err != nil {
+			return err
+		}
+		orders.Placed(nil)
+		return nil
 	}
 	var inserted []catalog.Purchase
 	batch := insertPurchases(drafts, s.terms, &inserted)
@@ -113,11 +126,12 @@ func readForOrders(ctx context.Context, tx *pg.Tx, orders *catalog.Orders, again
 	readKnown(batch, orders, again)
 	products := map[int64]catalog.Product{} // only the columns that an order needs
 	batch.Queue(`
-		SELECT id, title, price
+		SELECT id, title, price, on_hand
 		FROM catalog.products
+		LEFT JOIN catalog.stock ON product_id = id
 		WHERE id = ANY($1) AND deleted_at IS NULL AND status = 'active'`, orders.ProductIDs()).Query(func(rows pgx.Rows) error {
 		var p catalog.Product
-		_, err := pgx.ForEachRow(rows, []any{&p.ID, &p.Title, &p.Price}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&p.ID, &p.Title, &p.Price, &p.OnHand}, func() error {
 			products[p.ID] = p
 			return nil
 		})
@@ -163,32 +177,53 @@ func readKnown(batch *pgx.Batch, orders *catalog.Orders, byID bool) {
 
 // insertPurchases queues the INSERT of drafts, in the given order. Drafts whose id
 // or key already exists are skipped. When the batch has run, inserted holds the
-// others.
+// others. What these take is subtracted from the stock: counted from the rows that were
+// inserted, so that an attempt which inserts nothing, after one that was committed after
+// all, takes nothing either.
 func insertPurchases(drafts []catalog.Purchase, terms Terms, inserted *[]catalog.Purchase) *pgx.Batch {
 	n := len(drafts)
 	byID := make(map[uuid.UUID]catalog.Purchase, n)
 	ids, users, keys := make([]uuid.UUID, n), make([]int64, n), make([]*string, n)
 	productIDs, titles, prices := make([]int64, n), make([]string, n), make([]int64, n)
 	bills, expected, traces := make([]int64, n), make([]*money.Amount, n), make([]string, n)
+	unitPrices, quantities, taken, limits := make([]*int64, n), make([]*int, n), make([]*int, n), make([]*int64, n)
+	takes := false
 	for i, p := range drafts {
 		byID[p.ID] = p
 		ids[i], users[i], productIDs[i], titles[i] = p.ID, p.UserID, p.ProductID, p.Title
-		prices[i], bills[i], expected[i] = int64(p.Price), p.BillID, p.ExpectedPrice
+		prices[i], bills[i], expected[i] = int64(p.Amount), p.BillID, p.ExpectedPrice
+		if p.Quantity > 1 {
+			unitPrices[i], quantities[i] = (*int64)(&drafts[i].Price), &drafts[i].Quantity
+		}
+		if p.StockTaken > 0 {
+			taken[i], limits[i], takes = &drafts[i].StockTaken, &drafts[i].StockLimit, true
+		}
 		if p.Key != "" {
 			keys[i] = &drafts[i].Key
 		}
 		traces[i] = p.Trace
 	}
-	batch := &pgx.Batch{}
-	batch.Queue(`
-		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, expected_price, trace_context, next_send_at, expires_at)
-		SELECT id, user_id, key, product_id, title, price, bill_id, expected_price, trace, now() + $10::interval, now() + $11::interval
-		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[])
-			WITH ORDINALITY AS draft (id, user_id, key, product_id, title, price, bill_id, expected_price, trace, place)
+	insert := `
+		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, expected_price, trace_context, unit_price, quantity, stock_taken, stock_limit, next_send_at, expires_at)
+		SELECT id, user_id, key, product_id, title, price, bill_id, expected_price, trace, unit_price, quantity, taken, stock_limit, now() + $14::interval, now() + $15::interval
+		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[],
+			$10::bigint[], $11::int[], $12::int[], $13::bigint[])
+			WITH ORDINALITY AS draft (id, user_id, key, product_id, title, price, bill_id, expected_price, trace, unit_price, quantity, taken, stock_limit, place)
 		ORDER BY place
 		ON CONFLICT DO NOTHING
-		RETURNING id, created_at, expires_at`,
-		ids, users, keys, productIDs, titles, prices, bills, expected, traces, terms.Wait, terms.Expiry).Query(func(rows pgx.Rows) (err error) {
+		RETURNING id, created_at, expires_at`
+	if takes {
+		insert = `
+		WITH inserted AS (` + insert + `, product_id, stock_taken), taken AS (
+			UPDATE catalog.stock
+			SET on_hand = on_hand - units
+			FROM (SELECT product_id AS product, sum(stock_taken) AS units FROM inserted WHERE stock_taken > 0 GROUP BY 1) AS sold
+			WHERE product_id = product)
+		SELECT id, created_at, expires_at FROM inserted`
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(insert,
+		ids, users, keys, productIDs, titles, prices, bills, expected, traces, unitPrices, quantities, taken, limits, terms.Wait, terms.Expiry).Query(func(rows pgx.Rows) (err error) {
 		*inserted, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (catalog.Purchase, error) {
 			var id uuid.UUID
 			var created, expires time.Time

@@ -21,11 +21,11 @@ import (
 )
 
 const refundColumns = `id, purchase_id, idempotency_key, user_id, bill_id, amount, asked_amount, reason, note, force, admin_id, status,
-	coalesce(decline_reason, ''), refundable, transaction_id, created_at, settled_at, trace_context`
+	coalesce(decline_reason, ''), refundable, transaction_id, created_at, settled_at, trace_context, coalesce(restock, 0)`
 
 func scanRefund(row pgx.CollectableRow) (r catalog.Refund, err error) {
 	err = row.Scan(&r.ID, &r.PurchaseID, &r.Key, &r.UserID, &r.BillID, &r.Amount, &r.Asked, &r.Reason, &r.Note, &r.Force, &r.AdminID, &r.Status,
-		&r.Declined, &r.Refundable, &r.TransactionID, &r.CreatedAt, &r.SettledAt, &r.Trace)
+		&r.Declined, &r.Refundable, &r.TransactionID, &r.CreatedAt, &r.SettledAt, &r.Trace, &r.Restock)
 	return r, err
 }
 
@@ -77,6 +77,7 @@ func (s *Store) placeRefund(ctx context.Context, r catalog.Refund) (placed catal
 			before.Count++
 			if other.Status != catalog.Declined {
 				before.Amount += other.Amount
+				before.Restock += other.Restock
 			}
 			if other.Key == r.Key {
 				known = &all[i]
@@ -86,16 +87,16 @@ func (s *Store) placeRefund(ctx context.Context, r catalog.Refund) (placed catal
 			return err
 		}
 		err = tx.QueryRow(ctx, `
-			INSERT INTO catalog.refunds (id, purchase_id, idempotency_key, user_id, bill_id, amount, asked_amount, reason, note, force, admin_id, trace_context, next_send_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() + $13::interval)
+			INSERT INTO catalog.refunds (id, purchase_id, idempotency_key, user_id, bill_id, amount, asked_amount, reason, note, force, admin_id, trace_context, restock, next_send_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, nullif($13, 0), now() + $14::interval)
 			RETURNING created_at`, placed.ID, placed.PurchaseID, placed.Key, placed.UserID, placed.BillID, int64(placed.Amount), placed.Asked,
-			placed.Reason, placed.Note, placed.Force, placed.AdminID, placed.Trace, s.terms.Wait).Scan(&placed.CreatedAt)
+			placed.Reason, placed.Note, placed.Force, placed.AdminID, placed.Trace, placed.Restock, s.terms.Wait).Scan(&placed.CreatedAt)
 		if err != nil {
 			return pg.Wrap("insert refund", err)
 		}
 		return adminlog.Write(ctx, tx, Schema, adminlog.Change{
 			Actor: placed.AdminID, Action: "refund.create", Subject: "purchase/" + placed.PurchaseID.String(),
-			After: adminlog.Members{"refund_id": placed.ID, "amount": placed.Amount, "reason": placed.Reason, "note": placed.Note, "force": placed.Force},
+			After: adminlog.Members{"refund_id": placed.ID, "amount": placed.Amount, "reason": placed.Reason, "note": placed.Note, "force": placed.Force, "restock": placed.Restock},
 		})
 	})
 	return placed, repeat, err
@@ -104,7 +105,8 @@ func (s *Store) placeRefund(ctx context.Context, r catalog.Refund) (placed catal
 // SettleRefunds writes answers, each for a different refund, in the order of the ids,
 // so that two replicas hardly ever deadlock. It returns the refunds of all answers.
 // Answers about refunds that do not exist are ignored. If the database rejects some of
-// the data, each answer is written by itself.
+// the data, or the stock to which a refund gives units back stays locked by others, each
+// answer is written by itself.
 func (s *Store) SettleRefunds(ctx context.Context, answers []catalog.RefundAnswer) ([]catalog.Refund, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
@@ -116,7 +118,7 @@ func (s *Store) SettleRefunds(ctx context.Context, answers []catalog.RefundAnswe
 			break
 		}
 	}
-	if err == nil || !pg.BadData(err) || len(answers) == 1 {
+	if err == nil || !pg.BadData(err) && !errors.Is(err, errStockHeld) || len(answers) == 1 {
 		return settled, pg.Wrap("write answers about refunds", err)
 	}
 	var failures []error
@@ -147,7 +149,14 @@ func (s *Store) settleRefunds(ctx context.Context, answers []catalog.RefundAnswe
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	batch := &pgx.Batch{}
 	batch.Queue(`SET LOCAL synchronous_commit = off`)
-	// What is added to a purchase is counted from the rows that this statement settles.
+	var stock map[int64]catalog.Stock
+	lockStock(batch, false, &stock, `ARRAY(
+		SELECT product_id
+		FROM catalog.refunds
+		JOIN catalog.purchases ON purchases.id = purchase_id
+		WHERE refunds.id = ANY($1::uuid[]) AND restock IS NOT NULL)`, ids)
+	// What is added to a purchase, and to a limited stock, is counted from the rows that
+	// this statement settles.
 	batch.Queue(`
 		WITH settled AS (
 			UPDATE catalog.refunds
@@ -155,13 +164,31 @@ func (s *Store) settleRefunds(ctx context.Context, answers []catalog.RefundAnswe
 			FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
 				AS answer (answered, new_status, new_reason, new_refundable, new_transaction)
 			WHERE id = answered AND coalesce(settled_at, 'infinity') = 'infinity'
-			RETURNING purchase_id, amount, status)
-		UPDATE catalog.purchases
-		SET refunded = coalesce(refunded, 0) + added.amount
-		FROM (SELECT purchase_id, sum(amount)::bigint AS amount FROM settled WHERE status = 'completed' GROUP BY purchase_id) AS added
-		WHERE id = added.purchase_id`, ids, statuses, reasons, refundable, transactions)
+			RETURNING id AS refund_id, purchase_id, amount, status, restock
+		), purchase AS (
+			UPDATE catalog.purchases
+			SET refunded = coalesce(refunded, 0) + added.amount
+			FROM (SELECT purchase_id, sum(amount)::bigint AS amount FROM settled WHERE status = 'completed' GROUP BY purchase_id) AS added
+			WHERE id = added.purchase_id
+			RETURNING id, product_id
+		), back AS (
+			SELECT refund_id, product_id AS product, restock AS units
+			FROM settled
+			JOIN purchase ON purchase.id = purchase_id
+			WHERE status = 'completed' AND restock > 0
+		), given AS (
+			UPDATE catalog.stock
+			SET on_hand = on_hand + total.units
+			FROM (SELECT product, sum(units)::bigint AS units FROM back GROUP BY product) AS total
+			WHERE product_id = product
+			RETURNING product_id, stock_limit, on_hand
+		)
+		INSERT INTO catalog.stock_changes (product_id, stock_limit, change, on_hand, reason, refund_id)
+		SELECT product_id, stock_limit, units, on_hand, 'refund', refund_id
+		FROM back
+		JOIN given ON product_id = product`, ids, statuses, reasons, refundable, transactions)
 	if err := tx.CommitWith(ctx, batch); err != nil {
-		return nil, pg.Wrap("update refunds", err)
+		return nil, pg.Wrap("update refunds", held(err, stock))
 	}
 	return pg.Rows(ctx, s.groups, "read settled refunds", scanRefund, `
 		SELECT `+refundColumns+`

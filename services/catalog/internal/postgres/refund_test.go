@@ -28,7 +28,7 @@ func (s *shop) sold(t *testing.T) catalog.Purchase {
 
 func (s *shop) refund(t *testing.T, of catalog.Purchase, key string, amount money.Amount) catalog.Refund {
 	t.Helper()
-	r, err := catalog.NewRefund(of.ID, key, &amount, "x", "", false, 9)
+	r, err := catalog.NewRefund(of.ID, key, &amount, "x", "", false, 0, 9)
 	if err != nil {
 		t.Fatal(err)
 	}

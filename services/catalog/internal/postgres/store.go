@@ -36,6 +36,7 @@ type Store struct {
 	terms      Terms
 
 	refunds pg.Queues[uuid.UUID] // of a purchase
+	stocks  pg.Queues[int64]     // of a product
 }
 
 // Terms are the time limits of a new purchase, counted from its creation by the
