@@ -187,7 +187,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Store: catalog.DueFunc[catalog.Refund](store.DueRefunds), Requests: bus.Refunds{Billing: billing}, Metrics: refundEvents, Log: log,
 		Every: time.Second, Batch: 100, Limiter: rate.NewLimiter(200, 20),
 	}
-	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+	searchFiller := &catalog.SearchFiller{
+		Store: store, Metrics: metrics.NewSearch(registry), Log: log, Every: time.Second, Learn: time.Minute, Batch: 100, Most: 10_000,
+	}
+	background := workers.Start(ctx, searchFiller.Run, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
 	)
 	defer background.Stop()

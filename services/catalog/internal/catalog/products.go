@@ -35,7 +35,7 @@ func (s *Products) Get(ctx context.Context, id int64) (Product, error) {
 
 // List returns at most q.Limit products.
 func (s *Products) List(ctx context.Context, q ProductQuery) ([]Product, error) {
-	q.Title = Fold(q.Title)
+	q.Title = Searchable(q.Title)
 	return s.store.Products(ctx, q)
 }
 

@@ -19,9 +19,9 @@ const productColumns = "id, title, description, price, version, created_at, upda
 func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Product) (catalog.Product, error) {
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) (err error) {
 		p, err = pg.One(ctx, tx, "insert product", pgx.ErrNoRows, scanProduct, `
-			INSERT INTO catalog.products (title, title_folded, description, price)
-			VALUES ($1, $2, $3, $4)
-			RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price)
+			INSERT INTO catalog.products (title, title_folded, description, price, search_title, search_grams)
+			VALUES ($1, $2, $3, $4, $5, $6)
+			RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price, catalog.Searchable(p.Title), catalog.Grams(catalog.Searchable(p.Title)))
 		if err != nil {
 			return err
 		}
@@ -82,23 +82,14 @@ func byTitle(k catalog.ProductKey) []any { return []any{k.Title, k.ID} }
 func byPrice(k catalog.ProductKey) []any { return []any{int64(k.Price), k.ID} }
 
 // Products lists products that are not deleted, at most q.Limit and no more than fit
-// on a page, and one. q.Title is folded.
+// on a page, and one.
 func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
-	list := productLists[q.Sort]
-	where, args := `deleted_at IS NULL`, []any{q.Limit}
-	if q.After != nil {
-		where += ` AND ` + list.after
-		args = append(args, list.position(*q.After)...)
-	}
 	if q.Title != "" {
-		args = append(args, q.Title)
-		where += fmt.Sprintf(` AND position($%d IN title_folded) > 0`, len(args))
+		return s.search(ctx, q)
 	}
-	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + where + ` ORDER BY ` + list.order
-	if q.Title == "" { // an index has them in this order
-		return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), args...)
-	}
-	return pg.CollectExpensive(ctx, s.expensive, "list products", scanProduct, withinPage(sql+` LIMIT $1`), args...)
+	list := productsAfter(q.Sort, q.After) // an index has them in this order
+	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + list.where + ` ORDER BY ` + list.order
+	return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), append([]any{q.Limit}, list.args...)...)
 }
 
 // ChangeProduct locks a product, passes it to change, and stores the result.
@@ -124,6 +115,11 @@ func (s *Store) ChangeProduct(ctx context.Context, admin, id int64, change func(
 			RETURNING `+productColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
 		if err != nil {
 			return err
+		}
+		if p.Title != before.Title { // a trigger has emptied what it was searched by
+			if _, err := tx.Exec(ctx, setSearch, p.ID, p.Title, catalog.Searchable(p.Title), catalog.Grams(catalog.Searchable(p.Title))); err != nil {
+				return err
+			}
 		}
 		return logged(ctx, tx, admin, "change", id, members(before), members(p))
 	})

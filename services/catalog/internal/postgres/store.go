@@ -35,7 +35,8 @@ type Store struct {
 	groups     *pgxpool.Pool // transactions that place or settle groups
 	terms      Terms
 
-	refunds pg.Queues[uuid.UUID] // of a purchase
+	refunds     pg.Queues[uuid.UUID] // of a purchase
+	frequencies frequencies          // of grams
 }
 
 // Terms are the time limits of a new purchase, counted from its creation by the
