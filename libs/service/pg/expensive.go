@@ -2,7 +2,6 @@ package pg
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -20,9 +19,6 @@ const (
 	expensiveEach     = 4               // reads of one caller; one runs, the others wait
 	expensiveWait     = time.Second     // for a session
 	expensiveLimit    = 4 * time.Second // for the read itself; the server's own limit is shorter
-
-	searchWait  = 100 * time.Millisecond // of a search for a session
-	searchLimit = 150 * time.Millisecond // of each statement of a search, on the server
 )
 
 var (
@@ -77,21 +73,17 @@ func (e *Expensive) Measure(registry prometheus.Registerer) { registry.MustRegis
 // already, if too many reads are queued, if no session is free within a second, or
 // if the read takes longer than two.
 func CollectExpensive[T any](ctx context.Context, e *Expensive, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
-	return expensively(ctx, e, what, expensiveWait, func(ctx context.Context) ([]T, error) {
+	return expensively(ctx, e, what, func(ctx context.Context) ([]T, error) {
 		return Rows(ctx, e.pool, what, scan, sql, args...)
 	})
 }
 
-// Search runs a read of several statements, in a transaction whose changes of
-// settings end with it. Its errors are those of [CollectExpensive], but people wait
-// for searches while they type: if no session is free within 100 ms, or if a
-// statement takes longer than 150 ms, it is refused.
+// Search is [CollectExpensive] for a read of several statements, in a transaction:
+// settings that it changes with SET LOCAL end with it. Each statement may take two
+// seconds.
 func Search[T any](ctx context.Context, e *Expensive, what string, read func(context.Context, *Tx) ([]T, error)) ([]T, error) {
-	return expensively(ctx, e, what, searchWait, func(ctx context.Context) (rows []T, err error) {
+	return expensively(ctx, e, what, func(ctx context.Context) (rows []T, err error) {
 		err = InTx(ctx, e.pool, func(tx *Tx) error {
-			if _, err := tx.Exec(ctx, `SELECT set_config('statement_timeout', $1, true)`, strconv.FormatInt(searchLimit.Milliseconds(), 10)); err != nil {
-				return err
-			}
 			rows, err = read(ctx, tx)
 			return err
 		})
@@ -99,9 +91,9 @@ func Search[T any](ctx context.Context, e *Expensive, what string, read func(con
 	})
 }
 
-// expensively runs a read when a session is free, for which it waits at most for wait.
-func expensively[T any](ctx context.Context, e *Expensive, what string, wait time.Duration, read func(context.Context) ([]T, error)) ([]T, error) {
-	done, err := e.begin(ctx, wait)
+// expensively runs a read when a session is free.
+func expensively[T any](ctx context.Context, e *Expensive, what string, read func(context.Context) ([]T, error)) ([]T, error) {
+	done, err := e.begin(ctx)
 	if err != nil {
 		return nil, Wrap(what, err)
 	}
@@ -132,13 +124,13 @@ func expensively[T any](ctx context.Context, e *Expensive, what string, wait tim
 }
 
 // begin waits for the caller's turn and then for a session. done gives both back.
-func (e *Expensive) begin(ctx context.Context, wait time.Duration) (done func(), err error) {
+func (e *Expensive) begin(ctx context.Context) (done func(), err error) {
 	id := e.caller(ctx)
 	own, err := e.enter(id)
 	if err != nil {
 		return nil, err
 	}
-	limited, cancel := context.WithTimeout(ctx, wait)
+	limited, cancel := context.WithTimeout(ctx, expensiveWait)
 	defer cancel()
 	select {
 	case own.running <- struct{}{}:

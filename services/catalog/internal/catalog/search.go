@@ -26,9 +26,27 @@ func Searchable(text string) string {
 	return norm.NFKC.String(fold.String(norm.NFKD.String(fold.String(norm.NFD.String(text)))))
 }
 
+// MaxSearchable is how much of a title is searched, in bytes of the form of Searchable.
+// It is more than any title has, except where one character becomes many, such as
+// U+FDFA, which becomes 18. An index has rows of at most 2.7 kB.
+const MaxSearchable = 1600
+
+// SearchableTitle returns Searchable of a title, or the beginning of it.
+func SearchableTitle(title string) string {
+	s := Searchable(title)
+	if len(s) <= MaxSearchable {
+		return s
+	}
+	end := MaxSearchable
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
+
 // Grams returns all parts of one to three characters of a text in the form of
-// Searchable, each once, sorted. They grow with the text: three for each character at
-// most, and a title of 200 characters has at most 3600 after folding.
+// Searchable, each once, sorted. They are
+// at most three for each character.
 func Grams(searchable string) []string {
 	starts := starts(searchable)
 	grams := make([]string, 0, maxGram*len(starts))

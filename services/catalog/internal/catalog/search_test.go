@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"lavka/services/catalog/internal/catalog"
 )
@@ -68,3 +69,15 @@ func TestGrams(t *testing.T) {
 }
 
 func unknown(string) float32 { return 0 }
+
+func TestALongTitleIsSearchedUpToALimit(t *testing.T) {
+	t.Parallel()
+	const longest = "\ufdfa" // becomes 18 characters
+	s := catalog.SearchableTitle(strings.Repeat(longest, catalog.MaxTitle))
+	if len(s) > catalog.MaxSearchable || len(s) < catalog.MaxSearchable-3 || !utf8.ValidString(s) {
+		t.Errorf("%d bytes: %q", len(s), s)
+	}
+	if title := strings.Repeat("\U00016800", catalog.MaxTitle); catalog.SearchableTitle(title) != title {
+		t.Error("a title of 200 characters is cut")
+	}
+}

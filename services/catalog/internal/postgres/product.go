@@ -21,7 +21,7 @@ func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Produc
 		p, err = pg.One(ctx, tx, "insert product", pgx.ErrNoRows, scanProduct, `
 			INSERT INTO catalog.products (title, title_folded, description, price, search_title, search_grams)
 			VALUES ($1, $2, $3, $4, $5, $6)
-			RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price, catalog.Searchable(p.Title), catalog.Grams(catalog.Searchable(p.Title)))
+			RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title)))
 		if err != nil {
 			return err
 		}
@@ -87,9 +87,9 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 	if q.Title != "" {
 		return s.search(ctx, q)
 	}
-	list := productsAfter(q.Sort, q.After) // an index has them in this order
+	list := productsAfter(q) // an index has them in this order
 	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + list.where + ` ORDER BY ` + list.order
-	return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), append([]any{q.Limit}, list.args...)...)
+	return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), list.args...)
 }
 
 // ChangeProduct locks a product, passes it to change, and stores the result.
@@ -117,7 +117,7 @@ func (s *Store) ChangeProduct(ctx context.Context, admin, id int64, change func(
 			return err
 		}
 		if p.Title != before.Title { // a trigger has emptied what it was searched by
-			if _, err := tx.Exec(ctx, setSearch, p.ID, p.Title, catalog.Searchable(p.Title), catalog.Grams(catalog.Searchable(p.Title))); err != nil {
+			if _, err := tx.Exec(ctx, setSearch, p.ID, p.Title, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title))); err != nil {
 				return err
 			}
 		}

@@ -13,71 +13,106 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-// walked is how many products of a list a search looks at, one after another, before
-// it asks the index of grams. A text that one product in a hundred has fills a page
-// there; what is rarer, the index finds among at most some ten thousand.
-const walked = 4000
+// The parts of a search, each bounded by a number of products.
+const (
+	// first is how many products of a list a search looks at, one after another. A text
+	// that one product in a hundred has fills a page there.
+	first = 4000
+	// most is how many of the others a search looks at that have its grams.
+	most = 20_000
+)
 
-// throughIndex leaves only the plan that asks the index of grams. Otherwise the
-// server may walk the whole list: it supposes that the products that it looks for are
-// spread evenly, and takes an array to be as cheap to look at as a number. The memory
-// is for the list of their places; without it, whole pages of arrays are looked at.
-const throughIndex = `SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL work_mem = '16MB'`
+// throughGrams leaves only the plan that asks the index of grams. Otherwise the server
+// may walk the whole table: it takes an array to be as cheap to look at as a number.
+// The memory is for the list of the products' places; without it, all products of
+// their pages are looked at. anyPlan ends it.
+const (
+	throughGrams = `SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL work_mem = '16MB'`
+	anyPlan      = `SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on`
+)
 
-// productList is one sort order with the place where a page begins.
+// productList is one sort order, and where a page of it begins.
 type productList struct {
 	where, order string
-	args         []any // of where, after $1, which is the limit
+	args         []any // $1 is the limit, the others belong to where
 }
 
-func productsAfter(sort catalog.ProductSort, after *catalog.ProductKey) productList {
-	list := productLists[sort]
-	l := productList{where: `deleted_at IS NULL`, order: list.order}
-	if after != nil {
-		l.where += ` AND ` + list.after
-		l.args = list.position(*after)
+func productsAfter(q catalog.ProductQuery) productList {
+	list := productLists[q.Sort]
+	if q.After == nil {
+		return productList{where: `deleted_at IS NULL`, order: list.order, args: []any{q.Limit}}
 	}
-	return l
-}
-
-// and returns the list's arguments with one more, after the limit, and its number.
-func (l productList) and(limit int, arg any) (args []any, number int) {
-	args = append(append([]any{limit}, l.args...), arg)
-	return args, len(args)
+	return productList{where: `deleted_at IS NULL AND ` + list.after, order: list.order, args: append([]any{q.Limit}, list.position(*q.After)...)}
 }
 
 // search lists products whose titles contain q.Title, which is in the form of
-// catalog.Searchable. It looks at the first products of the list itself, those that
-// wait for their grams too, and finds the rest in the index of grams. So it reads
-// little for what is frequent, and little for what is rare. What is frequent but only
-// far away in the list may take longer than a search may (see [pg.Search]).
+// catalog.Searchable. It looks at the first products of the list itself, and so finds
+// what is frequent. What is rare, the index of grams finds. What is frequent but comes
+// late in the list, an index in the list's order finds, which has the folded titles: it
+// is the one part whose cost grows with what is stored. Products that wait for their
+// grams are found only among the first.
 func (s *Store) search(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
 	return pg.Search(ctx, s.expensive, "search products", func(ctx context.Context, tx *pg.Tx) ([]catalog.Product, error) {
-		list := productsAfter(q.Sort, q.After)
-		args, n := list.and(q.Limit, q.Title)
-		found, err := pg.Rows(ctx, tx, "search the first products", scanProduct, withinPage(fmt.Sprintf(`
-			SELECT * FROM (SELECT * FROM catalog.products WHERE %s ORDER BY %s LIMIT %d) AS first
-			WHERE position($%d IN coalesce(search_title, title_folded)) > 0 LIMIT $1`, list.where, list.order, walked, n)), args...)
+		found, err := searchFirst(ctx, tx, q)
 		if err != nil || len(found) >= q.Limit || bytesOf(found) > page.MaxBytes {
 			return found, err
 		}
-		args, _ = list.and(walked-1, nil)
-		last, err := pg.Rows(ctx, tx, "find where the search continues", scanProduct, fmt.Sprintf(`
-			SELECT `+productColumns+` FROM catalog.products WHERE %s ORDER BY %s LIMIT 1 OFFSET $1`, list.where, list.order), args[:len(args)-1]...)
+		list := productsAfter(q)
+		list.args[0] = first - 1
+		last, err := pg.Rows(ctx, tx, "find where the search continues", scanProduct,
+			`SELECT `+productColumns+` FROM catalog.products WHERE `+list.where+` ORDER BY `+list.order+` LIMIT 1 OFFSET $1`, list.args...)
 		if err != nil || len(last) == 0 {
 			return found, err
 		}
-		if _, err := tx.Exec(ctx, throughIndex); err != nil {
-			return nil, err
+		q.After, q.Limit = new(last[0].Key()), q.Limit-len(found)
+		ids, all, err := searchByGrams(ctx, tx, q, catalog.LookedUp(q.Title, s.frequencies.of))
+		if err == nil && !all {
+			ids, err = searchRest(ctx, tx, q)
 		}
-		list = productsAfter(q.Sort, new(last[0].Key()))
-		args, n = list.and(q.Limit-len(found), catalog.LookedUp(q.Title, s.frequencies.of))
-		args = append(args, q.Title)
-		more, err := pg.Rows(ctx, tx, "search by grams", scanProduct, withinPage(fmt.Sprintf(`
-			SELECT * FROM catalog.products WHERE %s AND search_grams @> $%d AND position($%d IN search_title) > 0
-			ORDER BY %s LIMIT $1`, list.where, n, n+1, list.order)), args...)
+		if err != nil || len(ids) == 0 {
+			return found, err
+		}
+		more, err := pg.Rows(ctx, tx, "read what was found", scanProduct, withinPage(`
+			SELECT * FROM catalog.products WHERE id = ANY ($1) AND deleted_at IS NULL ORDER BY `+list.order), ids)
 		return append(found, more...), err
 	})
+}
+
+// searchFirst returns what is found among the first products of a list.
+func searchFirst(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery) ([]catalog.Product, error) {
+	list := productsAfter(q)
+	args := append(list.args, q.Title)
+	return pg.Rows(ctx, tx, "search the first products", scanProduct, withinPage(fmt.Sprintf(`
+		SELECT * FROM (SELECT * FROM catalog.products WHERE %s ORDER BY %s LIMIT %d) AS first
+		WHERE position($%d IN coalesce(search_title, title_folded)) > 0 LIMIT $1`, list.where, list.order, first, len(args))), args...)
+}
+
+// searchByGrams returns the ids of the first products that have the grams and the text
+// itself, and reports whether it looked at all that have the grams.
+func searchByGrams(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery, grams []string) (ids []int64, all bool, err error) {
+	if _, err := tx.Exec(ctx, throughGrams); err != nil {
+		return nil, false, err
+	}
+	list := productsAfter(q)
+	args := append(list.args, q.Title, grams)
+	var looked int
+	err = tx.QueryRow(ctx, fmt.Sprintf(`
+		WITH candidates AS MATERIALIZED (
+			SELECT id, title_folded, price, search_title FROM catalog.products WHERE %s AND search_grams @> $%d LIMIT %d)
+		SELECT (SELECT count(*) FROM candidates), ARRAY(SELECT id FROM candidates WHERE position($%d IN search_title) > 0 ORDER BY %s LIMIT $1)`,
+		list.where, len(args), most+1, len(args)-1, list.order), args...).Scan(&looked, &ids)
+	return ids, looked <= most, pg.Wrap("search by grams", err)
+}
+
+// searchRest returns the ids of what is found in the whole list.
+func searchRest(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery) ([]int64, error) {
+	if _, err := tx.Exec(ctx, anyPlan); err != nil {
+		return nil, err
+	}
+	list := productsAfter(q)
+	args := append(list.args, q.Title)
+	return pg.Rows(ctx, tx, "search the list", pgx.RowTo[int64], fmt.Sprintf(`
+		SELECT id FROM catalog.products WHERE %s AND position($%d IN search_title) > 0 ORDER BY %s LIMIT $1`, list.where, len(args), list.order), args...)
 }
 
 // bytesOf is what withinPage counts.
@@ -107,7 +142,7 @@ func (s *Store) MakeSearchable(ctx context.Context, limit int) (int, error) {
 		slices.Reverse(found) // in the order in which others lock several
 		batch := &pgx.Batch{}
 		for _, p := range found {
-			batch.Queue(setSearch, p.ID, p.Title, catalog.Searchable(p.Title), catalog.Grams(catalog.Searchable(p.Title)))
+			batch.Queue(setSearch, p.ID, p.Title, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title)))
 		}
 		made = len(found)
 		return tx.SendBatch(ctx, batch).Close()
