@@ -17,6 +17,7 @@ type Config struct {
 	PendingMax         int           `envconfig:"PENDING_MAX" default:"100000"`        // pending purchases in all
 	PendingMaxPerUser  int           `envconfig:"PENDING_MAX_PER_USER" default:"1000"` // and of one user
 	DeclinesMaxPerUser int           `envconfig:"DECLINES_MAX_PER_USER" default:"100"` // declined purchases of one user at once
+	Public             bool          `envconfig:"CATALOG_PUBLIC" default:"false"`      // products can be read without a token
 }
 
 // ValidateServe checks the settings of serve and reports everything that is wrong.

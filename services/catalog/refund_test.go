@@ -268,8 +268,8 @@ func TestTwoHundredRefundsOfOnePurchase(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		amount      string
-		refunds     int64 // of a price of 10
-		sum         int64 // in cents
+		refunds     int // of a price of 10
+		sum         int // in cents
 		refusedWith string
 	}{
 		{amount: "0.15", refunds: 66, sum: 990, refusedWith: "refund_exceeds"},

@@ -87,7 +87,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	defer telemetry.Start(ctx, service, log)()
 	registry := httpserver.NewRegistry()
 
-	pools, err := pg.OpenPools(ctx, pg.PoolsConfig{URL: cfg.DatabaseURL.Reveal(), Service: service, Requests: requestSessions, Caller: access.UserID})
+	pools, err := pg.OpenPools(ctx, pg.PoolsConfig{URL: cfg.DatabaseURL.Reveal(), Service: service, Requests: requestSessions, Caller: access.Caller})
 	if err != nil {
 		return err
 	}
@@ -169,14 +169,19 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	guard := access.NewGuard(tokens, versions)
+	var open []string
+	if cfg.Public {
+		open = httpapi.Public
+	}
 	e, protected, err := httpserver.NewAPI(httpserver.API{
-		Service: service, Contract: api.Contract, Guard: guard,
+		Service: service, Contract: api.Contract, Guard: guard, Open: open,
 		TrustedProxies: cfg.TrustedProxies, Registry: registry, Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	httpapi.Register(e, httpapi.New(catalog.NewProducts(store), purchases, refunds, store, export.New(access.UserID, export.PageTimeout, registry)), protected)
+	products := catalog.NewProducts(store, func() error { return kinds.At(opened.Shelf) })
+	httpapi.Register(e, httpapi.New(products, purchases, refunds, store, export.New(access.UserID, export.PageTimeout, registry)), protected)
 
 	counter := &catalog.Counter{Store: store, Backlog: backlog, Metrics: events, Log: log, Every: time.Second}
 	sweeper := &catalog.Sweeper[catalog.Purchase]{

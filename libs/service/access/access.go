@@ -41,8 +41,9 @@ var roles = []string{token.RoleUser, token.RoleSupport, token.RoleAdmin}
 
 // Protect returns the middleware of each operation that the contract protects, by
 // operation id. `security: [{bearer: [support]}]` names the lowest role that may call
-// it. It leaves out operations with another scheme than bearer.
-func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc, error) {
+// it. It leaves out operations with another scheme than bearer. The open operations can
+// also be called without a token: then the context has no identity, but a [Caller].
+func (g *Guard) Protect(contract *openapi3.T, open ...string) (map[string][]echo.MiddlewareFunc, error) {
 	protected := map[string][]echo.MiddlewareFunc{}
 	for path, item := range contract.Paths.Map() {
 		for method, op := range item.Operations() {
@@ -56,7 +57,11 @@ func (g *Guard) Protect(contract *openapi3.T) (map[string][]echo.MiddlewareFunc,
 			if len(scopes) != 1 || !slices.Contains(roles, scopes[0]) {
 				return nil, fmt.Errorf("contract: %s %s: security must be bearer: [role], with one of the roles %v", method, path, roles)
 			}
-			protected[op.OperationID] = []echo.MiddlewareFunc{g.require(scopes[0])}
+			check := g.require(scopes[0])
+			if slices.Contains(open, op.OperationID) {
+				check = orAnonymous(check)
+			}
+			protected[op.OperationID] = []echo.MiddlewareFunc{check}
 		}
 	}
 	return protected, nil

@@ -3,6 +3,7 @@
 package httpproblem
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -91,8 +92,11 @@ func SetHeader(h http.Header, p *problem.Error) {
 }
 
 // TraceID returns the W3C trace id of a request, or "" if it has none.
-func TraceID(r *http.Request) string {
-	sc := trace.SpanContextFromContext(r.Context())
+func TraceID(r *http.Request) string { return TraceIDIn(r.Context()) }
+
+// TraceIDIn is [TraceID] of a request's context.
+func TraceIDIn(ctx context.Context) string {
+	sc := trace.SpanContextFromContext(ctx)
 	if !sc.HasTraceID() {
 		return ""
 	}

@@ -54,7 +54,7 @@ func claimed(limit *bytelimit.Limit) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r := c.Request()
-			claim := limit.Claim(strconv.FormatInt(access.From(r.Context()).UserID, 10))
+			claim := limit.Claim(strconv.FormatInt(access.Caller(r.Context()), 10))
 			defer claim.Close()
 			c.SetRequest(r.WithContext(bytelimit.With(r.Context(), claim)))
 			return next(c)
@@ -93,13 +93,17 @@ func (b *claimedBody) end() {
 	}
 }
 
-// bounded refuses bodies over a size: at once if Content-Length exceeds it, else
-// while the body is read. It also refuses large bodies while those of other requests
-// use up held.
-func bounded(size int64, held *bytelimit.Limit) echo.MiddlewareFunc {
+// bounded refuses bodies over a size, which is [MaxBody] except on the routes in larger:
+// at once if Content-Length exceeds it, else while the body is read. It also refuses
+// large bodies while those of other requests use up held.
+func bounded(larger map[string]int64, held *bytelimit.Limit) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r := c.Request()
+			size, ok := larger[r.Method+" "+c.Path()]
+			if !ok {
+				size = MaxBody
+			}
 			if r.ContentLength > size {
 				return tooLargeProblem
 			}

@@ -24,6 +24,7 @@ type API struct {
 	Service        string                         // its name
 	Contract       []byte                         // OpenAPI, YAML
 	Guard          *access.Guard                  // checks tokens
+	Open           []string                       // the ids of operations that need no token although the contract says so
 	Schemes        map[string]echo.MiddlewareFunc // checks those of security schemes other than bearer
 	TrustedProxies []netip.Prefix                 // whose X-Forwarded-For and traceparent count
 	Registry       prometheus.Registerer
@@ -44,7 +45,7 @@ func NewAPI(a API) (e *echo.Echo, protected map[string][]echo.MiddlewareFunc, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("write contract: %w", err)
 	}
-	protected, err = a.Guard.Protect(contract)
+	protected, err = a.Guard.Protect(contract, a.Open...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -56,7 +57,11 @@ func NewAPI(a API) (e *echo.Echo, protected map[string][]echo.MiddlewareFunc, er
 	responses := bytelimit.New(maxResponses)
 	measureHeld(a.Registry, "responses", responses)
 	claimReads(contract, protected, responses)
-	e = withExports(a.Log, a.TrustedProxies, a.Registry, exports(contract))
+	bodies, err := maxBodiesOf(contract)
+	if err != nil {
+		return nil, nil, err
+	}
+	e = withLimits(a.Log, a.TrustedProxies, a.Registry, exports(contract), bodies)
 	own := "/" + a.Service + "/openapi.json"
 	e.Use(knownParameters(contract, own))
 	e.GET(own, func(c echo.Context) error { return c.JSONBlob(http.StatusOK, text) })
@@ -97,6 +102,30 @@ func exports(contract *openapi3.T) map[string]bool {
 		}
 	}
 	return all
+}
+
+// maxBody is the extension of an operation whose bodies may be larger than [MaxBody]: the
+// maximum, in bytes.
+const maxBody = "x-lavka-max-body"
+
+// maxBodiesOf returns the limits of the operations that have one of their own, by method
+// and echo's path.
+func maxBodiesOf(contract *openapi3.T) (map[string]int64, error) {
+	limits := map[string]int64{}
+	for path, item := range contract.Paths.Map() {
+		for method, op := range item.Operations() {
+			value, ok := op.Extensions[maxBody]
+			if !ok {
+				continue
+			}
+			limit, ok := value.(float64)
+			if !ok || limit < MaxBody || limit > maxBodies/8 {
+				return nil, fmt.Errorf("contract: %s %s: %s must be a number of bytes from %d to %d", method, path, maxBody, MaxBody, maxBodies/8)
+			}
+			limits[method+" "+echoPath(path)] = int64(limit)
+		}
+	}
+	return limits, nil
 }
 
 // exactUUIDs refuses a UUID in a path that is not written as the contract says (RFC

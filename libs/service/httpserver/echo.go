@@ -23,11 +23,12 @@ import (
 // New returns an echo whose routes read strict JSON and answer errors as problems.
 // X-Forwarded-For and traceparent count only if a trusted proxy sent them.
 func New(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registerer) *echo.Echo {
-	return withExports(log, trusted, registry, nil)
+	return withLimits(log, trusted, registry, nil, nil)
 }
 
-// withExports is New for an API with these exports (see [limited]).
-func withExports(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registerer, exports map[string]bool) *echo.Echo {
+// withLimits is New for an API with these exports (see [limited]) and these limits of
+// bodies (see [bounded]).
+func withLimits(log *slog.Logger, trusted []netip.Prefix, registry prometheus.Registerer, exports map[string]bool, larger map[string]int64) *echo.Echo {
 	e := echo.New()
 	e.HideBanner = true
 	e.HidePort = true
@@ -43,7 +44,7 @@ func withExports(log *slog.Logger, trusted []netip.Prefix, registry prometheus.R
 	}
 	bodies := bytelimit.New(maxBodies)
 	measureHeld(registry, "bodies", bodies)
-	e.Use(sealed, traced(trusted), measured(registry), forwarded(trusted, registry, log), logged(log), recovered(log), admitted, limited(exports), optionsOfHead, plainParameters, joined, bounded(MaxBody, bodies))
+	e.Use(sealed, traced(trusted), measured(registry), forwarded(trusted, registry, log), logged(log), recovered(log), admitted, limited(exports), optionsOfHead, plainParameters, joined, bounded(larger, bodies))
 	return e
 }
 

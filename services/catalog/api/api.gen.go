@@ -19,6 +19,27 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for NewStatus.
+const (
+	NewStatusActive   NewStatus = "active"
+	NewStatusArchived NewStatus = "archived"
+	NewStatusDraft    NewStatus = "draft"
+)
+
+// Valid indicates whether the value is a known member of the NewStatus enum.
+func (e NewStatus) Valid() bool {
+	switch e {
+	case NewStatusActive:
+		return true
+	case NewStatusArchived:
+		return true
+	case NewStatusDraft:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProductSort.
 const (
 	SortNewest          ProductSort = "newest"
@@ -43,6 +64,27 @@ func (e ProductSort) Valid() bool {
 	}
 }
 
+// Defines values for ProductStatus.
+const (
+	ProductStatusActive   ProductStatus = "active"
+	ProductStatusArchived ProductStatus = "archived"
+	ProductStatusDraft    ProductStatus = "draft"
+)
+
+// Valid indicates whether the value is a known member of the ProductStatus enum.
+func (e ProductStatus) Valid() bool {
+	switch e {
+	case ProductStatusActive:
+		return true
+	case ProductStatusArchived:
+		return true
+	case ProductStatusDraft:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PurchaseStatus.
 const (
 	Completed PurchaseStatus = "completed"
@@ -58,6 +100,21 @@ func (e PurchaseStatus) Valid() bool {
 	case Declined:
 		return true
 	case Pending:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PutProductParamsIfNoneMatch.
+const (
+	Asterisk PutProductParamsIfNoneMatch = "*"
+)
+
+// Valid indicates whether the value is a known member of the PutProductParamsIfNoneMatch enum.
+func (e PutProductParamsIfNoneMatch) Valid() bool {
+	switch e {
+	case Asterisk:
 		return true
 	default:
 		return false
@@ -115,15 +172,32 @@ type Money = money.Amount
 // NdjsonExport All of the list, an item on each line, and at last {"end":true,"items":n}. Otherwise as CsvExport.
 type NdjsonExport = openapi_types.File
 
+// NewAttributes Any names, of up to 40 characters, and values. They are kept, and not interpreted.
+type NewAttributes map[string]string
+
 // NewDescription defines model for NewDescription.
 type NewDescription = string
 
-// NewProduct Examples: {"description":"Brass, three litres","price":59.9,"title":"Samovar"}
+// NewImages URLs of pictures. They are kept, and never fetched.
+type NewImages = []string
+
+// NewProduct Examples: {"attributes":{"material":"brass"},"description":"Brass, three litres","images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","title":"Samovar"}
 type NewProduct struct {
+	// Attributes Any names, of up to 40 characters, and values. They are kept, and not interpreted.
+	Attributes  *NewAttributes  `json:"attributes,omitempty"`
 	Description *NewDescription `json:"description,omitempty"`
+
+	// Images URLs of pictures. They are kept, and never fetched.
+	Images *NewImages `json:"images,omitempty"`
 
 	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
 	Price *Amount `json:"price,omitempty"`
+
+	// Sku The shop's own name of the product, unique among products that are not deleted: printable ASCII other than / and \, without spaces at its ends, and not . or .., so that it can be part of a path.
+	Sku *NewSku `json:"sku,omitempty"`
+
+	// Status Users see active products only, and can buy no others. A new product is active unless this says otherwise.
+	Status *NewStatus `json:"status,omitempty"`
 
 	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
 	Title *NewTitle `json:"title,omitempty"`
@@ -152,6 +226,12 @@ type NewRefund struct {
 	// Reason For the buyer too. At least one visible character; no line breaks, control characters, and characters that reorder text.
 	Reason *string `json:"reason,omitempty"`
 }
+
+// NewSku The shop's own name of the product, unique among products that are not deleted: printable ASCII other than / and \, without spaces at its ends, and not . or .., so that it can be part of a path.
+type NewSku = string
+
+// NewStatus Users see active products only, and can buy no others. A new product is active unless this says otherwise.
+type NewStatus string
 
 // NewTitle At least one visible character; no line breaks, control characters, and characters that reorder text.
 type NewTitle = string
@@ -186,16 +266,87 @@ type Problem struct {
 	Type       string `json:"type"`
 }
 
-// Product Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type Product struct {
-	CreatedAt   time.Time `json:"created_at"`
-	Description string    `json:"description"`
-	Id          int64     `json:"id"`
+	Attributes  map[string]string `json:"attributes"`
+	CreatedAt   time.Time         `json:"created_at"`
+	Description string            `json:"description"`
+	Id          int64             `json:"id"`
+	Images      []string          `json:"images"`
 
 	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99).
-	Price     Money     `json:"price"`
+	Price Money `json:"price"`
+
+	// Sku Missing if it has none.
+	Sku       *string   `json:"sku,omitempty"`
+	Status    string    `json:"status"`
 	Title     string    `json:"title"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ProductBatch Examples: {"items":[{"description":"Brass, three litres","price":59.9,"sku":"SAM-3","title":"Samovar"}]}
+type ProductBatch struct {
+	Items *[]json.RawMessage `json:"items,omitempty"`
+}
+
+// ProductBatchItem As the body of PUT /products/by-sku/{sku}, with the sku. If it is not valid, its result says so.
+type ProductBatchItem struct {
+	// Attributes Any names, of up to 40 characters, and values. They are kept, and not interpreted.
+	Attributes  *NewAttributes  `json:"attributes,omitempty"`
+	Description *NewDescription `json:"description,omitempty"`
+
+	// Images URLs of pictures. They are kept, and never fetched.
+	Images *NewImages `json:"images,omitempty"`
+
+	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
+	Price *Amount `json:"price,omitempty"`
+
+	// Sku The shop's own name of the product, unique among products that are not deleted: printable ASCII other than / and \, without spaces at its ends, and not . or .., so that it can be part of a path.
+	Sku *NewSku `json:"sku,omitempty"`
+
+	// Status Users see active products only, and can buy no others. A new product is active unless this says otherwise.
+	Status *NewStatus `json:"status,omitempty"`
+
+	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
+	Title *NewTitle `json:"title,omitempty"`
+}
+
+// ProductBatchResult What PUT /products/by-sku/{sku} would have answered; `product`, or `problem` if the status is 400 or more.
+type ProductBatchResult struct {
+	// Problem An error (RFC 9457). `code` is stable; docs/errors.md lists every code.
+	//
+	// Examples: {"balance":40.1,"code":"insufficient_funds","detail":"the balance is lower than the price","price":59.9,"purchase_id":"01a20a47-504a-7759-b295-5f4d6f836fdc","status":402,"title":"Insufficient funds","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:insufficient_funds"}
+	Problem *json.RawMessage `json:"problem,omitempty"`
+
+	// Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+	Product *Product `json:"product,omitempty"`
+
+	// Status 201, 200, 400 (`malformed`), 422 (`validation_failed`, `invalid_amount`) or 503 (`not_open_yet`).
+	Status int `json:"status"`
+}
+
+// ProductBatchResults defines model for ProductBatchResults.
+type ProductBatchResults struct {
+	Items []ProductBatchResult `json:"items"`
+}
+
+// ProductBySku Examples: {"description":"Brass, three litres","price":59.9,"title":"Samovar"}
+type ProductBySku struct {
+	// Attributes Any names, of up to 40 characters, and values. They are kept, and not interpreted.
+	Attributes  *NewAttributes  `json:"attributes,omitempty"`
+	Description *NewDescription `json:"description,omitempty"`
+
+	// Images URLs of pictures. They are kept, and never fetched.
+	Images *NewImages `json:"images,omitempty"`
+
+	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
+	Price *Amount `json:"price,omitempty"`
+
+	// Status Users see active products only, and can buy no others. A new product is active unless this says otherwise.
+	Status *NewStatus `json:"status,omitempty"`
+
+	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
+	Title *NewTitle `json:"title,omitempty"`
 }
 
 // ProductPage defines model for ProductPage.
@@ -206,12 +357,25 @@ type ProductPage struct {
 	NextCursor *NextCursor `json:"next_cursor"`
 }
 
-// ProductPatch Examples: {"price":49.9}
+// ProductPatch The members to change. Images and attributes are replaced as a whole.
+//
+// Examples: {"price":49.9}, {"status":"archived"}
 type ProductPatch struct {
+	// Attributes Any names, of up to 40 characters, and values. They are kept, and not interpreted.
+	Attributes  *NewAttributes  `json:"attributes,omitempty"`
 	Description *NewDescription `json:"description,omitempty"`
+
+	// Images URLs of pictures. They are kept, and never fetched.
+	Images *NewImages `json:"images,omitempty"`
 
 	// Price An exact amount in the shop's currency, with at most two decimals (100, 9.99) and no exponent. There is no multipleOf: validators that divide floating point numbers refuse one amount in nine.
 	Price *Amount `json:"price,omitempty"`
+
+	// Sku As that of a new product; an empty text removes it.
+	Sku *string `json:"sku,omitempty"`
+
+	// Status Users see active products only, and can buy no others. A new product is active unless this says otherwise.
+	Status *NewStatus `json:"status,omitempty"`
 
 	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
 	Title *NewTitle `json:"title,omitempty"`
@@ -219,6 +383,9 @@ type ProductPatch struct {
 
 // ProductSort defines model for ProductSort.
 type ProductSort string
+
+// ProductStatus A status to look for.
+type ProductStatus string
 
 // Purchase Examples: {"bill_id":2001,"created_at":"2026-11-23T21:19:35.461287Z","id":"01a20a47-5025-7115-9e92-19849d9a7ef1","price":59.9,"product_id":1,"settled_at":"2026-11-23T21:19:35.469341Z","status":"completed","title":"Samovar","transaction_id":2}
 type Purchase struct {
@@ -350,10 +517,10 @@ type Limit = int
 // To defines model for To.
 type To = time.Time
 
-// OneProduct Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// OneProduct Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type OneProduct = Product
 
-// ProductCreated Examples: {"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"price":59.9,"title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// ProductCreated Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type ProductCreated = Product
 
 // ListAllPurchasesParams defines parameters for ListAllPurchases.
@@ -421,6 +588,9 @@ type ListLogParams struct {
 
 // ListProductsParams defines parameters for ListProducts.
 type ListProductsParams struct {
+	// Status Only products of this status. Users may give active only.
+	Status *ProductStatus `form:"status,omitempty" json:"status,omitempty"`
+
 	// Q Text that the title must contain, case-insensitive.
 	Q    *string      `form:"q,omitempty" json:"q,omitempty"`
 	Sort *ProductSort `form:"sort,omitempty" json:"sort,omitempty"`
@@ -434,6 +604,24 @@ type ListProductsParams struct {
 	// IfNoneMatch Entity tags that the client has, or *.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
+
+// GetProductBySkuParams defines parameters for GetProductBySku.
+type GetProductBySkuParams struct {
+	// IfNoneMatch Entity tags that the client has, or *.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// PutProductParams defines parameters for PutProduct.
+type PutProductParams struct {
+	// IfMatch Entity tags, one of which must be the product's current one, or *.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch *: only create the product.
+	IfNoneMatch *PutProductParamsIfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// PutProductParamsIfNoneMatch defines parameters for PutProduct.
+type PutProductParamsIfNoneMatch string
 
 // DeleteProductParams defines parameters for DeleteProduct.
 type DeleteProductParams struct {
@@ -494,6 +682,12 @@ type CreateRefundParams struct {
 // CreateProductJSONRequestBody defines body for CreateProduct for application/json ContentType.
 type CreateProductJSONRequestBody = NewProduct
 
+// PutProductsJSONRequestBody defines body for PutProducts for application/json ContentType.
+type PutProductsJSONRequestBody = ProductBatch
+
+// PutProductJSONRequestBody defines body for PutProduct for application/json ContentType.
+type PutProductJSONRequestBody = ProductBySku
+
 // PatchProductJSONRequestBody defines body for PatchProduct for application/json ContentType.
 type PatchProductJSONRequestBody = ProductPatch
 
@@ -514,12 +708,21 @@ type ServerInterface interface {
 	// ListLog List what admins changed, newest first.
 	// (GET /catalog/log)
 	ListLog(ctx echo.Context, params ListLogParams) error
-	// ListProducts List the products on sale.
+	// ListProducts List the products.
 	// (GET /products)
 	ListProducts(ctx echo.Context, params ListProductsParams) error
-	// CreateProduct Put a product on sale.
+	// CreateProduct Add a product.
 	// (POST /products)
 	CreateProduct(ctx echo.Context) error
+	// PutProducts Create or change many products by their sku.
+	// (POST /products/batch)
+	PutProducts(ctx echo.Context) error
+	// GetProductBySku Get a product by its sku.
+	// (GET /products/by-sku/{sku})
+	GetProductBySku(ctx echo.Context, sku string, params GetProductBySkuParams) error
+	// PutProduct Create or change the product with a sku.
+	// (PUT /products/by-sku/{sku})
+	PutProduct(ctx echo.Context, sku string, params PutProductParams) error
 	// DeleteProduct Take a product off sale. Purchases keep its title and price.
 	// (DELETE /products/{id})
 	DeleteProduct(ctx echo.Context, id int64, params DeleteProductParams) error
@@ -716,6 +919,13 @@ func (w *ServerInterfaceWrapper) ListProducts(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListProductsParams
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
 	// ------------- Optional query parameter "q" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", ctx.QueryParams(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
@@ -772,6 +982,102 @@ func (w *ServerInterfaceWrapper) CreateProduct(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.CreateProduct(ctx)
+	return err
+}
+
+// PutProducts converts echo context to params.
+func (w *ServerInterfaceWrapper) PutProducts(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutProducts(ctx)
+	return err
+}
+
+// GetProductBySku converts echo context to params.
+func (w *ServerInterfaceWrapper) GetProductBySku(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "sku" -------------
+	var sku string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sku", ctx.Param("sku"), &sku, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter sku: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetProductBySkuParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-None-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-None-Match: %s", err))
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetProductBySku(ctx, sku, params)
+	return err
+}
+
+// PutProduct converts echo context to params.
+func (w *ServerInterfaceWrapper) PutProduct(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "sku" -------------
+	var sku string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sku", ctx.Param("sku"), &sku, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter sku: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutProductParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch PutProductParamsIfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-None-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-None-Match: %s", err))
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutProduct(ctx, sku, params)
 	return err
 }
 
@@ -1097,6 +1403,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.DELETE(options.BaseURL+"/products/:id", wrapper.DeleteProduct, options.OperationMiddlewares["deleteProduct"]...)
 	router.GET(options.BaseURL+"/products/:id", wrapper.GetProduct, options.OperationMiddlewares["getProduct"]...)
 	router.PATCH(options.BaseURL+"/products/:id", wrapper.PatchProduct, options.OperationMiddlewares["patchProduct"]...)
+	router.POST(options.BaseURL+"/products/batch", wrapper.PutProducts, options.OperationMiddlewares["putProducts"]...)
+	router.GET(options.BaseURL+"/products/by-sku/:sku", wrapper.GetProductBySku, options.OperationMiddlewares["getProductBySku"]...)
+	router.PUT(options.BaseURL+"/products/by-sku/:sku", wrapper.PutProduct, options.OperationMiddlewares["putProduct"]...)
 	router.GET(options.BaseURL+"/purchases", wrapper.ListPurchases, options.OperationMiddlewares["listPurchases"]...)
 	router.POST(options.BaseURL+"/purchases", wrapper.CreatePurchase, options.OperationMiddlewares["createPurchase"]...)
 	router.GET(options.BaseURL+"/purchases/:id", wrapper.GetPurchase, options.OperationMiddlewares["getPurchase"]...)
@@ -1498,6 +1807,173 @@ type CreateProductdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response CreateProductdefaultApplicationProblemPlusJSONResponse) VisitCreateProductResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutProductsRequestObject struct {
+	Body *PutProductsJSONRequestBody
+}
+
+type PutProductsResponseObject interface {
+	VisitPutProductsResponse(w http.ResponseWriter) error
+}
+
+type PutProducts200JSONResponse ProductBatchResults
+
+func (response PutProducts200JSONResponse) VisitPutProductsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutProductsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response PutProductsdefaultApplicationProblemPlusJSONResponse) VisitPutProductsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetProductBySkuRequestObject struct {
+	Sku    string `json:"sku"`
+	Params GetProductBySkuParams
+}
+
+type GetProductBySkuResponseObject interface {
+	VisitGetProductBySkuResponse(w http.ResponseWriter) error
+}
+
+type GetProductBySku200JSONResponse struct{ OneProductJSONResponse }
+
+func (response GetProductBySku200JSONResponse) VisitGetProductBySkuResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetProductBySku304Response = NotModifiedResponse
+
+func (response GetProductBySku304Response) VisitGetProductBySkuResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetProductBySkudefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetProductBySkudefaultApplicationProblemPlusJSONResponse) VisitGetProductBySkuResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutProductRequestObject struct {
+	Sku    string `json:"sku"`
+	Params PutProductParams
+	Body   *PutProductJSONRequestBody
+}
+
+type PutProductResponseObject interface {
+	VisitPutProductResponse(w http.ResponseWriter) error
+}
+
+type PutProduct200JSONResponse struct{ OneProductJSONResponse }
+
+func (response PutProduct200JSONResponse) VisitPutProductResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutProduct201JSONResponse struct{ ProductCreatedJSONResponse }
+
+func (response PutProduct201JSONResponse) VisitPutProductResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutProductdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response PutProductdefaultApplicationProblemPlusJSONResponse) VisitPutProductResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2049,12 +2525,21 @@ type StrictServerInterface interface {
 	// ListLog List what admins changed, newest first.
 	// (GET /catalog/log)
 	ListLog(ctx context.Context, request ListLogRequestObject) (ListLogResponseObject, error)
-	// ListProducts List the products on sale.
+	// ListProducts List the products.
 	// (GET /products)
 	ListProducts(ctx context.Context, request ListProductsRequestObject) (ListProductsResponseObject, error)
-	// CreateProduct Put a product on sale.
+	// CreateProduct Add a product.
 	// (POST /products)
 	CreateProduct(ctx context.Context, request CreateProductRequestObject) (CreateProductResponseObject, error)
+	// PutProducts Create or change many products by their sku.
+	// (POST /products/batch)
+	PutProducts(ctx context.Context, request PutProductsRequestObject) (PutProductsResponseObject, error)
+	// GetProductBySku Get a product by its sku.
+	// (GET /products/by-sku/{sku})
+	GetProductBySku(ctx context.Context, request GetProductBySkuRequestObject) (GetProductBySkuResponseObject, error)
+	// PutProduct Create or change the product with a sku.
+	// (PUT /products/by-sku/{sku})
+	PutProduct(ctx context.Context, request PutProductRequestObject) (PutProductResponseObject, error)
 	// DeleteProduct Take a product off sale. Purchases keep its title and price.
 	// (DELETE /products/{id})
 	DeleteProduct(ctx context.Context, request DeleteProductRequestObject) (DeleteProductResponseObject, error)
@@ -2233,6 +2718,127 @@ func (sh *strictHandler) CreateProduct(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(CreateProductResponseObject); ok {
 		return validResponse.VisitCreateProductResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutProducts operation middleware
+func (sh *strictHandler) PutProducts(ctx echo.Context) error {
+	var request PutProductsRequestObject
+
+	var body PutProductsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutProducts(ctx.Request().Context(), request.(PutProductsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutProducts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutProductsResponseObject); ok {
+		return validResponse.VisitPutProductsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetProductBySku operation middleware
+func (sh *strictHandler) GetProductBySku(ctx echo.Context, sku string, params GetProductBySkuParams) error {
+	var request GetProductBySkuRequestObject
+
+	request.Sku = sku
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetProductBySku(ctx.Request().Context(), request.(GetProductBySkuRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetProductBySku")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetProductBySkuResponseObject); ok {
+		return validResponse.VisitGetProductBySkuResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutProduct operation middleware
+func (sh *strictHandler) PutProduct(ctx echo.Context, sku string, params PutProductParams) error {
+	var request PutProductRequestObject
+
+	request.Sku = sku
+	request.Params = params
+
+	var body PutProductJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutProduct(ctx.Request().Context(), request.(PutProductRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutProduct")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutProductResponseObject); ok {
+		return validResponse.VisitPutProductResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

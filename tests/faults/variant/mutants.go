@@ -139,13 +139,14 @@ func (s *Store) settleAgain(`}),
 			Edit{complete, "w.pending[n].id <= oldest; n++ {", "w.pending[n].id > 0; n++ {"}),
 
 		mutant("log-afterwards", "catalog", "catalog writes the admins' log after the transaction of the change",
-			Edit{products, "\t\treturn logged(ctx, tx, admin, \"change\", id, members(before), members(p))\n", `		go func() {
-			time.Sleep(300 * time.Millisecond)
-			_ = pg.InTx(context.WithoutCancel(ctx), s.pool, func(tx *pg.Tx) error {
-				return logged(ctx, tx, admin, "change", id, members(before), members(p))
-			})
-		}()
-		return nil
+			Edit{products, "\treturn p, logged(ctx, tx, admin, \"change\", p.ID, members(before), members(p))\n", `	changed := p
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		_ = pg.InTx(context.WithoutCancel(ctx), s.pool, func(tx *pg.Tx) error {
+			return logged(ctx, tx, admin, "change", changed.ID, members(before), members(changed))
+		})
+	}()
+	return p, nil
 `},
 			Edit{products, "\t\"strconv\"\n", "\t\"strconv\"\n\t\"time\"\n"}),
 	}

@@ -20,27 +20,44 @@ const (
 )
 
 var (
-	// ErrProductNotFound means that a product does not exist or has been deleted.
-	ErrProductNotFound = problem.New(problem.NotFound, "product_not_found", "this product does not exist or has been deleted")
+	// ErrProductNotFound means that a product does not exist or has been deleted, or
+	// that it is a draft or archived and only admins and support may see it.
+	ErrProductNotFound = problem.New(problem.NotFound, "product_not_found", "this product does not exist, has been deleted, or is not on sale")
 	// ErrPreconditionFailed means that a product has changed since the client read it.
 	ErrPreconditionFailed = problem.New(problem.PreconditionFailed, "precondition_failed", "If-Match does not match the product's current version; fetch it again")
+	// ErrProductExists refuses to create a product whose SKU another one has.
+	ErrProductExists = problem.New(problem.PreconditionFailed, "precondition_failed", "there is a product with this sku already, and If-None-Match: * only creates one")
+	// ErrSKUTaken means that another product has the SKU.
+	ErrSKUTaken = problem.New(problem.Conflict, "sku_taken", "another product has this sku")
 )
 
-// Product is something on sale.
+// Product is something on sale, or a draft or archived.
 type Product struct {
 	ID          int64
+	SKU         string        // the shop's own name for it, unique among products that are not deleted; "" for none
+	Status      ProductStatus // "" for Active
 	Title       string
 	Description string
 	Price       money.Amount
-	Version     int64 // increases with every change
+	Images      []string          // URLs; kept, and never fetched
+	Attributes  map[string]string // kept, and not interpreted
+	Version     int64             // increases with every change
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
 
-// NewProduct returns a valid product, or a problem that names the invalid
-// members.
-func NewProduct(title, description string, price money.Amount) (Product, error) {
-	return Product{}.apply(Patch{Title: &title, Description: &description, Price: &price})
+// NewProduct returns a valid product with the members of the patch, of which title,
+// description and price must be there, or a problem that names the invalid members. It
+// is active unless the patch says otherwise.
+func NewProduct(members Patch) (Product, error) {
+	if err := problem.Require(
+		problem.Member{Name: "title", Present: members.Title != nil},
+		problem.Member{Name: "description", Present: members.Description != nil},
+		problem.Member{Name: "price", Present: members.Price != nil},
+	); err != nil {
+		return Product{}, err
+	}
+	return Product{Status: Active}.apply(members)
 }
 
 // Patch holds the members of a product to change; nil leaves a member as it is.
@@ -48,13 +65,17 @@ type Patch struct {
 	Title       *string
 	Description *string
 	Price       *money.Amount
+	SKU         *string // "" removes it
+	Status      *ProductStatus
+	Images      *[]string          // all of them
+	Attributes  *map[string]string // all of them
 }
 
 // With returns the product with the patch applied, and reports whether that
 // differs from p.
 func (p Product) With(patch Patch) (Product, bool, error) {
 	changed, err := p.apply(patch)
-	return changed, changed != p, err
+	return changed, !changed.sameAs(p), err
 }
 
 // apply checks only what the patch has: a title that an earlier release accepted must
@@ -80,6 +101,7 @@ func (p Product) apply(patch Patch) (Product, error) {
 			refuse("description", "must not have control characters other than line breaks and tabs, or characters that reorder text")
 		}
 	}
+	p.applyShelf(patch, refuse)
 	if patch.Price != nil {
 		p.Price = *patch.Price
 		price := p.Price.Positive()
@@ -125,8 +147,9 @@ func (p Product) Key() ProductKey { return ProductKey{p.ID, Fold(p.Title), p.Pri
 
 // ProductQuery selects the products to list.
 type ProductQuery struct {
-	Title string // part of the title, in the form of Searchable; empty for all
-	Sort  ProductSort
-	After *ProductKey // the last product of the previous page
-	Limit int
+	Title  string        // part of the title, in the form of Searchable; "" for all
+	Status ProductStatus // "" for all
+	Sort   ProductSort
+	After  *ProductKey // the last product of the previous page
+	Limit  int
 }

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func TestProductLimits(t *testing.T) {
 		{"negative", "tea", "", -1, "invalid_amount"},
 		{"too expensive", "tea", "", money.Max + 1, "invalid_amount"},
 	} {
-		if _, err := NewProduct(c.title, c.description, c.price); code(err) != c.code {
+		if _, err := NewProduct(Patch{Title: &c.title, Description: &c.description, Price: &c.price}); code(err) != c.code {
 			t.Errorf("%s: %v, want %q", c.name, err, c.code)
 		}
 	}
@@ -47,8 +48,8 @@ func TestPatch(t *testing.T) {
 	}{
 		{"nothing", Patch{}, tea, false, ""},
 		{"the same", Patch{Title: new("tea")}, tea, false, ""},
-		{"title", Patch{Title: new("Tea")}, Product{1, "Tea", "green", 350, 4, tea.CreatedAt, tea.UpdatedAt}, true, ""},
-		{"all", Patch{new("a"), new(""), new(money.Amount(1))}, Product{1, "a", "", 1, 4, tea.CreatedAt, tea.UpdatedAt}, true, ""},
+		{"title", Patch{Title: new("Tea")}, Product{ID: 1, Title: "Tea", Description: "green", Price: 350, Version: 4}, true, ""},
+		{"all", Patch{Title: new("a"), Description: new(""), Price: new(money.Amount(1))}, Product{ID: 1, Title: "a", Price: 1, Version: 4}, true, ""},
 		{"no title", Patch{Title: new("")}, Product{}, true, "validation_failed"},
 		{"free", Patch{Price: new(money.Amount(0))}, Product{}, true, "invalid_amount"},
 	} {
@@ -56,7 +57,7 @@ func TestPatch(t *testing.T) {
 		if code(err) != c.code {
 			t.Errorf("%s: %v, want %q", c.name, err, c.code)
 		}
-		if err == nil && (got != c.want || changed != c.changed) {
+		if err == nil && (!reflect.DeepEqual(got, c.want) || changed != c.changed) {
 			t.Errorf("%s: %+v, changed %v", c.name, got, changed)
 		}
 	}

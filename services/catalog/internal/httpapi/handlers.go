@@ -54,10 +54,13 @@ func markReplays(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
 	}
 }
 
+// Public are the operations that need no token in a public shop.
+var Public = []string{"listProducts", "getProduct", "getProductBySku"}
+
 // cacheable lets a client cache products, provided that it revalidates them
 // before each use.
 func cacheable(next api.StrictHandlerFunc, operation string) api.StrictHandlerFunc {
-	if operation != "ListProducts" && operation != "GetProduct" {
+	if operation != "ListProducts" && operation != "GetProduct" && operation != "GetProductBySku" {
 		return next
 	}
 	return func(c echo.Context, request any) (any, error) {

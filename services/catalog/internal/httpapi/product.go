@@ -20,7 +20,7 @@ const maxQuery = catalog.MaxTitle
 
 // ListProducts answers GET /products.
 func (h *Handlers) ListProducts(ctx context.Context, r api.ListProductsRequestObject) (api.ListProductsResponseObject, error) {
-	q, err := productQuery(r.Params)
+	q, err := productQuery(r.Params, readsAll(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +54,32 @@ type productCursor struct {
 // sort order only.
 func productList(sort catalog.ProductSort) string { return "products by " + string(sort) }
 
-func productQuery(params api.ListProductsParams) (catalog.ProductQuery, error) {
+// readsAll reports whether the caller sees products that are not active.
+func readsAll(ctx context.Context) bool {
+	id, ok := access.Lookup(ctx)
+	return ok && id.ReadsAll()
+}
+
+var errOtherStatus = problem.New(problem.Forbidden, "forbidden", "your role permits status=active only")
+
+func productQuery(params api.ListProductsParams, all bool) (catalog.ProductQuery, error) {
 	q := catalog.ProductQuery{Sort: catalog.SortNewest}
 	var err error
 	if q.Limit, err = page.Limit(params.Limit); err != nil {
 		return q, err
+	}
+	if !all {
+		q.Status = catalog.Active
+	}
+	if params.Status != nil {
+		status := catalog.ProductStatus(*params.Status)
+		switch {
+		case !status.Valid():
+			return q, problem.InvalidFields(problem.Field{Field: "status", Message: "must be draft, active or archived"})
+		case !all && status != catalog.Active:
+			return q, errOtherStatus
+		}
+		q.Status = status
 	}
 	if params.Sort != nil {
 		if !params.Sort.Valid() {
@@ -87,7 +108,7 @@ func productQuery(params api.ListProductsParams) (catalog.ProductQuery, error) {
 
 // GetProduct answers GET /products/{id}.
 func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject) (api.GetProductResponseObject, error) {
-	p, err := h.products.Get(ctx, r.Id)
+	p, err := h.products.Get(ctx, r.Id, readsAll(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -103,24 +124,25 @@ func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject
 
 // CreateProduct answers POST /products.
 func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequestObject) (api.CreateProductResponseObject, error) {
-	if err := problem.Require(
-		problem.Member{Name: "title", Present: r.Body.Title != nil},
-		problem.Member{Name: "description", Present: r.Body.Description != nil},
-		problem.Member{Name: "price", Present: r.Body.Price != nil},
-	); err != nil {
-		return nil, err
-	}
-	p, err := catalog.NewProduct(*r.Body.Title, *r.Body.Description, *r.Body.Price)
+	b := r.Body
+	p, err := catalog.NewProduct(catalog.Patch{
+		SKU: b.Sku, Title: b.Title, Description: b.Description, Price: b.Price,
+		Status: (*catalog.ProductStatus)(b.Status), Images: b.Images, Attributes: (*map[string]string)(b.Attributes),
+	})
 	if err != nil {
 		return nil, err
 	}
 	if p, err = h.products.Create(ctx, access.UserID(ctx), p); err != nil {
 		return nil, err
 	}
-	return api.CreateProduct201JSONResponse{ProductCreatedJSONResponse: api.ProductCreatedJSONResponse{
+	return api.CreateProduct201JSONResponse{ProductCreatedJSONResponse: created(p)}, nil
+}
+
+func created(p catalog.Product) api.ProductCreatedJSONResponse {
+	return api.ProductCreatedJSONResponse{
 		Body:    toProduct(p),
 		Headers: api.ProductCreatedResponseHeaders{ETag: productTag(p), Location: fmt.Sprintf("/products/%d", p.ID)},
-	}}, nil
+	}
 }
 
 // PatchProduct answers PATCH /products/{id}.
@@ -129,7 +151,11 @@ func (h *Handlers) PatchProduct(ctx context.Context, r api.PatchProductRequestOb
 	if err != nil {
 		return nil, err
 	}
-	patch := catalog.Patch{Title: r.Body.Title, Description: r.Body.Description, Price: r.Body.Price}
+	b := r.Body
+	patch := catalog.Patch{
+		SKU: b.Sku, Title: b.Title, Description: b.Description, Price: b.Price,
+		Status: (*catalog.ProductStatus)(b.Status), Images: b.Images, Attributes: (*map[string]string)(b.Attributes),
+	}
 	p, err := h.products.Change(ctx, access.UserID(ctx), r.Id, patch, matches)
 	if err != nil {
 		return nil, orWeak(r.Params.IfMatch, err)
@@ -154,8 +180,18 @@ func tagged(p catalog.Product) api.OneProductJSONResponse {
 }
 
 func toProduct(p catalog.Product) api.Product {
-	return api.Product{
-		Id: p.ID, Title: p.Title, Description: p.Description, Price: p.Price,
-		CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
+	out := api.Product{
+		Id: p.ID, Status: string(p.Status), Title: p.Title, Description: p.Description, Price: p.Price,
+		Images: p.Images, Attributes: p.Attributes, CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
 	}
+	if p.SKU != "" {
+		out.Sku = &p.SKU
+	}
+	if out.Images == nil {
+		out.Images = []string{}
+	}
+	if out.Attributes == nil {
+		out.Attributes = map[string]string{}
+	}
+	return out
 }

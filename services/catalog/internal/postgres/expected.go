@@ -9,6 +9,7 @@ var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"log_pkey ON catalog.log USING btree (id)",
 	"opened_pkey ON catalog.opened USING btree (one)",
 	"products_pkey ON catalog.products USING btree (id)",
+	"products_sku ON catalog.products USING btree (sku) WHERE ((sku IS NOT NULL) AND (deleted_at IS NULL))",
 	"purchases_pkey ON catalog.purchases USING btree (id)",
 	"purchases_with_key ON catalog.purchases USING btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)",
 	"refunds_key ON catalog.refunds USING btree (purchase_id, idempotency_key)",

@@ -55,9 +55,9 @@ func TestProductsInTheAdminsLog(t *testing.T) {
 	}
 	cut := strings.Repeat("ж", 199) + "…"
 	want := []string{
-		`7 product.delete {"description":"` + cut + `","price":9.90,"title":"green tea"} null`,
+		`7 product.delete {"description":"` + cut + `","price":9.90,"status":"active","title":"green tea"} null`,
 		`7 product.change {"title":"tea"} {"title":"green tea"}`,
-		`99 product.create null {"description":"` + cut + `","price":9.90,"title":"tea"}`,
+		`99 product.create null {"description":"` + cut + `","price":9.90,"status":"active","title":"tea"}`,
 	}
 	if len(entries) != len(want) {
 		t.Fatalf("%d entries, want %d", len(entries), len(want))

@@ -1,9 +1,12 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,21 +16,30 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-const productColumns = "id, title, description, price, version, created_at, updated_at"
+const productColumns = "id, sku, status, title, description, price, images, attributes, version, created_at, updated_at"
 
 // CreateProduct stores a new product.
 func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Product) (catalog.Product, error) {
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) (err error) {
-		p, err = pg.One(ctx, tx, "insert product", pgx.ErrNoRows, scanProduct, `
-			INSERT INTO catalog.products (title, title_folded, description, price, search_title, search_grams)
-			VALUES ($1, $2, $3, $4, $5, $6)
-			RETURNING `+productColumns, p.Title, catalog.Fold(p.Title), p.Description, p.Price, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title)))
-		if err != nil {
-			return err
-		}
-		return logged(ctx, tx, admin, "create", p.ID, nil, members(p))
+		p, err = insertProduct(ctx, tx, admin, p)
+		return err
 	})
 	return p, pg.Wrap("create product", err)
+}
+
+// insertProduct adds a product, or returns ErrSKUTaken.
+func insertProduct(ctx context.Context, tx *pg.Tx, admin int64, p catalog.Product) (catalog.Product, error) {
+	p, err := pg.One(ctx, tx, "insert product", catalog.ErrSKUTaken, scanProduct, `
+		INSERT INTO catalog.products (title, title_folded, description, price, sku, status, images, attributes, search_title, search_grams)
+		VALUES ($1, $2, $3, $4, nullif($5, ''), $6, $7, $8, $9, $10)
+		ON CONFLICT (sku) WHERE sku IS NOT NULL AND deleted_at IS NULL DO NOTHING
+		RETURNING `+productColumns,
+		p.Title, catalog.Fold(p.Title), p.Description, p.Price, p.SKU, cmp.Or(p.Status, catalog.Active), imagesText(p.Images), attributesText(p.Attributes),
+		catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title)))
+	if err != nil {
+		return p, err
+	}
+	return p, logged(ctx, tx, admin, "create", p.ID, nil, members(p))
 }
 
 // logged adds a change of a product to the admins' log.
@@ -35,10 +47,6 @@ func logged(ctx context.Context, tx *pg.Tx, admin int64, action string, id int64
 	return adminlog.Write(ctx, tx, Schema, adminlog.Change{
 		Actor: admin, Action: "product." + action, Subject: fmt.Sprintf("product/%d", id), Before: before, After: after,
 	})
-}
-
-func members(p catalog.Product) adminlog.Members {
-	return adminlog.Members{"title": p.Title, "description": p.Description, "price": p.Price}
 }
 
 // Product returns a product, or ErrProductNotFound if it does not exist or is
@@ -50,16 +58,47 @@ func (s *Store) Product(ctx context.Context, id int64) (catalog.Product, error) 
 		WHERE id = $1 AND deleted_at IS NULL`, id)
 }
 
-// productLists has, for each sort order, the position of a product, the condition
-// for those after the position $2 (and $3), and the order. An index has each order.
-var productLists = map[catalog.ProductSort]struct {
-	position     func(catalog.ProductKey) []any
-	after, order string
-}{
-	catalog.SortNewest:          {byID, `id < $2`, `id DESC`},
-	catalog.SortTitle:           {byTitle, `(title_folded, id) > ($2, $3)`, `title_folded, id`},
-	catalog.SortPrice:           {byPrice, `(price, id) > ($2, $3)`, `price, id`},
-	catalog.SortPriceDescending: {byPrice, `(price, id) < ($2, $3)`, `price DESC, id DESC`},
+// productList is the sort order of a list, which an index has.
+type productList struct {
+	position func(catalog.ProductKey) []any // of a product, in the columns
+	columns  []string
+	down     bool
+}
+
+var productLists = map[catalog.ProductSort]productList{
+	catalog.SortNewest:          {byID, []string{"id"}, true},
+	catalog.SortTitle:           {byTitle, []string{"title_folded", "id"}, false},
+	catalog.SortPrice:           {byPrice, []string{"price", "id"}, false},
+	catalog.SortPriceDescending: {byPrice, []string{"price", "id"}, true},
+}
+
+// after is the condition for the products after a position, whose first parameter is
+// $first.
+func (l productList) after(first int) string {
+	sign := ">"
+	if l.down {
+		sign = "<"
+	}
+	parameters := make([]string, len(l.columns))
+	for i := range parameters {
+		parameters[i] = fmt.Sprint("$", first+i)
+	}
+	return fmt.Sprintf(`(%s) %s (%s)`, strings.Join(l.columns, ", "), sign, strings.Join(parameters, ", "))
+}
+
+func (l productList) order() string {
+	if l.down {
+		return strings.Join(l.columns, " DESC, ") + " DESC"
+	}
+	return strings.Join(l.columns, ", ")
+}
+
+// ofStatus is the list of the products of a status. Its order begins with the status, of
+// which there is but one, so that only an index can be read that begins with it too. For
+// an equality the server could follow the index of all products, and filter: then a page
+// reads as many as have another status.
+func (l productList) ofStatus(status catalog.ProductStatus) productList {
+	return productList{func(k catalog.ProductKey) []any { return append([]any{status}, l.position(k)...) }, append([]string{"status"}, l.columns...), l.down}
 }
 
 // withinPage returns a statement for the first rows of sql, up to and including the
@@ -71,8 +110,8 @@ func withinPage(sql string) string {
 	return `
 		SELECT ` + productColumns + `
 		FROM (
-			SELECT *, sum(octet_length(title) + octet_length(description)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(title) - octet_length(description) AS before
-			FROM (` + sql + `) AS listed
+			SELECT listed.*, sum(length) OVER (ROWS UNBOUNDED PRECEDING) - length AS before
+			FROM (` + sql + `) AS listed, LATERAL (SELECT octet_length(title) + octet_length(description) + octet_length(images) + octet_length(attributes) AS length) AS texts
 		) AS measured
 		WHERE before <= ` + strconv.Itoa(page.MaxBytes)
 }
@@ -87,10 +126,29 @@ func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog
 	if q.Title != "" {
 		return s.search(ctx, q)
 	}
-	list := productsAfter(q) // an index has them in this order
-	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + list.where + ` ORDER BY ` + list.order
-	return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), list.args...)
+	where, order, args := listed(q) // an index has them in this order
+	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + where + ` ORDER BY ` + order
+	return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), args...)
 }
+
+// listed returns the condition and the order of a list, and the condition's arguments
+// after the limit, which is $1.
+func listed(q catalog.ProductQuery) (where, order string, args []any) {
+	list, where, args := productLists[q.Sort], `deleted_at IS NULL`, []any{q.Limit}
+	if q.Status != "" {
+		list = list.ofStatus(q.Status)
+		args = append(args, q.Status)
+		where += ` AND ` + withStatus
+	}
+	if q.After != nil {
+		where += ` AND ` + list.after(len(args)+1)
+		args = append(args, list.position(*q.After)...)
+	}
+	return where, list.order(), args
+}
+
+// withStatus is the condition for products of the status $2.
+const withStatus = `status BETWEEN $2 AND $2`
 
 // ChangeProduct locks a product, passes it to change, and stores the result.
 func (s *Store) ChangeProduct(ctx context.Context, admin, id int64, change func(catalog.Product) (catalog.Product, bool, error)) (catalog.Product, error) {
@@ -100,30 +158,37 @@ func (s *Store) ChangeProduct(ctx context.Context, admin, id int64, change func(
 		if err != nil {
 			return err
 		}
-		after, changed, err := change(before)
-		if err != nil {
-			return err
-		}
-		p = before
-		if !changed {
-			return nil
-		}
-		p, err = pg.One(ctx, tx, "update product", catalog.ErrProductNotFound, scanProduct, `
-			UPDATE catalog.products
-			SET title = $2, title_folded = $3, description = $4, price = $5, version = version + 1, updated_at = now()
-			WHERE id = $1
-			RETURNING `+productColumns, id, after.Title, catalog.Fold(after.Title), after.Description, after.Price)
-		if err != nil {
-			return err
-		}
-		if p.Title != before.Title { // a trigger has emptied what it was searched by
-			if _, err := tx.Exec(ctx, setSearch, p.ID, p.Title, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title))); err != nil {
-				return err
-			}
-		}
-		return logged(ctx, tx, admin, "change", id, members(before), members(p))
+		p, err = s.changeLocked(ctx, tx, admin, before, change)
+		return err
 	})
 	return p, pg.Wrap("change product", err)
+}
+
+// changeLocked stores what change makes of a product that the transaction has locked.
+func (s *Store) changeLocked(ctx context.Context, tx *pg.Tx, admin int64, before catalog.Product, change func(catalog.Product) (catalog.Product, bool, error)) (p catalog.Product, err error) {
+	after, changed, err := change(before)
+	if err != nil || !changed {
+		return before, err
+	}
+	p, err = pg.One(ctx, tx, "update product", catalog.ErrProductNotFound, scanProduct, `
+		UPDATE catalog.products
+		SET title = $2, title_folded = $3, description = $4, price = $5, sku = nullif($6, ''), status = $7, images = $8, attributes = $9,
+			version = version + 1, updated_at = now()
+		WHERE id = $1
+		RETURNING `+productColumns,
+		before.ID, after.Title, catalog.Fold(after.Title), after.Description, after.Price, after.SKU, after.Status, imagesText(after.Images), attributesText(after.Attributes))
+	if constraint, ok := pg.UniqueViolation(err); ok && constraint == skuIndex {
+		return p, catalog.ErrSKUTaken
+	}
+	if err != nil {
+		return p, err
+	}
+	if p.Title != before.Title { // a trigger has emptied what it was searched by
+		if _, err := tx.Exec(ctx, setSearch, p.ID, p.Title, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title))); err != nil {
+			return p, err
+		}
+	}
+	return p, logged(ctx, tx, admin, "change", p.ID, members(before), members(p))
 }
 
 // DeleteProduct locks a product, and marks it as deleted unless may returns an
@@ -160,6 +225,11 @@ func lockProduct(ctx context.Context, tx *pg.Tx, id int64) (catalog.Product, err
 
 func scanProduct(row pgx.CollectableRow) (catalog.Product, error) {
 	var p catalog.Product
-	err := row.Scan(&p.ID, &p.Title, &p.Description, &p.Price, &p.Version, &p.CreatedAt, &p.UpdatedAt)
-	return p, err
+	var sku *string
+	var images, attributes string
+	err := row.Scan(&p.ID, &sku, &p.Status, &p.Title, &p.Description, &p.Price, &images, &attributes, &p.Version, &p.CreatedAt, &p.UpdatedAt)
+	if sku != nil {
+		p.SKU = *sku
+	}
+	return p, errors.Join(err, readText(images, noImages, &p.Images), readText(attributes, noAttributes, &p.Attributes))
 }

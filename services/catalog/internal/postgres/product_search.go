@@ -31,20 +31,6 @@ const (
 	anyPlan      = `SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on`
 )
 
-// productList is one sort order, and where a page of it begins.
-type productList struct {
-	where, order string
-	args         []any // $1 is the limit, the others belong to where
-}
-
-func productsAfter(q catalog.ProductQuery) productList {
-	list := productLists[q.Sort]
-	if q.After == nil {
-		return productList{where: `deleted_at IS NULL`, order: list.order, args: []any{q.Limit}}
-	}
-	return productList{where: `deleted_at IS NULL AND ` + list.after, order: list.order, args: append([]any{q.Limit}, list.position(*q.After)...)}
-}
-
 // search lists products whose titles contain q.Title, which is in the form of
 // catalog.Searchable. It looks at the first products of the list itself, and so finds
 // what is frequent. What is rare, the index of grams finds. What is frequent but comes
@@ -57,10 +43,10 @@ func (s *Store) search(ctx context.Context, q catalog.ProductQuery) ([]catalog.P
 		if err != nil || len(found) >= q.Limit || bytesOf(found) > page.MaxBytes {
 			return found, err
 		}
-		list := productsAfter(q)
-		list.args[0] = first - 1
+		where, order, args := listed(q)
+		args[0] = first - 1
 		last, err := pg.Rows(ctx, tx, "find where the search continues", scanProduct,
-			`SELECT `+productColumns+` FROM catalog.products WHERE `+list.where+` ORDER BY `+list.order+` LIMIT 1 OFFSET $1`, list.args...)
+			`SELECT `+productColumns+` FROM catalog.products WHERE `+where+` ORDER BY `+order+` LIMIT 1 OFFSET $1`, args...)
 		if err != nil || len(last) == 0 {
 			return found, err
 		}
@@ -73,18 +59,18 @@ func (s *Store) search(ctx context.Context, q catalog.ProductQuery) ([]catalog.P
 			return found, err
 		}
 		more, err := pg.Rows(ctx, tx, "read what was found", scanProduct, withinPage(`
-			SELECT * FROM catalog.products WHERE id = ANY ($1) AND deleted_at IS NULL ORDER BY `+list.order), ids)
+			SELECT * FROM catalog.products WHERE id = ANY ($1) AND deleted_at IS NULL ORDER BY `+order), ids)
 		return append(found, more...), err
 	})
 }
 
 // searchFirst returns what is found among the first products of a list.
 func searchFirst(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery) ([]catalog.Product, error) {
-	list := productsAfter(q)
-	args := append(list.args, q.Title)
+	where, order, args := listed(q)
+	args = append(args, q.Title)
 	return pg.Rows(ctx, tx, "search the first products", scanProduct, withinPage(fmt.Sprintf(`
 		SELECT * FROM (SELECT * FROM catalog.products WHERE %s ORDER BY %s LIMIT %d) AS first
-		WHERE position($%d IN coalesce(search_title, title_folded)) > 0 LIMIT $1`, list.where, list.order, first, len(args))), args...)
+		WHERE position($%d IN coalesce(search_title, title_folded)) > 0 LIMIT $1`, where, order, first, len(args))), args...)
 }
 
 // searchByGrams returns the ids of the first products that have the grams and the text
@@ -93,14 +79,15 @@ func searchByGrams(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery, grams
 	if _, err := tx.Exec(ctx, throughGrams); err != nil {
 		return nil, false, err
 	}
-	list := productsAfter(q)
-	args := append(list.args, q.Title, grams)
+	where, order, args := listed(q)
+	args = append(args, q.Title, grams)
+	where = strings.Replace(where, withStatus, `status || '' = $2`, 1) // no index of statuses has it
 	var looked int
 	err = tx.QueryRow(ctx, fmt.Sprintf(`
 		WITH candidates AS MATERIALIZED (
 			SELECT id, title_folded, price, search_title FROM catalog.products WHERE %s AND search_grams @> $%d LIMIT %d)
 		SELECT (SELECT count(*) FROM candidates), ARRAY(SELECT id FROM candidates WHERE position($%d IN search_title) > 0 ORDER BY %s LIMIT $1)`,
-		list.where, len(args), most+1, len(args)-1, list.order), args...).Scan(&looked, &ids)
+		where, len(args), most+1, len(args)-1, order), args...).Scan(&looked, &ids)
 	return ids, looked <= most, pg.Wrap("search by grams", err)
 }
 
@@ -109,10 +96,10 @@ func searchRest(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery) ([]int64
 	if _, err := tx.Exec(ctx, anyPlan); err != nil {
 		return nil, err
 	}
-	list := productsAfter(q)
-	args := append(list.args, q.Title)
+	where, order, args := listed(q)
+	args = append(args, q.Title)
 	return pg.Rows(ctx, tx, "search the list", pgx.RowTo[int64], fmt.Sprintf(`
-		SELECT id FROM catalog.products WHERE %s AND position($%d IN search_title) > 0 ORDER BY %s LIMIT $1`, list.where, len(args), list.order), args...)
+		SELECT id FROM catalog.products WHERE %s AND position($%d IN search_title) > 0 ORDER BY %s LIMIT $1`, where, len(args), order), args...)
 }
 
 // bytesOf is what withinPage counts.

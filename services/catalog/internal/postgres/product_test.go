@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -120,7 +121,7 @@ func TestChangingAProduct(t *testing.T) {
 		t.Errorf("%+v, %v", renamed, err)
 	}
 	same, err := s.ChangeProduct(t.Context(), admin, tea.ID, func(p catalog.Product) (catalog.Product, bool, error) { return p.With(catalog.Patch{}) })
-	if err != nil || same != renamed {
+	if err != nil || !reflect.DeepEqual(same, renamed) {
 		t.Errorf("%+v, %v", same, err)
 	}
 	if got, err := s.Products(t.Context(), catalog.ProductQuery{Title: "green", Sort: catalog.SortNewest, Limit: 1}); err != nil || len(got) != 1 {

@@ -115,7 +115,7 @@ func readForOrders(ctx context.Context, tx *pg.Tx, orders *catalog.Orders, again
 	batch.Queue(`
 		SELECT id, title, price
 		FROM catalog.products
-		WHERE id = ANY($1) AND deleted_at IS NULL`, orders.ProductIDs()).Query(func(rows pgx.Rows) error {
+		WHERE id = ANY($1) AND deleted_at IS NULL AND status = 'active'`, orders.ProductIDs()).Query(func(rows pgx.Rows) error {
 		var p catalog.Product
 		_, err := pgx.ForEachRow(rows, []any{&p.ID, &p.Title, &p.Price}, func() error {
 			products[p.ID] = p

@@ -32,6 +32,7 @@ const busy = 500 // the user who owns 6 of 10 purchases, all older than those of
 // exempt are the methods of Store that TestReadsAreFlat does not call, and why.
 var exempt = map[string]string{
 	"CreateProduct": "writes one row", "ChangeProduct": "writes one row, by its key", "DeleteProduct": "writes one row, by its key",
+	"PutProduct":         "writes one row, by its key",
 	"RecordVerification": "writes one row", "Verified": "an operator's command; the newest row by its key", "Verifications": "runs in the background; the newest row by its key",
 	"Verify": "an operator's command", "Books": "an operator's command that prints all purchases of a time",
 	"OldestPending":        "an operator's command; it counts all pending purchases, which are limited",
@@ -46,10 +47,13 @@ func TestReadsAreFlat(t *testing.T) {
 	// Not parallel: it keeps the server busy, and the tests beside it have time limits.
 	s := newShop(t)
 	purchases, products := *rows*6/10, *rows*4/10
-	// The busy user's purchases: 500 pending, 500 completed, then only declined ones. The newest half of the products is deleted.
+	// The busy user's purchases: 500 pending, 500 completed, then only declined ones. The newest half of the products is deleted; of the others the
+	// newest half is archived, and the oldest 500 are drafts.
 	s.db.Fill(t, postgres.Schema, fmt.Sprintf(`
-		INSERT INTO catalog.products (title, title_folded, description, price, deleted_at)
-		SELECT 'Tea ' || n, 'tea ' || md5(n::text), '', 1 + n * 7919 %% 100000, CASE WHEN n > %[1]d / 2 THEN now() END FROM generate_series(1, %[1]d::bigint) n`, products), fmt.Sprintf(`
+		INSERT INTO catalog.products (title, title_folded, description, price, deleted_at, status, sku)
+		SELECT 'Tea ' || n, 'tea ' || md5(n::text), '', 1 + n * 7919 %% 100000, CASE WHEN n > %[1]d / 2 THEN now() END,
+			CASE WHEN n <= 500 THEN 'draft' WHEN n > %[1]d / 4 THEN 'archived' ELSE 'active' END, 'TEA-' || n
+		FROM generate_series(1, %[1]d::bigint) n`, products), fmt.Sprintf(`
 		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, status, decline_reason, transaction_id, expires_at, settled_at, next_send_at, created_at)
 		SELECT %[2]s, CASE WHEN n <= %[1]d * 6 / 10 THEN %[3]d ELSE 1 + (n %% 999 + %[3]d) %% 1000 END, CASE WHEN n %% 2 = 0 THEN 'key ' || n END, 1, 'Tea', 1, 7,
 			status, CASE status WHEN 'declined' THEN 'insufficient_funds' END, CASE status WHEN 'completed' THEN n END, now(), CASE WHEN status <> 'pending' THEN now() END, now(), to_timestamp(1700000000 + n)
@@ -185,6 +189,16 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 				return len(found), err
 			})
 		}
+		// Those of a status, however many of the others are in between.
+		for _, status := range []catalog.ProductStatus{catalog.Draft, catalog.Active, catalog.Archived} {
+			for what, k := range map[string]*catalog.ProductKey{"first page": nil, "middle": {ID: int64(products) * 3 / 8, Title: "tea 8", Price: 50_000}} {
+				q := catalog.ProductQuery{Status: status, Sort: sort, After: k, Limit: pageSize}
+				add("Products", fmt.Sprintf("%s by %s, %s", status, sort, what), inPage, pageSize, func(ctx context.Context) (int, error) {
+					found, err := store.Products(ctx, q)
+					return len(found), err
+				})
+			}
+		}
 	}
 	for _, subject := range []string{"", "product/7"} {
 		for below, want := range map[int64]int{math.MaxInt64: pageSize, int64(*rows / 20): pageSize, math.MinInt64: 0} {
@@ -196,6 +210,10 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 	}
 	const one = 10 // buffers: one row by its key
 	add("Product", "in the middle", one, 1, func(ctx context.Context) (int, error) { _, err := store.Product(ctx, tea.ID); return 1, err })
+	add("ProductBySKU", "in the middle", one, 1, func(ctx context.Context) (int, error) {
+		_, err := store.ProductBySKU(ctx, fmt.Sprint("TEA-", tea.ID))
+		return 1, err
+	})
 	add("Purchase", "in the middle", one, 1, func(ctx context.Context) (int, error) {
 		_, err := store.Purchase(ctx, busy, id(purchases/3))
 		return 1, err

@@ -2,4 +2,4 @@
 -- +goose Up
 
 -- See products_search_newest.
-CREATE INDEX CONCURRENTLY IF NOT EXISTS products_search_title ON catalog.products (title_folded, id) INCLUDE (search_title) WHERE deleted_at IS NULL;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS products_search_title ON catalog.products (status, title_folded, id) INCLUDE (search_title) WHERE deleted_at IS NULL;
