@@ -591,7 +591,7 @@ type ListProductsParams struct {
 	// Status Only products of this status. Users may give active only.
 	Status *ProductStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Q Text that the title must contain, case-insensitive.
+	// Q Text that the title must contain. Neither case nor the form of characters counts: straße finds STRASSE, and é is found whether it is one character or two. A search that would take longer than two seconds gets 503 overloaded.
 	Q    *string      `form:"q,omitempty" json:"q,omitempty"`
 	Sort *ProductSort `form:"sort,omitempty" json:"sort,omitempty"`
 

@@ -88,8 +88,8 @@ func productQuery(params api.ListProductsParams, all bool) (catalog.ProductQuery
 		q.Sort = catalog.ProductSort(*params.Sort)
 	}
 	if params.Q != nil {
-		if utf8.RuneCountInString(*params.Q) > maxQuery {
-			return q, problem.InvalidFields(problem.Field{Field: "q", Message: "must have at most 200 characters"})
+		if *params.Q == "" || utf8.RuneCountInString(*params.Q) > maxQuery {
+			return q, problem.InvalidFields(problem.Field{Field: "q", Message: "must have 1 to 200 characters; omit q to list all products"})
 		}
 		q.Title = *params.Q
 	}
