@@ -85,7 +85,7 @@ func searchByGrams(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery, grams
 	var looked int
 	err = tx.QueryRow(ctx, fmt.Sprintf(`
 		WITH candidates AS MATERIALIZED (
-			SELECT id, title_folded, price, search_title FROM catalog.products WHERE %s AND search_grams @> $%d LIMIT %d)
+			SELECT id, status, title_folded, price, search_title FROM catalog.products WHERE %s AND search_grams @> $%d LIMIT %d)
 		SELECT (SELECT count(*) FROM candidates), ARRAY(SELECT id FROM candidates WHERE position($%d IN search_title) > 0 ORDER BY %s LIMIT $1)`,
 		where, len(args), most+1, len(args)-1, order), args...).Scan(&looked, &ids)
 	return ids, looked <= most, pg.Wrap("search by grams", err)

@@ -50,9 +50,9 @@ func TestSearchGoesOnBehindTheFirstProducts(t *testing.T) {
 			want++
 		}
 	}
-	for _, sort := range []catalog.ProductSort{catalog.SortNewest, catalog.SortTitle, catalog.SortPrice, catalog.SortPriceDescending} {
+	for i, sort := range []catalog.ProductSort{catalog.SortNewest, catalog.SortTitle, catalog.SortPrice, catalog.SortPriceDescending, catalog.SortNewest, catalog.SortTitle, catalog.SortPrice, catalog.SortPriceDescending} {
 		var seen []catalog.Product
-		for q := (catalog.ProductQuery{Title: "samovar", Sort: sort, Limit: 7}); ; {
+		for q := (catalog.ProductQuery{Title: "samovar", Status: []catalog.ProductStatus{"", catalog.Active}[i/4], Sort: sort, Limit: 7}); ; {
 			got, err := s.Products(t.Context(), q)
 			if err != nil {
 				t.Fatal(err)
