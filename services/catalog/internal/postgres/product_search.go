@@ -19,7 +19,7 @@ const (
 	// that one product in a hundred has fills a page there.
 	first = 4000
 	// most is how many of the others a search looks at that have its grams.
-	most = 20_000
+	most = 10_000
 )
 
 // throughGrams leaves only the plan that asks the index of grams. Otherwise the server
@@ -79,15 +79,16 @@ func searchByGrams(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery, grams
 	if _, err := tx.Exec(ctx, throughGrams); err != nil {
 		return nil, false, err
 	}
+	// What the list is about is asked of those that were found: together with the grams,
+	// it could lead the server to another index.
 	where, order, args := listed(q)
 	args = append(args, q.Title, grams)
-	where = strings.Replace(where, withStatus, `status || '' = $2`, 1) // no index of statuses has it
 	var looked int
 	err = tx.QueryRow(ctx, fmt.Sprintf(`
 		WITH candidates AS MATERIALIZED (
-			SELECT id, status, title_folded, price, search_title FROM catalog.products WHERE %s AND search_grams @> $%d LIMIT %d)
-		SELECT (SELECT count(*) FROM candidates), ARRAY(SELECT id FROM candidates WHERE position($%d IN search_title) > 0 ORDER BY %s LIMIT $1)`,
-		where, len(args), most+1, len(args)-1, order), args...).Scan(&looked, &ids)
+			SELECT id, status, title_folded, price, search_title, deleted_at FROM catalog.products WHERE deleted_at IS NULL AND search_grams @> $%d LIMIT %d)
+		SELECT (SELECT count(*) FROM candidates), ARRAY(SELECT id FROM candidates WHERE %s AND position($%d IN search_title) > 0 ORDER BY %s LIMIT $1)`,
+		len(args), most+1, where, len(args)-1, order), args...).Scan(&looked, &ids)
 	return ids, looked <= most, pg.Wrap("search by grams", err)
 }
 

@@ -39,7 +39,7 @@ func TestSearchReadsLittle(t *testing.T) {
 	w := pgtest.NewWatch(t, s.db)
 	like := openPool(t, s.db.URL("catalog"), pg.Open)
 	var times []time.Duration
-	for _, mode := range []string{"auto", "force_generic_plan", "force_custom_plan"} {
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		pools := pg.OnePool(w.Pool(t, like, map[string]string{"plan_cache_mode": mode}))
 		store := postgres.New(pools, like, postgres.Terms{})
 		if err := store.LearnGrams(t.Context()); err != nil {
@@ -48,12 +48,19 @@ func TestSearchReadsLittle(t *testing.T) {
 		var reads []pgtest.Read
 		add := func(q catalog.ProductQuery, text string, want int) {
 			q.Title, q.Limit = catalog.Searchable(text), pageSize
+			most := 20_000 // the first 4,000 products of the list, twice, and 10,000 that have the grams
+			if q.Sort == catalog.SortTitle {
+				most = *rows // Latin titles come before Cyrillic ones: an index is walked up to there, which looks up for each product whether it is visible
+			}
 			reads = append(reads, pgtest.Read{
-				Method: "Products", Case: fmt.Sprintf("%q by %s, status %q, after %v", text, q.Sort, q.Status, q.After), Most: 60_000, Rows: 1,
+				Method: "Products", Case: fmt.Sprintf("%q by %s, status %q, after %v", text, q.Sort, q.Status, q.After), Most: most, Rows: 1,
 				Run: func(ctx context.Context) (int, error) {
 					began := time.Now()
 					found, err := patiently(ctx, store, q)
 					times = append(times, time.Since(began))
+					if took := time.Since(began); took > 200*time.Millisecond {
+						t.Logf("%s: %q by %s, status %q, after %v took %v", mode, text, q.Sort, q.Status, q.After, took)
+					}
 					if err == nil && want >= 0 && len(found) != want {
 						err = fmt.Errorf("%d found, want %d", len(found), want)
 					}
@@ -71,7 +78,7 @@ func TestSearchReadsLittle(t *testing.T) {
 				add(q, text, -1)
 			}
 		}
-		for method, buffers := range w.Flat(t, 2, reads) {
+		for method, buffers := range w.Flat(t, 1, reads) {
 			t.Logf("%s, %s: at most %d buffers", mode, method, buffers)
 		}
 		pools.Close()
