@@ -260,10 +260,13 @@ type Problem struct {
 
 	// Refundable An exact amount in the shop's currency, with at most two decimals (100, 9.99).
 	Refundable *Money `json:"refundable,omitempty"`
-	Status     int    `json:"status"`
-	Title      string `json:"title"`
-	TraceId    string `json:"trace_id"`
-	Type       string `json:"type"`
+
+	// Retry Only if the request had an Idempotency-Key. What the client may do next: repeat the request with its key; use a new key, since this one is used up; or not repeat the request as it is, although its key can still be used.
+	Retry   *string `json:"retry,omitempty"`
+	Status  int     `json:"status"`
+	Title   string  `json:"title"`
+	TraceId string  `json:"trace_id"`
+	Type    string  `json:"type"`
 }
 
 // Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
@@ -605,6 +608,12 @@ type ListProductsParams struct {
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
+// CreateProductParams defines parameters for CreateProduct.
+type CreateProductParams struct {
+	// IdempotencyKey Printable ASCII characters, unique for the caller. A retry with the same key and content adds no other product: the response is the product as it was added, with the header Idempotent-Replayed. Another content is refused.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // GetProductBySkuParams defines parameters for GetProductBySku.
 type GetProductBySkuParams struct {
 	// IfNoneMatch Entity tags that the client has, or *.
@@ -713,7 +722,7 @@ type ServerInterface interface {
 	ListProducts(ctx echo.Context, params ListProductsParams) error
 	// CreateProduct Add a product.
 	// (POST /products)
-	CreateProduct(ctx echo.Context) error
+	CreateProduct(ctx echo.Context, params CreateProductParams) error
 	// PutProducts Create or change many products by their sku.
 	// (POST /products/batch)
 	PutProducts(ctx echo.Context) error
@@ -980,8 +989,28 @@ func (w *ServerInterfaceWrapper) ListProducts(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateProduct(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateProductParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateProduct(ctx)
+	err = w.Handler.CreateProduct(ctx, params)
 	return err
 }
 
@@ -1441,8 +1470,9 @@ type ProblemApplicationProblemPlusJSONResponse struct {
 }
 
 type ProductCreatedResponseHeaders struct {
-	ETag     string
-	Location string
+	ETag               string
+	IdempotentReplayed *string
+	Location           string
 }
 type ProductCreatedJSONResponse struct {
 	Body Product
@@ -1777,7 +1807,8 @@ func (response ListProductsdefaultApplicationProblemPlusJSONResponse) VisitListP
 }
 
 type CreateProductRequestObject struct {
-	Body *CreateProductJSONRequestBody
+	Params CreateProductParams
+	Body   *CreateProductJSONRequestBody
 }
 
 type CreateProductResponseObject interface {
@@ -1794,6 +1825,9 @@ func (response CreateProduct201JSONResponse) VisitCreateProductResponse(w http.R
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
@@ -1961,6 +1995,9 @@ func (response PutProduct201JSONResponse) VisitPutProductResponse(w http.Respons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
@@ -2679,8 +2716,10 @@ func (sh *strictHandler) ListProducts(ctx echo.Context, params ListProductsParam
 }
 
 // CreateProduct operation middleware
-func (sh *strictHandler) CreateProduct(ctx echo.Context) error {
+func (sh *strictHandler) CreateProduct(ctx echo.Context, params CreateProductParams) error {
 	var request CreateProductRequestObject
+
+	request.Params = params
 
 	var body CreateProductJSONRequestBody
 	var err error

@@ -316,6 +316,14 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		}
 		return 1, err
 	})
+	add("OpenBillOnce", "a repeat beyond the limit", 3*one, 1, func(ctx context.Context) (int, error) {
+		_, repeat, err := store.OpenBillOnce(ctx, busy+1, "a key of this test")
+		_, repeat, err = store.OpenBillOnce(ctx, busy+1, "a key of this test")
+		if !repeat {
+			err = errors.Join(err, errors.New("not a repeat"))
+		}
+		return 1, err
+	})
 	add("OpenBill", "beyond the limit", billing.MaxBills+one, 1, func(ctx context.Context) (int, error) {
 		if _, err := store.OpenBill(ctx, busy); !errors.Is(err, billing.ErrTooManyBills) {
 			return 0, err

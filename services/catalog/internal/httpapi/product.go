@@ -124,6 +124,10 @@ func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject
 
 // CreateProduct answers POST /products.
 func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequestObject) (api.CreateProductResponseObject, error) {
+	key, err := idempotencyKey(r.Params.IdempotencyKey)
+	if err != nil {
+		return nil, err
+	}
 	b := r.Body
 	p, err := catalog.NewProduct(catalog.Patch{
 		SKU: b.Sku, Title: b.Title, Description: b.Description, Price: b.Price,
@@ -132,10 +136,15 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 	if err != nil {
 		return nil, err
 	}
-	if p, err = h.products.Create(ctx, access.UserID(ctx), p); err != nil {
+	p, repeat, err := h.products.CreateOnce(ctx, access.UserID(ctx), key, p)
+	if err != nil {
 		return nil, err
 	}
-	return api.CreateProduct201JSONResponse{ProductCreatedJSONResponse: created(p)}, nil
+	response := created(p)
+	if repeat {
+		response.Headers.IdempotentReplayed = new("true")
+	}
+	return api.CreateProduct201JSONResponse{ProductCreatedJSONResponse: response}, nil
 }
 
 func created(p catalog.Product) api.ProductCreatedJSONResponse {

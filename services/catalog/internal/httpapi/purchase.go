@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -12,17 +11,15 @@ import (
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
 	"lavka/libs/service/export"
+	"lavka/libs/service/idempotency"
 	"lavka/libs/service/page"
 	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )
 
-const (
-	maxKey = 255
-	// retryAfter is how soon to check a pending purchase again, in seconds.
-	retryAfter = 1
-)
+// retryAfter is how soon to check a pending purchase again, in seconds.
+const retryAfter = 1
 
 // CreatePurchase answers POST /purchases.
 func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseRequestObject) (api.CreatePurchaseResponseObject, error) {
@@ -208,15 +205,4 @@ func toPurchase(p catalog.Purchase) api.Purchase {
 	return out
 }
 
-// idempotencyKey reads the header: 1 to 255 printable ASCII characters. HTTP has
-// already trimmed the spaces at both ends.
-func idempotencyKey(header *string) (string, error) {
-	if header == nil {
-		return "", nil
-	}
-	unprintable := func(r rune) bool { return r < 0x20 || r > 0x7e }
-	if key := *header; key != "" && len(key) <= maxKey && !strings.ContainsFunc(key, unprintable) {
-		return key, nil
-	}
-	return "", problem.New(problem.Malformed, "malformed", "Idempotency-Key must be 1 to 255 printable ASCII characters")
-}
+func idempotencyKey(header *string) (string, error) { return idempotency.Key(header) }
