@@ -75,7 +75,7 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 		{"She has lost her phone, and ends its session from her laptop, which goes on after a refresh", s.lostPhone},
 		{"She has forgotten her password; the administrator gives her a link with which she sets a new one", s.forgotten},
 		{"The administrator disables her; her token is refused from then on", s.disable},
-		{"The administrator takes the samovar off sale", s.clearShelf},
+		{"The administrator takes the samovar off sale, and orders are refused from then on; then it is deleted", s.clearShelf},
 	} {
 		s.chapter++
 		if _, err := fmt.Printf("%d. %s\n\n", s.chapter, chapter.title); err != nil {

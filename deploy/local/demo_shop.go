@@ -62,7 +62,7 @@ func (s *story) stock(ctx context.Context) error {
 	if s.adminToken, err = s.login(ctx, s.admin); err != nil {
 		return err
 	}
-	samovar := map[string]any{"title": "Samovar " + s.mira.Login, "description": "Brass, three litres", "price": 60}
+	samovar := map[string]any{"title": "Samovar " + s.mira.Login, "description": "Brass, three litres", "price": 60, "images": []string{"https://placehold.co/600x400?text=Samovar"}}
 	if _, err := s.expect(ctx, http.StatusForbidden, "forbidden", call{method: http.MethodPost, path: "/products", token: s.token, body: samovar}); err != nil {
 		return err
 	}
@@ -309,6 +309,15 @@ func (s *story) disable(ctx context.Context) error {
 }
 
 func (s *story) clearShelf(ctx context.Context) error {
+	product := call{method: http.MethodPatch, path: "/products/" + s.product, token: s.adminToken, body: map[string]any{"status": "archived"}}
+	if _, err := s.expect(ctx, http.StatusOK, "", product); err != nil {
+		return err
+	}
+	late := s.order(rand.Text())
+	late.token = s.adminToken
+	if _, err := s.expect(ctx, http.StatusNotFound, "product_not_found", late); err != nil {
+		return err
+	}
 	_, err := s.expect(ctx, http.StatusNoContent, "", call{method: http.MethodDelete, path: "/products/" + s.product, token: s.adminToken})
 	return err
 }

@@ -21,14 +21,15 @@ const seedPassword = "five small lanterns"
 type seedProduct struct {
 	title, description string
 	price              json.Number
+	image              string // of a page of placeholders: nothing fetches it but a browser
 }
 
 var seedProducts = []seedProduct{
-	{"Teapot", "Cast iron, one litre", "34.50"},
-	{"Black tea", "A tin of 250 g", "9.99"},
-	{"Honey", "Linden, a jar of 500 g", "7.25"},
-	{"Tea glass", "With a metal holder", "12.00"},
-	{"Grand samovar", "Copper, ten litres", "480.00"},
+	{"Teapot", "Cast iron, one litre", "34.50", "https://placehold.co/600x400?text=Teapot"},
+	{"Black tea", "A tin of 250 g", "9.99", "https://placehold.co/600x400?text=Black+tea"},
+	{"Honey", "Linden, a jar of 500 g", "7.25", "https://placehold.co/600x400?text=Honey"},
+	{"Tea glass", "With a metal holder", "12.00", "https://placehold.co/600x400?text=Tea+glass"},
+	{"Grand samovar", "Copper, ten litres", "480.00", "https://placehold.co/600x400?text=Grand+samovar"},
 }
 
 var seedUsers = []struct {
@@ -140,7 +141,7 @@ func (s *seeding) product(ctx context.Context, p seedProduct) error {
 			return nil
 		}
 	}
-	body := map[string]any{"title": p.title, "description": p.description, "price": p.price}
+	body := map[string]any{"title": p.title, "description": p.description, "price": p.price, "images": []string{p.image}}
 	if a, err = s.want(ctx, call{method: http.MethodPost, path: "/products", token: s.adminToken, body: body}, http.StatusCreated); err != nil {
 		return err
 	}

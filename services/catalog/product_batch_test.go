@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
 )
 
 // Each item of a batch has its own result, and one that is refused does not stop the

@@ -21,7 +21,9 @@ func (s *shop) openShelf(t *testing.T, replicas ...*replica) {
 		t.Fatal(err)
 	}
 	for _, r := range replicas {
-		waittest.Eventually(t, "the replica sees the gate open", func() bool { return strings.Contains(r.metrics(t), fmt.Sprintf("schema_opened_level %d\n", opened.Shelf)) })
+		waittest.Eventually(t, "the replica sees the gate open", func() bool {
+			return strings.Contains(r.metrics(t), fmt.Sprintf("schema_opened_level %d\n", opened.Shelf))
+		})
 	}
 }
 

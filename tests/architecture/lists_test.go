@@ -56,6 +56,9 @@ var alone = map[string]bool{
 	"listSessions": true, // at most auth.MaxSessions
 	"getCustomer":  true, // at most billing.BillsShown bills
 	"getKeys":      true, // the signing keys, which an operator chooses
+
+	// At most catalog.MaxImages for a product, and 100 products in a batch.
+	"getProduct": true, "getProductBySku": true, "patchProduct": true, "putProduct": true, "putProducts": true,
 }
 
 // shown returns the schema of an operation's JSON response 200, or nil.

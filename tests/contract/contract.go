@@ -206,7 +206,7 @@ func closeSchema(ref *openapi3.SchemaRef, seen map[*openapi3.Schema]bool) {
 	}
 	s := ref.Value
 	seen[s] = true
-	if open := s.AdditionalProperties.Has; s.Type.Is(openapi3.TypeObject) && (open == nil || !*open) { // an object that is open by name has members which no contract can list
+	if more := s.AdditionalProperties; s.Type.Is(openapi3.TypeObject) && more.Schema == nil && (more.Has == nil || !*more.Has) { // an object that is open by name has members which no contract can list
 		s.AdditionalProperties = openapi3.AdditionalProperties{Has: openapi3.Ptr(false)}
 	}
 	if known, ok := s.Extensions["x-extensible-enum"].([]any); ok {
@@ -243,8 +243,10 @@ func checkUnknown(r *http.Request, resp *http.Response) error {
 	return nil
 }
 
-// raw reports whether a route's body is not described by the contract, whatever its content type.
+// raw reports whether a route accepts bodies that the contract does not allow: any, whatever its content type, or those of which it refuses the items
+// that are not valid, in their results.
 func raw(route *routers.Route) bool {
-	_, ok := route.Operation.Extensions["x-lavka-raw"]
-	return ok
+	_, raw := route.Operation.Extensions["x-lavka-raw"]
+	_, items := route.Operation.Extensions["x-lavka-items-refused"]
+	return raw || items
 }

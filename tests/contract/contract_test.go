@@ -108,8 +108,9 @@ func body(what string, ref *openapi3.SchemaRef, strict bool) (wrong []string) {
 		}
 		s := ref.Value
 		closed := s.AdditionalProperties.Has != nil && !*s.AdditionalProperties.Has
+		anyNames := s.AdditionalProperties.Schema
 		switch {
-		case s.Type.Is(openapi3.TypeObject) && closed != strict:
+		case s.Type.Is(openapi3.TypeObject) && closed != strict && anyNames == nil:
 			wrong = append(wrong, what+" has an object whose additionalProperties are not as they should be")
 		case !request && (s.Enum != nil || s.Const != nil):
 			wrong = append(wrong, what+" closes a list of values: use x-extensible-enum")
@@ -117,13 +118,14 @@ func body(what string, ref *openapi3.SchemaRef, strict bool) (wrong []string) {
 			wrong = append(wrong, what+" has a number that generators read as a float32")
 		case request && s.Type.Is(openapi3.TypeNumber) && (s.Min == nil || s.Max == nil):
 			wrong = append(wrong, what+" has a number without bounds")
-		case request && s.Type.Is(openapi3.TypeString) && s.MinLength == 0 && s.MaxLength == nil && s.Pattern == "":
+		case request && s.Type.Is(openapi3.TypeString) && s.MinLength == 0 && s.MaxLength == nil && s.Pattern == "" && s.Enum == nil:
 			wrong = append(wrong, what+" has a text without bounds")
 		}
 		for _, p := range s.Properties {
 			visit(p)
 		}
 		visit(s.Items)
+		visit(anyNames)
 	}
 	visit(ref)
 	return wrong

@@ -103,12 +103,12 @@ func TestWhoMayDoWhat(t *testing.T) {
 // ask calls an operation in a way that changes nothing.
 func ask(t *testing.T, op contract.Operation, token string) answer {
 	t.Helper()
-	path := strings.NewReplacer("{id}", "999999999999", "{user_id}", "999999999999", "{token}", "nobodys", "{transaction_id}", "999999999999").Replace(op.Path)
+	path := strings.NewReplacer("{id}", "999999999999", "{user_id}", "999999999999", "{token}", "nobodys", "{transaction_id}", "999999999999", "{sku}", "nobodys").Replace(op.Path)
 	if rest, found := strings.CutPrefix(op.Path, "/purchases/{id}"); found {
 		path = "/purchases/01976b1e-0000-7000-8000-000000000001" + rest
 	}
 	var body any
-	if op.Method == "POST" || op.Method == "PATCH" {
+	if op.Method == "POST" || op.Method == "PATCH" || op.Method == "PUT" {
 		body = map[string]any{}
 	}
 	return (&client{base: shop.GatewayURL(), token: token}).call(t, op.Method, path, body)
@@ -121,7 +121,7 @@ func TestTheContractsSayWhatTheDesignDoes(t *testing.T) {
 		"POST /auth/register": "", "GET /auth/activate/{token}": "", "POST /auth/activate": "", "POST /auth/activation": "", "POST /auth/login": "", "POST /auth/refresh": "",
 		"POST /auth/logout": "user", "GET /auth/sessions": "user", "DELETE /auth/sessions": "user", "DELETE /auth/sessions/{id}": "user", "DELETE /users/{id}/sessions": "admin", "POST /auth/password-reset": "", "POST /auth/password-reset/confirm": "", "POST /users/{id}/password-reset": "admin", "POST /auth/password": "user", "GET /.well-known/jwks.json": "", "GET /users/me": "user",
 		"GET /auth/log": "support", "GET /catalog/log": "support", "GET /users": "support", "GET /users/{id}": "support", "PATCH /users/{id}": "admin",
-		"GET /products": "user", "GET /products/{id}": "user", "POST /products": "admin", "PATCH /products/{id}": "admin", "DELETE /products/{id}": "admin",
+		"GET /products": "user", "GET /products/{id}": "user", "GET /products/by-sku/{sku}": "user", "PUT /products/by-sku/{sku}": "admin", "POST /products/batch": "admin", "POST /products": "admin", "PATCH /products/{id}": "admin", "DELETE /products/{id}": "admin",
 		"POST /purchases": "user", "GET /purchases": "user", "GET /purchases/{id}": "user", "GET /purchases/{id}/refunds": "user", "POST /purchases/{id}/refunds": "admin", "GET /admin/refunds": "support",
 		"GET /bills": "user", "GET /bills/{id}": "user", "POST /bills": "user", "GET /transactions": "user",
 		"POST /payment/webhook": "", "POST /payment/reversals": "", "GET /admin/reversals": "support", "GET /admin/transactions": "support", "GET /admin/purchases": "support", "GET /payment/credits": "provider", "GET /payment/credits/{transaction_id}": "provider", "GET /payment/refused": "provider", "POST /payment/verify": "provider", "GET /customers": "support", "GET /customers/{user_id}": "support", "GET /customers/{user_id}/bills": "support",

@@ -164,8 +164,11 @@ func routesLead(o *objects) (wrong []string) {
 
 // ownLimit is the largest body that a route's service takes, in bytes (libs/service/httpserver, services/billing/internal/httpapi).
 func ownLimit(route string) int64 {
-	if route == "payment-webhook" {
+	switch route {
+	case "payment-webhook":
 		return 16 << 10
+	case "catalog-batch":
+		return 1 << 20
 	}
 	return 64 << 10
 }

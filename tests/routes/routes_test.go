@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -180,6 +181,61 @@ func TestExportsAreUnlimited(t *testing.T) {
 		slices.Sort(paths)
 		if !slices.Equal(paths, exports["contracts"]) || len(paths) < 5 {
 			t.Errorf("%s has the exports %v, the contracts %v", where, paths, exports["contracts"])
+		}
+	}
+}
+
+// A route that takes larger bodies than the others does so in every gateway, where the limit is a little above the service's.
+func TestLargeBodiesAreLetThrough(t *testing.T) {
+	t.Parallel()
+	limits := map[string]map[string]int64{"contracts": {}, routesFile: gateway.LargeBodies(), "the Caddyfile": {}, "HTTPRoutes": {}}
+	for _, service := range stack.Services() {
+		doc, err := openapi3.NewLoader().LoadFromFile(filepath.Join("../../services", service, "api/openapi.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, item := range doc.Paths.Map() {
+			for _, op := range item.Operations() {
+				if limit, ok := op.Extensions["x-lavka-max-body"].(float64); ok {
+					limits["contracts"][path] = int64(limit)
+				}
+			}
+		}
+	}
+	read := func(file string) string {
+		text, err := os.ReadFile("../../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	kibibytes := func(text string) int64 {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n << 10
+	}
+	caddy := regexp.MustCompile(`\t@large path (\S+)\n\trequest_body @large \{\n\t\tmax_size (\d+)KiB\n\t\}\n\t@small not path (\S+)\n\trequest_body @small \{`).FindStringSubmatch(read("deploy/gateway/Caddyfile"))
+	if caddy == nil || caddy[1] != caddy[3] {
+		t.Fatalf("the Caddyfile has %q", caddy)
+	}
+	limits["the Caddyfile"][caddy[1]] = kibibytes(caddy[2])
+	route := regexp.MustCompile(`name: catalog-batch\n[^-]*-of: lavka \}\nspec:\n(?:  .*\n)*?    - matches:\n        - path: \{ type: Exact, value: (\S+) \}`).FindStringSubmatch(read("deploy/k8s/components/gateway/routes.yaml"))
+	buffer := regexp.MustCompile(`kind: HTTPRoute, name: catalog-batch \}\]\n  requestBuffer: \{ limit: (\d+)Ki \}`).FindStringSubmatch(read("deploy/k8s/components/gateway/limits.yaml"))
+	if route == nil || buffer == nil {
+		t.Fatalf("on Kubernetes the route is %q, and its limit %q", route, buffer)
+	}
+	limits["HTTPRoutes"][route[1]] = kibibytes(buffer[1])
+	for where, of := range limits {
+		for path, limit := range of {
+			own, ok := limits["contracts"][path]
+			if !ok || limit < own || limit > own+64<<10 || where != "contracts" && limit == own {
+				t.Errorf("%s lets bodies of %d bytes through to %s, and the service takes %d", where, limit, path, own)
+			}
+		}
+		if len(of) != len(limits["contracts"]) || len(of) == 0 {
+			t.Errorf("%s has the routes %v, the contracts %v", where, of, limits["contracts"])
 		}
 	}
 }

@@ -139,6 +139,17 @@ func (g *generator) text(o *operation, s *schemas, name string, schema object) (
 			high = 1_000_000_000
 		}
 		return strconv.FormatInt(max(low, 1)+g.rng.Int64N(high-max(low, 1)), 10), false
+	case "array":
+		items := []string{}
+		for range 1 + g.rng.IntN(3) {
+			items = append(items, g.value(o, s, name, schema["items"], true))
+		}
+		return "[" + strings.Join(items, ",") + "]", false
+	case "object":
+		if schema["properties"] == nil { // any names
+			return string(encode([]member{{g.letters(8), g.value(o, s, "", schema["additionalProperties"], true)}})), false
+		}
+		return string(encode(g.membersOf(o, s, schema))), false
 	case "number":
 		if g.chance(70) {
 			return fmt.Sprintf("%d.%02d", g.rng.IntN(20), 1+g.rng.IntN(99)), false
@@ -158,7 +169,7 @@ func (g *generator) text(o *operation, s *schemas, name string, schema object) (
 	low, high := lengths(schema)
 	texts := []string{
 		g.letters(low + g.rng.IntN(min(high, low+24)-low+1)), g.letters(max(low, min(high, 20))), fmt.Sprintf("%x", sha1.Sum([]byte(g.letters(9)))),
-		`"` + g.letters(6) + `"`, "самовар " + g.letters(4), "*",
+		`"` + g.letters(6) + `"`, "самовар " + g.letters(4), "*", "https://pictures.example/" + g.letters(6),
 	}
 	if pattern, ok := schema["pattern"].(string); ok {
 		form := regexp.MustCompile(pattern)
@@ -250,6 +261,9 @@ func (g *generator) generate(o *operation, s *schemas) *request {
 	}
 	members := g.members(o, s)
 	token := g.token(o)
+	if o.id == "listProducts" && params["status"] != nil { // only active is for users
+		token = g.tokens["admin"]
+	}
 	contentType, extra := []string{"application/json"}, ""
 	spoilt := func(format string, args ...any) { r.plain, r.what = false, fmt.Sprintf(format, args...) }
 
@@ -385,6 +399,11 @@ func (g *generator) members(o *operation, s *schemas) []member {
 	if schema == nil {
 		return nil
 	}
+	return g.credentials(o, g.membersOf(o, s, schema))
+}
+
+// membersOf returns valid members of an object.
+func (g *generator) membersOf(o *operation, s *schemas, schema object) []member {
 	required, _ := schema["required"].([]any)
 	properties := schema["properties"].(object)
 	names := make([]string, 0, len(properties))
@@ -402,7 +421,7 @@ func (g *generator) members(o *operation, s *schemas) []member {
 			all = append(all, member{name, g.value(o, s, name, properties[name], true)})
 		}
 	}
-	return g.credentials(o, all)
+	return all
 }
 
 // credentials makes most logins and passwords ones that belong together.

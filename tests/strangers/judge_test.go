@@ -77,6 +77,9 @@ func newJudge(service string, text []byte) (*judge, error) {
 				}
 			}
 			_, o.raw = op["x-lavka-raw"]
+			if _, ok := op["x-lavka-items-refused"]; ok { // the items that the contract forbids are refused in their results
+				o.raw = true
+			}
 			_, o.anyQuery = op["x-lavka-any-parameters"]
 			own, _ := op["parameters"].([]any)
 			for _, p := range slices.Concat(shared, own) {

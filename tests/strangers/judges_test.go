@@ -35,7 +35,7 @@ func TestBothValidatorsFindFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	const (
-		product  = `{"id":1,"title":"Samovar","description":"","price":59.90,"created_at":"2026-11-23T21:19:35.45021Z","updated_at":"2026-11-23T21:19:35Z"}`
+		product  = `{"id":1,"title":"Samovar","description":"","price":59.90,"status":"active","images":["https://pictures.example/1"],"attributes":{"any name":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","updated_at":"2026-11-23T21:19:35Z"}`
 		purchase = `{"id":"01a20a47-5025-7115-9e92-19849d9a7ef1","product_id":1,"title":"Samovar","price":59.90,"bill_id":2001,"status":"completed","created_at":"2026-11-23T21:19:35Z"}`
 		missing  = `{"type":"urn:lavka:problem:product_not_found","title":"Product not found","status":404,"detail":"no","code":"product_not_found","trace_id":""}`
 		problem  = "application/problem+json"

@@ -299,6 +299,9 @@ func (r *runner) learn(ctx context.Context, req *request, a *reply) error {
 		g.learn("refresh_token", refresh)
 	}
 	g.learn("tags", a.resp.Header.Get("ETag"))
+	if sku, ok := a.fields["sku"].(string); ok {
+		g.learn("sku", sku)
+	}
 	var sent struct {
 		Login, Password string
 		NewPassword     string `json:"new_password"`

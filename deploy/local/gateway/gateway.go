@@ -30,7 +30,7 @@ import (
 	"lavka/libs/service/telemetry"
 )
 
-// MaxBody is the largest request body, in bytes. It is above every service's own limit, so that a client sees the service's response.
+// MaxBody is the largest request body, in bytes, except on the routes of [LargeBodies]. It is above every service's own limit, so that a client sees the service's response.
 const MaxBody = 96 << 10
 
 // answerTime is the longest wait for a service's response. The services' own limits are shorter.
@@ -38,7 +38,7 @@ const answerTime = 25 * time.Second
 
 var (
 	errNotFound    = problem.New(problem.NotFound, "not_found", "this route does not exist")
-	errTooLarge    = problem.New(problem.TooLarge, "body_too_large", "the body is larger than any route accepts")
+	errTooLarge    = problem.New(problem.TooLarge, "body_too_large", "the body is larger than this route accepts")
 	errUnreadable  = problem.New(problem.Malformed, "malformed", "the body could not be read completely")
 	errUnavailable = problem.New(problem.Unavailable, "service_unavailable", "the service is down; the request was not processed; retry").Retry(time.Second)
 	errBroken      = problem.New(problem.BadGateway, "bad_gateway", "the service's response was lost; the request may have been processed, so check before you retry")
@@ -135,15 +135,16 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 			return
 		}
 		service, ok := Match(routes, r.URL.Path, r.URL.EscapedPath())
+		limit := bodyLimit(r.URL.Path)
 		switch {
 		case !ok:
 			write(w, r, errNotFound)
 			return
-		case r.ContentLength > MaxBody:
+		case r.ContentLength > limit:
 			write(w, r, errTooLarge)
 			return
 		}
-		body := &body{ReadCloser: http.MaxBytesReader(w, r.Body, MaxBody)}
+		body := &body{ReadCloser: http.MaxBytesReader(w, r.Body, limit)}
 		if r.Body != http.NoBody {
 			r.Body = body
 		}

@@ -277,6 +277,23 @@ func TestBodyLimit(t *testing.T) {
 	wantProblem(t, resp, body, 400, "malformed")
 }
 
+// One route takes larger bodies.
+func TestLargeBodies(t *testing.T) {
+	t.Parallel()
+	addr := front(t, allOf(t))
+	for path, limit := range LargeBodies() {
+		for n, want := range map[int64]int{limit: 200, limit + 1: 413} {
+			text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", path, n)
+			if n <= limit {
+				text += strings.Repeat("x", int(n))
+			}
+			if resp, body := raw(t, addr, text); resp.StatusCode != want {
+				t.Errorf("%s of %d bytes: %s %s", path, n, resp.Status, body)
+			}
+		}
+	}
+}
+
 // A client that stalls within its body gets a response, and the service that waits for the rest gets no more of it.
 func TestStalledBody(t *testing.T) {
 	t.Parallel()

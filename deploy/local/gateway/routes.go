@@ -20,6 +20,7 @@ func Routes() []Route {
 		{"auth", "/users"},
 		{"auth", "/users/*"},
 		{"catalog", "/products"},
+		{"catalog", "/products/batch"},
 		{"catalog", "/products/*"},
 		{"catalog", "/purchases"},
 		{"catalog", "/purchases/*"},
@@ -47,6 +48,18 @@ func Routes() []Route {
 // Exports returns the lists that are also exports (libs/service/export), whose responses may take any time.
 func Exports() []string {
 	return []string{"/purchases", "/transactions", "/admin/purchases", "/admin/refunds", "/admin/transactions", "/admin/reversals"}
+}
+
+// LargeBodies returns the routes that take larger bodies than all others, with the gateway's limit in bytes. It is above the service's own
+// (x-lavka-max-body in the contract), as MaxBody is.
+func LargeBodies() map[string]int64 { return map[string]int64{"/products/batch": 1<<20 + 32<<10} }
+
+// bodyLimit returns the largest body of a path's requests, in bytes.
+func bodyLimit(path string) int64 {
+	if limit, ok := LargeBodies()[path]; ok {
+		return limit
+	}
+	return MaxBody
 }
 
 // Match returns the service of a path. A path that two programs could interpret differently has none: one with //, with a segment . or .., with

@@ -19,7 +19,7 @@ func SettingsFile(dataDir, service string) string { return filepath.Join(dataDir
 // handedOn lists the settings that services inherit from the launcher's environment, beside those that begin with OTEL_.
 var handedOn = []string{
 	"TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_LIFETIME", "REFRESH_LIFETIME", "ACTIVATION_LIFETIME", "PASSWORD_RESET_URL", "PURCHASE_WAIT", "PURCHASE_EXPIRY",
-	"PENDING_MAX", "PENDING_MAX_PER_USER", "DECLINES_MAX_PER_USER", "NATS_STREAM_REPLICAS", "LOG_LEVEL", "MAX_CONNECTIONS", "DRAIN_DELAY", "SHUTDOWN_TIMEOUT",
+	"PENDING_MAX", "PENDING_MAX_PER_USER", "DECLINES_MAX_PER_USER", "CATALOG_PUBLIC", "NATS_STREAM_REPLICAS", "LOG_LEVEL", "MAX_CONNECTIONS", "DRAIN_DELAY", "SHUTDOWN_TIMEOUT",
 }
 
 // Settings returns the settings with which to start a service of this shop by hand. They lift the time limits of its database sessions: otherwise

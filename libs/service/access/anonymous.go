@@ -39,7 +39,7 @@ func addressCaller(address string) int64 {
 	return -1 - int64(maphash.String(seed, address)>>1)
 }
 
-// Caller returns a number for whoever sent a request, for limits that callers don't
+// Caller returns a number for the client of a request, for limits that clients don't
 // share: the user id, or for a client without a token on an open route a negative number
 // for its address. It is 0 for a context without either.
 func Caller(ctx context.Context) int64 {

@@ -24,7 +24,7 @@ type API struct {
 	Service        string                         // its name
 	Contract       []byte                         // OpenAPI, YAML
 	Guard          *access.Guard                  // checks tokens
-	Open           []string                       // the ids of operations that need no token although the contract says so
+	Open           []string                       // the ids of operations that need no token, whatever the contract has
 	Schemes        map[string]echo.MiddlewareFunc // checks those of security schemes other than bearer
 	TrustedProxies []netip.Prefix                 // whose X-Forwarded-For and traceparent count
 	Registry       prometheus.Registerer

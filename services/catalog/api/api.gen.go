@@ -292,7 +292,7 @@ type ProductBatch struct {
 	Items *[]json.RawMessage `json:"items,omitempty"`
 }
 
-// ProductBatchItem As the body of PUT /products/by-sku/{sku}, with the sku. If it is not valid, its result says so.
+// ProductBatchItem As the body of PUT /products/by-sku/{sku}, with the sku. One that is not valid is refused in its result.
 type ProductBatchItem struct {
 	// Attributes Any names, of up to 40 characters, and values. They are kept, and not interpreted.
 	Attributes  *NewAttributes  `json:"attributes,omitempty"`

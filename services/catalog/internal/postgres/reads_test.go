@@ -51,11 +51,11 @@ func TestReadsAreFlat(t *testing.T) {
 	s := newShop(t)
 	purchases, products := *rows*6/10, *rows*4/10
 	// The busy user's purchases: 500 pending, 500 completed, then only declined ones. The newest half of the products is deleted; of the others the
-	// newest half is archived, and the oldest 500 are drafts.
+	// newest half is archived, and the oldest but one are drafts, 500 of them.
 	s.db.Fill(t, postgres.Schema, fmt.Sprintf(`
 		INSERT INTO catalog.products (title, title_folded, description, price, deleted_at, status, sku)
 		SELECT 'Tea ' || n, 'tea ' || md5(n::text), '', 1 + n * 7919 %% 100000, CASE WHEN n > %[1]d / 2 THEN now() END,
-			CASE WHEN n <= 500 THEN 'draft' WHEN n > %[1]d / 4 THEN 'archived' ELSE 'active' END, 'TEA-' || n
+			CASE WHEN n BETWEEN 2 AND 501 THEN 'draft' WHEN n > %[1]d / 4 THEN 'archived' ELSE 'active' END, 'TEA-' || n
 		FROM generate_series(1, %[1]d::bigint) n`, products), fmt.Sprintf(`
 		INSERT INTO catalog.purchases (id, user_id, idempotency_key, product_id, title, price, bill_id, status, decline_reason, transaction_id, expires_at, settled_at, next_send_at, created_at)
 		SELECT %[2]s, CASE WHEN n <= %[1]d * 6 / 10 THEN %[3]d ELSE 1 + (n %% 999 + %[3]d) %% 1000 END, CASE WHEN n %% 2 = 0 THEN 'key ' || n END, 1, 'Tea', 1, 7,
