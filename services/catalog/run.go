@@ -127,8 +127,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("create the count of declines: %w", err)
 	}
+	watch := catalog.NewWatch(store, time.Second, log)
 	purchases := catalog.NewPurchases(catalog.PurchasesConfig{
-		Store: store, Requests: billing, Backlog: backlog, Declines: declines, Metrics: events, Log: log,
+		Store: store, Requests: billing, Watch: watch, Backlog: backlog, Declines: declines, Metrics: events, Log: log,
 		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
 		OrderGroups:  events.Groups("orders", grouptrace.New("insert group")),
 		AnswerGroups: events.Groups("answers", grouptrace.New("result group")),
@@ -196,7 +197,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Store: store, Metrics: metrics.NewSearch(registry), Log: log, Every: time.Second, Learn: time.Minute, Batch: 100, Most: 10_000,
 	}
 	background := workers.Start(ctx, searchFiller.Run, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
-		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
+		workers.Until(ctx, watch.Run), // a replica that drains lets no request wait
+		workers.Until(ctx, gate.Run),  // a replica that drains is not there for the others
 	)
 	defer background.Stop()
 

@@ -654,6 +654,9 @@ type PatchProductParams struct {
 type ListPurchasesParams struct {
 	Status *PurchaseStatus `form:"status,omitempty" json:"status,omitempty"`
 
+	// IdempotencyKey The purchase that was made with this key, if there is one. Without status, from and to.
+	IdempotencyKey *string `form:"idempotency_key,omitempty" json:"idempotency_key,omitempty"`
+
 	// From From this time on.
 	From *From `form:"from,omitempty" json:"from,omitempty"`
 
@@ -671,6 +674,12 @@ type ListPurchasesParams struct {
 type CreatePurchaseParams struct {
 	// IdempotencyKey Printable ASCII characters. A retry with the same key buys nothing more: the response is the purchase in its current state, or its stored decline, with the header Idempotent-Replayed.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// GetPurchaseParams defines parameters for GetPurchase.
+type GetPurchaseParams struct {
+	// Prefer With wait=N (RFC 7240), the response comes when the purchase is settled, or after N seconds, at most 15: then the purchase is still pending. Other preferences are ignored.
+	Prefer *string `json:"Prefer,omitempty"`
 }
 
 // ListRefundsParams defines parameters for ListRefunds.
@@ -749,7 +758,7 @@ type ServerInterface interface {
 	CreatePurchase(ctx echo.Context, params CreatePurchaseParams) error
 	// GetPurchase Get one of the caller's own purchases.
 	// (GET /purchases/{id})
-	GetPurchase(ctx echo.Context, id openapi_types.UUID) error
+	GetPurchase(ctx echo.Context, id openapi_types.UUID, params GetPurchaseParams) error
 	// ListRefunds List the refunds of a purchase, newest first.
 	// (GET /purchases/{id}/refunds)
 	ListRefunds(ctx echo.Context, id openapi_types.UUID, params ListRefundsParams) error
@@ -1231,6 +1240,13 @@ func (w *ServerInterfaceWrapper) ListPurchases(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
 	}
 
+	// ------------- Optional query parameter "idempotency_key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "idempotency_key", ctx.QueryParams(), &params.IdempotencyKey, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter idempotency_key: %s", err))
+	}
+
 	// ------------- Optional query parameter "from" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
@@ -1304,8 +1320,28 @@ func (w *ServerInterfaceWrapper) GetPurchase(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetPurchaseParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetPurchase(ctx, id)
+	err = w.Handler.GetPurchase(ctx, id, params)
 	return err
 }
 
@@ -2371,22 +2407,33 @@ func (response CreatePurchasedefaultApplicationProblemPlusJSONResponse) VisitCre
 }
 
 type GetPurchaseRequestObject struct {
-	Id openapi_types.UUID `json:"id"`
+	Id     openapi_types.UUID `json:"id"`
+	Params GetPurchaseParams
 }
 
 type GetPurchaseResponseObject interface {
 	VisitGetPurchaseResponse(w http.ResponseWriter) error
 }
 
-type GetPurchase200JSONResponse Purchase
+type GetPurchase200ResponseHeaders struct {
+	PreferenceApplied *string
+}
+
+type GetPurchase200JSONResponse struct {
+	Body    Purchase
+	Headers GetPurchase200ResponseHeaders
+}
 
 func (response GetPurchase200JSONResponse) VisitGetPurchaseResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3059,10 +3106,11 @@ func (sh *strictHandler) CreatePurchase(ctx echo.Context, params CreatePurchaseP
 }
 
 // GetPurchase operation middleware
-func (sh *strictHandler) GetPurchase(ctx echo.Context, id openapi_types.UUID) error {
+func (sh *strictHandler) GetPurchase(ctx echo.Context, id openapi_types.UUID, params GetPurchaseParams) error {
 	var request GetPurchaseRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetPurchase(ctx.Request().Context(), request.(GetPurchaseRequestObject))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -90,11 +91,20 @@ func bought(placed catalog.Placement) (api.CreatePurchaseResponseObject, error) 
 
 // GetPurchase answers GET /purchases/{id}.
 func (h *Handlers) GetPurchase(ctx context.Context, r api.GetPurchaseRequestObject) (api.GetPurchaseResponseObject, error) {
-	p, err := h.purchases.Get(ctx, access.From(ctx).UserID, r.Id)
+	wait := preferredWait(r.Params.Prefer)
+	if wait == 0 {
+		p, err := h.purchases.Get(ctx, access.From(ctx).UserID, r.Id)
+		return api.GetPurchase200JSONResponse{Body: toPurchase(p)}, err
+	}
+	p, applied, err := h.purchases.Await(ctx, access.From(ctx).UserID, r.Id, wait)
 	if err != nil {
 		return nil, err
 	}
-	return api.GetPurchase200JSONResponse(toPurchase(p)), nil
+	response := api.GetPurchase200JSONResponse{Body: toPurchase(p)}
+	if applied {
+		response.Headers.PreferenceApplied = new(fmt.Sprintf("wait=%d", wait/time.Second))
+	}
+	return response, nil
 }
 
 // ListPurchases answers GET /purchases.
@@ -117,6 +127,14 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 	}
 	if q.When, err = filter.NewRange(r.Params.From, r.Params.To); err != nil {
 		return nil, err
+	}
+	if r.Params.IdempotencyKey != nil {
+		if q.Key, err = idempotencyKey(r.Params.IdempotencyKey); err != nil {
+			return nil, err
+		}
+		if q.Status != "" || !q.When.Open() {
+			return nil, problem.InvalidFields(problem.Field{Field: "idempotency_key", Message: "must be given without status, from and to: a key has at most one purchase"})
+		}
 	}
 	if export.Asked(ctx) {
 		if err := export.Whole(r.Params.Limit, r.Params.Cursor); err != nil {
