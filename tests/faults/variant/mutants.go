@@ -132,8 +132,11 @@ func (s *Store) settleAgain(`}),
 		mutant("reversal-not-cumulative", "billing", "billing takes the total of a reversal as what is due",
 			Edit{reversal, "due := max(0, r.Total-before)", "due := max(0, r.Total)"}),
 
-		mutant("search-as-short-read", "catalog", "catalog searches products in the sessions of all requests, as if an index answered",
-			Edit{products, "pg.CollectExpensive(ctx, s.expensive, ", "pg.Collect(ctx, s.reads, "}),
+		mutant("search-as-short-read", "catalog", "catalog compares each title with a search, in the sessions of all requests",
+			Edit{products, "\t\treturn s.search(ctx, q)\n", `		where, order, args := listed(q)
+		sql := fmt.Sprintf("SELECT "+productColumns+" FROM catalog.products WHERE %s AND position($%d IN title_folded) > 0 ORDER BY %s LIMIT $1", where, len(args)+1, order)
+		return pg.Collect(ctx, s.reads, "search products", scanProduct, withinPage(sql), append(args, q.Title)...)
+`}),
 
 		mutant("complete-by-the-clock", "billing", "billing takes complete_until from the clock, and not from which transactions have ended",
 			Edit{complete, "w.pending[n].id <= oldest; n++ {", "w.pending[n].id > 0; n++ {"}),

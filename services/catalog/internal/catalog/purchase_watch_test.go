@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Only so many requests wait: of one user, and of all. When they leave, nothing is left of them.
+// The number of requests that wait is limited: of one user, and of all. When they leave, nothing is left of them.
 func TestWatchesAreBounded(t *testing.T) {
 	t.Parallel()
 	w := NewWatch(nil, time.Hour, slog.New(slog.DiscardHandler))
