@@ -218,6 +218,10 @@ func reads(store *postgres.Store, purchases, products int) []pgtest.Read {
 		_, err := store.ProductBySKU(ctx, fmt.Sprint("TEA-", tea.ID))
 		return 1, err
 	})
+	add("Purchases", "with a key", one, 1, func(ctx context.Context) (int, error) {
+		found, err := store.Purchases(ctx, catalog.PurchaseQuery{UserID: busy, Key: "key 2000", Limit: pageSize})
+		return len(found), err
+	})
 	add("Purchase", "in the middle", one, 1, func(ctx context.Context) (int, error) {
 		_, err := store.Purchase(ctx, busy, id(purchases/3))
 		return 1, err
