@@ -194,7 +194,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Every: time.Second, Batch: 100, Limiter: rate.NewLimiter(200, 20),
 	}
 	searchFiller := &catalog.SearchFiller{
-		Store: store, Metrics: metrics.NewSearch(registry), Log: log, Every: time.Second, Learn: time.Minute, Batch: 100, Most: 10_000,
+		Store: store, Metrics: metrics.NewSearch(registry), Log: log, Every: time.Second, Learn: time.Minute, Batch: 50, Most: 10_000,
 	}
 	background := workers.Start(ctx, searchFiller.Run, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
 		workers.Until(ctx, watch.Run), // a replica that drains lets no request wait

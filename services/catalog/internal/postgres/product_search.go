@@ -40,15 +40,18 @@ const (
 func (s *Store) search(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
 	return pg.Search(ctx, s.expensive, "search products", func(ctx context.Context, tx *pg.Tx) ([]catalog.Product, error) {
 		found, err := searchFirst(ctx, tx, q)
-		if err != nil || len(found) >= q.Limit || bytesOf(found) > page.MaxBytes {
+		bytes := bytesOf(found)
+		if err != nil || len(found) >= q.Limit || bytes > page.MaxBytes {
 			return found, err
 		}
 		where, order, args := listed(q)
 		args[0] = first - 1
-		last, err := pg.Rows(ctx, tx, "find where the search continues", scanProduct,
-			`SELECT `+productColumns+` FROM catalog.products WHERE `+where+` ORDER BY `+order+` LIMIT 1 OFFSET $1`, args...)
-		if err != nil || len(last) == 0 {
-			return found, err
+		last := found[max(0, len(found)-1):]
+		if bytes < page.MaxBytes/2 { // otherwise the rest of the first products may not have fitted on the page
+			if last, err = pg.Rows(ctx, tx, "find where the search continues", scanProduct,
+				`SELECT `+productColumns+` FROM catalog.products WHERE `+where+` ORDER BY `+order+` LIMIT 1 OFFSET $1`, args...); err != nil || len(last) == 0 {
+				return found, err
+			}
 		}
 		q.After, q.Limit = new(last[0].Key()), q.Limit-len(found)
 		ids, all, err := searchByGrams(ctx, tx, q, catalog.LookedUp(q.Title, s.frequencies.of))
@@ -103,10 +106,11 @@ func searchRest(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery) ([]int64
 		SELECT id FROM catalog.products WHERE %s AND position($%d IN search_title) > 0 ORDER BY %s LIMIT $1`, where, len(args), order), args...)
 }
 
-// bytesOf is what withinPage counts.
+// bytesOf is nearly what withinPage counts: texts of JSON may have been written with
+// more or fewer spaces.
 func bytesOf(products []catalog.Product) (sum int) {
 	for _, p := range products {
-		sum += len(p.Title) + len(p.Description)
+		sum += len(p.Title) + len(p.Description) + len(imagesText(p.Images)) + len(attributesText(p.Attributes))
 	}
 	return sum
 }

@@ -79,6 +79,34 @@ func TestSearchGoesOnBehindTheFirstProducts(t *testing.T) {
 	}
 }
 
+// A page that ends early because of its bytes is followed by the next product, also where it ends among the first products of the list.
+func TestSearchLeavesNothingOutOfLargePages(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.db.Fill(t, "catalog", `
+		INSERT INTO catalog.products (title, title_folded, description, price, search_title, search_grams, attributes)
+		SELECT t, t, '', 1, t, ARRAY(SELECT DISTINCT substr(t, i, k) FROM generate_series(1, length(t)) i, generate_series(1, 3) k WHERE i + k <= length(t) + 1),
+			CASE WHEN n > 4960 THEN (SELECT json_object_agg('name ' || a, repeat('v', 200)) FROM generate_series(1, 32) a)::text ELSE '{}' END
+		FROM generate_series(1, 5000) n, LATERAL (SELECT CASE WHEN n > 4960 OR n < 10 THEN 'tea' ELSE 'x' END AS t) titles`)
+	ids := map[int64]bool{}
+	for q := (catalog.ProductQuery{Title: "tea", Status: catalog.Active, Sort: catalog.SortNewest, Limit: 101}); ; {
+		got, err := s.Products(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range got {
+			ids[p.ID] = true
+		}
+		if len(got) == 0 {
+			break
+		}
+		q.After = new(got[len(got)-1].Key())
+	}
+	if len(ids) != 49 {
+		t.Errorf("%d products, want 49", len(ids))
+	}
+}
+
 // The release before knows nothing of grams. What it stores or renames is found by them after MakeSearchable.
 func TestTheWorkerMakesProductsSearchable(t *testing.T) {
 	t.Parallel()

@@ -33,7 +33,7 @@ const busy = 500 // the user who owns 6 of 10 purchases, all older than those of
 var exempt = map[string]string{
 	"SettledOf":         "runs in the background, once a second; it reads at most 256 rows by their keys",
 	"CreateProductOnce": "writes a row of each of two tables, by its key",
-	"MakeSearchable":    "runs in the background; it writes a hundred rows, and an index has those that it looks for",
+	"MakeSearchable":    "runs in the background; it writes fifty rows, and an index has those that it looks for",
 	"Unsearchable":      "runs in the background while MakeSearchable has work; it counts up to 10,000", "LearnGrams": "runs in the background, once a minute; it reads statistics",
 	"CreateProduct": "writes one row", "ChangeProduct": "writes one row, by its key", "DeleteProduct": "writes one row, by its key",
 	"PutProduct":         "writes one row, by its key",
