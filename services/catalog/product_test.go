@@ -192,7 +192,7 @@ func TestListingProducts(t *testing.T) {
 		t.Errorf("unchanged: %s", a)
 	}
 	for query, status := range map[string]int{
-		"sort=price&cursor=" + cursor: 400, "sort=newest&cursor=" + cursor: 200, "sort=best": 422, "limit=0": 422, "q=" + strings.Repeat("q", 201): 422, "q=%ff": 400, "q=%00": 400,
+		"sort=price&cursor=" + cursor: 400, "sort=newest&cursor=" + cursor: 200, "sort=best": 422, "limit=0": 422, "q=" + strings.Repeat("q", 201): 422, "q=": 422, "q=" + strings.Repeat("%D0%B6", 200): 200, "q=%ff": 400, "q=%00": 400,
 	} {
 		if a := r.send(t, ann, "GET", "/products?"+query, ""); a.status != status {
 			t.Errorf("%.40s: %s, want %d", query, a, status)

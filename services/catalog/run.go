@@ -130,8 +130,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	kinds := opened.NewGate(pools.Background, postgres.Schema, log)
 	kinds.Measure(registry)
 	shelf := func() error { return kinds.At(opened.Shelf) }
+	watch := catalog.NewWatch(store, time.Second, log)
 	purchases := catalog.NewPurchases(catalog.PurchasesConfig{
-		Store: store, Requests: billing, Backlog: backlog, Declines: declines, Metrics: events, Log: log, Shelf: shelf,
+		Store: store, Requests: billing, Watch: watch, Backlog: backlog, Declines: declines, Metrics: events, Log: log, Shelf: shelf,
 		NewID: func() uuid.UUID { return uuid.Must(uuid.NewV7()) }, Wait: cfg.PurchaseWait,
 		OrderGroups:  events.Groups("orders", grouptrace.New("insert group")),
 		AnswerGroups: events.Groups("answers", grouptrace.New("result group")),
@@ -192,8 +193,12 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		Store: catalog.DueFunc[catalog.Refund](store.DueRefunds), Requests: bus.Refunds{Billing: billing}, Metrics: refundEvents, Log: log,
 		Every: time.Second, Batch: 100, Limiter: rate.NewLimiter(200, 20),
 	}
-	background := workers.Start(ctx, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
-		workers.Until(ctx, gate.Run), // a replica that drains is not there for the others
+	searchFiller := &catalog.SearchFiller{
+		Store: store, Metrics: metrics.NewSearch(registry), Log: log, Every: time.Second, Learn: time.Minute, Batch: 50, Most: 10_000,
+	}
+	background := workers.Start(ctx, searchFiller.Run, keys.Run, versions.Run, counter.Run, sweeper.Run, refundSweeper.Run, clock.Run, pendingRefunds.Run, verifications.Run, lineage.NewFollower(pools.Background, postgres.Schema, log).Run, kinds.Run,
+		workers.Until(ctx, watch.Run), // a replica that drains lets no request wait
+		workers.Until(ctx, gate.Run),  // a replica that drains is not there for the others
 	)
 	defer background.Stop()
 

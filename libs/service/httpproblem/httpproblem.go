@@ -49,6 +49,9 @@ func Status(k problem.Kind) int {
 // Write answers a request with the problem in err. It logs nothing.
 func Write(w http.ResponseWriter, r *http.Request, err error) {
 	p := problem.From(err)
+	if r.Header.Get("Idempotency-Key") != "" && TakesKey(r.Method, r.URL.Path) {
+		p = WithRetry(p)
+	}
 	SetHeader(w.Header(), p)
 	w.WriteHeader(Status(p.Kind))
 	// A client that has disconnected can't be told anything more.

@@ -73,6 +73,26 @@ func (e *Expensive) Measure(registry prometheus.Registerer) { registry.MustRegis
 // already, if too many reads are queued, if no session is free within a second, or
 // if the read takes longer than two.
 func CollectExpensive[T any](ctx context.Context, e *Expensive, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	return expensively(ctx, e, what, func(ctx context.Context) ([]T, error) {
+		return Rows(ctx, e.pool, what, scan, sql, args...)
+	})
+}
+
+// Search is [CollectExpensive] for a read of several statements, in a transaction:
+// settings that it changes with SET LOCAL end with it. Each statement may take two
+// seconds.
+func Search[T any](ctx context.Context, e *Expensive, what string, read func(context.Context, *Tx) ([]T, error)) ([]T, error) {
+	return expensively(ctx, e, what, func(ctx context.Context) (rows []T, err error) {
+		err = InTx(ctx, e.pool, func(tx *Tx) error {
+			rows, err = read(ctx, tx)
+			return err
+		})
+		return rows, Wrap(what, err)
+	})
+}
+
+// expensively runs a read when a session is free.
+func expensively[T any](ctx context.Context, e *Expensive, what string, read func(context.Context) ([]T, error)) ([]T, error) {
 	done, err := e.begin(ctx)
 	if err != nil {
 		return nil, Wrap(what, err)
@@ -89,7 +109,7 @@ func CollectExpensive[T any](ctx context.Context, e *Expensive, what string, sca
 	go func() {
 		defer done()
 		defer cancel()
-		rows, err := Rows(limited, e.pool, what, scan, sql, args...)
+		rows, err := read(limited)
 		if Code(err) == queryCanceled {
 			err = e.refuse("time", errTooExpensive.Because(err))
 		}

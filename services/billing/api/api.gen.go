@@ -285,6 +285,9 @@ type Problem struct {
 	Detail        string           `json:"detail"`
 	Errors        *[]InvalidMember `json:"errors,omitempty"`
 
+	// Retry Only if the request had an Idempotency-Key. What the client may do next: repeat the request with its key; use a new key, since this one is used up; or not repeat the request as it is, although its key can still be used.
+	Retry *string `json:"retry,omitempty"`
+
 	// ServerTime Of `signature_expired`.
 	ServerTime *time.Time `json:"server_time,omitempty"`
 	Status     int        `json:"status"`
@@ -456,6 +459,12 @@ type ListBillsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// CreateBillParams defines parameters for CreateBill.
+type CreateBillParams struct {
+	// IdempotencyKey Printable ASCII characters, unique for the caller. A retry with the same key opens no other bill: the response is the same, with the header Idempotent-Replayed.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // GetBillParams defines parameters for GetBill.
 type GetBillParams struct {
 	// At Show the balance as it was at this time, which must be before the time up to which the ledger is complete (usually two seconds ago).
@@ -541,7 +550,7 @@ type ServerInterface interface {
 	ListBills(ctx echo.Context, params ListBillsParams) error
 	// CreateBill Open a new bill with a zero balance.
 	// (POST /bills)
-	CreateBill(ctx echo.Context) error
+	CreateBill(ctx echo.Context, params CreateBillParams) error
 	// GetBill Get one of the caller's own bills.
 	// (GET /bills/{id})
 	GetBill(ctx echo.Context, id int64, params GetBillParams) error
@@ -736,8 +745,28 @@ func (w *ServerInterfaceWrapper) ListBills(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateBill(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateBillParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateBill(ctx)
+	err = w.Handler.CreateBill(ctx, params)
 	return err
 }
 
@@ -1323,6 +1352,7 @@ func (response ListBillsdefaultApplicationProblemPlusJSONResponse) VisitListBill
 }
 
 type CreateBillRequestObject struct {
+	Params CreateBillParams
 }
 
 type CreateBillResponseObject interface {
@@ -1330,7 +1360,8 @@ type CreateBillResponseObject interface {
 }
 
 type CreateBill201ResponseHeaders struct {
-	Location string
+	IdempotentReplayed *string
+	Location           string
 }
 
 type CreateBill201JSONResponse struct {
@@ -1345,6 +1376,9 @@ func (response CreateBill201JSONResponse) VisitCreateBillResponse(w http.Respons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
@@ -1936,8 +1970,10 @@ func (sh *strictHandler) ListBills(ctx echo.Context, params ListBillsParams) err
 }
 
 // CreateBill operation middleware
-func (sh *strictHandler) CreateBill(ctx echo.Context) error {
+func (sh *strictHandler) CreateBill(ctx echo.Context, params CreateBillParams) error {
 	var request CreateBillRequestObject
+
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.CreateBill(ctx.Request().Context(), request.(CreateBillRequestObject))

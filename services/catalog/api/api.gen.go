@@ -286,11 +286,14 @@ type Problem struct {
 	Refundable *Money `json:"refundable,omitempty"`
 
 	// Restockable The units that a refund can still put back into stock.
-	Restockable *int   `json:"restockable,omitempty"`
-	Status      int    `json:"status"`
-	Title       string `json:"title"`
-	TraceId     string `json:"trace_id"`
-	Type        string `json:"type"`
+	Restockable *int `json:"restockable,omitempty"`
+
+	// Retry Only if the request had an Idempotency-Key. What the client may do next: repeat the request with its key; use a new key, since this one is used up; or not repeat the request as it is, although its key can still be used.
+	Retry   *string `json:"retry,omitempty"`
+	Status  int     `json:"status"`
+	Title   string  `json:"title"`
+	TraceId string  `json:"trace_id"`
+	Type    string  `json:"type"`
 }
 
 // Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
@@ -665,7 +668,7 @@ type ListProductsParams struct {
 	// Status Only products of this status. Users may give active only.
 	Status *ProductStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Q Text that the title must contain, case-insensitive.
+	// Q Text that the title must contain. Neither case nor the form of characters counts: straße finds STRASSE, and é is found whether it is one character or two. A search that would take longer than two seconds gets 503 overloaded.
 	Q    *string      `form:"q,omitempty" json:"q,omitempty"`
 	Sort *ProductSort `form:"sort,omitempty" json:"sort,omitempty"`
 
@@ -677,6 +680,12 @@ type ListProductsParams struct {
 
 	// IfNoneMatch Entity tags that the client has, or *.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// CreateProductParams defines parameters for CreateProduct.
+type CreateProductParams struct {
+	// IdempotencyKey Printable ASCII characters, unique for the caller. A retry with the same key and content adds no other product: the response is the product as it was added, with the header Idempotent-Replayed. Another content is refused.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // GetProductBySkuParams defines parameters for GetProductBySku.
@@ -725,6 +734,9 @@ type ChangeStockParams struct {
 type ListPurchasesParams struct {
 	Status *PurchaseStatus `form:"status,omitempty" json:"status,omitempty"`
 
+	// IdempotencyKey The purchase that was made with this key, if there is one. Without status, from and to.
+	IdempotencyKey *string `form:"idempotency_key,omitempty" json:"idempotency_key,omitempty"`
+
 	// From From this time on.
 	From *From `form:"from,omitempty" json:"from,omitempty"`
 
@@ -742,6 +754,12 @@ type ListPurchasesParams struct {
 type CreatePurchaseParams struct {
 	// IdempotencyKey Printable ASCII characters. A retry with the same key buys nothing more: the response is the purchase in its current state, or its stored decline, with the header Idempotent-Replayed.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// GetPurchaseParams defines parameters for GetPurchase.
+type GetPurchaseParams struct {
+	// Prefer With wait=N (RFC 7240), the response comes when the purchase is settled, or after N seconds, at most 15: then the purchase is still pending. Other preferences are ignored.
+	Prefer *string `json:"Prefer,omitempty"`
 }
 
 // ListRefundsParams defines parameters for ListRefunds.
@@ -796,7 +814,7 @@ type ServerInterface interface {
 	ListProducts(ctx echo.Context, params ListProductsParams) error
 	// CreateProduct Add a product.
 	// (POST /products)
-	CreateProduct(ctx echo.Context) error
+	CreateProduct(ctx echo.Context, params CreateProductParams) error
 	// PutProducts Create or change many products by their sku.
 	// (POST /products/batch)
 	PutProducts(ctx echo.Context) error
@@ -832,7 +850,7 @@ type ServerInterface interface {
 	CreatePurchase(ctx echo.Context, params CreatePurchaseParams) error
 	// GetPurchase Get one of the caller's own purchases.
 	// (GET /purchases/{id})
-	GetPurchase(ctx echo.Context, id openapi_types.UUID) error
+	GetPurchase(ctx echo.Context, id openapi_types.UUID, params GetPurchaseParams) error
 	// ListRefunds List the refunds of a purchase, newest first.
 	// (GET /purchases/{id}/refunds)
 	ListRefunds(ctx echo.Context, id openapi_types.UUID, params ListRefundsParams) error
@@ -1072,8 +1090,28 @@ func (w *ServerInterfaceWrapper) ListProducts(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateProduct(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateProductParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateProduct(ctx)
+	err = w.Handler.CreateProduct(ctx, params)
 	return err
 }
 
@@ -1362,6 +1400,13 @@ func (w *ServerInterfaceWrapper) ListPurchases(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
 	}
 
+	// ------------- Optional query parameter "idempotency_key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "idempotency_key", ctx.QueryParams(), &params.IdempotencyKey, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter idempotency_key: %s", err))
+	}
+
 	// ------------- Optional query parameter "from" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
@@ -1435,8 +1480,28 @@ func (w *ServerInterfaceWrapper) GetPurchase(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetPurchaseParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetPurchase(ctx, id)
+	err = w.Handler.GetPurchase(ctx, id, params)
 	return err
 }
 
@@ -1604,8 +1669,9 @@ type ProblemApplicationProblemPlusJSONResponse struct {
 }
 
 type ProductCreatedResponseHeaders struct {
-	ETag     string
-	Location string
+	ETag               string
+	IdempotentReplayed *string
+	Location           string
 }
 type ProductCreatedJSONResponse struct {
 	Body Product
@@ -1940,7 +2006,8 @@ func (response ListProductsdefaultApplicationProblemPlusJSONResponse) VisitListP
 }
 
 type CreateProductRequestObject struct {
-	Body *CreateProductJSONRequestBody
+	Params CreateProductParams
+	Body   *CreateProductJSONRequestBody
 }
 
 type CreateProductResponseObject interface {
@@ -1957,6 +2024,9 @@ func (response CreateProduct201JSONResponse) VisitCreateProductResponse(w http.R
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
@@ -2124,6 +2194,9 @@ func (response PutProduct201JSONResponse) VisitPutProductResponse(w http.Respons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
@@ -2643,22 +2716,33 @@ func (response CreatePurchasedefaultApplicationProblemPlusJSONResponse) VisitCre
 }
 
 type GetPurchaseRequestObject struct {
-	Id openapi_types.UUID `json:"id"`
+	Id     openapi_types.UUID `json:"id"`
+	Params GetPurchaseParams
 }
 
 type GetPurchaseResponseObject interface {
 	VisitGetPurchaseResponse(w http.ResponseWriter) error
 }
 
-type GetPurchase200JSONResponse Purchase
+type GetPurchase200ResponseHeaders struct {
+	PreferenceApplied *string
+}
+
+type GetPurchase200JSONResponse struct {
+	Body    Purchase
+	Headers GetPurchase200ResponseHeaders
+}
 
 func (response GetPurchase200JSONResponse) VisitGetPurchaseResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2997,8 +3081,10 @@ func (sh *strictHandler) ListProducts(ctx echo.Context, params ListProductsParam
 }
 
 // CreateProduct operation middleware
-func (sh *strictHandler) CreateProduct(ctx echo.Context) error {
+func (sh *strictHandler) CreateProduct(ctx echo.Context, params CreateProductParams) error {
 	var request CreateProductRequestObject
+
+	request.Params = params
 
 	var body CreateProductJSONRequestBody
 	var err error
@@ -3437,10 +3523,11 @@ func (sh *strictHandler) CreatePurchase(ctx echo.Context, params CreatePurchaseP
 }
 
 // GetPurchase operation middleware
-func (sh *strictHandler) GetPurchase(ctx echo.Context, id openapi_types.UUID) error {
+func (sh *strictHandler) GetPurchase(ctx echo.Context, id openapi_types.UUID, params GetPurchaseParams) error {
 	var request GetPurchaseRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetPurchase(ctx.Request().Context(), request.(GetPurchaseRequestObject))

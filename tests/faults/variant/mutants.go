@@ -144,8 +144,11 @@ func (s *Store) settleAgain(`}),
 			Edit{placing, "\tif takes {\n", "\tif takes && n < 0 {\n"},
 			Edit{placing, "\torders.Placed(inserted)\n\treturn nil\n", "\torders.Placed(inserted)\n\tfor _, p := range inserted {\n\t\tif p.StockTaken > 0 {\n\t\t\t_, err = s.groups.Exec(ctx, `UPDATE catalog.stock SET on_hand = on_hand - $2 WHERE product_id = $1`, p.ProductID, p.StockTaken)\n\t\t}\n\t}\n\treturn nil\n"}),
 
-		mutant("search-as-short-read", "catalog", "catalog searches products in the sessions of all requests, as if an index answered",
-			Edit{products, "pg.CollectExpensive(ctx, s.expensive, ", "pg.Collect(ctx, s.reads, "}),
+		mutant("search-as-short-read", "catalog", "catalog compares each title with a search, in the sessions of all requests",
+			Edit{products, "\t\treturn s.search(ctx, q)\n", `		where, order, args := listed(q)
+		sql := fmt.Sprintf("SELECT "+productColumns+" FROM catalog.products WHERE %s AND position($%d IN title_folded) > 0 ORDER BY %s LIMIT $1", where, len(args)+1, order)
+		return pg.Collect(ctx, s.reads, "search products", scanProduct, withinPage(sql), append(args, q.Title)...)
+`}),
 
 		mutant("complete-by-the-clock", "billing", "billing takes complete_until from the clock, and not from which transactions have ended",
 			Edit{complete, "w.pending[n].id <= oldest; n++ {", "w.pending[n].id > 0; n++ {"}),

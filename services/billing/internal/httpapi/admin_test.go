@@ -20,7 +20,7 @@ import (
 func (d desk) as(t *testing.T, userID int64) desk {
 	t.Helper()
 	protected := map[string][]echo.MiddlewareFunc{}
-	for _, id := range []string{"getBill", "listTransactions"} {
+	for _, id := range []string{"getBill", "listTransactions", "createBill"} {
 		protected[id] = []echo.MiddlewareFunc{func(next echo.HandlerFunc) echo.HandlerFunc {
 			return func(c echo.Context) error {
 				c.SetRequest(c.Request().WithContext(access.With(c.Request().Context(), token.Identity{UserID: userID, Role: token.RoleUser})))

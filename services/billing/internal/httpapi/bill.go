@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"lavka/libs/service/idempotency"
 	"lavka/libs/service/page"
 	"lavka/services/billing/api"
 	"lavka/services/billing/internal/billing"
@@ -36,19 +37,24 @@ func (h *Handlers) ListBills(ctx context.Context, r api.ListBillsRequestObject) 
 }
 
 // CreateBill answers POST /bills.
-func (h *Handlers) CreateBill(ctx context.Context, _ api.CreateBillRequestObject) (api.CreateBillResponseObject, error) {
+func (h *Handlers) CreateBill(ctx context.Context, r api.CreateBillRequestObject) (api.CreateBillResponseObject, error) {
+	key, err := idempotency.Key(r.Params.IdempotencyKey)
+	if err != nil {
+		return nil, err
+	}
 	userID, err := h.customer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	bill, err := h.store.OpenBill(ctx, userID)
+	bill, repeat, err := h.store.OpenBillOnce(ctx, userID, key)
 	if err != nil {
 		return nil, err
 	}
-	return api.CreateBill201JSONResponse{
-		Body:    toBill(bill),
-		Headers: api.CreateBill201ResponseHeaders{Location: fmt.Sprintf("/bills/%d", bill.ID)},
-	}, nil
+	headers := api.CreateBill201ResponseHeaders{Location: fmt.Sprintf("/bills/%d", bill.ID)}
+	if repeat {
+		headers.IdempotentReplayed = new("true")
+	}
+	return api.CreateBill201JSONResponse{Body: toBill(bill), Headers: headers}, nil
 }
 
 // GetBill answers GET /bills/{id}.

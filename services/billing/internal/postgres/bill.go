@@ -51,19 +51,26 @@ var errIDInUse = errors.New("the id of the new bill is in use")
 // OpenBill creates an empty bill for a known user. It returns
 // billing.ErrTooManyBills if the user owns too many bills. An id that the provider
 // has already used is skipped.
-func (s *Store) OpenBill(ctx context.Context, userID int64) (bill billing.Bill, err error) {
+func (s *Store) OpenBill(ctx context.Context, userID int64) (billing.Bill, error) {
+	bill, _, err := s.OpenBillOnce(ctx, userID, "")
+	return bill, err
+}
+
+// OpenBillOnce is OpenBill with the key of a request, "" for none. If the user has
+// opened a bill with the key, it returns that as it was then, and reports it.
+func (s *Store) OpenBillOnce(ctx context.Context, userID int64, key string) (bill billing.Bill, repeat bool, err error) {
 	err = s.openers.Do(ctx, userID, func() (err error) {
 		for {
-			bill, err = s.openBill(ctx, userID)
+			bill, repeat, err = s.openBill(ctx, userID, key)
 			if !errors.Is(err, errIDInUse) {
 				return err
 			}
 		}
 	})
-	return bill, pg.Wrap("open bill", err)
+	return bill, repeat, pg.Wrap("open bill", err)
 }
 
-func (s *Store) openBill(ctx context.Context, userID int64) (bill billing.Bill, err error) {
+func (s *Store) openBill(ctx context.Context, userID int64, key string) (bill billing.Bill, repeat bool, err error) {
 	err = pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
 		// Under the lock of the customer, concurrent requests of a user are counted one
 		// after another, also those of other replicas.
@@ -75,13 +82,27 @@ func (s *Store) openBill(ctx context.Context, userID int64) (bill billing.Bill, 
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("count bills: %w", err)
 		}
+		if key != "" {
+			opened, err := pg.Rows(ctx, tx, "look up key", pgx.RowToStructByPos[billing.Bill], `
+				SELECT id, user_id, 0::bigint, created_at FROM billing.bills WHERE id = (SELECT bill_id FROM billing.bill_keys WHERE user_id = $1 AND idempotency_key = $2)`, userID, key)
+			if repeat = len(opened) > 0; err != nil || repeat {
+				if repeat {
+					bill = opened[0]
+				}
+				return err
+			}
+		}
 		if err := billing.CheckNewBill(owned); err != nil {
 			return err
 		}
 		bill, err = pg.One(ctx, tx, "insert bill", errIDInUse, pgx.RowToStructByPos[billing.Bill], `
 			INSERT INTO billing.bills (id, user_id) VALUES (nextval('billing.bill_ids'), $1)
 			ON CONFLICT DO NOTHING RETURNING `+billColumns, userID)
+		if err != nil || key == "" {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO billing.bill_keys (user_id, idempotency_key, bill_id) VALUES ($1, $2, $3)`, userID, key, bill.ID)
 		return err
 	})
-	return bill, err
+	return bill, repeat, err
 }

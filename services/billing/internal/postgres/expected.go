@@ -10,6 +10,7 @@ import "lavka/libs/service/schemacheck"
 var Expected = schemacheck.Expected{
 	Schema: Schema,
 	Guards: []string{
+		"bill_keys_pkey ON billing.bill_keys USING btree (user_id, idempotency_key)",
 		"bills_pkey ON billing.bills USING btree (id)",
 		"charges_pkey ON billing.charges USING btree (purchase_id)",
 		"charges_transaction_id_key ON billing.charges USING btree (transaction_id)",

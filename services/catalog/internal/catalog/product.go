@@ -119,7 +119,7 @@ func (p Product) apply(patch Patch) (Product, error) {
 	return p, problem.InvalidFields(fields...)
 }
 
-// Fold converts a text to lower case, for case-insensitive search and sorting.
+// Fold converts a text to lower case, for case-insensitive sorting.
 // The service does this and not SQL, because Postgres's idea of a letter depends
 // on the locale that the database was created with.
 func Fold(text string) string { return strings.ToLower(text) }
@@ -148,7 +148,7 @@ func (p Product) Key() ProductKey { return ProductKey{p.ID, Fold(p.Title), p.Pri
 
 // ProductQuery selects the products to list.
 type ProductQuery struct {
-	Title  string        // substring of the title, case-insensitive
+	Title  string        // part of the title, in the form of Searchable; "" for all
 	Status ProductStatus // "" for all
 	Sort   ProductSort
 	After  *ProductKey // the last product of the previous page

@@ -9,6 +9,10 @@ type ProductStore interface {
 	// the same transaction, as the other methods do that change a product.
 	// It returns ErrSKUTaken, as ChangeProduct does, if another product has the SKU.
 	CreateProduct(ctx context.Context, admin int64, p Product) (Product, error)
+	// CreateProductOnce is CreateProduct with the key of a request. A repeat returns
+	// the product as it was made, and reports that; it returns ErrProductKeyReused if
+	// the key was used for a product with other content.
+	CreateProductOnce(ctx context.Context, admin int64, key string, p Product) (made Product, repeat bool, err error)
 	Product(ctx context.Context, id int64) (Product, error)
 	ProductBySKU(ctx context.Context, sku string) (Product, error)
 	Products(ctx context.Context, q ProductQuery) ([]Product, error)
@@ -35,10 +39,22 @@ func NewProducts(store ProductStore, open func() error) *Products { return &Prod
 
 // Create adds a product. admin is the user id of the admin who does so.
 func (s *Products) Create(ctx context.Context, admin int64, p Product) (Product, error) {
+	made, _, err := s.CreateOnce(ctx, admin, "", p)
+	return made, err
+}
+
+// CreateOnce is Create with the key of a request, "" for none. If the admin has made a
+// product with the key and the same content, it returns that as it was then, and
+// reports it.
+func (s *Products) CreateOnce(ctx context.Context, admin int64, key string, p Product) (made Product, repeat bool, err error) {
 	if err := s.mayWrite(p, Active); err != nil {
-		return p, err
+		return p, false, err
 	}
-	return s.store.CreateProduct(ctx, admin, p)
+	if key == "" {
+		made, err = s.store.CreateProduct(ctx, admin, p)
+		return made, false, err
+	}
+	return s.store.CreateProductOnce(ctx, admin, key, p)
 }
 
 // mayWrite returns the error of open if p gets a status other than active that it did
@@ -75,7 +91,7 @@ func visible(p Product, err error, all bool) (Product, error) {
 
 // List returns at most q.Limit products.
 func (s *Products) List(ctx context.Context, q ProductQuery) ([]Product, error) {
-	q.Title = Fold(q.Title)
+	q.Title = Searchable(q.Title)
 	return s.store.Products(ctx, q)
 }
 

@@ -219,6 +219,7 @@ func Unknown(id uuid.UUID) *problem.Error {
 type PurchaseQuery struct {
 	UserID int64
 	Status Status       // "" for all
+	Key    string       // Idempotency-Key, of which there is one at most; "" for all. Without Status and When
 	When   filter.Range // when they were placed
 	Before *uuid.UUID   // the last purchase of the previous page
 	Limit  int

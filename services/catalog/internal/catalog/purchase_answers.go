@@ -71,9 +71,11 @@ func (s *Purchases) settle(ctx context.Context, answers []Answer) []struct{} {
 			s.Declines.add(p.UserID)
 		}
 		s.waiters.settle(byID[p.PurchaseID], p.At)
+		s.Watch.settled(p.PurchaseID)
 	}
 	for _, p := range settled.Before {
 		s.waiters.wake(p)
+		s.Watch.settled(p.ID)
 	}
 	s.orders.Recheck()
 	return make([]struct{}, len(answers))

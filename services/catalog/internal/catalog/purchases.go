@@ -65,6 +65,7 @@ const (
 type PurchasesConfig struct {
 	Store    PurchaseStore
 	Requests Requests
+	Watch    *Watch
 	Backlog  *Backlog
 	Declines *Declines
 	Metrics  Metrics

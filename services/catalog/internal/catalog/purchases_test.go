@@ -108,7 +108,7 @@ func newTill(t *testing.T, wait time.Duration, queue int) (*Purchases, *memory, 
 		return id(next)
 	}
 	s := NewPurchases(PurchasesConfig{
-		Store: m, Requests: w, Backlog: roomy(), Declines: lenient(), Metrics: metrics.New(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+		Store: m, Requests: w, Watch: NewWatch(nil, time.Hour, slog.New(slog.DiscardHandler)), Backlog: roomy(), Declines: lenient(), Metrics: metrics.New(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 		NewID: newID, Wait: wait, Queue: queue,
 	})
 	t.Cleanup(func() { s.CloseOrders(); s.CloseAnswers() })

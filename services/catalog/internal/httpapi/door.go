@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"lavka/libs/service/httpproblem"
 	"lavka/libs/service/httpserver"
 	"lavka/services/catalog/internal/catalog"
 )
@@ -18,7 +19,7 @@ import (
 // logged at most once a second.
 func Door(next http.Handler, known func(*http.Request) int64, full func(userID int64) bool, log *slog.Logger) http.Handler {
 	// An order with a key may be a repeat of one that was placed.
-	without, with := httpserver.NewRefusal(catalog.ErrOverloaded), httpserver.NewRefusal(catalog.ErrAskAgain)
+	without, with := httpserver.NewRefusal(catalog.ErrOverloaded), httpserver.NewRefusal(httpproblem.WithRetry(catalog.ErrAskAgain))
 	logged := rate.Sometimes{Interval: time.Second}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.URL.Path != "/purchases" || !full(known(r)) {

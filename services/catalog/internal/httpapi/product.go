@@ -88,8 +88,8 @@ func productQuery(params api.ListProductsParams, all bool) (catalog.ProductQuery
 		q.Sort = catalog.ProductSort(*params.Sort)
 	}
 	if params.Q != nil {
-		if utf8.RuneCountInString(*params.Q) > maxQuery {
-			return q, problem.InvalidFields(problem.Field{Field: "q", Message: "must have at most 200 characters"})
+		if *params.Q == "" || utf8.RuneCountInString(*params.Q) > maxQuery {
+			return q, problem.InvalidFields(problem.Field{Field: "q", Message: "must have 1 to 200 characters; omit q to list all products"})
 		}
 		q.Title = *params.Q
 	}
@@ -124,6 +124,10 @@ func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject
 
 // CreateProduct answers POST /products.
 func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequestObject) (api.CreateProductResponseObject, error) {
+	key, err := idempotencyKey(r.Params.IdempotencyKey)
+	if err != nil {
+		return nil, err
+	}
 	b := r.Body
 	p, err := catalog.NewProduct(catalog.Patch{
 		SKU: b.Sku, Title: b.Title, Description: b.Description, Price: b.Price,
@@ -132,7 +136,7 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 	if err != nil {
 		return nil, err
 	}
-	if p.OnHand = r.Body.Stock; p.OnHand != nil {
+	if p.OnHand = b.Stock; p.OnHand != nil {
 		if err := catalog.CheckStock(p.OnHand); err != nil {
 			return nil, err
 		}
@@ -140,10 +144,15 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 			return nil, err
 		}
 	}
-	if p, err = h.products.Create(ctx, access.UserID(ctx), p); err != nil {
+	p, repeat, err := h.products.CreateOnce(ctx, access.UserID(ctx), key, p)
+	if err != nil {
 		return nil, err
 	}
-	return api.CreateProduct201JSONResponse{ProductCreatedJSONResponse: created(p)}, nil
+	response := created(p)
+	if repeat {
+		response.Headers.IdempotentReplayed = new("true")
+	}
+	return api.CreateProduct201JSONResponse{ProductCreatedJSONResponse: response}, nil
 }
 
 func created(p catalog.Product) api.ProductCreatedJSONResponse {

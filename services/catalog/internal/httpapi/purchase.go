@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -12,17 +12,15 @@ import (
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
 	"lavka/libs/service/export"
+	"lavka/libs/service/idempotency"
 	"lavka/libs/service/page"
 	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
 )
 
-const (
-	maxKey = 255
-	// retryAfter is how soon to check a pending purchase again, in seconds.
-	retryAfter = 1
-)
+// retryAfter is how soon to check a pending purchase again, in seconds.
+const retryAfter = 1
 
 // CreatePurchase answers POST /purchases.
 func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseRequestObject) (api.CreatePurchaseResponseObject, error) {
@@ -97,11 +95,20 @@ func bought(placed catalog.Placement) (api.CreatePurchaseResponseObject, error) 
 
 // GetPurchase answers GET /purchases/{id}.
 func (h *Handlers) GetPurchase(ctx context.Context, r api.GetPurchaseRequestObject) (api.GetPurchaseResponseObject, error) {
-	p, err := h.purchases.Get(ctx, access.From(ctx).UserID, r.Id)
+	wait := preferredWait(r.Params.Prefer)
+	if wait == 0 {
+		p, err := h.purchases.Get(ctx, access.From(ctx).UserID, r.Id)
+		return api.GetPurchase200JSONResponse{Body: toPurchase(p)}, err
+	}
+	p, applied, err := h.purchases.Await(ctx, access.From(ctx).UserID, r.Id, wait)
 	if err != nil {
 		return nil, err
 	}
-	return api.GetPurchase200JSONResponse(toPurchase(p)), nil
+	response := api.GetPurchase200JSONResponse{Body: toPurchase(p)}
+	if applied {
+		response.Headers.PreferenceApplied = new(fmt.Sprintf("wait=%d", wait/time.Second))
+	}
+	return response, nil
 }
 
 // ListPurchases answers GET /purchases.
@@ -124,6 +131,14 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 	}
 	if q.When, err = filter.NewRange(r.Params.From, r.Params.To); err != nil {
 		return nil, err
+	}
+	if r.Params.IdempotencyKey != nil {
+		if q.Key, err = idempotencyKey(r.Params.IdempotencyKey); err != nil {
+			return nil, err
+		}
+		if q.Status != "" || !q.When.Open() {
+			return nil, problem.InvalidFields(problem.Field{Field: "idempotency_key", Message: "must be given without status, from and to: a key has at most one purchase"})
+		}
 	}
 	if export.Asked(ctx) {
 		if err := export.Whole(r.Params.Limit, r.Params.Cursor); err != nil {
@@ -212,15 +227,4 @@ func toPurchase(p catalog.Purchase) api.Purchase {
 	return out
 }
 
-// idempotencyKey reads the header: 1 to 255 printable ASCII characters. HTTP has
-// already trimmed the spaces at both ends.
-func idempotencyKey(header *string) (string, error) {
-	if header == nil {
-		return "", nil
-	}
-	unprintable := func(r rune) bool { return r < 0x20 || r > 0x7e }
-	if key := *header; key != "" && len(key) <= maxKey && !strings.ContainsFunc(key, unprintable) {
-		return key, nil
-	}
-	return "", problem.New(problem.Malformed, "malformed", "Idempotency-Key must be 1 to 255 printable ASCII characters")
-}
+func idempotencyKey(header *string) (string, error) { return idempotency.Key(header) }

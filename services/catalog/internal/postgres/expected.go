@@ -8,6 +8,7 @@ var Expected = schemacheck.Expected{Schema: Schema, Guards: []string{
 	"lineage_pkey ON catalog.lineage USING btree (one)",
 	"log_pkey ON catalog.log USING btree (id)",
 	"opened_pkey ON catalog.opened USING btree (one)",
+	"product_keys_pkey ON catalog.product_keys USING btree (admin_id, idempotency_key)",
 	"products_pkey ON catalog.products USING btree (id)",
 	"products_sku ON catalog.products USING btree (sku) WHERE ((sku IS NOT NULL) AND (deleted_at IS NULL))",
 	"purchases_pkey ON catalog.purchases USING btree (id)",

@@ -34,11 +34,12 @@ func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Produc
 func insertProduct(ctx context.Context, tx *pg.Tx, admin int64, p catalog.Product) (catalog.Product, error) {
 	stock := p.OnHand
 	p, err := pg.One(ctx, tx, "insert product", catalog.ErrSKUTaken, scanProduct, `
-		INSERT INTO catalog.products (title, title_folded, description, price, sku, status, images, attributes)
-		VALUES ($1, $2, $3, $4, nullif($5, ''), $6, $7, $8)
+		INSERT INTO catalog.products (title, title_folded, description, price, sku, status, images, attributes, search_title, search_grams)
+		VALUES ($1, $2, $3, $4, nullif($5, ''), $6, $7, $8, $9, $10)
 		ON CONFLICT (sku) WHERE sku IS NOT NULL AND deleted_at IS NULL DO NOTHING
 		RETURNING `+productColumns,
-		p.Title, catalog.Fold(p.Title), p.Description, p.Price, p.SKU, cmp.Or(p.Status, catalog.Active), imagesText(p.Images), attributesText(p.Attributes))
+		p.Title, catalog.Fold(p.Title), p.Description, p.Price, p.SKU, cmp.Or(p.Status, catalog.Active), imagesText(p.Images), attributesText(p.Attributes),
+		catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title)))
 	if err != nil {
 		return p, err
 	}
@@ -131,28 +132,34 @@ func byTitle(k catalog.ProductKey) []any { return []any{k.Title, k.ID} }
 func byPrice(k catalog.ProductKey) []any { return []any{int64(k.Price), k.ID} }
 
 // Products lists products that are not deleted, at most q.Limit and no more than fit
-// on a page, and one. q.Title is folded.
+// on a page, and one.
 func (s *Store) Products(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
+	if q.Title != "" {
+		return s.search(ctx, q)
+	}
+	where, order, args := listed(q) // an index has them in this order
+	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + where + ` ORDER BY ` + order
+	return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), args...)
+}
+
+// listed returns the condition and the order of a list, and the condition's arguments
+// after the limit, which is $1.
+func listed(q catalog.ProductQuery) (where, order string, args []any) {
 	list, where, args := productLists[q.Sort], `deleted_at IS NULL`, []any{q.Limit}
 	if q.Status != "" {
 		list = list.ofStatus(q.Status)
 		args = append(args, q.Status)
-		where += ` AND status BETWEEN $2 AND $2`
+		where += ` AND ` + withStatus
 	}
 	if q.After != nil {
 		where += ` AND ` + list.after(len(args)+1)
 		args = append(args, list.position(*q.After)...)
 	}
-	if q.Title != "" {
-		args = append(args, q.Title)
-		where += fmt.Sprintf(` AND position($%d IN title_folded) > 0`, len(args))
-	}
-	sql := `SELECT ` + productColumns + ` FROM catalog.products WHERE ` + where + ` ORDER BY ` + list.order()
-	if q.Title == "" { // an index has them in this order
-		return pg.Collect(ctx, s.reads, "list products", scanProduct, withinPage(pg.Page(sql)), args...)
-	}
-	return pg.CollectExpensive(ctx, s.expensive, "list products", scanProduct, withinPage(sql+` LIMIT $1`), args...)
+	return where, list.order(), args
 }
+
+// withStatus is the condition for products of the status $2.
+const withStatus = `status BETWEEN $2 AND $2`
 
 // ChangeProduct locks a product, passes it to change, and stores the result.
 func (s *Store) ChangeProduct(ctx context.Context, admin, id int64, change func(catalog.Product) (catalog.Product, bool, error)) (catalog.Product, error) {
@@ -186,6 +193,11 @@ func (s *Store) changeLocked(ctx context.Context, tx *pg.Tx, admin int64, before
 	}
 	if err != nil {
 		return p, err
+	}
+	if p.Title != before.Title { // a trigger has emptied what it was searched by
+		if _, err := tx.Exec(ctx, setSearch, p.ID, p.Title, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title))); err != nil {
+			return p, err
+		}
 	}
 	return p, logged(ctx, tx, admin, "change", p.ID, members(before), members(p))
 }

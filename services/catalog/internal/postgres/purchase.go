@@ -41,6 +41,9 @@ const placed = `(created_at + interval '0')`
 // the order by id alone would also be the primary key's, in which Postgres would
 // look for the user's rows among all others (ADR 46).
 func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catalog.Purchase, error) {
+	if q.Key != "" {
+		return s.purchasesWithKey(ctx, q)
+	}
 	var status string
 	switch q.Status { // each has an index of its own
 	case "":
@@ -73,6 +76,21 @@ func (s *Store) Purchases(ctx context.Context, q catalog.PurchaseQuery) ([]catal
 		}
 		return pg.Collect(ctx, s.reads, "list purchases", scanPurchase, pg.Page(sql), args...)
 	})
+}
+
+// purchasesWithKey lists the one purchase that a user has with a key, if there is one.
+func (s *Store) purchasesWithKey(ctx context.Context, q catalog.PurchaseQuery) ([]catalog.Purchase, error) {
+	where, args := `user_id = $2 AND idempotency_key = $3`, []any{q.Limit, q.UserID, q.Key}
+	if q.Before != nil {
+		where, args = where+` AND id < $4`, append(args, *q.Before)
+	}
+	return pg.Collect(ctx, s.reads, "find purchase with key", scanPurchase, `SELECT `+purchaseColumns+` FROM catalog.purchases WHERE `+where+` LIMIT $1`, args...)
+}
+
+// SettledOf returns those of the purchases that are settled.
+func (s *Store) SettledOf(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	return pg.Rows(ctx, s.background, "look for settled purchases", pgx.RowTo[uuid.UUID], `
+		SELECT id FROM catalog.purchases WHERE id = ANY ($1) AND settled_at IS NOT NULL`, ids)
 }
 
 // AllPurchases lists purchases of all users, newest first. f must have passed its Check.

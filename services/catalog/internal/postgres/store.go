@@ -35,8 +35,9 @@ type Store struct {
 	groups     *pgxpool.Pool // transactions that place or settle groups
 	terms      Terms
 
-	refunds pg.Queues[uuid.UUID] // of a purchase
-	stocks  pg.Queues[int64]     // of a product
+	refunds     pg.Queues[uuid.UUID] // of a purchase
+	stocks      pg.Queues[int64]     // of a product
+	frequencies frequencies          // of grams
 }
 
 // Terms are the time limits of a new purchase, counted from its creation by the

@@ -1,0 +1,72 @@
+package catalog
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The number of requests that wait is limited: of one user, and of all. When they leave, nothing is left of them.
+func TestWatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	w := NewWatch(nil, time.Hour, slog.New(slog.DiscardHandler))
+	var leaves []func()
+	enter := func(user int64) bool {
+		_, leave, ok := w.enter(user, uuid.New())
+		if ok {
+			leaves = append(leaves, leave)
+		}
+		return ok
+	}
+	for range maxWatchingEach {
+		if !enter(1) {
+			t.Fatalf("%d requests of a user wait, and no more may", len(leaves))
+		}
+	}
+	if enter(1) {
+		t.Error("a user has one request too many")
+	}
+	for user := int64(2); len(leaves) < maxWatching; user++ {
+		if !enter(user) {
+			t.Fatalf("%d requests wait, and no more may", len(leaves))
+		}
+	}
+	if enter(1000) {
+		t.Error("one request too many waits")
+	}
+	for _, leave := range leaves {
+		leave()
+	}
+	if w.all != 0 || len(w.by) != 0 || len(w.users) != 0 {
+		t.Errorf("%d requests, %d purchases and %d users are left", w.all, len(w.by), len(w.users))
+	}
+}
+
+func TestAllWhoWaitForAPurchaseAreReleased(t *testing.T) {
+	t.Parallel()
+	w := NewWatch(nil, time.Hour, slog.New(slog.DiscardHandler))
+	first, leaveFirst, _ := w.enter(1, id(1))
+	second, leaveSecond, _ := w.enter(1, id(1))
+	other, leaveOther, _ := w.enter(1, id(2))
+	w.settled(id(1))
+	w.settled(id(1)) // no request waits any more
+	<-first
+	<-second
+	select {
+	case <-other:
+		t.Error("a request for another purchase is released")
+	default:
+	}
+	leaveFirst()
+	third, leaveThird, _ := w.enter(1, id(1)) // before the second has left
+	leaveSecond()
+	w.settled(id(1))
+	<-third
+	leaveThird()
+	leaveOther()
+	if w.all != 0 || len(w.by) != 0 {
+		t.Errorf("%d requests and %d purchases are left", w.all, len(w.by))
+	}
+}
