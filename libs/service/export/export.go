@@ -37,7 +37,7 @@ const PageTimeout = 30 * time.Second
 // Proxies must give their own clients at least PageTimeout.
 const StallTimeout = (1 + savedPages) * PageTimeout
 
-const savedPages = 4 // so many times PageTimeout is saved at most
+const savedPages = 4 // times PageTimeout is what can be saved at most
 
 const retryPause = 250 * time.Millisecond // between tries to read a page
 

@@ -17,7 +17,7 @@ const (
 // pace is the pace of a replica's exports: they read and encode one page at a time, and
 // pause after each.
 type pace struct {
-	next chan time.Time // when the next page may be read; whoever has it has the turn
+	next chan time.Time // when the next page may be read; the export that has taken it has the turn
 }
 
 func newPace() pace {
