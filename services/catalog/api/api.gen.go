@@ -296,13 +296,15 @@ type Problem struct {
 	Type    string  `json:"type"`
 }
 
-// Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// Product Replicas of the release before give neither status nor images nor attributes.
+//
+// Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type Product struct {
-	Attributes  map[string]string `json:"attributes"`
-	CreatedAt   time.Time         `json:"created_at"`
-	Description string            `json:"description"`
-	Id          int64             `json:"id"`
-	Images      []string          `json:"images"`
+	Attributes  *map[string]string `json:"attributes,omitempty"`
+	CreatedAt   time.Time          `json:"created_at"`
+	Description string             `json:"description"`
+	Id          int64              `json:"id"`
+	Images      *[]string          `json:"images,omitempty"`
 
 	// InStock Whether a unit can be bought now. Given for a single product, and not in lists.
 	InStock *bool `json:"in_stock,omitempty"`
@@ -312,7 +314,7 @@ type Product struct {
 
 	// Sku Missing if it has none.
 	Sku       *string   `json:"sku,omitempty"`
-	Status    string    `json:"status"`
+	Status    *string   `json:"status,omitempty"`
 	Title     string    `json:"title"`
 	UpdatedAt time.Time `json:"updated_at"`
 }
@@ -351,7 +353,9 @@ type ProductBatchResult struct {
 	// Examples: {"amount":59.9,"balance":40.1,"code":"insufficient_funds","detail":"the balance is lower than the price","price":59.9,"purchase_id":"01a20a47-504a-7759-b295-5f4d6f836fdc","status":402,"title":"Insufficient funds","trace_id":"6ebc852d0a54f1d344a408a3f8fbb310","type":"urn:lavka:problem:insufficient_funds"}
 	Problem *json.RawMessage `json:"problem,omitempty"`
 
-	// Product Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+	// Product Replicas of the release before give neither status nor images nor attributes.
+	//
+	// Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 	Product *Product `json:"product,omitempty"`
 
 	// Status 201, 200, 400 (`malformed`), 422 (`validation_failed`, `invalid_amount`) or 503 (`not_open_yet`).
@@ -594,10 +598,14 @@ type Limit = int
 // To defines model for To.
 type To = time.Time
 
-// OneProduct Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// OneProduct Replicas of the release before give neither status nor images nor attributes.
+//
+// Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type OneProduct = Product
 
-// ProductCreated Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
+// ProductCreated Replicas of the release before give neither status nor images nor attributes.
+//
+// Examples: {"attributes":{"material":"brass"},"created_at":"2026-11-23T21:19:35.45021Z","description":"Brass, three litres","id":1,"images":["https://pictures.example/samovar.jpg"],"in_stock":true,"price":59.9,"sku":"SAM-3","status":"active","title":"Samovar","updated_at":"2026-11-23T21:19:35.45021Z"}
 type ProductCreated = Product
 
 // ListAllPurchasesParams defines parameters for ListAllPurchases.

@@ -105,7 +105,7 @@ func (s oapi) Customers(ctx context.Context, token string) (answer, error) {
 }
 
 func (s oapi) AddProduct(ctx context.Context, token, title, description string, price float64) (answer, error) {
-	return oapiAnswer(s.catalog.CreateProductWithResponse(ctx, catalog.NewProduct{Title: title, Description: description, Price: price}, bearer(token)))
+	return oapiAnswer(s.catalog.CreateProductWithResponse(ctx, &catalog.CreateProductParams{}, catalog.NewProduct{Title: title, Description: description, Price: price}, bearer(token)))
 }
 
 func (s oapi) Product(ctx context.Context, token string, id int64) (answer, error) {

@@ -126,7 +126,7 @@ func (s ogen) Customers(ctx context.Context, token string) (answer, error) {
 func (s ogen) AddProduct(ctx context.Context, token, title, description string, price float64) (answer, error) {
 	return ogenAnswer(s.catalog.CreateProduct(with(ctx, token), &catalog.NewProduct{
 		Title: catalog.NewTitle(title), Description: catalog.NewDescription(description), Price: catalog.Amount(price),
-	}))
+	}, catalog.CreateProductParams{}))
 }
 
 func (s ogen) Product(ctx context.Context, token string, id int64) (answer, error) {

@@ -205,17 +205,17 @@ func toOne(p catalog.Product) api.Product {
 
 func toProduct(p catalog.Product) api.Product {
 	out := api.Product{
-		Id: p.ID, Status: string(p.Status), Title: p.Title, Description: p.Description, Price: p.Price,
-		Images: p.Images, Attributes: p.Attributes, CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
+		Id: p.ID, Status: new(string(p.Status)), Title: p.Title, Description: p.Description, Price: p.Price,
+		Images: &p.Images, Attributes: &p.Attributes, CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
 	}
 	if p.SKU != "" {
 		out.Sku = &p.SKU
 	}
-	if out.Images == nil {
-		out.Images = []string{}
+	if p.Images == nil {
+		out.Images = &[]string{}
 	}
-	if out.Attributes == nil {
-		out.Attributes = map[string]string{}
+	if p.Attributes == nil {
+		out.Attributes = &map[string]string{}
 	}
 	return out
 }
