@@ -107,3 +107,26 @@ func TestStockComesBack(t *testing.T) {
 	}
 	shop.verifyCatalog(t)
 }
+
+// An admin counts a delivery once, however often it is sent, and lifts the limit.
+func TestAnAdminChangesStock(t *testing.T) {
+	t.Parallel()
+	u := shop.newUser(t)
+	bill, product := shop.bill(t, u, "100"), shop.product(t, "a drum", "30")
+	path := fmt.Sprintf("/products/%d/stock", product)
+	change := func(n int) map[string]any { return map[string]any{"change": n, "reason": "a delivery"} }
+	shop.admin.want(t, 400, "malformed", "POST", path, change(2))
+	for i, replayed := range []string{"", "true"} {
+		a := shop.admin.want(t, 201, "", "POST", path, change(2), "Idempotency-Key", "delivery")
+		if a.int("on_hand") != 2 || a.header.Get("Idempotent-Replayed") != replayed {
+			t.Errorf("%d: %s", i, a)
+		}
+	}
+	shop.admin.want(t, 422, "idempotency_key_reused", "POST", path, change(3), "Idempotency-Key", "delivery")
+	u.want(t, 403, "forbidden", "POST", path, change(1), "Idempotency-Key", "mine")
+	u.want(t, 201, "", "POST", "/purchases", several(product, bill, 2))
+	u.want(t, 409, "out_of_stock", "POST", "/purchases", several(product, bill, 1))
+	shop.admin.want(t, 204, "", "DELETE", path, nil)
+	u.want(t, 201, "", "POST", "/purchases", several(product, bill, 1))
+	shop.verifyCatalog(t)
+}
