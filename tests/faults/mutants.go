@@ -22,7 +22,7 @@ var caught = map[string]struct {
 	by    []string
 }{
 	"charge-before-lookup":    {"messages-mixed", []string{"c"}},
-	"answer-before-commit":    {"kill-all-billing", []string{"a"}},
+	"answer-before-commit":    {"kill-all-billing", []string{"a", "f"}}, // f: an answer that was lost is given to another payment with its id
 	"skip-bill-lock":          {"quiet", []string{"e", "i"}},
 	"lose-an-item":            {"quiet", []string{"a"}},
 	"ack-before-commit":       {"redelivery", []string{"promise"}},

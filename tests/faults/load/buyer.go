@@ -98,8 +98,14 @@ func (b *buyer) purchase(ctx context.Context, key string) {
 	if b.r.IntN(4) == 0 {
 		want.Quantity = 1 + b.r.Int64N(3)
 	}
-	if b.r.IntN(50) == 0 {
-		want.BillID = b.w.billsOf(b.w.accounts.Suspect.ID)[0] // another user's
+	// Orders of another user's bill are declined. What they took of a limited stock goes
+	// back.
+	declined := 50
+	if want.ProductID == b.w.limited() {
+		declined = 5
+	}
+	if b.r.IntN(declined) == 0 {
+		want.BillID = b.w.billsOf(b.w.accounts.Suspect.ID)[0]
 	}
 	if price, ok := b.prices[want.ProductID]; ok && b.r.IntN(2) == 0 {
 		want.Expected = &price

@@ -9,6 +9,9 @@ import (
 	"lavka/tests/faults/history"
 )
 
+// limited returns the product whose stock is limited.
+func (w *World) limited() int64 { return w.Products[len(w.Products)-1] }
+
 // restock changes the stock of the product that is limited until ctx ends: it adds about
 // as much as is sold, and sometimes takes some away, so that the product is sold out
 // again and again.
@@ -17,7 +20,7 @@ func (w *World) restock(ctx context.Context) {
 	r := w.random(c)
 	for ctx.Err() == nil {
 		rest(ctx, time.Duration(50+r.IntN(150))*time.Millisecond)
-		change := history.Stocking{ProductID: w.Products[len(w.Products)-1], Key: w.key(), Change: 1 + r.Int64N(6)}
+		change := history.Stocking{ProductID: w.limited(), Key: w.key(), Change: 1 + r.Int64N(6)}
 		if r.IntN(5) == 0 {
 			change.Change = -1 - r.Int64N(3)
 		}

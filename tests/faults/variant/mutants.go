@@ -161,11 +161,11 @@ func (s *Store) settleAgain(`}),
 			Edit{sessionEnd, "SET token_version = token_version + 1, ", "SET "}),
 
 		mutant("log-afterwards", "catalog", "catalog writes the admins' log after the transaction of the change",
-			Edit{products, "\treturn p, logged(ctx, tx, admin, \"change\", p.ID, members(before), members(p))\n", `	changed := p
+			Edit{products, "\treturn p, logged(ctx, tx, admin, \"change\", p.ID, members(before), members(p))\n", `	stored := p
 	go func() {
 		time.Sleep(300 * time.Millisecond)
 		_ = pg.InTx(context.WithoutCancel(ctx), s.pool, func(tx *pg.Tx) error {
-			return logged(ctx, tx, admin, "change", changed.ID, members(before), members(changed))
+			return logged(ctx, tx, admin, "change", stored.ID, members(before), members(stored))
 		})
 	}()
 	return p, nil
