@@ -46,7 +46,7 @@ func (h *Handlers) CreateBill(ctx context.Context, r api.CreateBillRequestObject
 	if err != nil {
 		return nil, err
 	}
-	bill, repeat, err := h.store.OpenBillOnce(ctx, userID, key)
+	bill, repeat, err := h.store.OpenBill(ctx, userID, key)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ type Store interface {
 	Bills(ctx context.Context, userID int64, before *int64, limit int) ([]billing.Bill, error)
 	BillsOf(ctx context.Context, userIDs []int64, limit int) ([]billing.Bill, error)
 	Bill(ctx context.Context, userID, id int64) (billing.Bill, error)
-	OpenBillOnce(ctx context.Context, userID int64, key string) (bill billing.Bill, repeat bool, err error)
+	OpenBill(ctx context.Context, userID int64, key string) (bill billing.Bill, repeat bool, err error)
 	BalanceAt(ctx context.Context, billID int64, at time.Time) (billing.Balance, error)
 	Transactions(ctx context.Context, f billing.TransactionFilter) ([]billing.Transaction, error)
 	Ledger(ctx context.Context, f billing.LedgerFilter) ([]billing.Transaction, error)

@@ -50,15 +50,9 @@ var errIDInUse = errors.New("the id of the new bill is in use")
 
 // OpenBill creates an empty bill for a known user. It returns
 // billing.ErrTooManyBills if the user owns too many bills. An id that the provider
-// has already used is skipped.
-func (s *Store) OpenBill(ctx context.Context, userID int64) (billing.Bill, error) {
-	bill, _, err := s.OpenBillOnce(ctx, userID, "")
-	return bill, err
-}
-
-// OpenBillOnce is OpenBill with the key of a request, "" for none. If the user has
-// opened a bill with the key, it returns that as it was then, and reports it.
-func (s *Store) OpenBillOnce(ctx context.Context, userID int64, key string) (bill billing.Bill, repeat bool, err error) {
+// has already used is skipped. key is that of the request, "" for none: if the user has
+// opened a bill with it, OpenBill returns that as it was then, and reports it.
+func (s *Store) OpenBill(ctx context.Context, userID int64, key string) (bill billing.Bill, repeat bool, err error) {
 	err = s.openers.Do(ctx, userID, func() (err error) {
 		for {
 			bill, repeat, err = s.openBill(ctx, userID, key)
@@ -85,11 +79,12 @@ func (s *Store) openBill(ctx context.Context, userID int64, key string) (bill bi
 		if key != "" {
 			opened, err := pg.Rows(ctx, tx, "look up key", pgx.RowToStructByPos[billing.Bill], `
 				SELECT id, user_id, 0::bigint, created_at FROM billing.bills WHERE id = (SELECT bill_id FROM billing.bill_keys WHERE user_id = $1 AND idempotency_key = $2)`, userID, key)
-			if repeat = len(opened) > 0; err != nil || repeat {
-				if repeat {
-					bill = opened[0]
-				}
+			if err != nil {
 				return err
+			}
+			if repeat = len(opened) > 0; repeat {
+				bill = opened[0]
+				return nil
 			}
 		}
 		if err := billing.CheckNewBill(owned); err != nil {

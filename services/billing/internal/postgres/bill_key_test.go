@@ -11,20 +11,20 @@ import (
 func TestAKeyOpensOneBill(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	first, repeat, err := s.OpenBillOnce(t.Context(), 1, "rent")
+	first, repeat, err := s.OpenBill(t.Context(), 1, "rent")
 	if err != nil || repeat {
 		t.Fatalf("%+v, repeat %v, %v", first, repeat, err)
 	}
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, first.ID, 5)})
 	s.exec(t, `INSERT INTO billing.bills (id, user_id) SELECT n, 1 FROM generate_series(1, $1::int) n`, billing.MaxBills-1)
-	if again, repeat, err := s.OpenBillOnce(t.Context(), 1, "rent"); err != nil || !repeat || again != first {
+	if again, repeat, err := s.OpenBill(t.Context(), 1, "rent"); err != nil || !repeat || again != first {
 		t.Errorf("repeated: %+v, repeat %v, %v; want %+v as it was opened", again, repeat, err, first)
 	}
-	other, repeat, err := s.OpenBillOnce(t.Context(), 2, "rent")
+	other, repeat, err := s.OpenBill(t.Context(), 2, "rent")
 	if err != nil || repeat || other.ID == first.ID {
 		t.Errorf("another user's: %+v, repeat %v, %v", other, repeat, err)
 	}
-	if another, repeat, err := s.OpenBillOnce(t.Context(), 2, "food"); err != nil || repeat || another.ID == other.ID {
+	if another, repeat, err := s.OpenBill(t.Context(), 2, "food"); err != nil || repeat || another.ID == other.ID {
 		t.Errorf("another key: %+v, repeat %v, %v", another, repeat, err)
 	}
 }
@@ -45,7 +45,7 @@ func TestManyOpenABillWithOneKeyAtOnce(t *testing.T) {
 			if i%2 == 1 {
 				store = second
 			}
-			bill, repeat, err := store.OpenBillOnce(t.Context(), 1, "rent")
+			bill, repeat, err := store.OpenBill(t.Context(), 1, "rent")
 			if err != nil {
 				t.Errorf("request %d: %v", i, err)
 			}

@@ -16,24 +16,24 @@ import (
 func TestOpenBill(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	first, err := s.OpenBill(t.Context(), 1)
+	first, _, err := s.OpenBill(t.Context(), 1, "")
 	if err != nil || first.UserID != 1 || first.Balance != 0 {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	// The provider uses the next id first.
 	s.Settle(t.Context(), []billing.Item{payment(1, 2, first.ID+1, 5)})
-	second, err := s.OpenBill(t.Context(), 1)
+	second, _, err := s.OpenBill(t.Context(), 1, "")
 	if err != nil || second.ID != first.ID+2 {
 		t.Errorf("%+v, %v: want id %d", second, err, first.ID+2)
 	}
 	s.exec(t, `INSERT INTO billing.bills (id, user_id) SELECT n, 1 FROM generate_series(1, $1::int) n`, billing.MaxBills-3)
-	if _, err := s.OpenBill(t.Context(), 1); err != nil {
+	if _, _, err := s.OpenBill(t.Context(), 1, ""); err != nil {
 		t.Errorf("the last bill: %v", err)
 	}
-	if _, err := s.OpenBill(t.Context(), 1); !errors.Is(err, billing.ErrTooManyBills) {
+	if _, _, err := s.OpenBill(t.Context(), 1, ""); !errors.Is(err, billing.ErrTooManyBills) {
 		t.Errorf("one bill too many: %v", err)
 	}
-	if _, err := s.OpenBill(t.Context(), 2); err != nil {
+	if _, _, err := s.OpenBill(t.Context(), 2, ""); err != nil {
 		t.Errorf("another user: %v", err)
 	}
 }
@@ -60,7 +60,7 @@ func TestManyOpenTheLastBillAtOnce(t *testing.T) {
 	results := make(chan error, 32)
 	for i := range cap(results) {
 		go func() {
-			_, err := []*postgres.Store{first, second}[i%2].OpenBill(t.Context(), 1)
+			_, _, err := []*postgres.Store{first, second}[i%2].OpenBill(t.Context(), 1, "")
 			results <- err
 		}()
 	}

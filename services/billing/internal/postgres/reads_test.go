@@ -29,7 +29,6 @@ const busy = 500 // the user who owns half of the bills, and 6 of 10 transaction
 
 // exempt are the methods of Store that TestReadsAreFlat does not call, and why.
 var exempt = map[string]string{
-	"OpenBillOnce": "is OpenBill, and looks up one key",
 	"SaveCustomer": "writes one row, by its key", "RecordRefused": "writes one row, by its key", "RecordRefusedReversal": "writes one row, by its key", "RecordRejected": "writes one row, by its key",
 	"RefusedPayments": "an operator's command that prints all of them", "RejectedMessages": "an operator's command that prints all of them",
 	"Verify": "an operator's command that reads the whole ledger", "Books": "an operator's command that prints all charges", "RecordVerification": "writes one row",
@@ -318,7 +317,7 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		return 1, err
 	})
 	add("OpenBill", "beyond the limit", billing.MaxBills+one, 1, func(ctx context.Context) (int, error) {
-		if _, err := store.OpenBill(ctx, busy); !errors.Is(err, billing.ErrTooManyBills) {
+		if _, _, err := store.OpenBill(ctx, busy, ""); !errors.Is(err, billing.ErrTooManyBills) {
 			return 0, err
 		}
 		return 1, nil

@@ -14,7 +14,7 @@ func TestInUse(t *testing.T) {
 		if err := s.pool.QueryRow(t.Context(), `SELECT `+postgres.InUse).Scan(&got); err != nil || got != want {
 			t.Errorf("in use with %d bills: %v, %v", bills, got, err)
 		}
-		if _, err := s.OpenBill(t.Context(), 1); err != nil {
+		if _, _, err := s.OpenBill(t.Context(), 1, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

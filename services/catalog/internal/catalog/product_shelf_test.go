@@ -130,7 +130,7 @@ func TestStatusesWaitForTheGate(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := s.Create(t.Context(), 1, Product{Status: Draft}); !errors.Is(err, closed) {
+	if _, _, err := s.Create(t.Context(), 1, "", Product{Status: Draft}); !errors.Is(err, closed) {
 		t.Error(err)
 	}
 }

@@ -37,16 +37,10 @@ type Products struct {
 // sell such products.
 func NewProducts(store ProductStore, open func() error) *Products { return &Products{store, open} }
 
-// Create adds a product. admin is the user id of the admin who does so.
-func (s *Products) Create(ctx context.Context, admin int64, p Product) (Product, error) {
-	made, _, err := s.CreateOnce(ctx, admin, "", p)
-	return made, err
-}
-
-// CreateOnce is Create with the key of a request, "" for none. If the admin has made a
-// product with the key and the same content, it returns that as it was then, and
-// reports it.
-func (s *Products) CreateOnce(ctx context.Context, admin int64, key string, p Product) (made Product, repeat bool, err error) {
+// Create adds a product. admin is the user id of the admin who does so, and key that of
+// the request, "" for none. If the admin has made a product with the key and the same
+// content, it returns that as it was then, and reports it.
+func (s *Products) Create(ctx context.Context, admin int64, key string, p Product) (made Product, repeat bool, err error) {
 	if err := s.mayWrite(p, Active); err != nil {
 		return p, false, err
 	}

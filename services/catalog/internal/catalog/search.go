@@ -44,9 +44,14 @@ func SearchableTitle(title string) string {
 	return s[:end]
 }
 
+// SearchTerms returns what a title is searched by: SearchableTitle, and its Grams.
+func SearchTerms(title string) (searchable string, grams []string) {
+	searchable = SearchableTitle(title)
+	return searchable, Grams(searchable)
+}
+
 // Grams returns all parts of one to three characters of a text in the form of
-// Searchable, each once, sorted. They are
-// at most three for each character.
+// Searchable, each once, sorted. They are at most three for each character.
 func Grams(searchable string) []string {
 	starts := starts(searchable)
 	grams := make([]string, 0, maxGram*len(starts))

@@ -1,29 +1,11 @@
 package httpapi
 
 import (
-	"strings"
 	"testing"
 
 	"lavka/libs/domain/problem"
 	"lavka/services/catalog/internal/catalog"
 )
-
-func TestIdempotencyKey(t *testing.T) {
-	t.Parallel()
-	for _, good := range []string{"a", "~", "two words", `"quoted"`, strings.Repeat("k", 255)} {
-		if key, err := idempotencyKey(&good); err != nil || key != good {
-			t.Errorf("%q: %q, %v", good, key, err)
-		}
-	}
-	for _, bad := range []string{"", strings.Repeat("k", 256), "tab\there", "ключ", "\x7f", "a\x00b", "\xff"} {
-		if _, err := idempotencyKey(&bad); err == nil {
-			t.Errorf("%q is accepted", bad)
-		}
-	}
-	if key, err := idempotencyKey(nil); err != nil || key != "" {
-		t.Errorf("none: %q, %v", key, err)
-	}
-}
 
 func TestEntityTags(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
 	"lavka/libs/service/bytelimit"
+	"lavka/libs/service/idempotency"
 	"lavka/libs/service/page"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
@@ -124,7 +125,7 @@ func (h *Handlers) GetProduct(ctx context.Context, r api.GetProductRequestObject
 
 // CreateProduct answers POST /products.
 func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequestObject) (api.CreateProductResponseObject, error) {
-	key, err := idempotencyKey(r.Params.IdempotencyKey)
+	key, err := idempotency.Key(r.Params.IdempotencyKey)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 			return nil, err
 		}
 	}
-	p, repeat, err := h.products.CreateOnce(ctx, access.UserID(ctx), key, p)
+	p, repeat, err := h.products.Create(ctx, access.UserID(ctx), key, p)
 	if err != nil {
 		return nil, err
 	}

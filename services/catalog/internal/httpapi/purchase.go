@@ -24,7 +24,7 @@ const retryAfter = 1
 
 // CreatePurchase answers POST /purchases.
 func (h *Handlers) CreatePurchase(ctx context.Context, r api.CreatePurchaseRequestObject) (api.CreatePurchaseResponseObject, error) {
-	key, err := idempotencyKey(r.Params.IdempotencyKey)
+	key, err := idempotency.Key(r.Params.IdempotencyKey)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 		return nil, err
 	}
 	if r.Params.IdempotencyKey != nil {
-		if q.Key, err = idempotencyKey(r.Params.IdempotencyKey); err != nil {
+		if q.Key, err = idempotency.Key(r.Params.IdempotencyKey); err != nil {
 			return nil, err
 		}
 		if q.Status != "" || !q.When.Open() {
@@ -226,5 +226,3 @@ func toPurchase(p catalog.Purchase) api.Purchase {
 	}
 	return out
 }
-
-func idempotencyKey(header *string) (string, error) { return idempotency.Key(header) }

@@ -12,6 +12,7 @@ import (
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
 	"lavka/libs/service/export"
+	"lavka/libs/service/idempotency"
 	"lavka/libs/service/page"
 	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/api"
@@ -23,7 +24,7 @@ func (h *Handlers) CreateRefund(ctx context.Context, r api.CreateRefundRequestOb
 	if r.Params.IdempotencyKey == nil {
 		return nil, problem.New(problem.Malformed, "malformed", "a refund needs an Idempotency-Key: without one, it could not be retried")
 	}
-	key, err := idempotencyKey(r.Params.IdempotencyKey)
+	key, err := idempotency.Key(r.Params.IdempotencyKey)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/access"
+	"lavka/libs/service/idempotency"
 	"lavka/libs/service/telemetry"
 	"lavka/services/catalog/api"
 	"lavka/services/catalog/internal/catalog"
@@ -26,7 +27,7 @@ func (h *Handlers) ChangeStock(ctx context.Context, r api.ChangeStockRequestObje
 	if r.Params.IdempotencyKey == nil {
 		return nil, problem.New(problem.Malformed, "malformed", "a change of stock needs an Idempotency-Key: without one, it could not be retried")
 	}
-	key, err := idempotencyKey(r.Params.IdempotencyKey)
+	key, err := idempotency.Key(r.Params.IdempotencyKey)
 	if err != nil {
 		return nil, err
 	}

@@ -33,13 +33,14 @@ func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Produc
 // insertProduct adds a product with its stock, or returns ErrSKUTaken.
 func insertProduct(ctx context.Context, tx *pg.Tx, admin int64, p catalog.Product) (catalog.Product, error) {
 	stock := p.OnHand
+	searchable, grams := catalog.SearchTerms(p.Title)
 	p, err := pg.One(ctx, tx, "insert product", catalog.ErrSKUTaken, scanProduct, `
 		INSERT INTO catalog.products (title, title_folded, description, price, sku, status, images, attributes, search_title, search_grams)
 		VALUES ($1, $2, $3, $4, nullif($5, ''), $6, $7, $8, $9, $10)
 		ON CONFLICT (sku) WHERE sku IS NOT NULL AND deleted_at IS NULL DO NOTHING
 		RETURNING `+productColumns,
 		p.Title, catalog.Fold(p.Title), p.Description, p.Price, p.SKU, cmp.Or(p.Status, catalog.Active), imagesText(p.Images), attributesText(p.Attributes),
-		catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title)))
+		searchable, grams)
 	if err != nil {
 		return p, err
 	}
@@ -195,7 +196,8 @@ func (s *Store) changeLocked(ctx context.Context, tx *pg.Tx, admin int64, before
 		return p, err
 	}
 	if p.Title != before.Title { // a trigger has emptied what it was searched by
-		if _, err := tx.Exec(ctx, setSearch, p.ID, p.Title, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title))); err != nil {
+		searchable, grams := catalog.SearchTerms(p.Title)
+		if _, err := tx.Exec(ctx, setSearch, p.ID, p.Title, searchable, grams); err != nil {
 			return p, err
 		}
 	}

@@ -134,7 +134,8 @@ func (s *Store) MakeSearchable(ctx context.Context, limit int) (int, error) {
 		slices.Reverse(found) // in the order in which others lock several
 		batch := &pgx.Batch{}
 		for _, p := range found {
-			batch.Queue(setSearch, p.ID, p.Title, catalog.SearchableTitle(p.Title), catalog.Grams(catalog.SearchableTitle(p.Title)))
+			searchable, grams := catalog.SearchTerms(p.Title)
+			batch.Queue(setSearch, p.ID, p.Title, searchable, grams)
 		}
 		made = len(found)
 		return tx.SendBatch(ctx, batch).Close()
