@@ -193,7 +193,7 @@ func (t *trial) strikeAll(ctx context.Context, faults []fault) (healed time.Time
 // atRest waits until no purchase and no refund is pending, and billing's users match auth's.
 func (t *trial) atRest(ctx context.Context) error {
 	from, to := t.world.Range()
-	wrong := errors.New("the database could not be read to check for pending purchases")
+	wrong := errors.New("no time was left to check for pending purchases")
 	for {
 		pending, err := value[int](ctx, t.shop, `
 			SELECT (SELECT count(*) FROM catalog.purchases WHERE status = 'pending' AND bill_id >= $1 AND bill_id < $2)

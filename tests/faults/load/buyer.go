@@ -117,7 +117,7 @@ func (b *buyer) purchase(ctx context.Context, key string) {
 // same key; without a key it reads the purchase, if it knows its id, and never
 // retries.
 func (b *buyer) follow(ctx context.Context, want history.Buy) {
-	first, staleToken := true, false
+	first := true
 	lookAt := ""
 	try := func(ctx context.Context) bool {
 		if lookAt != "" {
@@ -137,13 +137,7 @@ func (b *buyer) follow(ctx context.Context, want history.Buy) {
 		case got.Status == http.StatusAccepted, got.Code == "outcome_unknown" && want.Key == "":
 			lookAt = got.PurchaseID
 			return lookAt == ""
-		case got.Status == http.StatusUnauthorized:
-			if staleToken { // at first the retry reaches another replica with the same token
-				b.w.accounts.login(ctx, b.client, b.account)
-			}
-			staleToken = !staleToken
-			return want.Key == ""
-		case got.Status == 0, got.Status >= 500, got.Status == http.StatusTooManyRequests:
+		case b.w.accounts.refused(ctx, b.client, b.account, got.Call), got.Status == 0, got.Status >= 500, got.Status == http.StatusTooManyRequests:
 			return want.Key == ""
 		}
 		return true

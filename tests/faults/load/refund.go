@@ -55,17 +55,9 @@ func (w *World) bought(r *rand.Rand) (history.Buy, bool) {
 
 // followRefund retries with the same key until the outcome is final.
 func (w *World) followRefund(ctx context.Context, c *client, r *rand.Rand, what history.Refund) {
-	staleToken := false
 	try := func(ctx context.Context) bool {
 		got := w.sendRefund(context.WithoutCancel(ctx), c, what)
-		if got.Status == http.StatusUnauthorized {
-			if staleToken { // at first the retry reaches another replica with the same token
-				w.accounts.login(ctx, c, w.accounts.Admin)
-			}
-			staleToken = !staleToken
-			return false
-		}
-		return got.Status != 0 && got.Status < 500 && got.Status != http.StatusAccepted
+		return !w.accounts.refused(ctx, c, w.accounts.Admin, got.Call) && got.Status != 0 && got.Status < 500 && got.Status != http.StatusAccepted
 	}
 	for end, pause := c.rec.Now()+patience, 50*time.Millisecond; c.rec.Now() < end && ctx.Err() == nil; pause *= 2 {
 		if try(ctx) {

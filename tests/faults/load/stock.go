@@ -32,11 +32,7 @@ func (w *World) restock(ctx context.Context) {
 func (w *World) followStocking(ctx context.Context, c *client, change history.Stocking) {
 	try := func(ctx context.Context) bool {
 		got := w.sendStocking(context.WithoutCancel(ctx), c, change)
-		if got.Status == http.StatusUnauthorized {
-			w.accounts.login(ctx, c, w.accounts.Admin)
-			return false
-		}
-		return got.Status != 0 && got.Status < 500
+		return !w.accounts.refused(ctx, c, w.accounts.Admin, got.Call) && got.Status != 0 && got.Status < 500
 	}
 	for end, pause := c.rec.Now()+patience, 50*time.Millisecond; c.rec.Now() < end && ctx.Err() == nil; pause *= 2 {
 		if try(ctx) {

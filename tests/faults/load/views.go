@@ -40,12 +40,9 @@ func (w *World) audit(ctx context.Context) {
 	}
 }
 
-// asAdmin does something with the admin's token, and logs the admin in again if a
-// replica refuses it: its clock may be wrong.
+// asAdmin does something with the admin's token once.
 func (w *World) asAdmin(ctx context.Context, c *client, do func(token string) history.Call) {
-	if call := do(w.accounts.Admin.Token()); call.Status == http.StatusUnauthorized {
-		w.accounts.login(context.WithoutCancel(ctx), c, w.accounts.Admin)
-	}
+	w.accounts.refused(ctx, c, w.accounts.Admin, do(w.accounts.Admin.Token()))
 }
 
 // viewPage is one GET /admin/transactions?bill_id=.
