@@ -14,22 +14,23 @@ import (
 	"lavka/tests/hostile"
 )
 
+// addHostileUser adds a user with a large history.
+func addHostileUser(ctx context.Context, t *trial) (err error) {
+	if t.hostile, err = t.accounts.Add(ctx, fmt.Sprintf("hostile-%d", t.worlds)); err != nil {
+		return err
+	}
+	rows, products := hostile.Rows, hostile.Products
+	if !t.long {
+		rows, products = rows/5, products/5
+	}
+	return hostile.Fill(ctx, t.AdminDatabaseURL(), t.hostile.ID, rows, products)
+}
+
 // hostileUser has one user with a large history send expensive requests over 500
 // connections, and checks that every replica stays ready and that all requests of
 // other users are answered and none is refused.
-func hostileUser(ctx context.Context, t *trial) error {
+func hostileUser(ctx context.Context, t *trial) (err error) {
 	const connections = 500
-	u, err := t.accounts.Add(ctx, fmt.Sprintf("hostile-%d", t.worlds))
-	if err != nil {
-		return err
-	}
-	rows := hostile.Rows
-	if !t.long {
-		rows /= 5 // the whole table of products is searched all the same
-	}
-	if err := hostile.Fill(ctx, t.AdminDatabaseURL(), u.ID, rows, hostile.Products); err != nil {
-		return err
-	}
 	begin := t.rec.Now()
 	flooding, calm := context.WithTimeout(ctx, t.span(4*time.Second, 30*time.Second))
 	defer calm()
@@ -55,7 +56,7 @@ func hostileUser(ctx context.Context, t *trial) error {
 	for i, path := range []string{"/users/me", "/products", fmt.Sprint("/products/", t.world.Products[0]), "/purchases", "/bills", "/transactions"} {
 		watch("GET "+path, t.GatewayURL()+path, t.accounts.Buyers[i%len(t.accounts.Buyers)].Token())
 	}
-	statuses := t.world.Flood(flooding, u, connections, hostile.Path)
+	statuses := t.world.Flood(flooding, t.hostile, connections, hostile.Path)
 	others.Wait()
 	end := t.rec.Now()
 	for what, c := range t.rec.History().Calls() {

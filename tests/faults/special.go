@@ -146,7 +146,7 @@ func specialFaults() []fault {
 		},
 		{
 			name: "hostile-user", story: "one user with a million purchases and payments (200,000) sends searches and filtered lists over 500 connections for 30 s (4 s): every replica stays ready, and no other user is refused", alone: true, blind: true, spoils: true,
-			strike: hostileUser,
+			prepare: addHostileUser, strike: hostileUser,
 		},
 	}
 }

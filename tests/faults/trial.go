@@ -20,6 +20,8 @@ type fault struct {
 	name  string
 	story string // what happens, in a few words
 	kind  string // of shop that it needs; "" means the usual one
+	// prepare is called before the load, if it is not nil.
+	prepare func(context.Context, *trial) error
 	// strike breaks something, heals it, and returns when it is healed. It
 	// returns an error if the shop breaks a promise.
 	strike func(context.Context, *trial) error
@@ -55,6 +57,8 @@ type trial struct {
 	world *load.World
 	long  bool
 	mixed bool // with other faults: promises that hold for a single fault are not checked
+
+	hostile *load.Account // the user of the fault hostile-user
 }
 
 // span returns how long a fault lasts: short, or long in a long run.
@@ -93,6 +97,14 @@ func (s *shop) try(ctx context.Context, seed uint64, long bool, faults ...fault)
 	}
 	if err != nil {
 		return o, err
+	}
+	for _, f := range faults {
+		if f.prepare == nil {
+			continue
+		}
+		if err := f.prepare(ctx, t); err != nil {
+			return o, fmt.Errorf("prepare %s: %w", f.name, err)
+		}
 	}
 	from, to := t.world.Range()
 	watcher := books.Watch(ctx, s.AdminDatabaseURL(), from, to)

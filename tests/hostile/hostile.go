@@ -21,9 +21,9 @@ const (
 const bill = 999_999
 
 // Fill adds products to a shop, and to a user rows purchases, all completed, and
-// rows payments into a bill of their own. It writes to the database directly; over
-// the API it would take hours. The ledger adds up. Fill waits until billing knows
-// the user.
+// rows payments into a bill of their own, all a year ago. It writes to the database
+// directly; over the API it would take hours. The ledger adds up, and the products can be
+// searched for. Fill waits until billing knows the user.
 func Fill(ctx context.Context, adminURL string, user int64, rows, products int) error {
 	conn, err := pgconfig.Connect(ctx, adminURL)
 	if err != nil {
@@ -40,13 +40,16 @@ func Fill(ctx context.Context, adminURL string, user int64, rows, products int) 
 	}
 	for _, step := range []struct{ what, sql string }{
 		{"products", fmt.Sprintf(`
-			INSERT INTO catalog.products (title, title_folded, description, price)
-			SELECT 'Tea ' || n, 'tea ' || n, 'Loose leaves, 100 g', 1 + n FROM generate_series(1, %d) n`, products)},
+			INSERT INTO catalog.products (title, title_folded, description, price, search_title, search_grams)
+			SELECT 'Tea ' || n, folded, 'Loose leaves, 100 g', 1 + n, folded, ARRAY(
+				SELECT DISTINCT substr(folded, start, size) FROM generate_series(1, length(folded)) start, generate_series(1, 3) size
+				WHERE start + size <= length(folded) + 1 ORDER BY 1)
+			FROM generate_series(1, %d) n, LATERAL (SELECT 'tea ' || n AS folded) title`, products)},
 		{"a bill", fmt.Sprintf(`
-			INSERT INTO billing.bills (id, user_id, balance) VALUES (%d, %d, %d)`, bill, user, rows)},
+			INSERT INTO billing.bills (id, user_id, balance, created_at) VALUES (%d, %d, %d, now() - interval '1 year')`, bill, user, rows)},
 		{"payments", fmt.Sprintf(`
-			INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id)
-			SELECT nextval('billing.transaction_ids'), %d, %d, 1, n, 1000000000000000 + n FROM generate_series(1, %d) n`, bill, user, rows)},
+			INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, created_at)
+			SELECT nextval('billing.transaction_ids'), %d, %d, 1, n, 1000000000000000 + n, now() - interval '1 year' FROM generate_series(1, %d) n`, bill, user, rows)},
 		{"purchases", fmt.Sprintf(`
 			INSERT INTO catalog.purchases (id, user_id, product_id, title, price, bill_id, status, transaction_id, expires_at, settled_at, next_send_at)
 			SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, %d, 1, 'Tea', 1, %d, 'completed', n, now(), now(), now()

@@ -153,7 +153,8 @@ func (w *World) Tailed() time.Time {
 }
 
 // read reads all pages of GET /admin/transactions from a time up to complete_until,
-// which is zero while it is not known. The status is that of the last page.
+// which is zero while it is not known. The status is that of the last page, or 0 if ctx
+// ended before it.
 func (w *World) read(ctx context.Context, c *client, token string, from time.Time) (got history.Followed, until time.Time) {
 	got.From = from
 	if from.IsZero() {
@@ -178,6 +179,10 @@ func (w *World) read(ctx context.Context, c *client, token string, from time.Tim
 			}
 		}
 		if r.NextCursor == nil {
+			return got, until
+		}
+		if ctx.Err() != nil {
+			got.Status = 0
 			return got, until
 		}
 		cursor = "&cursor=" + *r.NextCursor
