@@ -124,6 +124,50 @@ func TestInTx(t *testing.T) {
 	}
 }
 
+// A transaction that needs a locked row waits for it, for a while.
+func TestInTxWaitsForALock(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pool, other := open(t, db), open(t, db)
+	if _, err := pool.Exec(t.Context(), `INSERT INTO shelf.things VALUES (1, 'tea')`); err != nil {
+		t.Fatal(err)
+	}
+	holder, err := other.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Rollback(context.WithoutCancel(t.Context()))
+	keep := func() { // the server ends a transaction that is idle for two seconds
+		if _, err := holder.Exec(t.Context(), `UPDATE shelf.things SET name = 'coffee' WHERE id = 1`); err != nil {
+			t.Error(err)
+		}
+	}
+	keep()
+	runs := 0
+	change := func(each func()) error {
+		runs = 0
+		return pg.InTx(t.Context(), pool, func(tx *pg.Tx) error {
+			runs++
+			each()
+			_, err := tx.Exec(t.Context(), `UPDATE shelf.things SET name = 'water' WHERE id = 1`)
+			return err
+		})
+	}
+	if err := change(keep); !pg.LockTimeout(err) || runs < 2 {
+		t.Errorf("while it is locked: %v after %d runs", err, runs)
+	}
+	err = change(func() {
+		if runs == 3 {
+			if err := holder.Rollback(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil || runs != 3 {
+		t.Errorf("unlocked in the third run: %v after %d runs", err, runs)
+	}
+}
+
 func TestKindsOfErrors(t *testing.T) {
 	t.Parallel()
 	pool := open(t, pgtest.New(t))

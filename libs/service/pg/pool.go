@@ -146,10 +146,24 @@ func unreadable(setting string, err error) error {
 // log contain them, and a malformed URL leaves parts of its password there.
 func plain(cfg *pgx.ConnConfig) bool { return !strings.ContainsAny(cfg.User+cfg.Database, ":/?#@") }
 
-// InTx runs f in a transaction and commits it, or rolls it back if f fails. If
-// [CommitUnknown] is true for the error, the transaction may or may not have been
-// committed: look in the database.
+// lockTries is how often InTx waits for a locked row, 250 ms each time. The sum is
+// longer than the two seconds after which Postgres ends the transaction of a replica
+// that froze while holding the lock.
+const lockTries = 12
+
+// InTx runs f in a transaction and commits it, or rolls it back if f fails. It does so
+// again, for about three seconds, while another transaction holds a lock that f needs: f
+// must not depend on what an earlier run of it has set. If [CommitUnknown] is true for
+// the error, the transaction may or may not have been committed: look in the database.
 func InTx(ctx context.Context, pool *pgxpool.Pool, f func(*Tx) error) error {
+	for tries := 1; ; tries++ {
+		if err := inTx(ctx, pool, f); !LockTimeout(err) || tries == lockTries {
+			return err
+		}
+	}
+}
+
+func inTx(ctx context.Context, pool *pgxpool.Pool, f func(*Tx) error) error {
 	tx, err := Begin(ctx, pool)
 	if err != nil {
 		return err

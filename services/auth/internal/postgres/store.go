@@ -44,32 +44,22 @@ func New(pools *pg.Pools) *Store {
 	return &Store{reads: pools.Reads, expensive: pools.Expensive, pool: pools.Writes, background: pools.Background}
 }
 
-const (
-	raceTries = 3
-	// lockTries is how often a transaction waits for a locked row, 250 ms each time.
-	// The sum is longer than the two seconds after which Postgres ends the
-	// transaction of a replica that froze while holding the lock.
-	lockTries = 12
-)
+const raceTries = 3
 
 // inTx runs f in a transaction of a request. It retries after a conflict with
-// another transaction, and while a row is locked.
+// another transaction.
 func (s *Store) inTx(ctx context.Context, what string, f func(*pg.Tx) error) error {
 	return inTx(ctx, s.pool, what, f)
 }
 
 func inTx(ctx context.Context, pool *pgxpool.Pool, what string, f func(*pg.Tx) error) error {
-	for races, waits := 1, 1; ; {
+	for races := 1; ; races++ {
 		err := pg.InTx(ctx, pool, f)
 		_, taken := pg.UniqueViolation(err)
 		switch {
 		case err == nil:
 			return nil
-		case pg.LockTimeout(err) && waits < lockTries:
-			waits++
-		case pg.Again(err) && !pg.CommitUnknown(err) && !taken && races < raceTries:
-			races++
-		default:
+		case !pg.Again(err) || pg.CommitUnknown(err) || taken || races == raceTries:
 			return pg.Wrap(what, err)
 		}
 	}

@@ -49,7 +49,8 @@ type Metrics interface {
 }
 
 // Sizes and limits of the two groups. An order that has waited in the queue for
-// longer than queueLimit is not placed. An order is placed within placeLimit,
+// longer than queueLimit is not placed. Until then, one whose product has its stock
+// locked by other transactions goes back into the queue. An order is placed within placeLimit,
 // which allows for a store that retries for eight seconds.
 const (
 	groupMax    = 512
@@ -132,7 +133,11 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 	// A client that disconnects does not stop an order that has been accepted.
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), placeLimit)
 	defer cancel()
-	placed, err := s.orders.Do(limit, queued{order, time.Now()})
+	began := time.Now()
+	placed, err := s.orders.Do(limit, queued{order, began})
+	for errors.Is(placed.Err, ErrStockHeld) && time.Since(began) < queueLimit && s.places.take(order.UserID) {
+		placed, err = s.orders.Do(limit, queued{order, began})
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && order.Key != "":
 		return Placement{Err: ErrAskAgain.Because(err)} // the key's purchase may have another id

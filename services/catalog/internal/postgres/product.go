@@ -22,12 +22,12 @@ const productColumns = "id, sku, status, title, description, price, images, attr
 const oneColumns = productColumns + ", (SELECT on_hand FROM catalog.stock WHERE product_id = id)"
 
 // CreateProduct stores a new product.
-func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Product) (catalog.Product, error) {
-	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) (err error) {
-		p, err = insertProduct(ctx, tx, admin, p)
+func (s *Store) CreateProduct(ctx context.Context, admin int64, p catalog.Product) (made catalog.Product, err error) {
+	err = pg.InTx(ctx, s.pool, func(tx *pg.Tx) (err error) {
+		made, err = insertProduct(ctx, tx, admin, p)
 		return err
 	})
-	return p, pg.Wrap("create product", err)
+	return made, pg.Wrap("create product", err)
 }
 
 // insertProduct adds a product with its stock, or returns ErrSKUTaken.
