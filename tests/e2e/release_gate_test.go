@@ -79,10 +79,11 @@ func opensUnderLoad(t *testing.T, before string) {
 		}
 	})
 
-	const enough, closed = 20, "not_open_yet"
+	const enough, closed = 5, "not_open_yet"
 	waittest.Eventually(t, "refunds and reversals are refused while the gate is closed", func() bool {
-		h := rec.History()
-		return min(count(h.Refunds, func(r history.Refund) bool { return r.Code == closed }), count(h.Reversals, func(r history.Reversal) bool { return r.Code == closed })) >= enough
+		return rec.Reached(func(h history.History) bool {
+			return min(count(h.Refunds, func(r history.Refund) bool { return r.Code == closed }), count(h.Reversals, func(r history.Reversal) bool { return r.Code == closed })) >= enough
+		})
 	})
 	finish := func(service string) error {
 		if out, err := s.asOwner(t, service, "migrate", "finish").CombinedOutput(); err != nil {
@@ -110,11 +111,13 @@ func opensUnderLoad(t *testing.T, before string) {
 		must(t, finish(service))
 	}
 	waittest.Eventually(t, "refunds and reversals are decided, and the shelf is open, once the gate is", func() bool {
-		h := rec.History()
-		refunded := count(h.Refunds, func(r history.Refund) bool { return r.Status == 201 })
-		several := count(h.Buys, func(b history.Buy) bool { return b.Status == 201 && b.Quantity > 1 })
-		stocked := count(h.Stockings, func(c history.Stocking) bool { return c.Status == 201 })
-		return min(refunded, several, stocked, count(h.Reversals, func(r history.Reversal) bool { return r.Status == 200 })) >= enough
+		return rec.Reached(func(h history.History) bool {
+			return min(
+				count(h.Refunds, func(r history.Refund) bool { return r.Status == 201 }),
+				count(h.Reversals, func(r history.Reversal) bool { return r.Status == 200 }),
+				count(h.Buys, func(b history.Buy) bool { return b.Status == 201 && b.Quantity > 1 }),
+				count(h.Stockings, func(c history.Stocking) bool { return c.Status == 201 })) >= enough
+		})
 	})
 	unload()
 	running.Wait()

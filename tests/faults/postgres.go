@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
+	"lavka/tests/faults/history"
 )
 
 // postgresFaults break the database.
@@ -187,8 +188,7 @@ func diskFull(ctx context.Context, t *trial) error {
 		return errors.Join(err, os.Remove(filler))
 	}
 	failing := await(ctx, "a payment to fail because the disk is full", func() bool {
-		h := t.rec.History()
-		return len(h.Pays) > 0 && h.Pays[len(h.Pays)-1].Status == 503
+		return t.among(func(h history.History) bool { return len(h.Pays) > 0 && h.Pays[len(h.Pays)-1].Status == 503 })
 	})
 	err := last(ctx, t.span(time.Second, 15*time.Second))
 	return errors.Join(failing, err, os.Remove(filler), await(ctx, "Postgres to write again", func() bool {

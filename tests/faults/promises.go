@@ -46,7 +46,7 @@ func (t *trial) completed(after time.Duration) bool {
 	})
 }
 
-func (t *trial) among(f func(history.History) bool) bool { return f(t.rec.History()) }
+func (t *trial) among(f func(history.History) bool) bool { return t.rec.Reached(f) }
 
 // natsAway checks what the shop promises while NATS is down: purchases are
 // accepted and completed later; payments, lists and logins keep working.

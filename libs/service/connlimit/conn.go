@@ -20,10 +20,11 @@ const (
 )
 
 // conn is a connection that ends a write when its client takes nothing for stall,
-// or at the server's own deadline. It embeds the TCP connection, whose CloseWrite
-// lets clients read a response that was sent before the end of their request.
+// or at the server's own deadline.
 type conn struct {
-	*net.TCPConn
+	net.Conn
+	past  bool   // beyond the limit
+	first []byte // the first byte, until the server has read it
 
 	mu       sync.Mutex
 	stall    time.Duration
@@ -31,24 +32,54 @@ type conn struct {
 }
 
 // limited returns c with these limits. Only tests use other connections than TCP.
-func limited(c net.Conn) net.Conn {
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return c
+func limited(c net.Conn) *conn {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		// An error would come again, from the first read or write.
+		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
-	// An error would come again, from the first read or write.
-	_ = tcp.SetWriteBuffer(sendBuffer)
-	return &conn{TCPConn: tcp, stall: Stall}
+	return &conn{Conn: c, stall: Stall}
+}
+
+// speaks waits for the first byte, for at most silence; 0 means without a limit. It
+// returns false if there is none.
+func (c *conn) speaks(silence time.Duration) bool {
+	if silence > 0 && c.Conn.SetReadDeadline(time.Now().Add(silence)) != nil {
+		return false
+	}
+	var first [1]byte
+	if _, err := io.ReadFull(c.Conn, first[:]); err != nil {
+		return false
+	}
+	c.first = first[:]
+	return c.Conn.SetReadDeadline(time.Time{}) == nil
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if len(c.first) > 0 && len(p) > 0 {
+		n := copy(p, c.first)
+		c.first = nil
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// CloseWrite lets clients read a response that was sent before the end of their
+// request.
+func (c *conn) CloseWrite() error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
 }
 
 // Write writes p, piece by piece.
 func (c *conn) Write(p []byte) (written int, err error) {
 	for {
 		next := p[written:min(len(p), written+piece)]
-		if err := c.TCPConn.SetWriteDeadline(c.next()); err != nil {
+		if err := c.Conn.SetWriteDeadline(c.next()); err != nil {
 			return written, err
 		}
-		n, err := c.TCPConn.Write(next)
+		n, err := c.Conn.Write(next)
 		if written += n; err != nil || written == len(p) {
 			return written, err
 		}
@@ -79,7 +110,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	c.deadline = t
 	c.mu.Unlock()
-	return c.TCPConn.SetWriteDeadline(t)
+	return c.Conn.SetWriteDeadline(t)
 }
 
 // SetDeadline sets the server's deadline, for reads too.
@@ -87,7 +118,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	c.deadline = t
 	c.mu.Unlock()
-	return c.TCPConn.SetDeadline(t)
+	return c.Conn.SetDeadline(t)
 }
 
 // ReadFrom writes what r has. The TCP connection's own would bypass Write.

@@ -19,10 +19,18 @@ var errTooMany = problem.New(problem.Unavailable, "too_many_connections", "too m
 // Listener accepts the connections of a server with a limit.
 type Listener struct {
 	net.Listener
-	open   atomic.Int64
-	room   chan struct{} // a slot for each connection, and one for the next
+	silence     time.Duration // how long a connection may send nothing at first
+	pastSilence time.Duration // the same for one beyond the limit
+	max         int64
+	open        atomic.Int64
+	room        chan struct{} // a slot for each connection, and one for the next
+	spoken      chan *conn    // connections that have sent something, for the server
+	failed      chan error
+	start       sync.Once
+
+	mu     sync.Mutex
+	silent map[*conn]bool // connections that have sent nothing yet; nil once the listener is closed
 	closed chan struct{}
-	close  sync.Once
 }
 
 type (
@@ -36,23 +44,30 @@ type (
 // the operating system's queue, for no longer than the server waits for a
 // request's header.
 //
+// The server gets a connection with its first byte, and only then waits for the rest
+// of the header. Until then the connection is as good as one between two requests, and
+// stays open for s.IdleTimeout: clients with a pool open connections that they use much
+// later, and would lose the request that they send when the server closes one.
+//
 // A connection is closed when its client takes nothing of a response for Stall.
 //
 // Bound counts connections in the server's hooks, not in their Close, which the
 // server may call more than once.
 func Bound(s *http.Server, l net.Listener, max int) *Listener {
-	bounded := &Listener{Listener: l, room: make(chan struct{}, max+max/8+1), closed: make(chan struct{})}
+	bounded := &Listener{
+		Listener: l, silence: s.IdleTimeout, pastSilence: s.ReadHeaderTimeout, max: int64(max), room: make(chan struct{}, max+max/8+1),
+		spoken: make(chan *conn), failed: make(chan error), silent: map[*conn]bool{}, closed: make(chan struct{}),
+	}
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		ctx = context.WithValue(ctx, connKey{}, c)
-		if bounded.open.Add(1) > int64(max) {
+		if c.(*conn).past {
 			return context.WithValue(ctx, pastKey{}, true)
 		}
 		return ctx
 	}
 	s.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed || state == http.StateHijacked {
-			bounded.open.Add(-1)
-			<-bounded.room
+			bounded.ended()
 		}
 	}
 	return bounded
@@ -83,23 +98,101 @@ func Patient(ctx context.Context, stall time.Duration) (restore func()) {
 // Open returns the number of open connections, including those to be refused.
 func (l *Listener) Open() int { return int(l.open.Load()) }
 
-// Accept waits until there is room for a connection, then accepts the next one.
+// Accept returns the next connection that has sent something.
 func (l *Listener) Accept() (net.Conn, error) {
+	l.start.Do(func() { go l.acceptAll() })
 	select {
-	case l.room <- struct{}{}:
+	case c := <-l.spoken:
+		return c, nil
+	case err := <-l.failed:
+		return nil, err
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.room
-		return nil, err
-	}
-	return limited(c), nil
 }
 
-// Close stops accepting connections.
+// acceptAll accepts connections while there is room, until the listener is closed.
+func (l *Listener) acceptAll() {
+	for {
+		select {
+		case l.room <- struct{}{}:
+		case <-l.closed:
+			return
+		}
+		accepted, err := l.Listener.Accept()
+		if err != nil {
+			<-l.room
+			select {
+			case l.failed <- err:
+				continue
+			case <-l.closed:
+				return
+			}
+		}
+		c := limited(accepted)
+		c.past = l.open.Add(1) > l.max
+		go l.listen(c)
+	}
+}
+
+// listen waits until a connection sends something, and gives it to the server.
+func (l *Listener) listen(c *conn) {
+	if l.keep(c) && c.speaks(l.silenceOf(c)) && l.forget(c) {
+		select {
+		case l.spoken <- c:
+			return
+		case <-l.closed:
+		}
+	}
+	l.forget(c)
+	c.Close()
+	l.ended()
+}
+
+func (l *Listener) silenceOf(c *conn) time.Duration {
+	if c.past {
+		return l.pastSilence
+	}
+	return l.silence
+}
+
+// keep has Close close a connection, unless the listener is closed already. forget ends
+// that, and reports whether the connection was still kept.
+func (l *Listener) keep(c *conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.silent == nil {
+		return false
+	}
+	l.silent[c] = true
+	return true
+}
+
+func (l *Listener) forget(c *conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := l.silent[c]
+	delete(l.silent, c)
+	return kept
+}
+
+// ended makes room for another connection.
+func (l *Listener) ended() {
+	l.open.Add(-1)
+	<-l.room
+}
+
+// Close stops accepting connections, and closes those that have sent nothing yet.
 func (l *Listener) Close() error {
-	l.close.Do(func() { close(l.closed) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.silent == nil {
+		return nil
+	}
+	close(l.closed)
+	for c := range l.silent {
+		c.Close()
+	}
+	l.silent = nil
 	return l.Listener.Close()
 }

@@ -26,19 +26,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 30 * time.Second
 
 // serve starts a server that answers on at most max connections.
-func serve(t *testing.T, max int) *connlimit.Listener {
+func serve(t *testing.T, max int) *connlimit.Listener { return serveWith(t, &http.Server{}, max) }
+
+func serveWith(t *testing.T, s *http.Server, max int) *connlimit.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := connlimit.Admit(w, r); err != nil {
 			httpproblem.Write(w, r, err)
 			return
 		}
 		fmt.Fprint(w, "served")
-	})}
+	})
 	bounded := connlimit.Bound(s, l, max)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(bounded) }()
@@ -89,6 +91,12 @@ func (c *client) ask() (*http.Response, string) {
 		c.t.Fatal(err)
 	}
 	return resp, string(body)
+}
+
+// closed waits for the end of the connection.
+func (c *client) closed() error {
+	_, err := io.Copy(io.Discard, c.in)
+	return err
 }
 
 func until(t *testing.T, l *connlimit.Listener, open int) {
@@ -166,6 +174,47 @@ func TestTheSilentHoldNoMoreThanTheBound(t *testing.T) {
 	until(t, l, 0)
 	if _, body := dial(t, l).ask(); body != "served" {
 		t.Errorf("after all connections were closed: %s", body)
+	}
+}
+
+// A connection that has sent nothing stays open like one between two requests. A pool
+// of connections, such as a gateway's, opens more than it needs and uses them later. The
+// time limit of a header counts from its first byte.
+func TestAConnectionMayBeSilent(t *testing.T) {
+	t.Parallel()
+	l := serveWith(t, &http.Server{ReadHeaderTimeout: 50 * time.Millisecond, IdleTimeout: time.Minute}, 2)
+	silent, slow, late := dial(t, l), dial(t, l), (*client)(nil)
+	until(t, l, 2)
+	if late = dial(t, l); late.closed() != nil { // beyond the limit, it was waited for as long as for a header
+		t.Error("a silent connection beyond the limit stays open")
+	}
+	if _, err := io.WriteString(slow, "P"); err != nil {
+		t.Fatal(err)
+	}
+	if err := slow.closed(); err != nil {
+		t.Errorf("a connection with a part of a header: %v", err)
+	}
+	if _, body := silent.ask(); body != "served" {
+		t.Errorf("a connection that was silent for longer than a header may take: %s", body)
+	}
+}
+
+// A connection that stays silent is closed, at the latest with the server.
+func TestASilentConnectionEnds(t *testing.T) {
+	t.Parallel()
+	l := serveWith(t, &http.Server{IdleTimeout: 50 * time.Millisecond}, 2)
+	if err := dial(t, l).closed(); err != nil {
+		t.Errorf("after IdleTimeout: %v", err)
+	}
+	s := &http.Server{}
+	l = serveWith(t, s, 2)
+	c := dial(t, l)
+	until(t, l, 1)
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := c.closed(); err != nil {
+		t.Errorf("after the server has stopped: %v", err)
 	}
 }
 

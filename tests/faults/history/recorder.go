@@ -26,6 +26,14 @@ func (r *Recorder) Add(add func(*History)) {
 	add(&r.h)
 }
 
+// Reached reports whether a condition holds of what has been recorded so far. Unlike
+// [Recorder.History], it copies nothing. While it runs, nothing is recorded.
+func (r *Recorder) Reached(condition func(History) bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return condition(r.h)
+}
+
 // History returns a copy of what has been recorded so far.
 func (r *Recorder) History() History {
 	r.mu.Lock()
