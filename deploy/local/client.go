@@ -126,7 +126,7 @@ func (c client) showRequest(r *http.Request, body []byte) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "  → %s %s\n", r.Method, strings.TrimPrefix(r.URL.String(), c.base))
-	for _, name := range []string{"Authorization", "Idempotency-Key"} {
+	for _, name := range []string{"Authorization", "Idempotency-Key", "Prefer"} {
 		if value := r.Header.Get(name); value != "" {
 			fmt.Fprintf(&b, "    %s: %s\n", name, shorten(value))
 		}

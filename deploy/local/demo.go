@@ -66,7 +66,7 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 		{"The payment provider tops up her bill; a forged signature is refused, and a repeated payment is credited once", s.pay},
 		{"The administrator puts a samovar on sale", s.stock},
 		{"Mira looks at the products", s.browse},
-		{"She buys it; repeating the request with the same key buys nothing more", s.buy},
+		{"She buys it; repeating the request with the same key buys nothing more, and she finds the purchase by its key", s.buy},
 		{"Her balance is too low for a second one", s.declined},
 		{"There is one left; she can't buy two", s.soldOut},
 		{"Her history", s.history},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"lavka/deploy/local/payment"
 )
@@ -72,7 +73,7 @@ func (s *story) stock(ctx context.Context) error {
 }
 
 func (s *story) browse(ctx context.Context) error {
-	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/products?q=" + url.QueryEscape(s.mira.Login), token: s.token})
+	a, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/products?q=" + url.QueryEscape(strings.ToUpper("Samovar "+s.mira.Login)), token: s.token})
 	if err != nil {
 		return err
 	}
@@ -109,6 +110,23 @@ func (s *story) buy(ctx context.Context) error {
 		same("the purchase", again.text("id"), a.text("id")),
 		same("Idempotent-Replayed", again.header.Get("Idempotent-Replayed"), "true"),
 	); err != nil {
+		return err
+	}
+	// What a client does that did not get the response, or got 202.
+	found, err := s.expect(ctx, http.StatusOK, "", call{method: http.MethodGet, path: "/purchases?idempotency_key=" + order.header["Idempotency-Key"], token: s.token})
+	if err != nil {
+		return err
+	}
+	if len(found.items()) != 1 {
+		return fmt.Errorf("she finds %d purchases with her key, want one", len(found.items()))
+	}
+	settled, err := s.expect(ctx, http.StatusOK, "", call{
+		method: http.MethodGet, path: "/purchases/" + textOf(found.items()[0]["id"]), token: s.token, header: map[string]string{"Prefer": "wait=5"},
+	})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(same("the purchase with her key", settled.text("id"), s.purchase), same("its status", settled.text("status"), "completed")); err != nil {
 		return err
 	}
 	return s.balance(ctx, "40")

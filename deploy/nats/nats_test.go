@@ -152,7 +152,7 @@ func TestAuthPublishesUsers(t *testing.T) {
 	must(t, nc.LastError())
 }
 
-func TestEveryServiceHearsOfUsers(t *testing.T) {
+func TestEveryServiceReceivesUserChanges(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	_, auth := s.connect(t, "auth")

@@ -148,7 +148,7 @@ var subscribing = []rule{
 	{"_GR_.>", nobody},
 }
 
-func TestEveryoneIsRefusedWhatIsNotTheirs(t *testing.T) {
+func TestPermissionsOfServices(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	for _, service := range postgres.Services() {
@@ -177,7 +177,7 @@ func TestEveryoneIsRefusedWhatIsNotTheirs(t *testing.T) {
 }
 
 // The subject of a request and its body contradict each other.
-func TestABodyGoesNoFurtherThanItsSubject(t *testing.T) {
+func TestTheSubjectLimitsTheBody(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	nc, _ := s.connect(t, "catalog")
@@ -206,7 +206,7 @@ func TestABodyGoesNoFurtherThanItsSubject(t *testing.T) {
 	}
 }
 
-func TestStrangersCantConnect(t *testing.T) {
+func TestUnknownRolesCannotConnect(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	for _, login := range [][2]string{

@@ -103,7 +103,7 @@ func TestNoServiceReachesAnothersSchema(t *testing.T) {
 	}
 }
 
-func TestStrangersCantConnect(t *testing.T) {
+func TestUnknownRolesCannotConnect(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	stranger := "stranger_of_" + db.Name // roles belong to the whole server

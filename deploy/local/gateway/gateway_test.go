@@ -154,7 +154,7 @@ func TestRouting(t *testing.T) {
 	}
 }
 
-func TestNobodysPaths(t *testing.T) {
+func TestPathsOfNoService(t *testing.T) {
 	t.Parallel()
 	addr := front(t, allOf(t))
 	for _, target := range []string{
@@ -176,7 +176,7 @@ func TestOptionsOfTheServer(t *testing.T) {
 	wantProblem(t, resp, body, 404, "not_found")
 }
 
-func TestWhatAServiceSees(t *testing.T) {
+func TestTheRequestThatAServiceGets(t *testing.T) {
 	t.Parallel()
 	seen := make(chan *http.Request, 1)
 	addr := front(t, map[string][]Replica{"catalog": {up(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r })}})
@@ -196,7 +196,7 @@ func TestWhatAServiceSees(t *testing.T) {
 	}
 }
 
-func TestWhoIsTrustedBringsHisTrace(t *testing.T) {
+func TestTrustedClientsBringTheirTrace(t *testing.T) {
 	t.Parallel()
 	seen := make(chan *http.Request, 1)
 	catalog := up(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r })

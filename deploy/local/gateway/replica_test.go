@@ -124,7 +124,7 @@ func TestAReadyReplicaThatIsGone(t *testing.T) {
 	}
 }
 
-func TestProbesEndWithTheGateway(t *testing.T) {
+func TestProbesStopWithTheGateway(t *testing.T) {
 	t.Parallel()
 	a, silent := newFake(t, "a", 200), newFake(t, "b", 0)
 	_, g := frontWith(t, map[string][]Replica{"catalog": {a.Replica, silent.Replica}}, func(*Gateway) {})

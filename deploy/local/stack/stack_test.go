@@ -173,7 +173,7 @@ func natsUser(t *testing.T, natsURL string) string {
 	return u.User.Username()
 }
 
-func TestWhatDiesComesBack(t *testing.T) {
+func TestAKilledProcessIsRestarted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s, out := open(t, Config{BinDir: fakeBin(t, dir), DataDir: filepath.Join(dir, "data")})

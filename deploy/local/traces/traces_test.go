@@ -53,7 +53,7 @@ func attr(key, value string) *common.KeyValue {
 
 func hexID(n int) string { return fmt.Sprintf("%032x", n) }
 
-func TestWhatIsSentIsGivenBack(t *testing.T) {
+func TestStoredTracesAreReturned(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(Handler(NewStore()))
 	defer s.Close()
@@ -212,7 +212,7 @@ func TestTheStoreIsBounded(t *testing.T) {
 
 // The tree as it is printed, with a parent that is the client's, a step that is
 // linked, one that failed, and a link to another trace.
-func TestTheTree(t *testing.T) {
+func TestPrintedTree(t *testing.T) {
 	t.Parallel()
 	root, group, process, failed := span(1, 1, 99, buying), span(1, 2, 1, "insert group"), span(1, 3, 1, "process purchases.requested"), span(1, 4, 3, "settle group")
 	root.EndTimeUnixNano = uint64(begin.Add(11 * time.Millisecond).UnixNano())
