@@ -161,7 +161,7 @@ func TestTheFirstAdminCannotBeCreated(t *testing.T) {
 
 // What the first start needed may have changed since: the admin lost the role, or a
 // customer has chosen the login. auth starts, and promotes no user.
-func TestTheFirstAdminIsNoMore(t *testing.T) {
+func TestStartWhenADMIN_LOGINIsNoAdmin(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.start().admin()

@@ -235,7 +235,7 @@ func TestRefreshManyAtOnce(t *testing.T) {
 	}
 }
 
-func TestLogoutEndsOnlyOnesOwn(t *testing.T) {
+func TestLogoutEndsOnlyOwnSessions(t *testing.T) {
 	t.Parallel()
 	r := newWorld(t).start()
 	anna, annas, _ := r.user("anna")

@@ -269,7 +269,7 @@ func TestDecidesByTheRow(t *testing.T) {
 }
 
 // A token that is not revoked yet does not allow a former admin to disable others.
-func TestDisabledAdminDisablesNobody(t *testing.T) {
+func TestADisabledAdminCannotDisableUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	r := w.start()

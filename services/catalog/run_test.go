@@ -83,7 +83,7 @@ func TestRequestsInFlightAreFinished(t *testing.T) {
 	}
 }
 
-func TestWhoMayDoWhat(t *testing.T) {
+func TestPermissions(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	r := s.start(t, nil)

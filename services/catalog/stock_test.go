@@ -315,7 +315,7 @@ func TestDeclinesGiveBackOnce(t *testing.T) {
 	verified(t, s)
 }
 
-func TestOneUserHoldsLittle(t *testing.T) {
+func TestUnitsHeldByOneUserAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.openShelf(t)

@@ -78,7 +78,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 }
 
 // Problems may be created only in the folders that sections lists.
-func TestNoOtherFolderMakesProblems(t *testing.T) {
+func TestProblemsAreCreatedInListedFolders(t *testing.T) {
 	t.Parallel()
 	known := slices.Collect(maps.Values(sections))
 	for _, folder := range []string{"services", "deploy"} {
@@ -217,7 +217,7 @@ func read(kind, code ast.Expr) (answer, bool) {
 }
 
 // The scan itself: what it must find, and what it must report as unreadable.
-func TestTheScanSeesWhatIsMade(t *testing.T) {
+func TestTheScanFindsProblems(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(token.NewFileSet(), "x.go", `package x
 		var a = problem.New(problem.Gone, "one", "…").Retry(1)

@@ -13,7 +13,7 @@ import (
 
 // What a user and an admin see of purchases and money, through the gateway: a list of a
 // time, an export in both formats, and the balance then.
-func TestWhoSeesWhatWasBought(t *testing.T) {
+func TestPurchasesInListsAndExports(t *testing.T) {
 	t.Parallel()
 	began := time.Now().Add(-time.Minute)
 	u, other := shop.newUser(t), shop.newUser(t)

@@ -29,7 +29,7 @@ type failure struct {
 }
 
 // Whatever is wrong with a setting, the output about it contains no secrets.
-func TestFailuresTellNoSecrets(t *testing.T) {
+func TestFailuresShowNoSecrets(t *testing.T) {
 	t.Parallel()
 	for _, c := range canaries {
 		secrets.keep("a canary", c)
@@ -158,7 +158,7 @@ func command(t *testing.T, ctx context.Context, f failure) (cmd *exec.Cmd, inter
 }
 
 // SIGQUIT makes Go dump the stacks of all goroutines.
-func TestADumpTellsNoSecrets(t *testing.T) {
+func TestADumpHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	for _, service := range stack.Services() {
 		t.Run(service, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestADumpTellsNoSecrets(t *testing.T) {
 }
 
 // The shop can't start, because the URL of its external database is wrong.
-func TestTheLauncherTellsNoSecrets(t *testing.T) {
+func TestTheLauncherShowsNoSecrets(t *testing.T) {
 	t.Parallel()
 	urls := wrongURLs(t, shop.AdminDatabaseURL())
 	urls["two servers"] = urls["a wrong password"] + "," + urls["a wrong password"]

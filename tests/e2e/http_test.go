@@ -14,7 +14,7 @@ import (
 
 // Requests that reach no handler, because of their route, method, content type or
 // body, are answered with problems as well.
-func TestWhatIsNotTaken(t *testing.T) {
+func TestRequestsThatReachNoHandler(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
 	for _, path := range []string{"/", "/nowhere", "/auth/nowhere", "/users/1/2", "/products/1/2", "/purchases/", "/bills/1/transactions", "/payment", "/index.html"} {

@@ -12,7 +12,7 @@ import (
 )
 
 // A query for a metric that does not exist never fails: its alert never fires, and its panel stays empty.
-func TestWhatIsWatchedIsThere(t *testing.T) {
+func TestWatchedMetricsExist(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
 	bill, samovar := shop.bill(t, u, "100"), shop.product(t, "Samovar", "59.90")

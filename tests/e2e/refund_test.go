@@ -72,7 +72,7 @@ func TestTwoHundredRefundsAtOnce(t *testing.T) {
 
 // The money goes to the bill that paid, also of a disabled buyer; not to a bill that
 // owes, unless an admin insists.
-func TestWhereRefundsGo(t *testing.T) {
+func TestRefundsThroughTheGateway(t *testing.T) {
 	t.Parallel()
 	began := time.Now().Add(-time.Second)
 	u := shop.newUser(t)

@@ -34,7 +34,7 @@ func (s *shopUnderTest) admitted(t *testing.T, u *user) {
 	}
 }
 
-func TestADisabledUserIsOut(t *testing.T) {
+func TestADisabledUserLosesAccessEverywhere(t *testing.T) {
 	t.Parallel()
 	u := shop.newUser(t)
 	shop.admitted(t, u)

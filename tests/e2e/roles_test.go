@@ -20,7 +20,7 @@ import (
 
 // Every operation of every contract is called with every kind of token. Empty bodies
 // and unknown ids keep the permitted calls from changing anything.
-func TestWhoMayDoWhat(t *testing.T) {
+func TestPermissions(t *testing.T) {
 	t.Parallel()
 	u, disabled := shop.newUser(t), shop.newUser(t)
 	shop.disable(t, disabled)

@@ -21,7 +21,7 @@ import (
 // new replicas are not ready, since the others can check tokens, and answer that they
 // are starting. When NATS comes back, with its store or
 // without, they still refuse the user before auth has published what happened.
-func TestANewcomerLetsNobodyIn(t *testing.T) {
+func TestANewReplicaRefusesADisabledUser(t *testing.T) {
 	t.Parallel()
 	s := startTwins(t, nil)
 	for _, lost := range []bool{false, true} {

@@ -292,7 +292,7 @@ func TestMistakesInNATSValuesAreCaught(t *testing.T) {
 	}
 }
 
-func TestTypesAreStrict(t *testing.T) {
+func TestManifestsAreDecodedStrictly(t *testing.T) {
 	t.Parallel()
 	scheme, err := knownTypes()
 	if err != nil {

@@ -36,7 +36,7 @@ go_goroutines 9
 	return e
 }
 
-func TestWhatIsNotThereIsFound(t *testing.T) {
+func TestMissingMetricsAreFound(t *testing.T) {
 	t.Parallel()
 	e := small(t)
 	for query, want := range map[string]string{
@@ -74,7 +74,7 @@ func TestWhatIsNotThereIsFound(t *testing.T) {
 	}
 }
 
-func TestTheListIsHeldAgainstWhatIsThere(t *testing.T) {
+func TestTheListIsComparedWithTheMetrics(t *testing.T) {
 	t.Parallel()
 	e := small(t)
 	for list, want := range map[string][]string{

@@ -215,7 +215,7 @@ func TestDocumentsAreCheckedByAllThatReadThem(t *testing.T) {
 		return nil
 	}))
 	// tests/e2e reads documents through tests/observability.
-	if seen < 4 || !strings.Contains(documented, "PKG=./tests/e2e RUN='^TestWhatIsWatchedIsThere$'") {
+	if seen < 4 || !strings.Contains(documented, "PKG=./tests/e2e RUN='^TestWatchedMetricsExist$'") {
 		t.Errorf("only %d files read documents, or the metrics are not held against them", seen)
 	}
 }

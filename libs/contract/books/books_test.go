@@ -111,7 +111,7 @@ func sorted(entries []Entry, same Entry) []Entry {
 	return slices.SortedFunc(slices.Values(append([]Entry{same}, entries...)), func(a, b Entry) int { return strings.Compare(a.key(), b.key()) })
 }
 
-func TestABookThatWasCutOffIsNoBook(t *testing.T) {
+func TestATruncatedBookIsRefused(t *testing.T) {
 	t.Parallel()
 	head := `{"v":2,"book":"catalog","at":"2026-11-29T12:00:00Z"}` + "\n"
 	for text, want := range map[string]string{

@@ -183,7 +183,7 @@ func TestReadersRefuse(t *testing.T) {
 // Messages about refunds are told from those about purchases by their version, and
 // neither passes for the other. A request has no member that a purchase's has, so that
 // a release that does not know refunds can't charge it.
-func TestRefundsAreNoPurchases(t *testing.T) {
+func TestRefundAndPurchaseMessagesDiffer(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"refund_requested", "refunds_requested", "refund_settled", "refund_declined", "refunds_answered"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name+".json"))

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestWhatArrivesWhileAGroupIsSettledGoesIntoTheNext(t *testing.T) {
+func TestItemsThatArriveMeanwhileAreInTheNextGroup(t *testing.T) {
 	t.Parallel()
 	started, release := make(chan int, 10), make(chan struct{})
 	g := group.New(group.Config{Max: 100, Queue: 100, InFlight: 1}, func(_ context.Context, items []int) []int {
@@ -114,7 +114,7 @@ func TestAFullQueueRefusesAtOnceAndCloseSettlesTheRest(t *testing.T) {
 	g.Close()
 }
 
-func TestACallerThatLeavesLosesOnlyItsResult(t *testing.T) {
+func TestACanceledCallerLosesOnlyItsResult(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	settled := make(chan int, 1)

@@ -54,7 +54,7 @@ func TestPositive(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrittenReadsBack(t *testing.T) {
+func TestFormattedAmountsParse(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		a := money.Amount(rapid.Int64Range(-int64(money.Max), int64(money.Max)).Draw(t, "amount"))

@@ -2,7 +2,7 @@ package freeport
 
 import "testing"
 
-func TestWhatIsKeptIsNotTaken(t *testing.T) {
+func TestKeptPortsAreNotGivenOut(t *testing.T) {
 	t.Parallel()
 	const port = lowest - 1 // used by no other test
 	Keep(port)
@@ -17,7 +17,7 @@ func TestWhatIsKeptIsNotTaken(t *testing.T) {
 	}
 }
 
-func TestNoneIsTakenTwice(t *testing.T) {
+func TestPortsAreUnique(t *testing.T) {
 	t.Parallel()
 	taken := map[int]bool{}
 	for range 20 {

@@ -229,7 +229,7 @@ func TestLiveServerRefused(t *testing.T) {
 	exec1(t, s, `SELECT 'still here'`)
 }
 
-func TestOtherMajorRefused(t *testing.T) {
+func TestAnotherMajorVersionIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "data", "PG_VERSION")

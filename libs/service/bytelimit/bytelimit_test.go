@@ -100,7 +100,7 @@ func TestClaimsOfManyAtOnce(t *testing.T) {
 	wantHeld(t, l, 0)
 }
 
-func TestWithoutAClaimNothingIsLimited(t *testing.T) {
+func TestRequestsWithoutAClaimAreNotLimited(t *testing.T) {
 	t.Parallel()
 	if err := bytelimit.From(t.Context()).Grow(math.MaxInt32); err != nil {
 		t.Error(err)

@@ -229,7 +229,7 @@ func TestAReaderWhoFollowsSkipsNoRow(t *testing.T) {
 }
 
 // The worker's own transactions wait for no standby, even where COMMIT does.
-func TestReadingsWaitForNoStandby(t *testing.T) {
+func TestTheWorkerDoesNotWaitForAStandby(t *testing.T) {
 	l := newList(t)
 	if _, err := l.admin.Exec(t.Context(), "ALTER DATABASE "+l.db.Name+" SET synchronous_commit = on"); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"lavka/libs/service/config"
 )
 
-func TestSecretsHide(t *testing.T) {
+func TestSecretsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	s := config.Hide("hunter2")
 	if s.Reveal() != "hunter2" {

@@ -157,7 +157,7 @@ func TestAnEarlyAnswerArrives(t *testing.T) {
 
 // Clients beyond the limit and beyond those being refused wait in the operating
 // system's queue, but not forever.
-func TestTheSilentHoldNoMoreThanTheBound(t *testing.T) {
+func TestSilentConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	l := serve(t, 8)
 	var silent []*client

@@ -66,7 +66,7 @@ func TestGiveBack(t *testing.T) {
 	}
 }
 
-func TestGiveBackReallyDoes(t *testing.T) {
+func TestMemoryIsReturned(t *testing.T) {
 	const taken = 256 << 20
 	garbage := make([]byte, taken)
 	for i := 0; i < len(garbage); i += 1 << 10 {

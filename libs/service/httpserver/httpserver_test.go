@@ -173,7 +173,7 @@ func TestLinesOfAHeader(t *testing.T) {
 }
 
 // A client that disconnects must page no one: it is no 5xx in metrics, and no error in the log.
-func TestAClientThatHasGone(t *testing.T) {
+func TestADisconnectedClientIsNoServerError(t *testing.T) {
 	t.Parallel()
 	e, registry, log := service(t)
 	here := make(chan struct{})

@@ -16,7 +16,7 @@ import (
 // While the client dials a server that accepts connections and says nothing, as a
 // frozen one does, neither a publish nor IsConnected waits for it. When the server
 // speaks again, the client connects.
-func TestDialingBlocksNobody(t *testing.T) {
+func TestDialingDelaysNoPublish(t *testing.T) {
 	t.Parallel()
 	server, err := url.Parse(natstest.Start(t).URL)
 	if err != nil {

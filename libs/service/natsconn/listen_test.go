@@ -61,7 +61,7 @@ func left(t *testing.T, consumer jetstream.Consumer) int {
 
 // Listeners start and stop; the messages that one has pulled when it stops must
 // reach another without waiting for AckWait.
-func TestNothingIsLeftWithListenersThatEnd(t *testing.T) {
+func TestEndingListenersReturnTheirMessages(t *testing.T) {
 	t.Parallel()
 	const messages = 3000
 	consumer := queue(t, messages)

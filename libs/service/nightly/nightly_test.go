@@ -153,7 +153,7 @@ func TestTheFirstRunIsAtOnce(t *testing.T) {
 	})
 }
 
-func TestWhatCouldNotRunIsTriedAgain(t *testing.T) {
+func TestAFailedRunIsRetried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{recorded: day(1, 0, 0), fails: func(n int) error {
@@ -177,7 +177,7 @@ func TestWhatCouldNotRunIsTriedAgain(t *testing.T) {
 }
 
 // A fault is found once a night: the result is recorded.
-func TestWhatFindsAFaultIsAnErrorAndNotRepeated(t *testing.T) {
+func TestAFindingIsRecordedAndNotRepeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{recorded: day(1, 0, 0)}
@@ -192,7 +192,7 @@ func TestWhatFindsAFaultIsAnErrorAndNotRepeated(t *testing.T) {
 }
 
 // Whether it was done can't be known either while the database is down.
-func TestWhatIsNotKnownIsNotDone(t *testing.T) {
+func TestAnUnknownRunCountsAsNotDone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{recorded: day(1, 0, 0)}
@@ -214,7 +214,7 @@ func TestWhatIsNotKnownIsNotDone(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotThereYetIsWaitedFor(t *testing.T) {
+func TestARunThatIsNotReadyWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		inTime, tooLate := day(1, 3, 40), day(2, 5, 0)

@@ -206,7 +206,7 @@ func TestKindsOfErrors(t *testing.T) {
 }
 
 // A server that refuses the connection, for any reason, is a transient error: a password may have just been changed.
-func TestNoWayIn(t *testing.T) {
+func TestARefusedConnectionIsTransient(t *testing.T) {
 	t.Parallel()
 	for reason, change := range map[string]func(*url.URL){
 		"28P01": func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "wrong") },

@@ -17,7 +17,7 @@ import (
 
 // A replica all of whose sessions are in use is ready, and the sessions of its
 // probe are one, however many ask.
-func TestTheProbeWaitsForNobody(t *testing.T) {
+func TestTheProbeHasItsOwnSession(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	admin, err := pgx.Connect(t.Context(), db.AdminURL())

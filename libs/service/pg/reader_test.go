@@ -90,7 +90,7 @@ func TestReadsShareARoundTrip(t *testing.T) {
 }
 
 // Each reader gets what is theirs, whatever becomes of the others.
-func TestABadReadDoesNotHarmItsCompany(t *testing.T) {
+func TestOneFailedReadFailsAlone(t *testing.T) {
 	t.Parallel()
 	r := pg.NewReader(open(t, pgtest.New(t)))
 	t.Cleanup(r.Close)

@@ -13,7 +13,7 @@ import (
 )
 
 // Whatever a transaction begins with, all of it is one.
-func TestBeginTravelsAlong(t *testing.T) {
+func TestBeginIsSentWithTheFirstStatement(t *testing.T) {
 	t.Parallel()
 	pool := open(t, pgtest.New(t))
 	const insert = `INSERT INTO shelf.things VALUES (1, 'tea')`
@@ -100,7 +100,7 @@ func TestATransactionThatFails(t *testing.T) {
 	}
 }
 
-func TestCommitTravelsAlong(t *testing.T) {
+func TestCommitIsSentWithTheLastStatement(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	pool, admin := open(t, db), open(t, db)

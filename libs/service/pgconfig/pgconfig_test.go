@@ -7,7 +7,7 @@ import (
 )
 
 // Nothing around the program changes what a URL means, or keeps it from being read.
-func TestOnlyTheURLCounts(t *testing.T) {
+func TestTheEnvironmentDoesNotChangeTheURL(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	for file, text := range map[string]string{
@@ -53,7 +53,7 @@ func TestOnlyTheURLCounts(t *testing.T) {
 }
 
 // What the URL says does count.
-func TestTheURLCounts(t *testing.T) {
+func TestParametersOfTheURLAreUsed(t *testing.T) {
 	poison(t)
 	file := filepath.Join(t.TempDir(), "missing.crt")
 	if _, err := Parse("postgres://shop:secret@db.example/lavka?sslmode=verify-full&sslrootcert=" + file); err == nil {

@@ -16,7 +16,7 @@ import (
 
 var answered = prometheus.NewDesc("answered", "Number of successful polls.", nil, nil)
 
-func TestAnOldAnswerIsNone(t *testing.T) {
+func TestAStaleValueIsNotShown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var down, hangs atomic.Bool

@@ -22,7 +22,7 @@ import (
 
 // The message about a disabled user is lost with a broken connection. It must be
 // received after the reconnect, even if no other user changes.
-func TestNewsThatWentDownWithTheConnectionIsHeard(t *testing.T) {
+func TestALostMessageIsReceivedAfterTheReconnect(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.makeStream()

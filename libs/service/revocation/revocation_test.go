@@ -113,7 +113,7 @@ func (f *fixture) publish(userID int64, data []byte) {
 	}
 }
 
-func TestFirstReadAndNews(t *testing.T) {
+func TestTheFirstReadAndLaterMessages(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.makeStream()
@@ -153,7 +153,7 @@ func TestFirstReadAndNews(t *testing.T) {
 
 // The stream lags behind auth's database, as after an outage in which auth could
 // not publish: a replica must not become ready with the stream's data alone.
-func TestWhatTheStreamDoesNotSay(t *testing.T) {
+func TestAStreamThatLagsBehind(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.makeStream()

@@ -101,7 +101,7 @@ func (r *replica) ready() bool {
 
 // A replica that can't work is unready while another one can, and serves when none has
 // been able to for a while. Once it has been able to, it stays ready.
-func TestReadyWhileAnotherOneCan(t *testing.T) {
+func TestUnreadyWhileAnotherReplicaCanWork(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	good := s.replica(t)
@@ -150,7 +150,7 @@ func TestReadyWhileAnotherOneCan(t *testing.T) {
 
 // Without a row, others may be of a release that writes none: with data, a replica waits
 // longer, and in an empty shop not at all.
-func TestNoRow(t *testing.T) {
+func TestReadinessWithoutARow(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	begin := time.Now()

@@ -129,7 +129,7 @@ func TestForgedRequestsAreRefused(t *testing.T) {
 
 // An id with a full stop would let the end of an id pass as a time, and the time as the
 // beginning of a body.
-func TestFullStopMovesNothing(t *testing.T) {
+func TestAFullStopInTheIDIsRefused(t *testing.T) {
 	t.Parallel()
 	key, h := keys(t, secret)[0], http.Header{}
 	key.Sign(h, "msg.1700000000", signedAt, []byte(body))
@@ -163,7 +163,7 @@ func TestSeveralSignatures(t *testing.T) {
 	}
 }
 
-func TestAgeIsLookedAtLast(t *testing.T) {
+func TestTheTimeIsCheckedLast(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		late      time.Duration
@@ -208,7 +208,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestKeysHide(t *testing.T) {
+func TestKeysAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	raw, err := base64.StdEncoding.DecodeString(secret)
 	if err != nil {

@@ -54,7 +54,7 @@ func TestManyLinesAreOneWrite(t *testing.T) {
 	}
 }
 
-func TestWhatMattersIsWrittenAtOnce(t *testing.T) {
+func TestImportantLinesAreWrittenAtOnce(t *testing.T) {
 	t.Parallel()
 	out := &pipe{}
 	w, flush := telemetry.Buffered(out)

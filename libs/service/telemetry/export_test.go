@@ -74,7 +74,7 @@ func inUse() int64 {
 }
 
 // One trace in a hundred is recorded, unless OTEL_TRACES_SAMPLER is set.
-func TestHowManyAreRecorded(t *testing.T) {
+func TestOneTraceInAHundredIsRecorded(t *testing.T) {
 	recorded := func() (n int) {
 		stop := telemetry.Start(t.Context(), "test", slog.New(slog.DiscardHandler))
 		defer stop()

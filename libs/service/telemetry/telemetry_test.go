@@ -43,7 +43,7 @@ func TestLinesCarryTheTrace(t *testing.T) {
 }
 
 // A logged value must not be able to forge a line of its own.
-func TestALineIsOneLine(t *testing.T) {
+func TestALoggedValueCannotForgeALine(t *testing.T) {
 	t.Parallel()
 	colors := regexp.MustCompile("\x1b\\[[0-9;]*m")
 	for _, format := range []string{"json", "text", "color"} {

@@ -113,7 +113,7 @@ func TestRemote(t *testing.T) {
 }
 
 // Keys are read from the configured URL and from nowhere else.
-func TestRemoteFollowsNobody(t *testing.T) {
+func TestRemoteDoesNotFollowRedirects(t *testing.T) {
 	t.Parallel()
 	f := newForger(t)
 	elsewhere := &jwks{}

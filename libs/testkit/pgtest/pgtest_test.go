@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-func TestEachHasItsOwn(t *testing.T) {
+func TestEachTestHasItsOwnDatabase(t *testing.T) {
 	t.Parallel()
 	for range 8 {
 		t.Run("", func(t *testing.T) {

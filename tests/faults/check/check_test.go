@@ -36,7 +36,7 @@ func wantOnly(t *testing.T, letter string, cases []broken) {
 	}
 }
 
-func TestTheStoryIsTrue(t *testing.T) {
+func TestAValidHistoryPasses(t *testing.T) {
 	t.Parallel()
 	s := story()
 	for _, v := range check.Check(s.h, s.b, options) {

@@ -16,7 +16,7 @@ func (s *shop) decline(reason string, status int, code string) {
 	b.Status, b.Code, b.State, b.Price, b.TransactionID = status, code, "declined", nil, nil
 }
 
-func TestNobodyIsRefusedWithoutACause(t *testing.T) {
+func TestARefusalNeedsACause(t *testing.T) {
 	t.Parallel()
 	refuse := func(user, product int64, status int, code string) func(*shop) {
 		return func(s *shop) {
@@ -49,7 +49,7 @@ func TestNobodyIsRefusedWithoutACause(t *testing.T) {
 	})
 }
 
-func TestCausesThatMayBe(t *testing.T) {
+func TestPossibleCauses(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*shop){
 		"a product is not found that is just being offered": func(s *shop) {
@@ -81,7 +81,7 @@ func TestCausesThatMayBe(t *testing.T) {
 	}
 }
 
-func TestWhatExpiresHasHadItsTime(t *testing.T) {
+func TestNothingExpiresEarly(t *testing.T) {
 	t.Parallel()
 	for expiry, letters := range map[time.Duration]string{4 * time.Millisecond: "", 5 * time.Millisecond: "b"} { // told after four
 		s := story()

@@ -47,7 +47,7 @@ func viewed(s *shop) {
 	}
 }
 
-func TestViewsOfTheStoryAreTrue(t *testing.T) {
+func TestValidViewsPass(t *testing.T) {
 	t.Parallel()
 	s := story()
 	viewed(s)
@@ -56,7 +56,7 @@ func TestViewsOfTheStoryAreTrue(t *testing.T) {
 	}
 }
 
-func TestViewsAreUnlikeTheBooks(t *testing.T) {
+func TestWrongViewsAreFound(t *testing.T) {
 	t.Parallel()
 	after := func(change func(*shop)) func(*shop) { return func(s *shop) { viewed(s); change(s) } }
 	export := func(s *shop) *history.Page { return &s.h.Pages[len(s.h.Pages)-2] }

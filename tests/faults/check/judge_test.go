@@ -95,7 +95,7 @@ func (s *shop) repeatQuiet(status int, code string, start int) {
 	s.h.Buys = append([]history.Buy{b}, s.h.Buys...)
 }
 
-func TestAnswersThatMayBe(t *testing.T) {
+func TestPossibleAnswers(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*shop){
 		"a decline is told first, without a price": func(s *shop) { s.repeatQuiet(404, "bill_not_found", 160) },
@@ -220,7 +220,7 @@ func TestH(t *testing.T) {
 	})
 }
 
-func TestAPriceThatMayHaveBeen(t *testing.T) {
+func TestPossiblePrices(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*shop){
 		"a change without an answer may have been late": func(s *shop) {

@@ -16,7 +16,7 @@ import (
 
 // Both judges of (g) say the same of any story, true or not. An order that walk
 // has found stays one when the bounds are narrowed to it.
-func TestWalkAndPorcupineAgree(t *testing.T) {
+func TestBothLinearizabilityCheckersAgree(t *testing.T) {
 	t.Parallel()
 	said := map[bool]int{}
 	rapid.Check(t, func(t *rapid.T) {

@@ -46,7 +46,7 @@ func TestJ(t *testing.T) {
 	})
 }
 
-func TestWhoMayGetIn(t *testing.T) {
+func TestAccessOfUsers(t *testing.T) {
 	t.Parallel()
 	enabling := func(start, end time.Duration, status int) history.Switch {
 		return history.Switch{Call: history.Call{Start: start, End: end, Status: status}, UserID: 3, Enabled: true}

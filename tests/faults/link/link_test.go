@@ -154,7 +154,7 @@ func TestBlackhole(t *testing.T) {
 
 // A connection that has lost data must not continue as if it had not, even when
 // another direction is lost instead.
-func TestWhatHasLostSomethingStaysLost(t *testing.T) {
+func TestAConnectionThatLostDataStaysBroken(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
 	client, server := w.dial()
@@ -204,7 +204,7 @@ func TestSlowDoesNotThrottle(t *testing.T) {
 	}
 }
 
-func TestWhatIsHeldArrivesWhenHealed(t *testing.T) {
+func TestHeldDataArrivesWhenHealed(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
 	client, server := w.dial()
@@ -221,7 +221,7 @@ func TestWhatIsHeldArrivesWhenHealed(t *testing.T) {
 }
 
 // Data in flight is bounded: a sender of more has to wait.
-func TestASlowLinkHoldsNotEverything(t *testing.T) {
+func TestASlowLinkIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
 	client, server := w.dial()

@@ -18,7 +18,7 @@ import (
 	"lavka/tests/faults/natsproxy"
 )
 
-func TestWhatIsHeldIsBounded(t *testing.T) {
+func TestHeldFramesAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, 1)
 	const n, bound = 5000, 4096
@@ -45,7 +45,7 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 }
 
 // The server refuses what it said was too big as soon as it is announced.
-func TestTooBigAMessageIsTheServersBusiness(t *testing.T) {
+func TestTheServerRefusesMessagesThatAreTooLarge(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, 1)
 	c, err := net.Dial("tcp", w.Addr())
@@ -102,7 +102,7 @@ func TestClosingsGoThrough(t *testing.T) {
 
 // When an end closes, its held frames are sent first. An incomplete frame comes
 // last; otherwise held frames would be taken as the rest of it.
-func TestWhatIsHeldGoesBeforeTheEnd(t *testing.T) {
+func TestHeldFramesAreSentBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	p, client, server := ends(t)
 	defer server.Close()

@@ -128,7 +128,7 @@ func TestDelayedMessagesOvertakeEachOther(t *testing.T) {
 	})
 }
 
-func TestClearReleasesInOrder(t *testing.T) {
+func TestHeldFramesAreReleasedInOrder(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, w *wire, from, to *nats.Conn) {
 		const n = 100

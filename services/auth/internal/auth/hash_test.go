@@ -45,7 +45,7 @@ func TestHashAndVerify(t *testing.T) {
 
 // An unknown login takes as long as a wrong password, because a hash of the same
 // cost is computed, in a turn.
-func TestNobodysHashIsAsDear(t *testing.T) {
+func TestAnUnknownLoginCostsTheSame(t *testing.T) {
 	t.Parallel()
 	h := newHasher(1)
 	ours, err := parsePHC(hashPassword("violet tram"))

@@ -214,7 +214,7 @@ func TestAClientLeavesAsItsTurnBegins(t *testing.T) {
 }
 
 // A storm of newcomers leaves members half of the turns, and the other way round.
-func TestNewcomersLeaveTheTurnsToMembers(t *testing.T) {
+func TestRegistrationsAndLoginsShareTheTurns(t *testing.T) {
 	t.Parallel()
 	t.Run("one turn at a time", func(t *testing.T) {
 		t.Parallel()

@@ -225,7 +225,7 @@ func TestMarkFails(t *testing.T) {
 }
 
 // A failure is logged once, and the recovery only when a user has been published.
-func TestTroubleEndsWithAPublish(t *testing.T) {
+func TestAFailureIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	s := &source{user: auth.User{ID: 1, Login: "anna", Role: auth.RoleUser, Version: 2, TokenVersion: 1}, news: []int64{1}}
 	server := natstest.Start(t)

@@ -27,7 +27,7 @@ func newFile(t *testing.T) (path, id string) {
 	return path, key.ID
 }
 
-func TestPrivatePartsStay(t *testing.T) {
+func TestPrivateKeysAreNotPublished(t *testing.T) {
 	t.Parallel()
 	path, _ := newFile(t)
 	ring, err := Open(path, slog.New(slog.DiscardHandler))
@@ -237,7 +237,7 @@ func TestTokensAreGoodUntilTheirKeyGoes(t *testing.T) {
 	}
 }
 
-func TestAKeyKnowsWhenItWasMade(t *testing.T) {
+func TestAKeyHasItsTimeOfCreation(t *testing.T) {
 	t.Parallel()
 	path, _ := newFile(t)
 	set, err := Read(path)

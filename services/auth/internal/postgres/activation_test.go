@@ -59,7 +59,7 @@ func TestUnusedLinksAreLimited(t *testing.T) {
 }
 
 // Requests that wait for one row leave the sessions to others.
-func TestARowThatIsLockedHoldsNobodyElse(t *testing.T) {
+func TestALockedRowLeavesSessionsToOthers(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	anna, rosa := f.user(t, "anna"), f.user(t, "rosa")

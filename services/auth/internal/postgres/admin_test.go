@@ -10,7 +10,7 @@ import (
 )
 
 // Whatever two admins do to each other at once, one active admin remains.
-func TestTwoAdminsGoForEachOther(t *testing.T) {
+func TestTwoAdminsDisableEachOther(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	disable := func(admin, user auth.User) error {

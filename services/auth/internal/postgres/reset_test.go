@@ -142,7 +142,7 @@ func TestALinkResetsOnceWithoutTheTrigger(t *testing.T) {
 
 // Whatever release changes the password or the role or disables the user voids all
 // links; other changes don't.
-func TestWhatVoidsResets(t *testing.T) {
+func TestChangesThatVoidResets(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	boss := caller(f.boss(t).ID)

@@ -241,7 +241,7 @@ func TestRefreshBesideTheReleaseBefore(t *testing.T) {
 }
 
 // What auth decides, it decides by the row, whatever message has not arrived yet.
-func TestByTheRow(t *testing.T) {
+func TestAuthDecidesByTheRow(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	boss, u := f.boss(t), f.user(t, "anna")

@@ -271,7 +271,7 @@ func TestStreamIsRemembered(t *testing.T) {
 
 // A login that was checked against the old password must not start a session after
 // the password has changed.
-func TestNoSessionForAnOldPassword(t *testing.T) {
+func TestNoSessionWithAnOldPassword(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	u := f.user(t, "anna")

@@ -143,7 +143,7 @@ func TestAnUnreadableRequestOnlyExpires(t *testing.T) {
 	}
 }
 
-func TestAHeldBillHoldsRepeatsToo(t *testing.T) {
+func TestRepeatsOfALockedBillWait(t *testing.T) {
 	t.Parallel()
 	s := emptyState(noon)
 	s.Held[10] = true

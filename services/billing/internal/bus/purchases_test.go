@@ -292,7 +292,7 @@ func TestAMessageThatCannotBeUnderstoodIsKeptAndNeverTriedAgain(t *testing.T) {
 	d.drained()
 }
 
-func TestOnePoisonedRequestAmongAHundred(t *testing.T) {
+func TestOneBadRequestAmongAHundred(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, wire.MaxGroup} {
 		t.Run(fmt.Sprint("in messages of ", size), func(t *testing.T) { poisoned(t, size) })

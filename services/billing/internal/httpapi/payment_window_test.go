@@ -63,7 +63,7 @@ func between(from, to time.Time) string {
 	return url.Values{"from": {from.Format(time.RFC3339Nano)}, "to": {to.Format(time.RFC3339Nano)}}.Encode()
 }
 
-func TestWhatBecameOfAPayment(t *testing.T) {
+func TestLookingUpAPayment(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	for _, b := range []string{call("7", "1", "10", "100.50"), call("8", "2", "10", "5"), call("8", "1", "10", "1.999"), call("9", "1", "10", "7"), call("9", "1", "10", "8")} {
@@ -204,7 +204,7 @@ func TestOnlyTheProviderSeesTheWindow(t *testing.T) {
 }
 
 // The dry run says what the webhook would, for each kind of call, and changes nothing.
-func TestVerifyForeseesTheWebhook(t *testing.T) {
+func TestVerifyAnswersLikeTheWebhook(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.post(t, call("7", "1", "10", "100"))

@@ -160,7 +160,7 @@ func refuse(t *testing.T, s *postgres.Store, id int64) {
 
 // The times of the lists' rows are taken when the transaction has its id, and not, as by
 // now(), when it begins: a list could be said to be complete in between.
-func TestTimesAreTakenAfterTheID(t *testing.T) {
+func TestTimesFollowTheTransactionID(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	for table, insert := range map[string]string{

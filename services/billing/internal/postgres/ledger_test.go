@@ -171,7 +171,7 @@ func (s *shop) frozen(t *testing.T, sql string) pgx.Tx {
 	return tx
 }
 
-func TestABillThatIsHeldHoldsNobodyElse(t *testing.T) {
+func TestALockedBillDelaysNoOtherBill(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000), payment(2, 2, 20, 1000)})
@@ -213,7 +213,7 @@ func TestABillBeingCreatedDelaysNoOtherBill(t *testing.T) {
 // If the database refuses one item of a hundred, the others must not be affected.
 // The constraint stands for anything that a later release, an operator or a bug
 // may introduce.
-func TestAPoisonousItemFailsAlone(t *testing.T) {
+func TestABadItemFailsAlone(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 100_000)})

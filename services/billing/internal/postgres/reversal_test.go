@@ -218,7 +218,7 @@ func TestRefusedReversalsAreKept(t *testing.T) {
 }
 
 // The release before inserts as before, and the constraint refuses what is of no type.
-func TestATransactionIsOfOneType(t *testing.T) {
+func TestATransactionHasExactlyOneType(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 1000)})

@@ -76,7 +76,7 @@ func TestPatchNamesTheFields(t *testing.T) {
 }
 
 // A title from before a rule of titles does not keep the price from being changed.
-func TestOldTexts(t *testing.T) {
+func TestTitlesFromBeforeARule(t *testing.T) {
 	t.Parallel()
 	old := Product{ID: 1, Title: "two\nlines", Description: "\a", Price: 350, Version: 4}
 	if got, changed, err := old.With(Patch{Price: new(money.Amount(400))}); err != nil || !changed || got.Price != 400 || got.Title != old.Title {

@@ -128,7 +128,7 @@ func TestAnOrderOfAUserWithTooManyDeclines(t *testing.T) {
 	}
 }
 
-func TestWhichDeclinesCount(t *testing.T) {
+func TestDeclinesThatCount(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		answer Answer

@@ -134,7 +134,7 @@ func TestAnotherReplicaWasFaster(t *testing.T) {
 
 // A COMMIT of an attempt that has only read other replicas' purchases says nothing
 // about drafts, which were not part of it.
-func TestDoubtIsAboutWhatWasInTheCommit(t *testing.T) {
+func TestOnlyDraftsOfTheCommitAreInDoubt(t *testing.T) {
 	t.Parallel()
 	o := NewOrders([]Order{keyed(1, "k", 1), keyed(2, "", 1)}, roomy(), lenient())
 	o.Known(nil)
@@ -180,7 +180,7 @@ func TestAgainKeepsDraftsAndFindsItsOwn(t *testing.T) {
 }
 
 // A draft is the same purchase in every attempt, also if its product is gone by then.
-func TestAgainDecidesWhatIsNotDecided(t *testing.T) {
+func TestARetryDecidesUndecidedOrders(t *testing.T) {
 	t.Parallel()
 	o := NewOrders([]Order{keyed(1, "", 1), keyed(2, "k", 1)}, roomy(), lenient())
 	o.Known([]Purchase{{ID: id(70), UserID: 5, ProductID: 1, BillID: 1, Key: "k"}})

@@ -37,7 +37,7 @@ func TestNewOrder(t *testing.T) {
 	}
 }
 
-func TestWhatBecomesOfAnOrder(t *testing.T) {
+func TestOutcomesOfOrders(t *testing.T) {
 	t.Parallel()
 	tea := &Product{ID: 1, Title: "tea", Price: 350}
 	for _, c := range []struct {

@@ -224,7 +224,7 @@ func TestAnswersAreCounted(t *testing.T) {
 }
 
 // A purchase counts as pending until its answer is written.
-func TestAnAnswerMakesRoom(t *testing.T) {
+func TestASettledPurchaseLeavesTheBacklog(t *testing.T) {
 	t.Parallel()
 	s, m, w := newTill(t, time.Hour, 1)
 	s.Backlog = NewBacklog(Limits{Pending: 1, PendingPerUser: 1})

@@ -9,7 +9,7 @@ import (
 	"lavka/services/catalog/internal/catalog"
 )
 
-func TestWhatIsFoundIsWhatAReaderTakesForTheSame(t *testing.T) {
+func TestSearchableForms(t *testing.T) {
 	t.Parallel()
 	for query, title := range map[string]string{
 		"οδος": "ΟΔΟΣ", "ΟΔΟΣ": "οδος", "straße": "STRASSE", "strasse": "Straße", "STRASSE": "Straẞe",

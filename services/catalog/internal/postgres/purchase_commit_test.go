@@ -80,7 +80,7 @@ func TestAnUnknownOutcomeIsSaidWhenTheDatabaseStaysAway(t *testing.T) {
 
 // Another transaction has used one key of the group in the meantime, and then the
 // database becomes unreachable: what the group committed is still bought.
-func TestWhatIsCommittedIsBought(t *testing.T) {
+func TestACommittedPurchaseIsReported(t *testing.T) {
 	t.Parallel()
 	s, tea, away, replica := behindProxy(t)
 	away.next(false, offAfter)

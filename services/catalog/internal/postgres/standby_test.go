@@ -12,7 +12,7 @@ import (
 // If a session is ended while its COMMIT waits for the synchronous standby, the
 // transaction is committed on the primary only. Responses and messages that are
 // based on its rows must wait for the standby too.
-func TestNothingOutrunsAStandby(t *testing.T) {
+func TestNothingIsSentBeforeTheStandbyHasIt(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	tea := s.product(t, "tea", 350)

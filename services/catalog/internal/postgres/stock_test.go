@@ -223,7 +223,7 @@ func TestChangesOfStock(t *testing.T) {
 }
 
 // The pending purchases of a user hold a number of units at most, or one purchase does.
-func TestPendingPurchasesHoldLittle(t *testing.T) {
+func TestUnitsOfPendingPurchasesAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	samovar, other := s.limited(t, 1000), s.limited(t, 1000)
