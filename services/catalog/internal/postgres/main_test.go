@@ -30,7 +30,7 @@ type shop struct {
 	owner *pgx.Conn
 }
 
-func newShop(t *testing.T) *shop {
+func newShop(t testing.TB) *shop {
 	t.Helper()
 	s := &shop{db: pgtest.New(t)}
 	s.Store = openStore(t, s.db.URL("catalog"))
@@ -43,14 +43,14 @@ func newShop(t *testing.T) *shop {
 }
 
 // openStore returns the store of one more replica.
-func openStore(t *testing.T, url string) *postgres.Store {
+func openStore(t testing.TB, url string) *postgres.Store {
 	t.Helper()
 	pools := pg.OnePool(openPool(t, url, pg.Open))
 	t.Cleanup(pools.Close)
 	return postgres.New(pools, openPool(t, url, pg.OpenForGroups), postgres.Terms{Wait: 3 * time.Second, Expiry: 15 * time.Minute})
 }
 
-func openPool(t *testing.T, url string, open func(context.Context, string, string, int32) (*pgxpool.Pool, error)) *pgxpool.Pool {
+func openPool(t testing.TB, url string, open func(context.Context, string, string, int32) (*pgxpool.Pool, error)) *pgxpool.Pool {
 	t.Helper()
 	pool, err := open(t.Context(), url, "catalog", 8)
 	if err != nil {

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -23,6 +24,72 @@ import (
 func TestSearchReadsLittle(t *testing.T) {
 	// Not parallel: it keeps the server busy, and the tests beside it have time limits.
 	s := newShop(t)
+	s.fillProducts(t)
+	w := pgtest.NewWatch(t, s.db)
+	like := openPool(t, s.db.URL("catalog"), pg.Open)
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		pools := pg.OnePool(w.Pool(t, like, map[string]string{"plan_cache_mode": mode}))
+		store := postgres.New(pools, like, postgres.Terms{})
+		if err := store.LearnGrams(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var reads []pgtest.Read
+		for q := range searches() {
+			most := 20_000 // the first 4,000 products of the list, twice, and 10,000 that have the grams
+			if q.Sort == catalog.SortTitle {
+				most = *rows // Latin titles come before Cyrillic ones: an index is walked up to there, which looks up for each product whether it is visible
+			}
+			reads = append(reads, pgtest.Read{
+				Method: "Products", Case: q.String(), Most: most, Rows: 1,
+				Run: func(ctx context.Context) (int, error) {
+					found, err := patiently(ctx, store, q.ProductQuery)
+					if err == nil && q.want >= 0 && len(found) != q.want {
+						err = fmt.Errorf("%d found, want %d", len(found), q.want)
+					}
+					return 1, err
+				},
+			})
+		}
+		for method, buffers := range w.Flat(t, 1, reads) {
+			t.Logf("%s, %s: at most %d buffers", mode, method, buffers)
+		}
+		pools.Close()
+	}
+}
+
+// Each search of TestSearchReadsLittle is sent several times, one after another.
+//
+//	go test -run '^$' -bench Search -benchtime 1x ./services/catalog/internal/postgres
+func BenchmarkSearch(b *testing.B) {
+	s := newShop(b)
+	s.fillProducts(b)
+	if err := s.LearnGrams(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	var times []time.Duration
+	for b.Loop() {
+		for range 5 {
+			for q := range searches() {
+				began := time.Now()
+				if _, err := s.Products(b.Context(), q.ProductQuery); err != nil {
+					b.Fatalf("%s: %v", q, err)
+				}
+				took := time.Since(began)
+				if times = append(times, took); took > 100*time.Millisecond {
+					b.Logf("%s: %v", q, took)
+				}
+			}
+		}
+	}
+	slices.Sort(times)
+	for name, n := range map[string]int{"p50-ms": len(times) / 2, "p99-ms": len(times) * 99 / 100, "max-ms": len(times) - 1} {
+		b.ReportMetric(float64(times[n].Microseconds())/1000, name)
+	}
+}
+
+// fillProducts stores products that can be searched for.
+func (s *shop) fillProducts(t testing.TB) {
+	t.Helper()
 	s.db.FillBy(t, postgres.Schema, func(ctx context.Context, conn *pgx.Conn) error {
 		n := 0
 		_, err := conn.CopyFrom(ctx, pgx.Identifier{"catalog", "products"}, []string{"title", "title_folded", "description", "price", "search_title", "search_grams"},
@@ -36,59 +103,42 @@ func TestSearchReadsLittle(t *testing.T) {
 			}))
 		return err
 	})
-	w := pgtest.NewWatch(t, s.db)
-	like := openPool(t, s.db.URL("catalog"), pg.Open)
-	var times []time.Duration
-	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
-		pools := pg.OnePool(w.Pool(t, like, map[string]string{"plan_cache_mode": mode}))
-		store := postgres.New(pools, like, postgres.Terms{})
-		if err := store.LearnGrams(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		var reads []pgtest.Read
-		add := func(q catalog.ProductQuery, text string, want int) {
-			q.Title, q.Limit = catalog.Searchable(text), pageSize
-			most := 20_000 // the first 4,000 products of the list, twice, and 10,000 that have the grams
-			if q.Sort == catalog.SortTitle {
-				most = *rows // Latin titles come before Cyrillic ones: an index is walked up to there, which looks up for each product whether it is visible
-			}
-			reads = append(reads, pgtest.Read{
-				Method: "Products", Case: fmt.Sprintf("%q by %s, status %q, after %v", text, q.Sort, q.Status, q.After), Most: most, Rows: 1,
-				Run: func(ctx context.Context) (int, error) {
-					began := time.Now()
-					found, err := patiently(ctx, store, q)
-					times = append(times, time.Since(began))
-					if took := time.Since(began); took > 200*time.Millisecond {
-						t.Logf("%s: %q by %s, status %q, after %v took %v", mode, text, q.Sort, q.Status, q.After, took)
-					}
-					if err == nil && want >= 0 && len(found) != want {
-						err = fmt.Errorf("%d found, want %d", len(found), want)
-					}
-					return 1, err
-				},
-			})
-		}
-		middle := &catalog.ProductKey{ID: int64(*rows / 2), Title: "tea x", Price: 50_000}
-		for text, want := range searches() {
-			add(catalog.ProductQuery{Sort: catalog.SortNewest}, text, want) // as admins search
-			for _, sort := range []catalog.ProductSort{catalog.SortNewest, catalog.SortTitle, catalog.SortPrice, catalog.SortPriceDescending} {
-				q := catalog.ProductQuery{Status: catalog.Active, Sort: sort}
-				add(q, text, want)
-				q.After = middle
-				add(q, text, -1)
-			}
-		}
-		for method, buffers := range w.Flat(t, 1, reads) {
-			t.Logf("%s, %s: at most %d buffers", mode, method, buffers)
-		}
-		pools.Close()
-	}
-	slices.Sort(times)
-	t.Logf("of %d searches, the median took %v, the 99th percentile %v, the slowest %v", len(times), times[len(times)/2], times[len(times)*99/100], times[len(times)-1])
 }
 
-// searches returns texts, and how many products they find on a first page.
-func searches() map[string]int {
+// searchOf is a search, and how many products it must find; -1 means any number.
+type searchOf struct {
+	catalog.ProductQuery
+	text string
+	want int
+}
+
+func (q searchOf) String() string {
+	return fmt.Sprintf("%q by %s, status %q, after %v", q.text, q.Sort, q.Status, q.After)
+}
+
+// searches yields each text in each list.
+func searches() iter.Seq[searchOf] {
+	return func(yield func(searchOf) bool) {
+		middle := &catalog.ProductKey{ID: int64(*rows / 2), Title: "tea x", Price: 50_000}
+		for text, want := range searchedTexts() {
+			all := []searchOf{{catalog.ProductQuery{Sort: catalog.SortNewest}, text, want}} // as admins search
+			for _, sort := range []catalog.ProductSort{catalog.SortNewest, catalog.SortTitle, catalog.SortPrice, catalog.SortPriceDescending} {
+				q := catalog.ProductQuery{Status: catalog.Active, Sort: sort}
+				all = append(all, searchOf{q, text, want})
+				q.After = middle
+				all = append(all, searchOf{q, text, -1})
+			}
+			for _, q := range all {
+				if q.Title, q.Limit = catalog.Searchable(text), pageSize; !yield(q) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// searchedTexts returns texts, and how many products they find on a first page.
+func searchedTexts() map[string]int {
 	return map[string]int{
 		"t": pageSize, " ": pageSize, "7": pageSize, "te": pageSize, "чай": pageSize, "ЧАЙ ЧЁРНЫЙ": pageSize, "tea spoon": pageSize,
 		"ц": 0, "zz": 0, "щщщ": 0, "qqqqqqq": 0, "чай чай": 0, "oon tea": 0, strings.Repeat("ч", 200): 0,
