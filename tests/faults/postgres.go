@@ -188,7 +188,7 @@ func diskFull(ctx context.Context, t *trial) error {
 		return errors.Join(err, os.Remove(filler))
 	}
 	failing := await(ctx, "a payment to fail because the disk is full", func() bool {
-		return t.among(func(h history.History) bool { return len(h.Pays) > 0 && h.Pays[len(h.Pays)-1].Status == 503 })
+		return t.rec.Reached(func(h history.History) bool { return len(h.Pays) > 0 && h.Pays[len(h.Pays)-1].Status == 503 })
 	})
 	err := last(ctx, t.span(time.Second, 15*time.Second))
 	return errors.Join(failing, err, os.Remove(filler), await(ctx, "Postgres to write again", func() bool {

@@ -25,7 +25,7 @@ func (t *trial) promise(ctx context.Context, what string, seen func() bool) erro
 // boughtLater reports whether a purchase that began after the given time was
 // answered 202 and was not a repeat.
 func (t *trial) boughtLater(after time.Duration) bool {
-	return t.among(func(h history.History) bool {
+	return t.rec.Reached(func(h history.History) bool {
 		return slices.ContainsFunc(h.Buys, func(b history.Buy) bool { return b.Start > after && b.Status == http.StatusAccepted && !b.Replayed })
 	})
 }
@@ -33,7 +33,7 @@ func (t *trial) boughtLater(after time.Duration) bool {
 // credited reports whether a payment that began after the given time was
 // credited and was not a repeat.
 func (t *trial) credited(after time.Duration) bool {
-	return t.among(func(h history.History) bool {
+	return t.rec.Reached(func(h history.History) bool {
 		return slices.ContainsFunc(h.Pays, func(p history.Pay) bool { return p.Start > after && p.Status == http.StatusOK && !p.Replayed })
 	})
 }
@@ -41,12 +41,10 @@ func (t *trial) credited(after time.Duration) bool {
 // completed reports whether a purchase that began after the given time was
 // answered 201 and was not a repeat.
 func (t *trial) completed(after time.Duration) bool {
-	return t.among(func(h history.History) bool {
+	return t.rec.Reached(func(h history.History) bool {
 		return slices.ContainsFunc(h.Buys, func(b history.Buy) bool { return b.Start > after && b.Status == http.StatusCreated && !b.Replayed })
 	})
 }
-
-func (t *trial) among(f func(history.History) bool) bool { return t.rec.Reached(f) }
 
 // natsAway checks what the shop promises while NATS is down: purchases are
 // accepted and completed later; payments, lists and logins keep working.
@@ -86,7 +84,7 @@ func (t *trial) lists(ctx context.Context, paths ...string) error {
 func (t *trial) databaseAway(ctx context.Context) error {
 	away := t.rec.Now()
 	err := t.promise(ctx, "a purchase answered 503 with Retry-After while the database is down", func() bool {
-		return t.among(func(h history.History) bool {
+		return t.rec.Reached(func(h history.History) bool {
 			for _, b := range h.Buys {
 				if b.Start > away && b.Status == http.StatusServiceUnavailable && b.RetryAfter {
 					return true

@@ -84,7 +84,7 @@ func specialFaults() []fault {
 					t.promise(ctx, "a purchase completed", func() bool { return t.completed(since) }),
 					t.promise(ctx, "a payment credited", func() bool { return t.credited(since) }),
 					t.promise(ctx, "a user disabled", func() bool {
-						return t.among(func(h history.History) bool {
+						return t.rec.Reached(func(h history.History) bool {
 							return slices.ContainsFunc(h.Switches, func(s history.Switch) bool { return s.Start > since && !s.Enabled && s.Status == http.StatusOK })
 						})
 					}))

@@ -39,6 +39,7 @@ func Fill(ctx context.Context, adminURL string, user int64, rows, products int) 
 		}
 	}
 	for _, step := range []struct{ what, sql string }{
+		// The grams are those that catalog makes of a title in ASCII.
 		{"products", fmt.Sprintf(`
 			INSERT INTO catalog.products (title, title_folded, description, price, search_title, search_grams)
 			SELECT 'Tea ' || n, folded, 'Loose leaves, 100 g', 1 + n, folded, ARRAY(

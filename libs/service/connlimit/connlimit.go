@@ -27,10 +27,8 @@ type Listener struct {
 	spoken      chan *conn    // connections that have sent something, for the server
 	failed      chan error
 	start       sync.Once
-
-	mu     sync.Mutex
-	silent map[*conn]bool // connections that have sent nothing yet; nil once the listener is closed
-	closed chan struct{}
+	closed      context.Context // ends with close
+	close       context.CancelFunc
 }
 
 type (
@@ -56,8 +54,9 @@ type (
 func Bound(s *http.Server, l net.Listener, max int) *Listener {
 	bounded := &Listener{
 		Listener: l, silence: s.IdleTimeout, pastSilence: s.ReadHeaderTimeout, max: int64(max), room: make(chan struct{}, max+max/8+1),
-		spoken: make(chan *conn), failed: make(chan error), silent: map[*conn]bool{}, closed: make(chan struct{}),
+		spoken: make(chan *conn), failed: make(chan error),
 	}
+	bounded.closed, bounded.close = context.WithCancel(context.Background())
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		ctx = context.WithValue(ctx, connKey{}, c)
 		if c.(*conn).past {
@@ -106,7 +105,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return c, nil
 	case err := <-l.failed:
 		return nil, err
-	case <-l.closed:
+	case <-l.closed.Done():
 		return nil, net.ErrClosed
 	}
 }
@@ -116,7 +115,7 @@ func (l *Listener) acceptAll() {
 	for {
 		select {
 		case l.room <- struct{}{}:
-		case <-l.closed:
+		case <-l.closed.Done():
 			return
 		}
 		accepted, err := l.Listener.Accept()
@@ -125,7 +124,7 @@ func (l *Listener) acceptAll() {
 			select {
 			case l.failed <- err:
 				continue
-			case <-l.closed:
+			case <-l.closed.Done():
 				return
 			}
 		}
@@ -135,45 +134,24 @@ func (l *Listener) acceptAll() {
 	}
 }
 
-// listen waits until a connection sends something, and gives it to the server.
+// listen waits until a connection sends something, and gives it to the server. Until
+// then, closing the listener closes it.
 func (l *Listener) listen(c *conn) {
-	if l.keep(c) && c.speaks(l.silenceOf(c)) && l.forget(c) {
+	silence := l.silence
+	if c.past {
+		silence = l.pastSilence
+	}
+	stop := context.AfterFunc(l.closed, func() { c.Close() })
+	spoke := c.speaks(silence)
+	if stop() && spoke {
 		select {
 		case l.spoken <- c:
 			return
-		case <-l.closed:
+		case <-l.closed.Done():
 		}
 	}
-	l.forget(c)
 	c.Close()
 	l.ended()
-}
-
-func (l *Listener) silenceOf(c *conn) time.Duration {
-	if c.past {
-		return l.pastSilence
-	}
-	return l.silence
-}
-
-// keep has Close close a connection, unless the listener is closed already. forget ends
-// that, and reports whether the connection was still kept.
-func (l *Listener) keep(c *conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.silent == nil {
-		return false
-	}
-	l.silent[c] = true
-	return true
-}
-
-func (l *Listener) forget(c *conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	kept := l.silent[c]
-	delete(l.silent, c)
-	return kept
 }
 
 // ended makes room for another connection.
@@ -184,15 +162,6 @@ func (l *Listener) ended() {
 
 // Close stops accepting connections, and closes those that have sent nothing yet.
 func (l *Listener) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.silent == nil {
-		return nil
-	}
-	close(l.closed)
-	for c := range l.silent {
-		c.Close()
-	}
-	l.silent = nil
+	l.close()
 	return l.Listener.Close()
 }

@@ -40,7 +40,7 @@ func (w *World) audit(ctx context.Context) {
 	}
 }
 
-// asAdmin does something with the admin's token once.
+// asAdmin does something once with the admin's token, which may be refused.
 func (w *World) asAdmin(ctx context.Context, c *client, do func(token string) history.Call) {
 	w.accounts.refused(ctx, c, w.accounts.Admin, do(w.accounts.Admin.Token()))
 }

@@ -56,10 +56,7 @@ func inTx(ctx context.Context, pool *pgxpool.Pool, what string, f func(*pg.Tx) e
 	for races := 1; ; races++ {
 		err := pg.InTx(ctx, pool, f)
 		_, taken := pg.UniqueViolation(err)
-		switch {
-		case err == nil:
-			return nil
-		case !pg.Again(err) || pg.CommitUnknown(err) || taken || races == raceTries:
+		if !pg.Again(err) || pg.CommitUnknown(err) || taken || races == raceTries {
 			return pg.Wrap(what, err)
 		}
 	}

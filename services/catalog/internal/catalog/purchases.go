@@ -49,8 +49,7 @@ type Metrics interface {
 }
 
 // Sizes and limits of the two groups. An order that has waited in the queue for
-// longer than queueLimit is not placed. Until then, one whose product has its stock
-// locked by other transactions goes back into the queue. An order is placed within placeLimit,
+// longer than queueLimit is not placed. An order is placed within placeLimit,
 // which allows for a store that retries for eight seconds.
 const (
 	groupMax    = 512
@@ -135,6 +134,7 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 	defer cancel()
 	began := time.Now()
 	placed, err := s.orders.Do(limit, queued{order, began})
+	// Others have the stock of its product locked, which rarely lasts: back into the queue.
 	for errors.Is(placed.Err, ErrStockHeld) && time.Since(began) < queueLimit && s.places.take(order.UserID) {
 		placed, err = s.orders.Do(limit, queued{order, began})
 	}

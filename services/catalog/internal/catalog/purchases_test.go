@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lavka/libs/domain/problem"
 	"lavka/libs/testkit/waittest"
 	"lavka/services/catalog/internal/metrics"
 )
@@ -132,48 +131,6 @@ func buyAs(ctx context.Context, s *Purchases, userID int64, key string) <-chan b
 		result <- bought{p, err}
 	}()
 	return result
-}
-
-// lockedStock is a store in which other transactions have the stock of product 1 locked
-// while groups are placed.
-type lockedStock struct {
-	*memory
-	groups int
-}
-
-func (l *lockedStock) Place(ctx context.Context, o *Orders) {
-	if l.groups == 0 {
-		l.memory.Place(ctx, o)
-		return
-	}
-	l.groups--
-	time.Sleep(250 * time.Millisecond) // lock_timeout
-	tea := shelf[1]
-	tea.OnHand = new(int64(5))
-	o.Decide(map[int64]Product{1: tea})
-	o.Reserve(Shelf{Skipped: map[int64]bool{1: true}})
-	o.Placed(nil)
-}
-
-// An order whose product has locked stock goes back into the queue, for a while.
-func TestOrdersWaitForLockedStock(t *testing.T) {
-	t.Parallel()
-	for groups, want := range map[int]string{3: "", 100: "overloaded"} {
-		s, m, _ := newTill(t, 0, 1)
-		s.Store = &lockedStock{m, groups}
-		close(m.gate)
-		code := ""
-		got := <-buy(t.Context(), s, "")
-		if got.err != nil {
-			code = problem.From(got.err).Code
-		}
-		if code != want {
-			t.Errorf("locked for %d groups: %+v, want %q", groups, got, want)
-		}
-		if s.Full(5) {
-			t.Error("an order that has ended still has a place")
-		}
-	}
 }
 
 // counted counts what becomes of answers.

@@ -1,9 +1,11 @@
 package catalog
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"lavka/libs/domain/money"
 	"lavka/libs/domain/problem"
@@ -106,6 +108,48 @@ func TestLockedStock(t *testing.T) {
 	fresh.Reserve(skipped)
 	if got := codesOf(fresh); !slices.Equal(got, []string{"overloaded"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+// lockedStock is a store in which other transactions have the stock of product 1 locked
+// while groups are placed.
+type lockedStock struct {
+	*memory
+	groups int
+}
+
+func (l *lockedStock) Place(ctx context.Context, o *Orders) {
+	if l.groups == 0 {
+		l.memory.Place(ctx, o)
+		return
+	}
+	l.groups--
+	time.Sleep(250 * time.Millisecond) // lock_timeout
+	tea := shelf[1]
+	tea.OnHand = new(int64(5))
+	o.Decide(map[int64]Product{1: tea})
+	o.Reserve(Shelf{Skipped: map[int64]bool{1: true}})
+	o.Placed(nil)
+}
+
+// An order whose product has locked stock goes back into the queue, for a while.
+func TestOrdersWaitForLockedStock(t *testing.T) {
+	t.Parallel()
+	for groups, want := range map[int]string{3: "", 100: "overloaded"} {
+		s, m, _ := newTill(t, 0, 1)
+		s.Store = &lockedStock{m, groups}
+		close(m.gate)
+		code := ""
+		got := <-buy(t.Context(), s, "")
+		if got.err != nil {
+			code = problem.From(got.err).Code
+		}
+		if code != want {
+			t.Errorf("locked for %d groups: %+v, want %q", groups, got, want)
+		}
+		if s.Full(5) {
+			t.Error("an order that has ended still has a place")
+		}
 	}
 }
 
