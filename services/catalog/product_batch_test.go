@@ -28,6 +28,8 @@ func TestBatches(t *testing.T) {
 		{`7`, 400, `"code":"malformed"`},
 		{`{"sku":"","title":"g","description":"","price":1}`, 422, `"field":"sku"`},
 		{`{"sku":"H","title":"h","description":"","price":1,"status":"draft"}`, 503, `"code":"not_open_yet"`},
+		{`{"sku":"I","title":"i","description":"","price":1,"stock":5}`, 503, `"code":"not_open_yet"`},
+		{`{"sku":"J","title":"j","description":"","price":1,"stock":-1}`, 422, `"field":"stock"`},
 		{`{"sku":"A","title":"a","description":"","price":2}`, 200, `"price":2`},
 		{`{"sku":"Z","title":"z","description":"","price":1,"images":["https://p.example/z"],"attributes":{"a":"b"}}`, 201, `"images":["https://p.example/z"]`},
 	}

@@ -154,7 +154,7 @@ func TestLinesOfAHeader(t *testing.T) {
 	t.Parallel()
 	e, _, _ := service(t)
 	e.GET("/headers", func(c echo.Context) error {
-		return c.String(http.StatusOK, strings.Join(c.Request().Header["If-None-Match"], "|")+" "+strings.Join(c.Request().Header["If-Match"], "|"))
+		return c.String(http.StatusOK, strings.Join(c.Request().Header["If-None-Match"], "|")+" "+strings.Join(c.Request().Header["If-Match"], "|")+" "+strings.Join(c.Request().Header["Prefer"], "|"))
 	})
 	e.GET("/once", func(echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, "Expected one value for Idempotency-Key, got 2")
@@ -162,9 +162,10 @@ func TestLinesOfAHeader(t *testing.T) {
 	r := httptest.NewRequest("GET", "/headers", nil)
 	r.Header["If-None-Match"] = []string{`"a"`, `"b", "c"`}
 	r.Header["If-Match"] = []string{`"d"`}
+	r.Header["Prefer"] = []string{"respond-async", "wait=5"}
 	w := httptest.NewRecorder()
 	e.ServeHTTP(w, r)
-	if got := w.Body.String(); got != `"a", "b", "c" "d"` {
+	if got := w.Body.String(); got != `"a", "b", "c" "d" respond-async, wait=5` {
 		t.Errorf("handlers see %s", got)
 	}
 	if w, _ := do(e, "GET", "/once", "", nil); w.Code != 400 || !strings.Contains(w.Body.String(), "Idempotency-Key must be given exactly once") {

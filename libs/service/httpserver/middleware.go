@@ -72,7 +72,7 @@ func optionsOfHead(next echo.HandlerFunc) echo.HandlerFunc {
 func joined(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Request().Header
-		for _, name := range []string{"If-Match", "If-None-Match"} {
+		for _, name := range []string{"If-Match", "If-None-Match", "Prefer"} {
 			if lines := h[name]; len(lines) > 1 {
 				h[name] = []string{strings.Join(lines, ", ")}
 			}

@@ -199,8 +199,8 @@ type NewProduct struct {
 	// Status Users see active products only, and can buy no others. A new product is active unless this says otherwise.
 	Status *NewStatus `json:"status,omitempty"`
 
-	// Stock The units in stock, as the first change of the stock. Without it, the product has no limit.
-	Stock *int64 `json:"stock,omitempty"`
+	// Stock The units in stock of a new product, as the first change of its stock. Without it, the product has no limit. A product that exists keeps the stock that it has: POST /products/{id}/stock changes it.
+	Stock *NewStock `json:"stock,omitempty"`
 
 	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
 	Title *NewTitle `json:"title,omitempty"`
@@ -241,6 +241,9 @@ type NewSku = string
 
 // NewStatus Users see active products only, and can buy no others. A new product is active unless this says otherwise.
 type NewStatus string
+
+// NewStock The units in stock of a new product, as the first change of its stock. Without it, the product has no limit. A product that exists keeps the stock that it has: POST /products/{id}/stock changes it.
+type NewStock = int64
 
 // NewStockChange Examples: {"change":40,"reason":"A delivery"}
 type NewStockChange struct {
@@ -342,6 +345,9 @@ type ProductBatchItem struct {
 	// Status Users see active products only, and can buy no others. A new product is active unless this says otherwise.
 	Status *NewStatus `json:"status,omitempty"`
 
+	// Stock The units in stock of a new product, as the first change of its stock. Without it, the product has no limit. A product that exists keeps the stock that it has: POST /products/{id}/stock changes it.
+	Stock *NewStock `json:"stock,omitempty"`
+
 	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
 	Title *NewTitle `json:"title,omitempty"`
 }
@@ -367,7 +373,7 @@ type ProductBatchResults struct {
 	Items []ProductBatchResult `json:"items"`
 }
 
-// ProductBySku Examples: {"description":"Brass, three litres","price":59.9,"title":"Samovar"}
+// ProductBySku Examples: {"description":"Brass, three litres","price":59.9,"stock":12,"title":"Samovar"}
 type ProductBySku struct {
 	// Attributes Any names, of up to 40 characters, and values. They are kept, and not interpreted.
 	Attributes  *NewAttributes  `json:"attributes,omitempty"`
@@ -381,6 +387,9 @@ type ProductBySku struct {
 
 	// Status Users see active products only, and can buy no others. A new product is active unless this says otherwise.
 	Status *NewStatus `json:"status,omitempty"`
+
+	// Stock The units in stock of a new product, as the first change of its stock. Without it, the product has no limit. A product that exists keeps the stock that it has: POST /products/{id}/stock changes it.
+	Stock *NewStock `json:"stock,omitempty"`
 
 	// Title At least one visible character; no line breaks, control characters, and characters that reorder text.
 	Title *NewTitle `json:"title,omitempty"`

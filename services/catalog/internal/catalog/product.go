@@ -48,9 +48,10 @@ type Product struct {
 }
 
 // NewProduct returns a valid product with the members of the patch, of which title,
-// description and price must be there, or a problem that names the invalid members. It
-// is active unless the patch says otherwise.
-func NewProduct(members Patch) (Product, error) {
+// description and price must be there, and with this many units in stock, nil for no
+// limit. Otherwise it returns a problem that names the invalid members. The product is
+// active unless the patch says otherwise.
+func NewProduct(members Patch, stock *int64) (Product, error) {
 	if err := problem.Require(
 		problem.Member{Name: "title", Present: members.Title != nil},
 		problem.Member{Name: "description", Present: members.Description != nil},
@@ -58,7 +59,10 @@ func NewProduct(members Patch) (Product, error) {
 	); err != nil {
 		return Product{}, err
 	}
-	return Product{Status: Active}.apply(members)
+	if err := checkStock(stock); err != nil {
+		return Product{}, err
+	}
+	return Product{Status: Active, OnHand: stock}.apply(members)
 }
 
 // Patch holds the members of a product to change; nil leaves a member as it is.

@@ -71,7 +71,7 @@ func TestShelfLimits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c.patch.Title, c.patch.Description, c.patch.Price = new("tea"), new(""), new(money.Amount(1))
-			_, err := NewProduct(c.patch)
+			_, err := NewProduct(c.patch, nil)
 			if c.field == "" {
 				if err != nil {
 					t.Error(err)

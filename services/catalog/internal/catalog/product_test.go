@@ -30,7 +30,7 @@ func TestProductLimits(t *testing.T) {
 		{"negative", "tea", "", -1, "invalid_amount"},
 		{"too expensive", "tea", "", money.Max + 1, "invalid_amount"},
 	} {
-		if _, err := NewProduct(Patch{Title: &c.title, Description: &c.description, Price: &c.price}); code(err) != c.code {
+		if _, err := NewProduct(Patch{Title: &c.title, Description: &c.description, Price: &c.price}, nil); code(err) != c.code {
 			t.Errorf("%s: %v, want %q", c.name, err, c.code)
 		}
 	}

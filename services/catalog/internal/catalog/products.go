@@ -32,16 +32,16 @@ type Products struct {
 	open  func() error
 }
 
-// NewProducts returns the Products of a store. open returns an error while statuses
-// other than active must not be written, since replicas of the release before would
-// sell such products.
+// NewProducts returns the Products of a store. open returns an error while no product
+// may have a status other than active or limited stock, since replicas of the release
+// before would sell such products.
 func NewProducts(store ProductStore, open func() error) *Products { return &Products{store, open} }
 
 // Create adds a product. admin is the user id of the admin who does so, and key that of
 // the request, "" for none. If the admin has made a product with the key and the same
 // content, it returns that as it was then, and reports it.
 func (s *Products) Create(ctx context.Context, admin int64, key string, p Product) (made Product, repeat bool, err error) {
-	if err := s.mayWrite(p, Active); err != nil {
+	if err := s.mayCreate(p); err != nil {
 		return p, false, err
 	}
 	if key == "" {
@@ -51,9 +51,17 @@ func (s *Products) Create(ctx context.Context, admin int64, key string, p Produc
 	return s.store.CreateProductOnce(ctx, admin, key, p)
 }
 
-// mayWrite returns the error of open if p gets a status other than active that it did
+// mayCreate returns the error of open if p has a status other than active, or a limit.
+func (s *Products) mayCreate(p Product) error {
+	if p.Status == Active && p.OnHand == nil {
+		return nil
+	}
+	return s.open()
+}
+
+// mayChange returns the error of open if p gets a status other than active that it did
 // not have before.
-func (s *Products) mayWrite(p Product, before ProductStatus) error {
+func (s *Products) mayChange(p Product, before ProductStatus) error {
 	if p.Status == Active || p.Status == before {
 		return nil
 	}
@@ -103,7 +111,7 @@ func (s *Products) change(patch Patch, current func(Product) bool) func(Product)
 		}
 		after, changed, err := p.With(patch)
 		if err == nil {
-			err = s.mayWrite(after, p.Status)
+			err = s.mayChange(after, p.Status)
 		}
 		return after, changed, err
 	}
@@ -114,16 +122,18 @@ func (s *Products) change(patch Patch, current func(Product) bool) func(Product)
 type Put struct {
 	SKU     string
 	Members Patch
+	Stock   *int64             // units in stock of a new product; nil: no limit
 	Current func(Product) bool // what an existing product must be; nil: any, or none
 	New     bool               // there must be no product with the SKU
 }
 
 // Put creates or changes the product with a SKU, and reports whether it is new. A put
-// that changes nothing makes no new version. A condition that does not hold is
+// that changes nothing makes no new version. It never changes the stock of a product that
+// exists: repeated, it would undo the sales since. A condition that does not hold is
 // ErrPreconditionFailed or ErrProductExists.
 func (s *Products) Put(ctx context.Context, admin int64, put Put) (p Product, created bool, err error) {
 	put.Members.SKU = &put.SKU
-	fresh, err := NewProduct(put.Members) // also what changes a product must be valid as a whole
+	fresh, err := NewProduct(put.Members, put.Stock) // also what changes a product must be valid as a whole
 	if err != nil {
 		return p, false, err
 	}
@@ -131,7 +141,7 @@ func (s *Products) Put(ctx context.Context, admin int64, put Put) (p Product, cr
 		if put.Current != nil {
 			return fresh, ErrPreconditionFailed
 		}
-		return fresh, s.mayWrite(fresh, Active)
+		return fresh, s.mayCreate(fresh)
 	}
 	current := put.Current
 	if current == nil {

@@ -58,9 +58,9 @@ func NewStockChange(productID int64, key string, change int64, reason string, ad
 	return StockChange{ProductID: productID, Key: key, Change: change, Reason: reason, AdminID: adminID}, nil
 }
 
-// CheckStock returns a problem unless a product can be created with this many units; nil
+// checkStock returns a problem unless a product can be created with this many units; nil
 // is without a limit.
-func CheckStock(units *int64) error {
+func checkStock(units *int64) error {
 	if units != nil && (*units < 0 || *units > MaxStock) {
 		return problem.InvalidFields(problem.Field{Field: "stock", Message: "must be from 0 to 1000000000"})
 	}

@@ -133,17 +133,9 @@ func (h *Handlers) CreateProduct(ctx context.Context, r api.CreateProductRequest
 	p, err := catalog.NewProduct(catalog.Patch{
 		SKU: b.Sku, Title: b.Title, Description: b.Description, Price: b.Price,
 		Status: (*catalog.ProductStatus)(b.Status), Images: b.Images, Attributes: (*map[string]string)(b.Attributes),
-	})
+	}, b.Stock)
 	if err != nil {
 		return nil, err
-	}
-	if p.OnHand = b.Stock; p.OnHand != nil {
-		if err := catalog.CheckStock(p.OnHand); err != nil {
-			return nil, err
-		}
-		if err := h.stocks.Open(); err != nil {
-			return nil, err
-		}
 	}
 	p, repeat, err := h.products.Create(ctx, access.UserID(ctx), key, p)
 	if err != nil {

@@ -41,7 +41,7 @@ func (h *Handlers) GetProductBySku(ctx context.Context, r api.GetProductBySkuReq
 // PutProduct answers PUT /products/by-sku/{sku}.
 func (h *Handlers) PutProduct(ctx context.Context, r api.PutProductRequestObject) (api.PutProductResponseObject, error) {
 	b := r.Body
-	put := catalog.Put{SKU: r.Sku, Members: catalog.Patch{
+	put := catalog.Put{SKU: r.Sku, Stock: b.Stock, Members: catalog.Patch{
 		Title: b.Title, Description: b.Description, Price: b.Price,
 		Status: (*catalog.ProductStatus)(b.Status), Images: b.Images, Attributes: (*map[string]string)(b.Attributes),
 	}}
@@ -94,7 +94,7 @@ func (h *Handlers) PutProducts(ctx context.Context, r api.PutProductsRequestObje
 		if isNew {
 			status = http.StatusCreated
 		}
-		response.Items = append(response.Items, api.ProductBatchResult{Status: status, Product: new(toProduct(p))})
+		response.Items = append(response.Items, api.ProductBatchResult{Status: status, Product: new(toOne(p))})
 	}
 	telemetry.Note(ctx, slog.Int("items", len(response.Items)), slog.Int("refused", refused))
 	return response, nil
@@ -109,7 +109,7 @@ func (h *Handlers) putItem(ctx context.Context, text json.RawMessage) (catalog.P
 	if err := problem.Require(problem.Member{Name: "sku", Present: item.Sku != nil}); err != nil {
 		return catalog.Product{}, false, err
 	}
-	p, isNew, err := h.products.Put(ctx, access.UserID(ctx), catalog.Put{SKU: *item.Sku, Members: catalog.Patch{
+	p, isNew, err := h.products.Put(ctx, access.UserID(ctx), catalog.Put{SKU: *item.Sku, Stock: item.Stock, Members: catalog.Patch{
 		Title: item.Title, Description: item.Description, Price: item.Price,
 		Status: (*catalog.ProductStatus)(item.Status), Images: item.Images, Attributes: (*map[string]string)(item.Attributes),
 	}})
