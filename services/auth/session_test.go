@@ -321,6 +321,9 @@ func TestSessionList(t *testing.T) {
 			t.Errorf("DELETE %s: %s, want %d %s", path, a.text, c.status, c.code)
 		}
 	}
+	if a := r.do("DELETE", "/auth/sessions", access, nil); a.str("detail") != "the parameter others is required" {
+		t.Errorf("without others: %s", a.text)
+	}
 	if again, _ := sessions(access); len(again) != 2 {
 		t.Fatal("a request that was refused ended a session")
 	}

@@ -95,6 +95,9 @@ func translate(err error, c echo.Context) error {
 func parameterText(he *echo.HTTPError) string {
 	text, _ := he.Message.(string)
 	if name, ok := parameter(text, "Invalid format for parameter ", ":"); ok {
+		if strings.HasSuffix(text, "query parameter '"+name+"' is required") {
+			return "the parameter " + name + " is required"
+		}
 		return "the parameter " + name + " is malformed"
 	}
 	if name, ok := parameter(text, "Expected one value for ", ","); ok {
