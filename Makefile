@@ -76,8 +76,8 @@ bench: ## Compare the shop with baselines such as pgbench; writes docs/benchmark
 	@cd tests && go run ./bench $(if $(SHORT),-short,-out ../docs) $(if $(PART),-only '$(PART)')
 
 # For another shop, a password or key that is not in the environment is read from the secrets of Compose.
-OF_SHOP = $(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=secrets/admin-password; \
-	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=secrets/payment-keys; \
+OF_SHOP = $(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=$(CURDIR)/secrets/admin-password; \
+	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=$(CURDIR)/secrets/payment-keys; \
 	[ -n "$$PAYMENT_SIGNING_SECRETS" ] || [ ! -e secrets/payment-signing-secrets ] || export PAYMENT_SIGNING_SECRETS_FILE=secrets/payment-signing-secrets;)
 
 demo: bin/lavka ## Play the whole story against the running shop and check every response: make demo SHOP=http://127.0.0.1:8080
@@ -154,11 +154,11 @@ compose-check: ## Start docker-compose.yml as a project of its own, use it, brea
 	@cd tests && go run ./compose $(if $(SEED),-seed $(SEED)) $(if $(KEEP),-keep)
 
 .PHONY: browser
-browser: ## Have a page of another origin use the shop in a real browser; installs chromium with apt: make browser SCREENSHOT=page.png
+browser: ## Have a page of another origin use the shop in a real browser; installs chromium with apt: make browser SCREENSHOT=page.png; SHOP= LISTEN= STOP= for a running shop
 	@command -v chromium >/dev/null && exit 0; sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; echo "installing chromium"; \
 	{ $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; } || \
 		{ echo "install Chromium (Debian: apt-get install chromium) and run make browser again"; exit 1; }
-	@cd tests && go run ./browser $(if $(SCREENSHOT),-screenshot '$(abspath $(SCREENSHOT))')
+	@$(OF_SHOP) cd tests && go run ./browser $(if $(SCREENSHOT),-screenshot '$(abspath $(SCREENSHOT))') $(if $(SHOP),-url '$(SHOP)' -listen '$(LISTEN)' -stop '$(STOP)')
 
 # Kubernetes' types bring in hundreds of modules, which are kept out of the workspace.
 k8s-check: ## Render deploy/k8s, decode it strictly, and check it against the rules

@@ -1,6 +1,10 @@
 // Browser opens a page of another origin in a real browser, and has it use the shop:
 //
 //	go run ./browser [-screenshot page.png]
+//	go run ./browser -url http://127.0.0.1:8080 -listen 127.0.0.1:9999 -stop 'docker compose stop catalog'
+//
+// The second uses a running shop, in whose CORS_ORIGINS the page's origin is (http://127.0.0.1:9999), with its ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS in the
+// environment; -stop stops catalog. The first starts a shop of its own.
 //
 // The page registers, logs in, lists products and buys with an Idempotency-Key, and reads headers and the codes of refusals. The same page of an origin that is
 // not in CORS_ORIGINS can read nothing. Headless Chromium comes with Debian (make browser installs it).
@@ -25,6 +29,7 @@ import (
 
 	"lavka/deploy/local/payment"
 	"lavka/deploy/local/stack"
+	"lavka/libs/service/config"
 	"lavka/libs/service/cors"
 	"lavka/libs/service/directhttp"
 )
@@ -35,16 +40,19 @@ const patience = 2 * time.Minute
 func main() {
 	root := flag.String("root", "..", "path of the repository")
 	screenshot := flag.String("screenshot", "", "where to write a picture of the page")
+	url := flag.String("url", "", "a running shop")
+	listen := flag.String("listen", "127.0.0.1:0", "address of the page")
+	stopCatalog := flag.String("stop", "", "command that stops catalog of the running shop")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *root, *screenshot); err != nil {
+	if err := run(ctx, *root, *screenshot, *listen, *url, *stopCatalog); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root, screenshot string) (err error) {
+func run(ctx context.Context, root, screenshot, listen, url, stopCatalog string) (err error) {
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
 		return fmt.Errorf("find chromium: %w; make browser installs it", err)
@@ -54,26 +62,28 @@ func run(ctx context.Context, root, screenshot string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	front, err := serve()
+	front, err := serve(listen)
 	if err != nil {
 		return err
 	}
 	defer front.server.Close()
-	stranger, err := serve()
+	stranger, err := serve("127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	defer stranger.server.Close()
-	bin := filepath.Join(dir, "bin")
-	if err := stack.Build(ctx, root, bin, false); err != nil {
-		return err
+	var use shop
+	if url != "" {
+		use, err = running(ctx, url, stopCatalog)
+	} else {
+		var stop func() error
+		use, stop, err = start(ctx, root, dir, front.origin)
+		defer func() { err = errors.Join(err, stop()) }()
 	}
-	shop, err := stack.Start(ctx, stack.Config{BinDir: bin, DataDir: filepath.Join(dir, "data"), Volatile: true, CORSOrigins: cors.Origins{front.origin}})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, shop.Stop()) }()
-	product, err := sell(ctx, shop)
+	product, err := sell(ctx, use)
 	if err != nil {
 		return err
 	}
@@ -83,7 +93,7 @@ func run(ctx context.Context, root, screenshot string) (err error) {
 		page *page
 		want string
 	}{{"an origin that is not listed", stranger, "nothing could be read"}, {"a listed origin", front, "everything was as expected"}} {
-		p.page.shop, p.page.product = shop, product
+		p.page.shop, p.page.product = use, product
 		began := time.Now()
 		result, err := b.open(ctx, p.page, screenshot)
 		if err != nil {
@@ -97,16 +107,56 @@ func run(ctx context.Context, root, screenshot string) (err error) {
 	return nil
 }
 
+// shop is what the page and the test know of the shop.
+type shop struct {
+	url, login, password, paymentKey string
+	stopCatalog                      func() error
+}
+
+// start starts a shop whose responses pages of an origin can read. stop ends it, also after an error.
+func start(ctx context.Context, root, dir, origin string) (s shop, stop func() error, err error) {
+	none := func() error { return nil }
+	bin := filepath.Join(dir, "bin")
+	if err := stack.Build(ctx, root, bin, false); err != nil {
+		return s, none, err
+	}
+	own, err := stack.Start(ctx, stack.Config{BinDir: bin, DataDir: filepath.Join(dir, "data"), Volatile: true, CORSOrigins: cors.Origins{origin}})
+	if err != nil {
+		return s, none, err
+	}
+	return shop{own.GatewayURL(), own.AdminLogin, own.AdminPassword, own.PaymentKeys[0], own.Replicas(stack.Catalog)[0].Stop}, own.Stop, nil
+}
+
+// running returns the shop at a URL, with the secrets of the environment.
+func running(ctx context.Context, url, stopCatalog string) (s shop, err error) {
+	var secrets struct {
+		Login    string        `envconfig:"ADMIN_LOGIN" default:"admin"`
+		Password config.Secret `envconfig:"ADMIN_PASSWORD" required:"true"`
+		Keys     config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS" required:"true"`
+	}
+	if err := config.Load(&secrets); err != nil {
+		return s, err
+	}
+	key, _, _ := strings.Cut(strings.TrimSpace(secrets.Keys.Reveal()), ",")
+	return shop{url, secrets.Login, secrets.Password.Reveal(), key, func() error {
+		out, err := exec.CommandContext(ctx, "sh", "-c", stopCatalog).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", stopCatalog, err, out)
+		}
+		return nil
+	}}, nil
+}
+
 // sell puts a product on sale, and returns its id.
-func sell(ctx context.Context, shop *stack.Stack) (int64, error) {
+func sell(ctx context.Context, s shop) (int64, error) {
 	var login struct {
 		AccessToken string `json:"access_token"`
 	}
-	if err := post(ctx, shop.GatewayURL()+"/auth/login", "", map[string]string{"login": shop.AdminLogin, "password": shop.AdminPassword}, &login); err != nil {
+	if err := post(ctx, s.url+"/auth/login", "", map[string]string{"login": s.login, "password": s.password}, &login); err != nil {
 		return 0, err
 	}
 	var product struct{ ID int64 }
-	err := post(ctx, shop.GatewayURL()+"/products", login.AccessToken, map[string]any{"title": "Samovar", "description": "Brass", "price": 60}, &product)
+	err := post(ctx, s.url+"/products", login.AccessToken, map[string]any{"title": "Samovar", "description": "Brass", "price": 60}, &product)
 	return product.ID, err
 }
 
@@ -139,7 +189,7 @@ func post(ctx context.Context, url, token string, body, answer any) error {
 type page struct {
 	origin  string
 	server  *http.Server
-	shop    *stack.Stack
+	shop    shop
 	product int64
 	done    chan result
 	over    chan struct{} // closed when the page is done
@@ -154,8 +204,8 @@ type result struct {
 //go:embed page.html
 var html string
 
-func serve() (*page, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func serve(address string) (*page, error) {
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -163,18 +213,18 @@ func serve() (*page, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		fmt.Fprint(w, strings.NewReplacer("{{shop}}", p.shop.GatewayURL(), "{{product}}", fmt.Sprint(p.product)).Replace(html))
+		fmt.Fprint(w, strings.NewReplacer("{{shop}}", p.shop.url, "{{product}}", fmt.Sprint(p.product)).Replace(html))
 	})
 	mux.HandleFunc("POST /topup", func(w http.ResponseWriter, r *http.Request) {
 		var top struct{ User, Bill int64 }
 		var credited struct{ Status string }
 		err := json.NewDecoder(r.Body).Decode(&top)
 		if err == nil {
-			err = post(r.Context(), p.shop.GatewayURL()+"/payment/webhook", "", json.RawMessage(payment.Signed(p.shop.PaymentKeys[0], 1, top.User, top.Bill, 100)), &credited)
+			err = post(r.Context(), p.shop.url+"/payment/webhook", "", json.RawMessage(payment.Signed(p.shop.paymentKey, time.Now().UnixMilli(), top.User, top.Bill, 100)), &credited)
 		}
 		report(w, err)
 	})
-	mux.HandleFunc("POST /stop-catalog", func(w http.ResponseWriter, _ *http.Request) { report(w, p.shop.Replicas(stack.Catalog)[0].Stop()) })
+	mux.HandleFunc("POST /stop-catalog", func(w http.ResponseWriter, _ *http.Request) { report(w, p.shop.stopCatalog()) })
 	mux.HandleFunc("POST /done", func(w http.ResponseWriter, r *http.Request) {
 		var got result
 		err := json.NewDecoder(r.Body).Decode(&got)
