@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lavka/deploy/local/stack"
+	"lavka/libs/service/gctuning"
 	"lavka/libs/service/telemetry"
 )
 
@@ -51,6 +52,7 @@ func run(ctx context.Context, cfg settings, args []string) error {
 		return errors.Join(err, closeTraces())
 	}
 	c.Control = tools.at
+	gctuning.Tune() // for the gateway, which allocates for each request and keeps little
 	shop, err := stack.Start(ctx, c)
 	if err != nil {
 		err = errors.Join(err, tools.close(), closeTraces())

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 )
 
 // balancer sends each request to the next ready replica of its service, and tries the one after that only if no connection can be made.
-// Once a byte of a request may have been sent, the balancer never retries it: it could be a purchase. (net/http's Transport retries
-// a request on a connection that turns out closed only if it is a GET, HEAD, OPTIONS or TRACE, or has an Idempotency-Key and no body.)
+// Once a byte of a request may have been sent, the balancer never retries it: it could be a purchase. (upstream says which request is
+// sent again on a connection that turned out closed.)
 type balancer struct {
 	services map[string]*service
 	probes   *http.Transport
@@ -50,7 +51,7 @@ func (b *balancer) close() {
 	b.probes.CloseIdleConnections()
 	for _, s := range b.services {
 		for _, r := range s.replicas {
-			r.transport.CloseIdleConnections()
+			r.upstream.closeIdle(0)
 		}
 	}
 }
@@ -83,7 +84,7 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	var err error
 	for _, replica := range s.inTurn() {
 		var resp *http.Response
-		resp, err = replica.transport.RoundTrip(aimed(r, replica.Addr))
+		resp, err = replica.upstream.RoundTrip(aimed(r, replica.Addr))
 		if err == nil || !notSent(err) || r.Context().Err() != nil {
 			return resp, err
 		}
@@ -132,7 +133,10 @@ func aimed(r *http.Request, addr string) *http.Request {
 	u := *r.URL
 	u.Host = addr
 	out.URL = &u
-	if r.Body != nil && r.Body != http.NoBody {
+	switch text := passageOf(r.Context()).text; {
+	case text != nil:
+		out.Body = memory{bytes.NewReader(text)}
+	case r.Body != nil && r.Body != http.NoBody:
 		out.Body = io.NopCloser(r.Body)
 	}
 	return &out

@@ -130,12 +130,14 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 				r.Header.Del(name)
 			}
 		}
-		r = traced(r)
+		way := &passage{body: &body{ReadCloser: http.NoBody}}
+		r = r.WithContext(context.WithValue(traced(r), passageKey{}, way))
 		if err := connlimit.Admit(w, r); err != nil {
 			write(w, r, err)
 			return
 		}
-		service, ok := Match(routes, r.URL.Path, r.URL.EscapedPath())
+		var ok bool
+		way.service, ok = Match(routes, r.URL.Path, r.URL.EscapedPath())
 		limit := bodyLimit(r.URL.Path)
 		switch {
 		case !ok:
@@ -145,16 +147,23 @@ func newHandler(upstream http.RoundTripper, cfg Config) http.Handler {
 			write(w, r, errTooLarge)
 			return
 		}
-		body := &body{ReadCloser: http.MaxBytesReader(w, r.Body, limit)}
 		if r.Body != http.NoBody {
-			r.Body = body
+			way.body.ReadCloser = http.MaxBytesReader(w, r.Body, limit)
+			r.Body = way.body
+		}
+		// A small body is read before the request takes a connection, which a slow client then does not hold.
+		if 0 < r.ContentLength && r.ContentLength <= inMemory {
+			way.text = make([]byte, r.ContentLength)
+			if _, err := io.ReadFull(r.Body, way.text); err != nil {
+				write(w, r, errUnreadable)
+				return
+			}
 		}
 		if slices.Contains(Exports(), r.URL.Path) && export.Accepted(r.Header.Values("Accept")) != "" {
 			defer unlimited(w, r)()
 		}
 		r.Header.Del("Upgrade") // the services speak only HTTP
-		ctx := context.WithValue(r.Context(), serviceKey{}, service)
-		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, bodyKey{}, body)))
+		proxy.ServeHTTP(w, r)
 	})
 }
 
@@ -166,9 +175,9 @@ func unlimited(w http.ResponseWriter, r *http.Request) (restore func()) {
 	return connlimit.Patient(r.Context(), export.StallTimeout+5*time.Second)
 }
 
-// traced puts the client's trace into the request's context, for the gateway's own responses. Without a client's trace it takes a random id, which
+// traced returns the request's context with the client's trace, for the gateway's own responses. Without a client's trace it takes a random id, which
 // the gateway also logs. The service never sees that id: it starts the trace itself and decides whether to record it.
-func traced(r *http.Request) *http.Request {
+func traced(r *http.Request) context.Context {
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		var id trace.TraceID
@@ -177,7 +186,7 @@ func traced(r *http.Request) *http.Request {
 		rand.Read(span[:])
 		ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span}))
 	}
-	return r.WithContext(ctx)
+	return ctx
 }
 
 // idleTime is how long a client's connection stays open without a request. A proxy in front keeps its connections for longer than clients do, and must be
@@ -204,10 +213,16 @@ func newServer(h http.Handler, idle time.Duration, log *slog.Logger) *http.Serve
 	}
 }
 
-type (
-	serviceKey struct{}
-	bodyKey    struct{}
-)
+// passage is what the gateway knows of a request on its way.
+type passage struct {
+	service string
+	body    *body
+	text    []byte // the body, if it is small
+}
+
+type passageKey struct{}
+
+func passageOf(ctx context.Context) *passage { return ctx.Value(passageKey{}).(*passage) }
 
 // rewriter returns a function that changes only the address of a request and its X-Forwarded-* headers: the services believe the gateway alone, and it
 // tells them the client's address. ReverseProxy has already removed hop-by-hop headers.
@@ -224,8 +239,8 @@ func rewriter(trusted proxies.Trusted, warn func(*http.Request, error)) func(*ht
 func rewrite(pr *httputil.ProxyRequest, client string) {
 	out := pr.Out
 	out.URL.Scheme = "http"
-	out.URL.Host = pr.In.Context().Value(serviceKey{}).(string) // the balancer replaces it by a replica's address
-	out.URL.RawQuery = pr.In.URL.RawQuery                       // even if malformed: the service refuses it
+	out.URL.Host = passageOf(pr.In.Context()).service // the balancer replaces it by a replica's address
+	out.URL.RawQuery = pr.In.URL.RawQuery             // even if malformed: the service refuses it
 	out.Host = pr.In.Host
 	for name := range out.Header {
 		if strings.HasPrefix(name, "X-Forwarded-") {
@@ -240,7 +255,8 @@ func rewrite(pr *httputil.ProxyRequest, client string) {
 
 // refusal returns the response when the service could not respond.
 func refusal(r *http.Request, err error, log *slog.Logger) *problem.Error {
-	body := r.Context().Value(bodyKey{}).(*body)
+	way := passageOf(r.Context())
+	body := way.body
 	// net/http also ends the context when a client stalls within its body. That client is still connected, and the transport has waited for the read.
 	if r.Context().Err() != nil && body.failed() == nil {
 		panic(http.ErrAbortHandler) // the client has gone
@@ -259,7 +275,7 @@ func refusal(r *http.Request, err error, log *slog.Logger) *problem.Error {
 		if errors.Is(err, errStarting) {
 			level = slog.LevelDebug
 		}
-		log.Log(r.Context(), level, "no response from a service", "upstream", r.Context().Value(serviceKey{}), "method", r.Method, "code", answer.Code, "error", err)
+		log.Log(r.Context(), level, "no response from a service", "upstream", way.service, "method", r.Method, "code", answer.Code, "error", err)
 	}
 	return answer
 }

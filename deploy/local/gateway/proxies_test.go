@@ -33,7 +33,7 @@ func TestAProxyInFront(t *testing.T) {
 // The side that connected closes an idle connection first: a request on a connection that the other end is closing would be lost.
 func TestIdleConnectionsAreClosedByWhoConnected(t *testing.T) {
 	t.Parallel()
-	if own := newReplica(Replica{}).transport.IdleConnTimeout; own <= 0 || own >= httpserver.IdleTimeout {
+	if own := newUpstream("").streaming.IdleConnTimeout; own <= 0 || own >= httpserver.IdleTimeout {
 		t.Errorf("the gateway keeps idle connections for %v, the services for %v", own, httpserver.IdleTimeout)
 	}
 	behind := idleTime(Config{TrustedProxies: proxies.Trusted{netip.MustParsePrefix("10.0.0.0/8")}})

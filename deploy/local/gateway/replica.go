@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -25,20 +24,12 @@ const (
 // replica is a Replica with its state and the connections to it.
 type replica struct {
 	Replica
-	transport *http.Transport
-	ready     atomic.Bool
-	opened    atomic.Bool // whether it has ever been ready
+	upstream *upstream
+	ready    atomic.Bool
+	opened   atomic.Bool // whether it has ever been ready
 }
 
-func newReplica(at Replica) *replica {
-	return &replica{Replica: at, transport: &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		MaxIdleConnsPerHost:   1024,             // otherwise each burst would open new connections
-		IdleConnTimeout:       30 * time.Second, // below the services' own (httpserver.IdleTimeout): this side closes, so that no request meets a closing connection
-		ResponseHeaderTimeout: answerTime,
-		DisableCompression:    true, // bodies are passed on unchanged
-	}}
-}
+func newReplica(at Replica) *replica { return &replica{Replica: at, upstream: newUpstream(at.Addr)} }
 
 // watch probes the replica until ctx ends.
 func (r *replica) watch(ctx context.Context, probes http.RoundTripper, log *slog.Logger) {
@@ -48,6 +39,7 @@ func (r *replica) watch(ctx context.Context, probes http.RoundTripper, log *slog
 		if ready := r.probe(ctx, probes); ctx.Err() == nil && ready != r.ready.Load() {
 			r.turn(ready, log)
 		}
+		r.upstream.closeIdle(idleLimit)
 		select {
 		case <-ctx.Done():
 			return
@@ -79,7 +71,7 @@ func (r *replica) turn(ready bool, log *slog.Logger) {
 	again := r.opened.Swap(true)
 	switch {
 	case !ready:
-		r.transport.CloseIdleConnections()
+		r.upstream.closeIdle(0)
 		log.Info("a replica is not ready; its requests go to the others")
 	case again:
 		log.Info("a replica is ready again")
