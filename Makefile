@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test check fuzz faults mutants bench compiler demo topup trace verify restore clean generate lint tools rules secrets images compose-check k8s-check
+.PHONY: help build run test check fuzz faults mutants bench compiler demo topup trace verify restore clean generate lint tools rules secrets images compose-check k8s-check cluster-check
 
 SERVICES := $(sort $(notdir $(wildcard services/*)))
 MODULES := libs $(addprefix services/,$(SERVICES)) deploy tests
@@ -163,6 +163,10 @@ browser: ## Have a page of another origin use the shop in a real browser; instal
 # Kubernetes' types bring in hundreds of modules, which are kept out of the workspace.
 k8s-check: ## Render deploy/k8s, decode it strictly, and check it against the rules
 	@cd tests/k8s && GOWORK=off go run .
+
+# Outside of the workspace, too. The first run builds Kubernetes, which takes minutes.
+cluster-check: build ## Apply deploy/k8s to a real Kubernetes without nodes, upgrade it, roll it back, and make mistakes
+	@cd tests/cluster && export GOWORK=off && go run . && go test -count=1 ./...
 
 tools: ## Build the tools that tools/go.mod pins into bin/
 	@mkdir -p bin

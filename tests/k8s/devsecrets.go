@@ -54,8 +54,14 @@ func devSecrets(root string) (keys map[string][]string, err error) {
 		return nil, err
 	}
 	keys = map[string][]string{}
-	for _, document := range bytes.Split(out, []byte("---\n"))[1:] {
+	for i, document := range bytes.Split(out, []byte("---\n")) {
 		object, err := decode(scheme, document)
+		if i == 0 {
+			if namespace, ok := object.(*core.Namespace); err != nil || !ok || namespace.Name != "lavka" {
+				return nil, fmt.Errorf("%s does not begin with the namespace, so that a new cluster would refuse the Secrets: %w", script, err)
+			}
+			continue
+		}
 		secret, ok := object.(*core.Secret)
 		if err != nil || !ok {
 			return nil, fmt.Errorf("%s does not print Secrets: %w", script, err)

@@ -159,9 +159,12 @@ var mistakes = []mistake{
 	{"one thing scales a Deployment", func(o *objects) { o.scalers[0].Spec.ScaleTargetRef.Name = "billing" }, "both scale Deployment billing and would fight"},
 	{"one thing scales a Deployment", func(o *objects) { o.deployments[0].Spec.Replicas = new(int32(2)) }, "to which each apply sets it back"},
 	{"Postgres has sessions for all replicas", func(o *objects) { o.scalers[0].Spec.MaxReplicas = 20 }, "the replicas may open 821 sessions"},
-	{"migrations run once for a release, as the owner", func(o *objects) { at(o, "auth").Image = "registry.example/lavka-auth:v0.7.0" }, "there is no Job auth-migrate-v0.7.0"},
-	{"migrations run once for a release, as the owner", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auth-migrate" }, "the owner's rights are for Job auth-migrate-v0.6.0 and CronJob auth-after-restore and CronJob auth-finish alone"},
+	{"migrations run once for a release, as the owner", func(o *objects) { at(o, "auth").Image = "registry.example/lavka-auth:v0.7.0" }, "should run the image of Deployment auth with migrate"},
+	{"migrations run once for a release, as the owner", func(o *objects) { o.jobs[0].Name = "auth-migration-d65hhd527g" }, "there is no Job auth-migrate"},
+	{"migrations run once for a release, as the owner", func(o *objects) { o.deployments[0].Spec.Template.Spec.Volumes[0].Secret.SecretName = "auth-migrate" }, " and CronJob auth-after-restore and CronJob auth-finish alone"},
 	{"migrations run once for a release, as the owner", func(o *objects) { *o.jobs[0].Spec.ActiveDeadlineSeconds = 1800 }, "is stopped after 1800 s, and may need hours"},
+	{"a Job that is changed is another Job", func(o *objects) { o.jobs[0].Name = "auth-migrate" }, "a change of Job auth-migrate would be refused"},
+	{"a Job that is changed is another Job", func(o *objects) { o.jobs[0].Name = "auth-migrate-v0.6.0-d65hhd527g" }, "the API server would warn of the name of Job auth-migrate-v0.6.0"},
 	{"after-restore and finish are there, and run only by hand", func(o *objects) { cron(o, "auth-after-restore").Spec.Suspend = nil }, "CronJob auth-after-restore runs by itself"},
 	{"after-restore and finish are there, and run only by hand", func(o *objects) {
 		cron(o, "billing-after-restore").Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args = []string{"migrate"}
@@ -216,6 +219,7 @@ var mistakes = []mistake{
 	{"every route has a limit for bodies", func(o *objects) { o.backends = o.backends[:1] }, "lets bodies of 0 bytes through"},
 	{"every route has a limit for bodies", func(o *objects) { o.backends[0].Spec.RequestBuffer.Limit = resource.MustParse("1Mi") }, "lets bodies of 1048576 bytes through"},
 	{"every route has a limit for bodies", func(o *objects) { o.clients = nil }, "Gateway lavka has no ClientTrafficPolicy"},
+	{"links lead to the gateway", func(o *objects) { o.configMaps[0].Data["PUBLIC_URL"] = "https://shop.test" }, "and the gateway is at https://shop.example"},
 	{"Postgres loses nothing", func(o *objects) { o.clusters[0].Spec.PostgresConfiguration.Synchronous.DataDurability = "preferred" }, "may lose what was answered for"},
 	{"Postgres loses nothing", func(o *objects) { o.backups = nil }, "keeps no WAL and no base backups"},
 	{"Postgres loses nothing", func(o *objects) { o.clusters[0].Spec.Managed.Roles[0].Name = "author" }, "gives role auth no password"},
@@ -224,24 +228,33 @@ var mistakes = []mistake{
 	{"what is watched is there", func(o *objects) { o.rules[0].Spec.Groups = o.rules[0].Spec.Groups[1:] }, "the PrometheusRule is not"},
 }
 
+var devMistakes = []mistake{
+	{"dev fits on a node of two processors", func(o *objects) { at(o, "auth").Resources.Requests[core.ResourceCPU] = resource.MustParse("250m") }, "a node of two has 1 left for them"},
+	{"links lead to the gateway", func(o *objects) {
+		s, _ := find(o.services, "gateway")
+		s.Spec.Ports[0].Port = 80
+	}, "is http://127.0.0.1:8080, and the gateway is at http://127.0.0.1:80"},
+	{"images are those that are built, with a release", func(o *objects) {
+		d, _ := find(o.deployments, "dev-gateway")
+		d.Spec.Template.Spec.Containers[0].Image = "caddy:2-alpine"
+	}, "Deployment dev-gateway runs caddy:2-alpine"},
+}
+
 // Each rule is broken by at least one mistake, and reports what to change.
 func TestMistakesAreCaught(t *testing.T) {
 	t.Parallel()
-	o := rendered(t, "production")
-	copies := func() *objects { return rendered(t, "production") }
 	made := map[string]bool{}
-	for i, m := range mistakes {
-		if i > 0 {
-			o = copies()
-		}
-		m.make(o)
-		made[m.rule] = true
-		caught := false
-		for _, r := range rules(root) {
-			if r.name == m.rule {
-				told := strings.Join(r.broken(o), "\n")
-				if caught = strings.Contains(told, m.told); !caught {
-					t.Errorf("mistake %d (%s): told was %q, and should be %q", i, m.rule, told, m.told)
+	for overlay, list := range map[string][]mistake{"production": mistakes, "dev": devMistakes} {
+		for i, m := range list {
+			o := rendered(t, overlay)
+			m.make(o)
+			made[m.rule] = true
+			for _, r := range rules(root) {
+				if r.name != m.rule {
+					continue
+				}
+				if told := strings.Join(r.broken(o), "\n"); !strings.Contains(told, m.told) {
+					t.Errorf("mistake %d in %s (%s): told was %q, and should be %q", i, overlay, m.rule, told, m.told)
 				}
 			}
 		}
@@ -289,6 +302,23 @@ func TestMistakesInNATSValuesAreCaught(t *testing.T) {
 		if told := strings.Join(natsAsConfigured(dir, o), "\n"); !strings.Contains(told, c.told) {
 			t.Errorf("%s instead of %s: told was %q, and should be %q", c.new, c.old, told, c.told)
 		}
+	}
+}
+
+func TestSecretsWithoutTheirNamespaceAreCaught(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "deploy/k8s"), os.DirFS(filepath.Join(root, "deploy/k8s"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := devSecrets(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "deploy/k8s/base/namespace.yaml"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := devSecrets(dir); err == nil || !strings.Contains(err.Error(), "does not begin with the namespace") {
+		t.Errorf("told was %v", err)
 	}
 }
 

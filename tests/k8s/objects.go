@@ -138,8 +138,11 @@ const component = "app.kubernetes.io/component"
 func (o *objects) pods() []pod {
 	var all []pod
 	add := func(kind, workload string, template *core.PodTemplateSpec) {
-		// Without the release; what is run by hand is the owner's, too.
-		name := strings.SplitAfter(strings.NewReplacer("-after-restore", "-migrate", "-finish", "-migrate").Replace(workload), "-migrate")[0]
+		// Without the hash of a Job; what is run by hand is the owner's, too.
+		name := strings.NewReplacer("-after-restore", "-migrate", "-finish", "-migrate").Replace(workload)
+		if kind == "Job" {
+			name = hash.ReplaceAllString(name, "")
+		}
 		p := pod{workload: kind + " " + workload, name: name, labels: template.Labels, spec: &template.Spec}
 		for _, c := range template.Spec.Containers {
 			for _, port := range c.Ports {

@@ -10,8 +10,10 @@ import (
 	"strings"
 	"time"
 
+	apps "k8s.io/api/apps/v1"
 	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 func resources(o *objects) (wrong []string) {
@@ -47,8 +49,13 @@ func env(c *core.Container, name string) string {
 	return ""
 }
 
+// servers are the Deployments of the services.
+func (o *objects) servers() []*apps.Deployment {
+	return slices.DeleteFunc(slices.Clone(o.deployments), func(d *apps.Deployment) bool { return !slices.Contains(services, d.Name) })
+}
+
 func gapless(o *objects) (wrong []string) {
-	for _, d := range o.deployments {
+	for _, d := range o.servers() {
 		u := d.Spec.Strategy.RollingUpdate
 		if u == nil || u.MaxUnavailable == nil || u.MaxUnavailable.IntValue() != 0 || u.MaxSurge == nil || u.MaxSurge.IntValue() < 1 {
 			wrong = append(wrong, fmt.Sprintf("Deployment %s takes a replica away before the new one is ready: maxUnavailable: 0, maxSurge: 1", d.Name))
@@ -61,7 +68,7 @@ func gapless(o *objects) (wrong []string) {
 }
 
 func timeToStop(o *objects) (wrong []string) {
-	for _, d := range o.deployments {
+	for _, d := range o.servers() {
 		c := container(&d.Spec.Template.Spec)
 		if c == nil || c.ReadinessProbe == nil || d.Spec.Template.Spec.TerminationGracePeriodSeconds == nil {
 			wrong = append(wrong, fmt.Sprintf("Deployment %s has no readiness probe, or no terminationGracePeriodSeconds", d.Name))
@@ -168,13 +175,13 @@ func migrations(o *objects) (wrong []string) {
 			wrong = append(wrong, "there is no Deployment "+service)
 			continue
 		}
-		_, release, _ := strings.Cut(container(&d.Spec.Template.Spec).Image, ":")
-		name := service + "-migrate-" + release
-		j, ok := find(o.jobs, name)
-		if !ok {
-			wrong = append(wrong, fmt.Sprintf("there is no Job %s: the release is the end of its name, by replacements in the overlay", name))
+		at := slices.IndexFunc(o.jobs, func(j *batch.Job) bool { return hash.ReplaceAllString(j.Name, "") == service+"-migrate" })
+		if at < 0 {
+			wrong = append(wrong, fmt.Sprintf("there is no Job %s-migrate, which brings the schema to the release", service))
 			continue
 		}
+		j := o.jobs[at]
+		name := j.Name
 		c := container(&j.Spec.Template.Spec)
 		if c.Image != container(&d.Spec.Template.Spec).Image || !slices.Equal(c.Args, []string{"migrate"}) {
 			wrong = append(wrong, fmt.Sprintf("Job %s runs %s %v, and should run the image of Deployment %s with migrate", name, c.Image, c.Args, service))
@@ -196,6 +203,19 @@ func migrations(o *objects) (wrong []string) {
 			if uses != mine {
 				wrong = append(wrong, fmt.Sprintf("%s has, or has not, the Secret %s: the owner's rights are for %s alone", p.workload, owner, alone))
 			}
+		}
+	}
+	return wrong
+}
+
+// jobNames wants names with a hash, because the API server refuses to change the template of a Job. It warns of names that are no DNS labels.
+func jobNames(o *objects) (wrong []string) {
+	for _, j := range o.jobs {
+		if !hash.MatchString(j.Name) {
+			wrong = append(wrong, fmt.Sprintf("a change of Job %s would be refused: set internal.config.kubernetes.io/needsHashSuffix: enabled, as base/common/migrate.yaml does", j.Name))
+		}
+		for _, why := range validation.IsDNS1123Label(j.Name) {
+			wrong = append(wrong, fmt.Sprintf("the API server would warn of the name of Job %s: %s", j.Name, why))
 		}
 	}
 	return wrong

@@ -94,7 +94,7 @@ func opens(spec *core.PodSpec, port intstr.IntOrString) bool {
 }
 
 func probesAnswer(o *objects) (wrong []string) {
-	for _, d := range o.deployments {
+	for _, d := range o.servers() {
 		c := container(&d.Spec.Template.Spec)
 		if c == nil {
 			wrong = append(wrong, fmt.Sprintf("Deployment %s has no container named service", d.Name))
@@ -233,6 +233,23 @@ func watched(root string, o *objects) (wrong []string) {
 		return m.Labels["grafana_dashboard"] == "1" && m.Data["lavka.json"] != ""
 	}) {
 		wrong = append(wrong, "the dashboard is not among the ConfigMaps")
+	}
+	return wrong
+}
+
+// linksLead compares the beginning of the links in e-mails with where the gateway listens. In dev, kubectl port-forward brings it to this machine.
+func linksLead(o *objects) (wrong []string) {
+	want := "no gateway"
+	if s, ok := find(o.services, "gateway"); ok {
+		want = fmt.Sprintf("http://127.0.0.1:%d", s.Spec.Ports[0].Port)
+	}
+	if g, ok := find(o.gateways, "lavka"); ok && g.Spec.Listeners[0].Hostname != nil {
+		want = "https://" + string(*g.Spec.Listeners[0].Hostname)
+	}
+	for _, m := range o.configMaps {
+		if is, ok := m.Data["PUBLIC_URL"]; ok && is != want {
+			wrong = append(wrong, fmt.Sprintf("PUBLIC_URL of ConfigMap %s is %s, and the gateway is at %s: set it in the overlay, or links to activate lead nowhere", m.Name, is, want))
+		}
 	}
 	return wrong
 }

@@ -193,7 +193,7 @@ func secretsApart(o *objects) (wrong []string) {
 }
 
 // foreign are images that are not ours.
-var foreign = []string{"postgres:18", "nats:2.15-alpine"}
+var foreign = []string{"postgres:18", "nats:2.15-alpine", "caddy:2.11.9-alpine"}
 
 func images(o *objects) (wrong []string) {
 	for _, p := range o.pods() {

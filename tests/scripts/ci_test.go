@@ -16,8 +16,8 @@ import (
 var steps = []string{
 	"PostgreSQL's server programs", "C compiler", "tools", "alert rules", "generated code is up to date",
 	"containers", // in the background, beside those that follow
-	"gofmt", "vet", "staticcheck", "spelling and phrases", "each module builds alone", "modules are sound", "govulncheck", "Kubernetes", "compiled for the tests", "fuzz",
-	"tests", "faults, each once, and mutants", "benchmark, short",
+	"gofmt", "vet", "staticcheck", "spelling and phrases", "each module builds alone", "modules are sound", "govulncheck", "Kubernetes", "Kubernetes is built", "compiled for the tests", "fuzz",
+	"manifests on a cluster", "tests", "faults, each once, and mutants", "benchmark, short",
 }
 
 // programs makes stand-ins for everything that .ci/run starts. Each appends its name and arguments to the file log, and fails if they are those in $FAILS.
@@ -39,7 +39,7 @@ func repository(t *testing.T) string {
 	dir := filepath.Join(t.TempDir(), "lavka")
 	must(t, os.Rename(checkout(t), dir))
 	programs(t, dir)
-	for _, outside := range []string{"tests/k8s", "tools"} {
+	for _, outside := range []string{"tests/k8s", "tests/cluster/kubernetes", "tools"} {
 		must(t, os.MkdirAll(filepath.Join(dir, outside), 0o755))
 	}
 	write(t, filepath.Join(dir, "README.md"), "# Lavka\n")
@@ -79,7 +79,7 @@ func TestEveryStepRunsAndAnyFailureFails(t *testing.T) {
 	}
 	// The containers are shown where they are waited for.
 	want := slices.DeleteFunc(slices.Clone(steps), func(s string) bool { return s == "containers" })
-	want = slices.Insert(want, slices.Index(want, "tests"), "containers")
+	want = slices.Insert(want, slices.Index(want, "manifests on a cluster"), "containers")
 	if !slices.Equal(ended, want) {
 		t.Errorf("these steps ran: %q\nand these should: %q", ended, want)
 	}
@@ -89,7 +89,7 @@ func TestEveryStepRunsAndAnyFailureFails(t *testing.T) {
 	commands := strings.Split(strings.TrimSpace(string(text)), "\n")
 	for _, must := range []string{
 		"make --no-print-directory test", "make --no-print-directory faults MUTANTS=1", "make --no-print-directory bench SHORT=1", "make --no-print-directory compose-check",
-		"make --no-print-directory fuzz TIME=10000x", "make --no-print-directory k8s-check", "make --no-print-directory rules", "make --no-print-directory generate",
+		"make --no-print-directory fuzz TIME=10000x", "make --no-print-directory k8s-check", "make --no-print-directory cluster-check", "make --no-print-directory rules", "make --no-print-directory generate",
 	} {
 		if !slices.Contains(commands, must) {
 			t.Errorf("%s was not run", must)

@@ -1,0 +1,156 @@
+package operator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Workload is as much of a Deployment, StatefulSet, Job or Pod as is looked at.
+type Workload struct {
+	Kind     string
+	Metadata struct {
+		Name, UID  string
+		Generation int64
+		Labels     map[string]string
+	}
+	Spec struct {
+		Template   struct{ Spec podSpec }
+		Containers []container
+	}
+	Status struct {
+		ObservedGeneration                int64
+		UpdatedReplicas, Active, Replicas int64
+	}
+}
+
+type podSpec struct{ Containers []container }
+
+type container struct{ Image string }
+
+func (w *Workload) String() string { return w.Kind + " " + w.Metadata.Name }
+
+// started says whether the controller has seen the last change and has created Pods of it. A Pod that admission refuses is not created.
+func (w *Workload) started() bool {
+	switch w.Kind {
+	case "Deployment", "StatefulSet":
+		return w.Status.ObservedGeneration == w.Metadata.Generation && w.Status.UpdatedReplicas > 0
+	case "Job":
+		return w.Status.Active > 0
+	default:
+		return false
+	}
+}
+
+// State is what runs of the shop.
+type State struct {
+	Workloads []Workload // Deployments, StatefulSets and Jobs
+	Images    map[string][]string
+}
+
+// Await waits until every Deployment, StatefulSet and Job of the shop has Pods of its present template, and want, if it is not nil, finds nothing missing.
+// Without nodes, no Pod ever runs.
+func (o *Operator) Await(ctx context.Context, want func(State) error) (State, error) {
+	late := time.After(o.Patience)
+	for {
+		state, missing, err := o.look(ctx)
+		if err != nil {
+			return state, err
+		}
+		if missing == nil && want != nil {
+			missing = want(state)
+		}
+		if missing == nil {
+			return state, nil
+		}
+		select {
+		case <-ctx.Done():
+			return state, ctx.Err()
+		case <-late:
+			events, err := o.Kubectl(ctx, "-n", "lavka", "get", "events", "--field-selector=type=Warning,reason=FailedCreate")
+			return state, errors.Join(fmt.Errorf("after %v: %w\n%s", o.Patience, missing, events), err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// Ready says of all Pods that serve what a node would say of them, until the rollouts have ended. An autoscaler may add Pods meanwhile.
+func (o *Operator) Ready(ctx context.Context, deployments ...string) error {
+	late := time.After(o.Patience)
+	for {
+		names, err := o.Kubectl(ctx, "-n", "lavka", "get", "pod", "-l", "app.kubernetes.io/component=server", "-o", "name")
+		if err != nil {
+			return err
+		}
+		since := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339) // longer than minReadySeconds
+		ready := `{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True","lastTransitionTime":"` + since + `"}]}}`
+		// A Pod may have been removed since.
+		_, patched := o.Kubectl(ctx, append([]string{"-n", "lavka", "patch", "--subresource=status", "--type=merge", "-p", ready}, strings.Fields(names)...)...)
+		var status string
+		for _, d := range deployments {
+			out, err := o.Kubectl(ctx, "-n", "lavka", "rollout", "status", "deployment/"+d, "--watch=false")
+			if err != nil {
+				return err
+			}
+			if !strings.Contains(out, "successfully rolled out") {
+				status += out
+			}
+		}
+		if status == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-late:
+			return errors.Join(fmt.Errorf("after %v: %s", o.Patience, status), patched)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// look returns what runs, and an error about what has no Pods yet.
+func (o *Operator) look(ctx context.Context) (state State, missing, err error) {
+	out, err := o.Kubectl(ctx, "-n", "lavka", "get", "deployment,statefulset,job,pod", "-o", "json")
+	if err != nil {
+		return state, nil, err
+	}
+	var list struct{ Items []Workload }
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return state, nil, err
+	}
+	var pods []Workload
+	for _, w := range list.Items {
+		if w.Kind == "Pod" {
+			pods = append(pods, w)
+			continue
+		}
+		state.Workloads = append(state.Workloads, w)
+		if !w.started() {
+			missing = errors.Join(missing, fmt.Errorf("%v has no Pods", &w))
+		}
+	}
+	state.Images = images(pods)
+	return state, missing, nil
+}
+
+// images are those of the Pods' first containers, sorted, by component and service: server auth, migrate auth. In the middle of an upgrade there are
+// several.
+func images(pods []Workload) map[string][]string {
+	images := map[string][]string{}
+	for _, p := range pods {
+		l := p.Metadata.Labels
+		of := l["app.kubernetes.io/component"] + " " + l["app.kubernetes.io/name"]
+		if image := p.Spec.Containers[0].Image; !slices.Contains(images[of], image) {
+			images[of] = append(images[of], image)
+		}
+	}
+	for _, of := range images {
+		slices.Sort(of)
+	}
+	return images
+}
