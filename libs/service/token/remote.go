@@ -39,7 +39,9 @@ func NewRemote(url string, log *slog.Logger) *Remote {
 // ends.
 func (r *Remote) Run(ctx context.Context) {
 	transport := directhttp.Transport()
-	defer transport.CloseIdleConnections()
+	// Keys are rarely read. A connection that was kept, perhaps to a server that is no longer
+	// auth's, would be used again for each retry.
+	transport.DisableKeepAlives = true
 	client := &http.Client{Timeout: 3 * time.Second, CheckRedirect: stay, Transport: bounded{transport}}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		// The library keeps fetching after a failed attempt, until the attempt's

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -55,7 +56,14 @@ func TestRemote(t *testing.T) {
 	f, later, stranger := newForger(t), newForger(t), newForger(t)
 	set := &jwks{broken: true}
 	set.add("main", f.public)
-	server := httptest.NewServer(set)
+	server := httptest.NewUnstartedServer(set)
+	var connections atomic.Int64
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
 	t.Cleanup(server.Close)
 	remote := token.NewRemote(server.URL, slog.New(slog.DiscardHandler))
 	v := newVerifier(t, remote, func() time.Time { return noon })
@@ -78,6 +86,9 @@ func TestRemote(t *testing.T) {
 		}
 		return set.reads.Load() >= 2
 	})
+	if reads, made := set.reads.Load(), connections.Load(); made < reads {
+		t.Errorf("%d connections for %d reads: a retry would reach the same wrong server again", made, reads)
+	}
 	set.mu.Lock()
 	set.broken = false
 	set.mu.Unlock()
