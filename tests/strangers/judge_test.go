@@ -190,7 +190,7 @@ func (j *judge) request(o *operation, path map[string]string, r *http.Request, s
 				values = append(values, strings.Trim(v, " \t")) // which are not part of it (RFC 9110, section 5.5)
 			}
 		}
-		if p.in == "header" && len(values) > 1 && strings.HasPrefix(p.name, "If-") {
+		if list := strings.HasPrefix(p.name, "If-") || p.name == "Prefer"; p.in == "header" && len(values) > 1 && list { // several lines of a list are one (RFC 9110, section 5.3)
 			values = []string{strings.Join(values, ", ")}
 		}
 		switch {
