@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"lavka/libs/service/directhttp"
@@ -30,8 +30,6 @@ type Target struct {
 type Account struct {
 	ID              int64
 	Login, password string
-
-	refusals atomic.Int64 // of its tokens
 
 	mu    sync.Mutex
 	token string
@@ -132,15 +130,14 @@ func (a *Accounts) login(ctx context.Context, c *client, u *Account) (history.Ca
 }
 
 // refused reports whether a replica refused the account's token: its clock may be wrong,
-// or that of the replica which issued the token. Every second refusal logs the account in
-// again, so that the first retry reaches another replica with the same token. With a login
-// after each refusal, a client and the gateway, which takes the replicas in turn, could
-// keep in step: each token would reach the one replica that does not accept it.
+// or that of the replica which issued the token. Every second refusal, at random, logs the
+// account in again. In a fixed order, clients and the gateway, which takes the replicas in
+// turn, could keep in step: each token would reach the one replica that does not accept it.
 func (a *Accounts) refused(ctx context.Context, c *client, u *Account, call history.Call) bool {
 	if call.Status != http.StatusUnauthorized {
 		return false
 	}
-	if u.refusals.Add(1)%2 == 0 {
+	if rand.IntN(2) == 0 {
 		a.login(context.WithoutCancel(ctx), c, u)
 	}
 	return true
