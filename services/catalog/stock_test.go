@@ -196,36 +196,6 @@ func TestStockOfAProduct(t *testing.T) {
 	verified(t, s)
 }
 
-// A put gives a new product its stock, and never changes that of a product that exists.
-func TestPutsWithStock(t *testing.T) {
-	t.Parallel()
-	s := newShop(t)
-	s.openShelf(t)
-	newBilling(t, s, settled)
-	r := s.start(t, nil).shelfOpen(t)
-	admin, ann := s.token(t, 1, "admin"), s.token(t, 2, "user")
-	const body = `"title":"tea","description":"","price":1,"stock":3}`
-	for _, put := range []func() answer{
-		func() answer { return r.send(t, admin, "PUT", "/products/by-sku/A", `{`+body) },
-		func() answer {
-			return r.send(t, admin, "POST", "/products/batch", `{"items":[{"sku":"A",`+body+`,{"sku":"B",`+body+`]}`)
-		},
-	} {
-		if a := put(); a.status >= 300 || strings.Contains(a.text, `"problem"`) || !strings.Contains(a.text, `"in_stock":true`) {
-			t.Fatal(a)
-		}
-		if a := r.send(t, ann, "POST", "/purchases", units(1, 1)); a.status != 201 {
-			t.Errorf("bought: %s", a)
-		}
-	}
-	for product, want := range map[int64]any{1: 1.0, 2: 3.0} {
-		if got := r.stock(t, product); got != want {
-			t.Errorf("product %d: %v in stock, want %v", product, got, want)
-		}
-	}
-	verified(t, s)
-}
-
 // While replicas of the release before may be running, nothing is written that they do
 // not understand.
 func TestTheShelfIsClosedAtFirst(t *testing.T) {

@@ -135,8 +135,9 @@ func aimed(r *http.Request, addr string) *http.Request {
 	out.URL = &u
 	switch text := passageOf(r.Context()).text; {
 	case text != nil:
-		out.Body = memory{bytes.NewReader(text)}
-	case r.Body != nil && r.Body != http.NoBody:
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+		out.Body, _ = out.GetBody() // it never fails
+	case hasBody(r):
 		out.Body = io.NopCloser(r.Body)
 	}
 	return &out

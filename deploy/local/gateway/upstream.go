@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -54,15 +54,8 @@ func newUpstream(addr string) *upstream {
 // connection that turned out closed, and only if it is a GET, HEAD, OPTIONS or TRACE, or has
 // an Idempotency-Key and no body, as http.Transport does.
 func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
-	switch body := r.Body.(type) {
-	case nil:
-	case memory: // net/http writes such a reader together with the headers
-		r = r.WithContext(r.Context())
-		r.Body = io.NopCloser(body.Reader)
-	default:
-		if body != http.NoBody {
-			return u.streaming.RoundTrip(r)
-		}
+	if hasBody(r) && r.GetBody == nil { // it is not in memory
+		return u.streaming.RoundTrip(r)
 	}
 	for {
 		c, used, err := u.take(r.Context())
@@ -127,7 +120,7 @@ func (u *upstream) closeIdle(limit time.Duration) {
 		_ = u.idle[n].Close()
 		n++
 	}
-	u.idle = append(u.idle[:0:0], u.idle[n:]...)
+	u.idle = slices.Delete(u.idle, 0, n)
 	if limit == 0 {
 		u.streaming.CloseIdleConnections()
 	}
@@ -261,16 +254,16 @@ func (a *answer) end(whole bool) {
 	})
 }
 
-// memory is a body that has been read.
-type memory struct{ *bytes.Reader }
-
-func (memory) Close() error { return nil }
+func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
 
 func replayable(r *http.Request) bool {
+	if hasBody(r) {
+		return false
+	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return r.Body == nil || r.Body == http.NoBody
+		return true
 	}
 	_, key := r.Header["Idempotency-Key"]
-	return key && (r.Body == nil || r.Body == http.NoBody)
+	return key
 }

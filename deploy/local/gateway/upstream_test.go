@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -88,12 +87,9 @@ func (s *scripted) closeAll() {
 
 // ask sends a request, and returns the response's body or the error.
 func ask(ctx context.Context, u *upstream, method, text string) (string, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+u.addr+"/", http.NoBody)
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+u.addr+"/", strings.NewReader(text))
 	if err != nil {
 		return "", err
-	}
-	if text != "" {
-		r.Body, r.ContentLength = memory{bytes.NewReader([]byte(text))}, int64(len(text))
 	}
 	resp, err := u.RoundTrip(r)
 	if err != nil {

@@ -53,10 +53,10 @@ func (s *Products) Create(ctx context.Context, admin int64, key string, p Produc
 
 // mayCreate returns the error of open if p has a status other than active, or a limit.
 func (s *Products) mayCreate(p Product) error {
-	if p.Status == Active && p.OnHand == nil {
-		return nil
+	if p.OnHand != nil {
+		return s.open()
 	}
-	return s.open()
+	return s.mayChange(p, Active)
 }
 
 // mayChange returns the error of open if p gets a status other than active that it did
