@@ -54,25 +54,32 @@ type State struct {
 
 // Await waits until every Deployment, StatefulSet and Job of the shop has Pods of its present template, and want, if it is not nil, finds nothing missing.
 // Without nodes, no Pod ever runs.
-func (o *Operator) Await(ctx context.Context, want func(State) error) (State, error) {
-	late := time.After(o.Patience)
-	for {
-		state, missing, err := o.look(ctx)
-		if err != nil {
-			return state, err
-		}
-		if missing == nil && want != nil {
+func (o *Operator) Await(ctx context.Context, want func(State) error) (state State, err error) {
+	err = o.poll(ctx, func() (missing, err error) {
+		if state, missing, err = o.look(ctx); missing == nil && err == nil && want != nil {
 			missing = want(state)
 		}
-		if missing == nil {
-			return state, nil
+		return missing, err
+	}, func() error {
+		events, err := o.Kubectl(ctx, "-n", "lavka", "get", "events", "--field-selector=type=Warning,reason=FailedCreate")
+		return errors.Join(errors.New(events), err)
+	})
+	return state, err
+}
+
+// poll looks until nothing is missing. When it loses patience, it also returns what explain says.
+func (o *Operator) poll(ctx context.Context, look func() (missing, err error), explain func() error) error {
+	late := time.After(o.Patience)
+	for {
+		missing, err := look()
+		if missing == nil || err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return state, ctx.Err()
+			return ctx.Err()
 		case <-late:
-			events, err := o.Kubectl(ctx, "-n", "lavka", "get", "events", "--field-selector=type=Warning,reason=FailedCreate")
-			return state, errors.Join(fmt.Errorf("after %v: %w\n%s", o.Patience, missing, events), err)
+			return errors.Join(fmt.Errorf("after %v: %w", o.Patience, missing), explain())
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -80,37 +87,26 @@ func (o *Operator) Await(ctx context.Context, want func(State) error) (State, er
 
 // Ready says of all Pods that serve what a node would say of them, until the rollouts have ended. An autoscaler may add Pods meanwhile.
 func (o *Operator) Ready(ctx context.Context, deployments ...string) error {
-	late := time.After(o.Patience)
-	for {
+	var patched error // a Pod may have been removed since it was listed
+	return o.poll(ctx, func() (missing, err error) {
 		names, err := o.Kubectl(ctx, "-n", "lavka", "get", "pod", "-l", "app.kubernetes.io/component=server", "-o", "name")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		since := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339) // longer than minReadySeconds
 		ready := `{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True","lastTransitionTime":"` + since + `"}]}}`
-		// A Pod may have been removed since.
-		_, patched := o.Kubectl(ctx, append([]string{"-n", "lavka", "patch", "--subresource=status", "--type=merge", "-p", ready}, strings.Fields(names)...)...)
-		var status string
+		_, patched = o.Kubectl(ctx, append([]string{"-n", "lavka", "patch", "--subresource=status", "--type=merge", "-p", ready}, strings.Fields(names)...)...)
 		for _, d := range deployments {
 			out, err := o.Kubectl(ctx, "-n", "lavka", "rollout", "status", "deployment/"+d, "--watch=false")
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if !strings.Contains(out, "successfully rolled out") {
-				status += out
+				missing = errors.Join(missing, errors.New(strings.TrimSpace(out)))
 			}
 		}
-		if status == "" {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-late:
-			return errors.Join(fmt.Errorf("after %v: %s", o.Patience, status), patched)
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+		return missing, nil
+	}, func() error { return patched })
 }
 
 // look returns what runs, and an error about what has no Pods yet.
