@@ -20,6 +20,9 @@ const (
 	first = 4000
 	// most is how many of the others a search looks at that have its grams.
 	most = 10_000
+	// frequent is the share of products above which a gram is too frequent to be looked
+	// up: to collect the products that have it takes about as long as to pass all.
+	frequent = 0.1
 )
 
 // throughGrams leaves only the plan that asks the index of grams. Otherwise the server
@@ -34,8 +37,8 @@ const (
 // search lists products whose titles contain q.Title, which is in the form of
 // catalog.Searchable. It looks at the first products of the list itself, and so finds
 // what is frequent. What is rare, the index of grams finds. What is frequent but comes
-// late in the list, an index in the list's order finds, which has the folded titles: it
-// is the one part whose cost grows with what is stored. Products that wait for their
+// late in the list, an index of the active products in the list's order finds, which has
+// the folded titles: it is the one part whose cost grows with what is stored. Products that wait for their
 // grams are found only among the first.
 func (s *Store) search(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
 	return pg.Search(ctx, s.expensive, "search products", func(ctx context.Context, tx *pg.Tx) ([]catalog.Product, error) {
@@ -54,7 +57,14 @@ func (s *Store) search(ctx context.Context, q catalog.ProductQuery) ([]catalog.P
 			}
 		}
 		q.After, q.Limit = new(last[0].Key()), q.Limit-len(found)
-		ids, all, err := searchByGrams(ctx, tx, q, catalog.LookedUp(q.Title, s.frequencies.of))
+		var (
+			ids   []int64
+			all   bool
+			grams = catalog.LookedUp(q.Title, s.frequencies.of) // the rarest first
+		)
+		if q.Status != catalog.Active || s.frequencies.of(grams[0]) < frequent {
+			ids, all, err = searchByGrams(ctx, tx, q, grams)
+		}
 		if err == nil && !all {
 			ids, err = searchRest(ctx, tx, q)
 		}
@@ -100,8 +110,12 @@ func searchRest(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery) ([]int64
 	if _, err := tx.Exec(ctx, anyPlan); err != nil {
 		return nil, err
 	}
+	active := ""
+	if q.Status == catalog.Active {
+		active, q.Status = `status = 'active' AND `, "" // as the index has it
+	}
 	where, order, args := listed(q)
-	args = append(args, q.Title)
+	where, args = active+where, append(args, q.Title)
 	return pg.Rows(ctx, tx, "search the list", pgx.RowTo[int64], fmt.Sprintf(`
 		SELECT id FROM catalog.products WHERE %s AND position($%d IN search_title) > 0 ORDER BY %s LIMIT $1`, where, len(args), order), args...)
 }
