@@ -21,7 +21,7 @@ import (
 	"lavka/libs/service/telemetry"
 )
 
-// keepTraces makes the services send all their traces here, for lavka trace to
+// keepTraces makes the services send their traces here, for lavka trace to
 // show, unless the environment sends them elsewhere. Close ends it.
 func keepTraces(ctx context.Context, c *stack.Config) (closing func() error, err error) {
 	if telemetry.HasDestination() {
@@ -41,10 +41,8 @@ func keepTraces(ctx context.Context, c *stack.Config) (closing func() error, err
 	c.TracesURL = "http://" + l.Addr().String()
 	c.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.TracesURL
 	c.Env["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
-	for name, value := range map[string]string{"OTEL_TRACES_SAMPLER": "parentbased_always_on", "OTEL_BSP_SCHEDULE_DELAY": "300"} {
-		if os.Getenv(name) == "" {
-			c.Env[name] = value
-		}
+	if delay := "OTEL_BSP_SCHEDULE_DELAY"; os.Getenv(delay) == "" {
+		c.Env[delay] = traces.Delay
 	}
 	return server.Close, nil
 }
@@ -88,7 +86,8 @@ func showTrace(ctx context.Context, cfg settings, args []string) error {
 	return traces.Write(os.Stdout, spans)
 }
 
-const notKept = "check the id; the trace may be from before the shop was last started, older than its last 50,000 steps, or less than a second old"
+const notKept = "check the id; the trace may be from before the shop was last started, older than its last 50,000 steps, or less than a second old, " +
+	"and one of many traces in a second may not have been recorded"
 
 // fetchTrace fetches the trace of an id, of a purchase, or of the latest purchase when both are empty.
 func fetchTrace(ctx context.Context, address, id, purchase string) ([]traces.Span, error) {

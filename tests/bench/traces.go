@@ -13,8 +13,8 @@ import (
 	"lavka/deploy/local/traces"
 )
 
-// traced compares two small shops in turns: one that records as many traces as it
-// does by default and exports them to this process, and one that records none.
+// traced compares small shops in turns: one that records and exports traces as make run
+// does, one that records a share of them, and one that records none.
 func (b *bench) traced(ctx context.Context) (err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -25,32 +25,33 @@ func (b *bench) traced(ctx context.Context) (err error) {
 	go func() { _ = collector.Serve(l) }() // ends with Close
 	defer func() { err = errors.Join(err, collector.Close()) }()
 
-	recording, err := b.neighbour(ctx, "recording", "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+l.Addr().String(), "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, recording.stop()) }()
-	silent, err := b.neighbour(ctx, "silent", "OTEL_TRACES_SAMPLER=always_off")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, silent.stop()) }()
-
-	buy := func(s *shop) (sample, error) {
-		addr := s.addr(stack.Catalog)
-		bought := closed(ctx, addr, inFlight, b.span, s.purchase(addr, s.anyBill))
-		return bought, bought.unexpected()
+	exporting := []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + l.Addr().String(), "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_BSP_SCHEDULE_DELAY=" + traces.Delay}
+	var shops [3]*shop
+	for i, s := range []struct {
+		name string
+		env  []string
+	}{
+		{"silent", []string{"OTEL_TRACES_SAMPLER=always_off"}},
+		{"hundredth", append(exporting, "OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.01")},
+		{"as-run", exporting},
+	} {
+		if shops[i], err = b.neighbour(ctx, s.name, s.env...); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, shops[i].stop()) }()
 	}
 	for range 2 * b.rounds { // more than others: a twentieth is less than the noise of one
-		without, err := buy(silent)
-		if err != nil {
-			return err
+		var rates [3]float64
+		for i, s := range shops {
+			addr := s.addr(stack.Catalog)
+			bought := closed(ctx, addr, inFlight, b.span, s.purchase(addr, s.anyBill))
+			if err := bought.unexpected(); err != nil {
+				return err
+			}
+			rates[i] = bought.rate()
 		}
-		with, err := buy(recording)
-		if err != nil {
-			return err
-		}
-		b.add("purchases with one trace in a hundred recorded and exported / with none", "≥ 0.95", "", with.rate()/without.rate(), fmt.Sprintf("%.0f/s, %.0f/s", with.rate(), without.rate()))
+		b.add("purchases with one trace in a hundred recorded and exported / with none", "≥ 0.95", "", rates[1]/rates[0], fmt.Sprintf("%.0f/s, %.0f/s", rates[1], rates[0]))
+		b.add("purchases with traces as make run has them / with one in a hundred", "≥ 0.9", "", rates[2]/rates[1], fmt.Sprintf("%.0f/s, %.0f/s", rates[2], rates[1]))
 	}
 	for end := time.Now().Add(30 * time.Second); ; { // it exports them every few seconds
 		_, err := store.LatestPurchase()

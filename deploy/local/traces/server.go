@@ -16,6 +16,10 @@ import (
 // maxBody is the largest export in bytes, compressed and uncompressed.
 const maxBody = 16 << 20
 
+// Delay is how long the services of a shop on one machine keep spans before they export
+// them, in milliseconds, so that a trace can be shown soon.
+const Delay = "300"
+
 // Handler receives traces (POST /v1/traces, protobuf) and returns them as JSON:
 // GET /traces/{id}, GET /traces/purchases/{id} for that of a purchase, and
 // GET /traces/latest for that of the latest purchase. It does not authenticate:

@@ -73,25 +73,32 @@ func inUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// One trace in a hundred is recorded, unless OTEL_TRACES_SAMPLER is set.
-func TestOneTraceInAHundredIsRecorded(t *testing.T) {
-	recorded := func() (n int) {
+// All new traces are recorded while they are few, and one in a hundred of many, unless
+// OTEL_TRACES_SAMPLER is set.
+func TestNewTracesAreRecorded(t *testing.T) {
+	recorded := func(all int) (n int) {
 		stop := telemetry.Start(t.Context(), "test", slog.New(slog.DiscardHandler))
 		defer stop()
 		tracer := otel.GetTracerProvider().(*sdktrace.TracerProvider).Tracer("test")
-		for range 10_000 {
+		for range all {
 			if _, span := tracer.Start(t.Context(), "x"); span.IsRecording() {
 				n++
 			}
 		}
 		return n
 	}
-	if n := recorded(); n < 30 || n > 300 {
-		t.Errorf("%d of 10,000, want about 100", n)
+	if n := recorded(telemetry.DefaultBurst); n != telemetry.DefaultBurst {
+		t.Errorf("%d of %d are recorded, want all of them", n, telemetry.DefaultBurst)
+	}
+	began := time.Now()
+	n := recorded(100_000)
+	few := telemetry.DefaultBurst + telemetry.DefaultPerSecond*time.Since(began).Seconds()
+	if share := float64(n) - few; share < 700 || share > 1300 {
+		t.Errorf("%d of 100,000 are recorded, %.0f of them because they were the first, want about 1,000 more", n, few)
 	}
 	for sampler, want := range map[string]int{"always_on": 10_000, "always_off": 0} {
 		t.Setenv("OTEL_TRACES_SAMPLER", sampler)
-		if n := recorded(); n != want {
+		if n := recorded(10_000); n != want {
 			t.Errorf("%s: %d of 10,000, want %d", sampler, n, want)
 		}
 	}

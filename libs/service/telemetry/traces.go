@@ -28,10 +28,6 @@ import (
 	"lavka/libs/service/release"
 )
 
-// DefaultSampleRatio is the share of new traces that are recorded. Recording
-// all of them costs an eighth of a purchase's CPU time.
-const DefaultSampleRatio = 0.01
-
 // stopLimit is how long a stopping service waits for the collector.
 const stopLimit = 3 * time.Second
 
@@ -41,8 +37,9 @@ const stopLimit = 3 * time.Second
 // (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER, OTEL_TRACES_SAMPLER and so
 // on; see the OpenTelemetry specification, "Environment Variable Specification", and
 // docs/operations.md for the list); the others are removed from the environment.
-// Without them nothing is exported, one new trace in a hundred is recorded, a
-// caller's decision to record is followed, and the W3C Trace Context is propagated.
+// Without them nothing is exported, new traces are recorded as DefaultPerSecond and
+// DefaultSampleRatio say, a caller's decision to record is followed, and the W3C Trace
+// Context is propagated.
 //
 // Start never fails: a variable that is not valid is logged and has no effect, and
 // traces that can't be exported are recorded nowhere.
@@ -58,7 +55,7 @@ func Start(ctx context.Context, service string, log *slog.Logger) (stop func()) 
 	takeEnvironment(ctx, log)
 	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(resources(ctx, service, log))}
 	if os.Getenv("OTEL_TRACES_SAMPLER") == "" {
-		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(DefaultSampleRatio))))
+		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(newSampler())))
 	}
 	exporter, err := newExporter(ctx)
 	if err != nil {
