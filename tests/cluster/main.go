@@ -3,7 +3,7 @@
 //	make cluster-check
 //
 // The control plane alone: etcd, the API server and the controllers, on 127.0.0.1 and without privileges. The definitions of all custom resources are
-// applied. Each overlay is installed, applied once more without a change, upgraded, rolled back and removed, with Pod Security enforced. A warning of the API
+// applied, and those of deploy/k8s/gitops are admitted. Each overlay is installed, applied once more without a change, upgraded, rolled back and removed, with Pod Security enforced. A warning of the API
 // server is a failure. The tests of this package make deliberate mistakes.
 //
 // If the cluster does not start, it prints the reason in a box, and fails.
@@ -58,6 +58,9 @@ func run(ctx context.Context, root string) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.remove()) }()
 	t := &trial{c}
+	if err := step("objects for Argo CD and Flux", func() error { return t.gitops(ctx) }); err != nil {
+		return err
+	}
 	for _, overlay := range []string{"dev", "staging", "production"} {
 		if err := t.overlay(ctx, overlay); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", overlay, err), c.plane.Failed())

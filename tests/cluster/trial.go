@@ -39,6 +39,22 @@ func (t *trial) overlay(ctx context.Context, name string) error {
 	return nil
 }
 
+// gitops has the API server look at the objects for Argo CD and Flux. Each is in the namespace of its tool, and leads to an overlay.
+func (t *trial) gitops(ctx context.Context) error {
+	if err := t.fresh(); err != nil {
+		return err
+	}
+	for tool, namespace := range map[string]string{"argocd": "argocd", "flux": "flux-system"} {
+		if _, err := t.Kubectl(ctx, "create", "namespace", namespace); err != nil {
+			return err
+		}
+		if _, err := t.Kubectl(ctx, "apply", "--server-side", "--dry-run=server", "-f", filepath.Join(t.Deploy, "k8s/gitops", tool+".yaml")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fresh has the copy of deploy/ made again.
 func (t *trial) fresh() error {
 	return errors.Join(os.RemoveAll(t.Deploy), t.Copy(filepath.Join(t.root, "deploy")))

@@ -223,6 +223,8 @@ var mistakes = []mistake{
 	{"Postgres loses nothing", func(o *objects) { o.clusters[0].Spec.PostgresConfiguration.Synchronous.DataDurability = "preferred" }, "may lose what was answered for"},
 	{"Postgres loses nothing", func(o *objects) { o.backups = nil }, "keeps no WAL and no base backups"},
 	{"Postgres loses nothing", func(o *objects) { o.clusters[0].Spec.Managed.Roles[0].Name = "author" }, "gives role auth no password"},
+	{"what holds data is not pruned", func(o *objects) { delete(o.namespaces[0].Annotations, "kustomize.toolkit.fluxcd.io/prune") }, "Namespace lavka may be deleted with its data"},
+	{"what holds data is not pruned", func(o *objects) { o.clusters[0].Annotations["argocd.argoproj.io/sync-options"] = "Prune=false" }, "set the annotation argocd.argoproj.io/sync-options: Prune=false,Delete=false"},
 	{"streams have as many copies as NATS can keep", func(o *objects) { o.configMaps[0].Data["NATS_STREAM_REPLICAS"] = "1" }, "and NATS here can keep 3"},
 	{"what is watched is there", func(o *objects) { o.monitors[0].Spec.JobLabel = "job" }, "ServiceMonitor auth does not find Service auth-internal"},
 	{"what is watched is there", func(o *objects) { o.rules[0].Spec.Groups = o.rules[0].Spec.Groups[1:] }, "the PrometheusRule is not"},

@@ -48,6 +48,7 @@ func rules(root string) []rule {
 		{"every route has a limit for bodies", bodiesLimited},
 		{"links lead to the gateway", linksLead},
 		{"Postgres loses nothing", postgresSafe},
+		{"what holds data is not pruned", notPruned},
 		{"streams have as many copies as NATS can keep", streams},
 		{"NATS is configured as everywhere", func(o *objects) []string { return natsAsConfigured(root, o) }},
 		{"what is watched is there", func(o *objects) []string { return watched(root, o) }},

@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func postgresSafe(o *objects) (wrong []string) {
@@ -22,6 +25,26 @@ func postgresSafe(o *objects) (wrong []string) {
 				}
 			}
 		}
+	}
+	return wrong
+}
+
+// notPruned looks at how Argo CD and Flux treat an object that is no longer in the overlay: if a component were dropped by mistake, they would delete its data.
+// The claims of a StatefulSet are not objects of an overlay.
+func notPruned(o *objects) (wrong []string) {
+	keep := map[string]string{"argocd.argoproj.io/sync-options": "Prune=false,Delete=false", "kustomize.toolkit.fluxcd.io/prune": "disabled"}
+	check := func(kind string, object metav1.Object) {
+		for _, name := range slices.Sorted(maps.Keys(keep)) {
+			if object.GetAnnotations()[name] != keep[name] {
+				wrong = append(wrong, fmt.Sprintf("%s %s may be deleted with its data when it disappears from an overlay: set the annotation %s: %s", kind, object.GetName(), name, keep[name]))
+			}
+		}
+	}
+	for _, n := range o.namespaces {
+		check("Namespace", n)
+	}
+	for _, c := range o.clusters {
+		check("Cluster", c)
 	}
 	return wrong
 }

@@ -14,10 +14,13 @@ import (
 
 // definitions are the CustomResourceDefinitions of the kinds in deploy/k8s, in the modules of their authors.
 var definitions = map[string][]string{
+	"github.com/argoproj/argo-cd/v3":                     {"manifests/crds/application-crd.yaml"},
 	"github.com/cloudnative-pg/cloudnative-pg":           {"config/crd/bases/postgresql.cnpg.io_clusters.yaml", "config/crd/bases/postgresql.cnpg.io_scheduledbackups.yaml"},
 	"github.com/cloudnative-pg/plugin-barman-cloud":      {"config/crd/bases/barmancloud.cnpg.io_objectstores.yaml"},
 	"github.com/envoyproxy/gateway":                      {"charts/gateway-helm/crds/generated/gateway.envoyproxy.io_backendtrafficpolicies.yaml", "charts/gateway-helm/crds/generated/gateway.envoyproxy.io_clienttrafficpolicies.yaml"},
 	"github.com/external-secrets/external-secrets":       {"config/crds/bases/external-secrets.io_externalsecrets.yaml"},
+	"github.com/fluxcd/kustomize-controller":             {"config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"},
+	"github.com/fluxcd/source-controller":                {"config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"},
 	"github.com/kedacore/keda/v2":                        {"config/crd/bases/keda.sh_scaledobjects.yaml"},
 	"github.com/prometheus-operator/prometheus-operator": {"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml", "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"},
 	"sigs.k8s.io/gateway-api":                            {"config/crd/standard/gateway.networking.k8s.io_gateways.yaml", "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"},
