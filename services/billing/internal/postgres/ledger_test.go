@@ -256,6 +256,52 @@ func TestABadItemFailsAlone(t *testing.T) {
 	s.verify(t)
 }
 
+// A payment loses its session twice, and then a race against a payment with the same id
+// on another bill. It is a conflict, and no bad data.
+func TestARaceIsLostAfterSessions(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	store, _ := s.open(t, s.db.URL("billing")+"&lock_timeout=0")
+	s.Settle(t.Context(), []billing.Item{payment(1, 1, 10, 100), payment(2, 2, 20, 100)})
+	bill := s.frozen(t, `SELECT FROM billing.bills WHERE id = 20 FOR UPDATE`)
+	other := s.frozen(t, `
+		WITH bill AS (UPDATE billing.bills SET balance = balance + 5 WHERE id = 10 RETURNING balance)
+		INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id)
+		SELECT nextval('billing.transaction_ids'), 10, 1, 5, balance, 3 FROM bill`)
+	settled := make(chan billing.Result, 1)
+	go func() { settled <- store.Settle(t.Context(), []billing.Item{payment(3, 2, 20, 5)})[0] }()
+	var last int // the session whose transaction waits
+	waits := func() bool {
+		var pid int
+		err := s.admin.QueryRow(t.Context(), `SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> $1`, last).Scan(&pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pid != 0 {
+			last = pid
+		}
+		return pid != 0
+	}
+	for range 2 {
+		waittest.Eventually(t, "the payment waits for its bill", waits)
+		s.exec(t, `SELECT pg_terminate_backend($1, 5000)`, last)
+	}
+	waittest.Eventually(t, "the payment waits for its bill, for the last time", waits)
+	if err := bill.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Eventually(t, "the payment waits for the one with its id", func() bool {
+		return s.count(t, "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'transactionid' AND query LIKE '%INSERT INTO billing.transactions%'") == 1
+	})
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := outcome(<-settled); got != "transaction_conflict" {
+		t.Errorf("%s, want transaction_conflict", got)
+	}
+	s.verify(t)
+}
+
 func TestTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

@@ -9,7 +9,8 @@ import (
 	"lavka/services/billing/internal/billing"
 )
 
-// tries is the maximum number of attempts for a group before its items fail.
+// tries is the maximum number of attempts for a group that lose a race, and of attempts
+// that fail for other reasons, before its items fail.
 const tries = 3
 
 // Settle decides the items in one transaction. How it handles a failure depends
@@ -73,12 +74,13 @@ func (s *Store) settleAgain(ctx context.Context, items []billing.Item, l lock) (
 	return results, err
 }
 
+// settleTries counts lost races apart from other failures. A group may lose one in its
+// last attempt, after it has lost its sessions: the id that it has met is then not bad
+// data, and the next attempt sees it.
 func (s *Store) settleTries(ctx context.Context, items []billing.Item, l lock, createBills bool) ([]billing.Result, error) {
-	var err error
-	for range tries {
-		var results []billing.Result
+	for lost, failed := 0, 0; ; {
 		limited, cancel := context.WithTimeout(ctx, groupTimeout)
-		results, err = s.settle(limited, items, l, createBills)
+		results, err := s.settle(limited, items, l, createBills)
 		cancel()
 		if err == nil {
 			return results, nil
@@ -86,6 +88,13 @@ func (s *Store) settleTries(ctx context.Context, items []billing.Item, l lock, c
 		if !pg.Again(err) && !errors.Is(err, errUnusedBill) {
 			return nil, err
 		}
+		if _, race := pg.UniqueViolation(err); race {
+			lost++
+		} else {
+			failed++
+		}
+		if lost == tries || failed == tries {
+			return nil, err
+		}
 	}
-	return nil, err
 }
