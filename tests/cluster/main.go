@@ -58,7 +58,7 @@ func run(ctx context.Context, root string) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.remove()) }()
 	t := &trial{c}
-	if err := step("objects for Argo CD and Flux", func() error { return t.gitops(ctx) }); err != nil {
+	if err := step("objects for Argo CD and Flux", func() error { return errors.Join(t.fresh(), t.gitops(ctx)) }); err != nil {
 		return err
 	}
 	for _, overlay := range []string{"dev", "staging", "production"} {

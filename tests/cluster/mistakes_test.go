@@ -111,6 +111,15 @@ func TestMistakesAreRefused(t *testing.T) {
 		told(t, run.unchanged(ctx, "dev"), `conflict with "kubectl-set"`)
 	})
 
+	t.Run("an object for Argo CD or Flux", func(t *testing.T) {
+		copied(t)
+		change(t, mistake{file: "k8s/gitops/argocd.yaml", old: "selfHeal:", new: "selfHealing:"})
+		change(t, mistake{file: "k8s/gitops/flux.yaml", old: "deletionPolicy: Orphan", new: "deletionPolicy: Keep"})
+		err := run.gitops(ctx)
+		told(t, err, ".spec.syncPolicy.automated.selfHealing: field not declared in schema")
+		told(t, err, `Unsupported value: "Keep"`)
+	})
+
 	t.Run("a Pod that is refused", func(t *testing.T) {
 		copied(t)
 		change(t, mistake{file: deployment, old: "allowPrivilegeEscalation: false", new: "allowPrivilegeEscalation: true"})

@@ -39,20 +39,17 @@ func (t *trial) overlay(ctx context.Context, name string) error {
 	return nil
 }
 
-// gitops has the API server look at the objects for Argo CD and Flux. Each is in the namespace of its tool, and leads to an overlay.
+// gitops has the API server look at the objects for Argo CD and Flux, each in the namespace of its tool.
 func (t *trial) gitops(ctx context.Context) error {
-	if err := t.fresh(); err != nil {
-		return err
-	}
+	var wrong []error
 	for tool, namespace := range map[string]string{"argocd": "argocd", "flux": "flux-system"} {
 		if _, err := t.Kubectl(ctx, "create", "namespace", namespace); err != nil {
 			return err
 		}
-		if _, err := t.Kubectl(ctx, "apply", "--server-side", "--dry-run=server", "-f", filepath.Join(t.Deploy, "k8s/gitops", tool+".yaml")); err != nil {
-			return err
-		}
+		_, err := t.Kubectl(ctx, "apply", "--server-side", "--dry-run=server", "-f", filepath.Join(t.Deploy, "k8s/gitops", tool+".yaml"))
+		wrong = append(wrong, err)
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // fresh has the copy of deploy/ made again.
