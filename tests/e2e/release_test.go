@@ -141,7 +141,7 @@ func sharesUsers(t *testing.T, old *shopUnderTest) {
 	old.untilRefused(t, u)
 
 	// All, by an admin.
-	admin := through(nil, old.admin.token)
+	admin := through(nil, old.adminToken(t))
 	admin.want(t, 204, "", "DELETE", fmt.Sprintf("/users/%d/sessions", u.id), nil)
 	refresh(old, third, 401)
 	_, kept := logIn(old, u)

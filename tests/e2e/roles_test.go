@@ -61,7 +61,7 @@ func TestPermissions(t *testing.T) {
 		"a user":                    {u.token, []string{"", "user"}},
 		"a user of a later release": {forge.token(t, func(c jwt.MapClaims, _ map[string]any) { c["role"] = "root" }), []string{"", "user"}},
 		"support":                   {support.token, []string{"", "user", "support"}},
-		"an admin":                  {shop.admin.token, []string{"", "user", "support", "admin"}},
+		"an admin":                  {shop.adminToken(t), []string{"", "user", "support", "admin"}},
 	}
 	for _, op := range checker.Operations() {
 		name := op.Method + " " + op.Path
@@ -78,7 +78,7 @@ func TestPermissions(t *testing.T) {
 			t.Errorf("%s needs no token, but without one the answer is %s", name, anonymous)
 		}
 		if op.Role == "provider" { // whose tokens no user has
-			for who, token := range map[string]string{"a user": u.token, "an admin": shop.admin.token} {
+			for who, token := range map[string]string{"a user": u.token, "an admin": shop.adminToken(t)} {
 				if a := ask(t, op, token); a.status != 401 || a.code() != "token_invalid" {
 					t.Errorf("%s as %s: %s, want 401", name, who, a)
 				}

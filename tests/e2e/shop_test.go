@@ -77,10 +77,12 @@ func testMain(m *testing.M) int {
 		return fail(err)
 	}
 	code := m.Run()
+	after, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
 	if missing := checker.NeverSucceeded(); len(missing) > 0 && code == 0 && flag.Lookup("test.run").Value.String() == "" {
 		code = fail(fmt.Errorf("no test has called these operations successfully: %v", missing))
 	}
-	if err := errors.Join(shop.verify(ctx), shop.keptToItself(ctx)); err != nil {
+	if err := errors.Join(shop.verify(after), shop.keptToItself(after)); err != nil {
 		code = fail(err)
 	}
 	if err := errors.Join(s.Stop(), exported.close()); err != nil {
@@ -144,17 +146,22 @@ func makeTemplate() (dir string, err error) {
 // logTo returns a logger for the stack, its gateway and its NATS that writes to the services' output.
 func logTo(output *os.File) *slog.Logger { return slog.New(slog.NewTextHandler(output, nil)) }
 
+// loginAdmin logs the admin in, for as long as the shop runs.
 func (s *shopUnderTest) loginAdmin() error {
 	c := &client{base: s.GatewayURL()}
-	a, err := c.do(context.Background(), "POST", "/auth/login", map[string]any{"login": s.AdminLogin, "password": s.AdminPassword})
-	if err != nil {
-		return err
-	}
-	if a.status != 200 {
-		return fmt.Errorf("the admin can't log in: %s", a)
-	}
-	s.admin = &client{base: s.GatewayURL(), token: a.str("access_token")}
-	return nil
+	s.admin = &client{base: c.base, lasting: &lasting{login: func(ctx context.Context) (answer, error) {
+		return c.do(ctx, "POST", "/auth/login", map[string]any{"login": s.AdminLogin, "password": s.AdminPassword})
+	}}}
+	_, err := s.admin.lasting.get(context.Background())
+	return err
+}
+
+// adminToken is a token of the admin.
+func (s *shopUnderTest) adminToken(t *testing.T) string {
+	t.Helper()
+	token, err := s.admin.lasting.get(t.Context())
+	must(t, err)
+	return token
 }
 
 // verify runs billing verify.

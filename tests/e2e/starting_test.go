@@ -29,7 +29,7 @@ func TestANewReplicaRefusesADisabledUser(t *testing.T) {
 			u, out := s.newUser(t), s.newUser(t)
 			bill := s.bill(t, u, "10")
 			s.NATS().Stop()
-			known := &client{base: s.Replicas(stack.Auth)[0].URL(), token: s.admin.token}
+			known := &client{base: s.Replicas(stack.Auth)[0].URL(), token: s.adminToken(t)}
 			known.want(t, 200, "", "PATCH", fmt.Sprint("/users/", out.id), map[string]any{"enabled": false})
 			newcomers := s.relaunchSeconds(t)
 			s.starting(t, u, bill, newcomers)
