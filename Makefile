@@ -78,7 +78,7 @@ bench: ## Compare the shop with baselines such as pgbench; writes docs/benchmark
 # For another shop, a password or key that is not in the environment is read from the secrets of Compose.
 OF_SHOP = $(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=$(CURDIR)/secrets/admin-password; \
 	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=$(CURDIR)/secrets/payment-keys; \
-	[ -n "$$PAYMENT_SIGNING_SECRETS" ] || [ ! -e secrets/payment-signing-secrets ] || export PAYMENT_SIGNING_SECRETS_FILE=secrets/payment-signing-secrets;)
+	[ -n "$$PAYMENT_SIGNING_SECRETS" ] || [ ! -e secrets/payment-signing-secrets ] || export PAYMENT_SIGNING_SECRETS_FILE=$(CURDIR)/secrets/payment-signing-secrets;)
 
 demo: bin/lavka ## Play the whole story against the running shop and check every response: make demo SHOP=http://127.0.0.1:8080
 	@$(OF_SHOP) exec bin/lavka demo $(if $(SHOP),--url "$(SHOP)")

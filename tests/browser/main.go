@@ -3,7 +3,7 @@
 //	go run ./browser [-screenshot page.png]
 //	go run ./browser -url http://127.0.0.1:8080 -listen 127.0.0.1:9999 -stop 'docker compose stop catalog'
 //
-// The second uses a running shop, in whose CORS_ORIGINS the page's origin is (http://127.0.0.1:9999), with its ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS in the
+// The second uses a running shop, in whose CORS_ORIGINS the page's origin is (http://127.0.0.1:9999), with its ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS (or …_FILE) in the
 // environment; -stop stops catalog. The first starts a shop of its own.
 //
 // The page registers, logs in, lists products and buys with an Idempotency-Key, and reads headers and the codes of refusals. The same page of an origin that is
@@ -131,11 +131,14 @@ func start(ctx context.Context, root, dir, origin string) (s shop, stop func() e
 func running(ctx context.Context, url, stopCatalog string) (s shop, err error) {
 	var secrets struct {
 		Login    string        `envconfig:"ADMIN_LOGIN" default:"admin"`
-		Password config.Secret `envconfig:"ADMIN_PASSWORD" required:"true"`
-		Keys     config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS" required:"true"`
+		Password config.Secret `envconfig:"ADMIN_PASSWORD"`
+		Keys     config.Secret `envconfig:"PAYMENT_PRIVATE_KEYS"`
 	}
 	if err := config.Load(&secrets); err != nil {
 		return s, err
+	}
+	if secrets.Password.Empty() || secrets.Keys.Empty() {
+		return s, errors.New("set ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS to those of the shop, or ADMIN_PASSWORD_FILE and PAYMENT_PRIVATE_KEYS_FILE to files that have them")
 	}
 	key, _, _ := strings.Cut(strings.TrimSpace(secrets.Keys.Reveal()), ",")
 	return shop{url, secrets.Login, secrets.Password.Reveal(), key, func() error {
