@@ -14,6 +14,8 @@ type Options struct {
 	User *User
 	// DeathSignal is sent to the child when this program ends without stopping it (Linux only). Zero means SIGKILL.
 	DeathSignal syscall.Signal
+	// Namespaces are those that the child gets of its own: CLONE_NEWNET and so on (Linux only). Creating most of them requires root.
+	Namespaces uintptr
 }
 
 // User is an account of the operating system.
@@ -31,5 +33,5 @@ func Start(cmd *exec.Cmd, opts Options) error {
 	if opts.User != nil {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: opts.User.UID, Gid: opts.User.GID}
 	}
-	return start(cmd, opts.DeathSignal)
+	return start(cmd, opts)
 }

@@ -4,7 +4,6 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
-	"syscall"
 )
 
 type order struct {
@@ -25,8 +24,8 @@ var orders = sync.OnceValue(func() chan<- order {
 	return ch
 })
 
-func start(cmd *exec.Cmd, deathSignal syscall.Signal) error {
-	cmd.SysProcAttr.Pdeathsig = deathSignal
+func start(cmd *exec.Cmd, opts Options) error {
+	cmd.SysProcAttr.Pdeathsig, cmd.SysProcAttr.Cloneflags = opts.DeathSignal, opts.Namespaces
 	answer := make(chan error, 1)
 	orders() <- order{cmd, answer}
 	return <-answer

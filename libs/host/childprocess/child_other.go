@@ -3,8 +3,13 @@
 package childprocess
 
 import (
+	"errors"
 	"os/exec"
-	"syscall"
 )
 
-func start(cmd *exec.Cmd, _ syscall.Signal) error { return cmd.Start() }
+func start(cmd *exec.Cmd, opts Options) error {
+	if opts.Namespaces != 0 {
+		return errors.New("there are no namespaces but on Linux")
+	}
+	return cmd.Start()
+}
