@@ -164,9 +164,20 @@ browser: ## Have a page of another origin use the shop in a real browser; instal
 k8s-check: ## Render deploy/k8s, decode it strictly, and check it against the rules
 	@cd tests/k8s && GOWORK=off go run .
 
-# Outside of the workspace, too. The first run builds Kubernetes, which takes minutes.
-cluster-check: build ## Apply deploy/k8s to a real Kubernetes without nodes, upgrade it, roll it back, and make mistakes
+# Only of the command line.
+NODES =
+
+# Outside of the workspace, too. The first run builds Kubernetes, which takes minutes. containerd and runc, which nodes need, come with Docker. If something that
+# nodes need is missing and can't be installed, the program reports it, runs nothing and fails.
+cluster-check: build ## Apply deploy/k8s to a real Kubernetes without nodes, upgrade it, roll it back, and make mistakes; NODES=1 or 2 runs the shop on nodes; KEEP=1
+ifneq ($(NODES),)
+	@command -v iptables >/dev/null && command -v ipset >/dev/null && exit 0; echo "nodes need iptables and ipset: installing them"; \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends iptables ipset || true
+	@if docker version >/dev/null 2>&1; then $(MAKE) --no-print-directory images VERSION=dev; fi
+	@cd tests/cluster && GOWORK=off go run . -nodes "$(NODES)" $(if $(KEEP),-keep)
+else
 	@cd tests/cluster && export GOWORK=off && go run . && go test -count=1 ./...
+endif
 
 tools: ## Build the tools that tools/go.mod pins into bin/
 	@mkdir -p bin

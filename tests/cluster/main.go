@@ -6,6 +6,14 @@
 // applied, and those of deploy/k8s/gitops are admitted. Each overlay is installed, applied once more without a change, upgraded, rolled back and removed, with Pod Security enforced. A warning of the API
 // server is a failure. The tests of this package make deliberate mistakes.
 //
+// With nodes, the shop of the overlay dev runs in the cluster:
+//
+//	make cluster-check NODES=1
+//
+// This program then runs itself again in namespaces of its own, which hold the control plane, a bridge and everything of the nodes, and which end with it,
+// whatever ends it. Only files in its directory and control groups of that name are left by a run that is killed; the next run removes them. It needs root,
+// containerd, runc, iptables, ipset and the images of `make images VERSION=dev`; -keep leaves the cluster running after a failure, until Ctrl-C.
+//
 // If the cluster does not start, it prints the reason in a box, and fails.
 package main
 
@@ -23,38 +31,48 @@ import (
 	"time"
 
 	"lavka/tests/cluster/internal/controlplane"
+	"lavka/tests/cluster/internal/node"
 	"lavka/tests/cluster/internal/operator"
-	"lavka/tests/cluster/internal/programs"
 	"lavka/tests/cluster/internal/scratch"
 )
 
 func main() {
 	root := flag.String("root", "../..", "path of the repository")
-	buildOnly := flag.Bool("build", false, "only build the programs of Kubernetes")
+	buildOnly := flag.Bool("build", false, "only build the programs")
+	nodes := flag.Int("nodes", 0, "how many nodes the cluster has")
+	keep := flag.Bool("keep", false, "with nodes: leave the cluster running after a failure, until Ctrl-C")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	began := time.Now()
-	do := run
-	if *buildOnly {
-		do = build
+	var err error
+	switch {
+	case flag.Arg(0) == asCluster:
+		err = inside(ctx)
+	case flag.Arg(0) == asNode:
+		err = node.Run()
+	case *buildOnly:
+		_, err = build(ctx, *root, *nodes)
+	case *nodes > 0:
+		err = runNodes(ctx, *root, *nodes, *keep)
+	default:
+		err = run(ctx, *root)
 	}
-	if err := do(ctx, *root); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		os.Exit(1)
 	}
-	fmt.Printf("ok, %.0f s\n", time.Since(began).Seconds())
+	if flag.Arg(0) == "" {
+		fmt.Printf("ok, %.0f s\n", time.Since(began).Seconds())
+	}
 }
 
-func build(ctx context.Context, root string) error {
-	_, err := programs.Build(ctx, filepath.Join(root, "tests/cluster/kubernetes"), os.Stdout)
-	return err
-}
+const nothing = "NOTHING WAS RUN ON KUBERNETES"
 
 func run(ctx context.Context, root string) (err error) {
 	c, err := newCluster(ctx, root)
 	if err != nil {
-		return fmt.Errorf("there is no cluster:\n%s", banner("NOTHING WAS RUN ON KUBERNETES", err.Error()))
+		return fmt.Errorf("there is no cluster:\n%s", banner(nothing, err.Error()))
 	}
 	defer func() { err = errors.Join(err, c.remove()) }()
 	t := &trial{c}
@@ -89,6 +107,7 @@ type cluster struct {
 	*operator.Operator
 	root  string
 	dir   *scratch.Dir
+	home  string // its path
 	plane *controlplane.ControlPlane
 }
 
@@ -104,30 +123,35 @@ func newCluster(ctx context.Context, root string) (_ *cluster, err error) {
 			err = errors.Join(err, c.remove())
 		}
 	}()
-	var built string
-	if err := step("programs of Kubernetes", func() (err error) {
-		built, err = programs.Build(ctx, filepath.Join(here, "kubernetes"), os.Stdout)
-		return err
-	}); err != nil {
+	built, err := build(ctx, root, 0)
+	if err != nil {
 		return nil, err
 	}
-	plane := filepath.Join(dir.Path, "plane")
-	if err := os.Mkdir(plane, 0o700); err != nil {
+	if err := c.start(ctx, built.Kubernetes, dir.Path, ""); err != nil {
 		return nil, err
 	}
-	if err := step("control plane", func() (err error) {
-		c.plane, err = controlplane.Start(ctx, built, plane)
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	c.Operator = &operator.Operator{Programs: built, Kubeconfig: c.plane.Kubeconfig, Home: dir.Path, Deploy: filepath.Join(dir.Path, "deploy"), Patience: time.Minute}
 	return c, step("definitions of custom resources", func() error {
 		modules, err := c.Define(ctx, filepath.Join(here, "crds"))
 		for _, m := range modules {
 			fmt.Println("   ", m)
 		}
 		return err
+	})
+}
+
+// start starts the control plane, which nodes reach at the address.
+func (c *cluster) start(ctx context.Context, kubernetes, dir, address string) error {
+	plane := filepath.Join(dir, "plane")
+	if err := os.Mkdir(plane, 0o700); err != nil {
+		return err
+	}
+	c.home = dir
+	return step("control plane", func() (err error) {
+		if c.plane, err = controlplane.Start(ctx, kubernetes, plane, address); err != nil {
+			return err
+		}
+		c.Operator = &operator.Operator{Programs: kubernetes, Kubeconfig: c.plane.Kubeconfig, Home: dir, Deploy: filepath.Join(dir, "deploy"), Patience: time.Minute}
+		return nil
 	})
 }
 
@@ -139,13 +163,19 @@ func (c *cluster) remove() error {
 	return errors.Join(err, c.dir.Remove())
 }
 
-// devSecrets are the Secrets of the overlay dev, as deploy/k8s/dev-secrets prints them, with secrets made for this run.
+// secrets is the directory that devSecrets writes.
+func (c *cluster) secrets() string { return filepath.Join(c.home, "secrets") }
+
+// devSecrets are the Secrets of the overlay dev, as deploy/k8s/dev-secrets prints them. Those that are not there yet are made for this run.
 func (c *cluster) devSecrets(ctx context.Context) ([]byte, error) {
-	dir := filepath.Join(c.dir.Path, "secrets")
-	if out, err := exec.CommandContext(ctx, filepath.Join(c.root, "bin/lavka"), "secrets", dir).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, filepath.Join(c.root, "bin/lavka"), "secrets", c.secrets()).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("lavka secrets: %w\n%s", err, out)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(c.root, "deploy/k8s/dev-secrets"), dir)
+	return c.printSecrets(ctx)
+}
+
+func (c *cluster) printSecrets(ctx context.Context) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.root, "deploy/k8s/dev-secrets"), c.secrets())
 	cmd.Stderr = os.Stderr
 	return cmd.Output()
 }

@@ -39,7 +39,7 @@ func repository(t *testing.T) string {
 	dir := filepath.Join(t.TempDir(), "lavka")
 	must(t, os.Rename(checkout(t), dir))
 	programs(t, dir)
-	for _, outside := range []string{"tests/k8s", "tests/cluster/kubernetes", "tools"} {
+	for _, outside := range []string{"tests/k8s", "tests/cluster/kubernetes", "tests/cluster/nodes/pause", "tools"} {
 		must(t, os.MkdirAll(filepath.Join(dir, outside), 0o755))
 	}
 	write(t, filepath.Join(dir, "README.md"), "# Lavka\n")
@@ -205,7 +205,8 @@ func TestDocumentsAreCheckedByAllThatReadThem(t *testing.T) {
 			return err
 		}
 		folder, _ := filepath.Rel(root, filepath.Dir(path))
-		if folder == "tests/bench" { // writes docs/benchmarks.md
+		// The first writes docs/benchmarks.md. The second tries the connections of docs/architecture.md on a node; tests/k8s compares them with the policies.
+		if folder == "tests/bench" || folder == "tests/cluster" {
 			return nil
 		}
 		seen++

@@ -1,5 +1,5 @@
-// Package controlplane runs etcd, the API server and the controllers of a Kubernetes cluster without nodes, on free ports of 127.0.0.1. It needs no
-// privileges. The processes do not outlive this program, whatever ends it.
+// Package controlplane runs etcd, the API server and the controllers of a Kubernetes cluster on free ports of 127.0.0.1, and, if there are to be nodes, a
+// scheduler. It needs no privileges. The processes do not outlive this program, whatever ends it.
 package controlplane
 
 import (
@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,8 +20,8 @@ import (
 )
 
 const (
-	services  = "10.96.0.0/16"
-	serviceIP = "10.96.0.1" // of the API server itself
+	Services  = "10.96.0.0/16" // the addresses of Services
+	serviceIP = "10.96.0.1"    // of the API server itself
 )
 
 // ControlPlane is one that runs.
@@ -28,19 +29,22 @@ type ControlPlane struct {
 	dir        string // certificates, kubeconfigs, logs and etcd's data
 	programs   string
 	processes  []*process // in the order of their start
-	apiserver  string     // URL
-	Kubeconfig string     // of an administrator
+	authority  *authority
+	apiserver  string // URL
+	forNodes   string // its URL for nodes, if there are any
+	Kubeconfig string // of an administrator
 }
 
-// Start returns when the API server is ready. The programs are those of package programs; dir must be empty.
-func Start(ctx context.Context, programs, dir string) (_ *ControlPlane, err error) {
+// Start returns when the API server is ready. The programs are those of package programs; dir must be empty. Nodes, if there are to be any, reach the API
+// server at the address; it is then on all addresses, so this must be a network namespace of the cluster's own.
+func Start(ctx context.Context, programs, dir, address string) (_ *ControlPlane, err error) {
 	c := &ControlPlane{dir: dir, programs: programs, Kubeconfig: filepath.Join(dir, "admin.kubeconfig")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Stop())
 		}
 	}()
-	var ports [4]int
+	var ports [5]int
 	for i := range ports {
 		if ports[i], err = freeport.Take(); err != nil {
 			return nil, err
@@ -48,7 +52,10 @@ func Start(ctx context.Context, programs, dir string) (_ *ControlPlane, err erro
 	}
 	etcd, peer, secure, controllers := url(ports[0]), url(ports[1]), ports[2], ports[3]
 	c.apiserver = url(secure)
-	if err := c.certificates(); err != nil {
+	if address != "" {
+		c.forNodes = "https://" + net.JoinHostPort(address, strconv.Itoa(secure))
+	}
+	if err := c.certificates(address); err != nil {
 		return nil, err
 	}
 	file := func(name string) string { return filepath.Join(dir, name) }
@@ -60,15 +67,30 @@ func Start(ctx context.Context, programs, dir string) (_ *ControlPlane, err erro
 		"--peer-client-cert-auth", "--peer-trusted-ca-file="+file("ca.crt"), "--peer-cert-file="+file("etcd.crt"), "--peer-key-file="+file("etcd.key")); err != nil {
 		return nil, err
 	}
-	if err := c.start("kube-apiserver", "--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(secure), "--endpoint-reconciler-type=none",
+	reach := []string{"--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"}
+	if address != "" {
+		reach = []string{"--bind-address=0.0.0.0", "--advertise-address=" + address, "--kubelet-preferred-address-types=InternalIP",
+			"--kubelet-certificate-authority=" + file("ca.crt"), "--kubelet-client-certificate=" + file("admin.crt"), "--kubelet-client-key=" + file("admin.key"),
+			"--enable-admission-plugins=NodeRestriction"}
+	}
+	if err := c.start("kube-apiserver", append(reach, "--secure-port="+strconv.Itoa(secure),
 		"--etcd-servers="+etcd, "--etcd-cafile="+file("ca.crt"), "--etcd-certfile="+file("etcd.crt"), "--etcd-keyfile="+file("etcd.key"),
 		"--client-ca-file="+file("ca.crt"), "--tls-cert-file="+file("apiserver.crt"), "--tls-private-key-file="+file("apiserver.key"),
-		"--service-cluster-ip-range="+services, "--authorization-mode=Node,RBAC",
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+file("accounts.key"), "--service-account-signing-key-file="+file("accounts.key")); err != nil {
+		"--service-cluster-ip-range="+Services, "--authorization-mode=Node,RBAC",
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+file("accounts.key"), "--service-account-signing-key-file="+file("accounts.key"))...); err != nil {
 		return nil, err
 	}
 	if err := c.ready(ctx); err != nil {
 		return nil, err
+	}
+	if address != "" {
+		kubeconfig, err := c.Client("scheduler", pkix.Name{CommonName: "system:kube-scheduler"})
+		if err != nil {
+			return nil, err
+		}
+		if err := c.start("kube-scheduler", "--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(ports[4]), "--kubeconfig="+kubeconfig, "--leader-elect=false"); err != nil {
+			return nil, err
+		}
 	}
 	return c, c.start("kube-controller-manager", "--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(controllers), "--kubeconfig="+file("controllers.kubeconfig"),
 		"--leader-elect=false", "--use-service-account-credentials", "--service-account-private-key-file="+file("accounts.key"), "--root-ca-file="+file("ca.crt"))
@@ -76,29 +98,45 @@ func Start(ctx context.Context, programs, dir string) (_ *ControlPlane, err erro
 
 func url(port int) string { return "https://127.0.0.1:" + strconv.Itoa(port) }
 
-func (c *ControlPlane) certificates() error {
-	a, err := newAuthority(c.dir)
-	if err != nil {
+func (c *ControlPlane) certificates(address string) (err error) {
+	if c.authority, err = newAuthority(c.dir); err != nil {
 		return err
 	}
+	for name, subject := range map[string]string{"etcd": "etcd", "apiserver": "kube-apiserver"} {
+		if err := c.authority.issue(name, pkix.Name{CommonName: subject}, address); err != nil {
+			return err
+		}
+	}
 	for name, subject := range map[string]pkix.Name{
-		"etcd": {CommonName: "etcd"}, "apiserver": {CommonName: "kube-apiserver"},
 		"admin": {CommonName: "admin", Organization: []string{"system:masters"}}, "controllers": {CommonName: "system:kube-controller-manager"},
 	} {
-		if err := a.issue(name, subject); err != nil {
+		if err := c.client(name, subject, c.apiserver); err != nil {
 			return err
 		}
 	}
-	for _, client := range []string{"admin", "controllers"} {
-		text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"lavka","contexts":[{"name":"lavka","context":{"cluster":"lavka","user":%[1]q}}],`+
-			`"clusters":[{"name":"lavka","cluster":{"server":%[2]q,"certificate-authority":%[3]q}}],"users":[{"name":%[1]q,"user":{"client-certificate":%[4]q,"client-key":%[5]q}}]}`,
-			client, c.apiserver, filepath.Join(c.dir, "ca.crt"), filepath.Join(c.dir, client+".crt"), filepath.Join(c.dir, client+".key"))
-		if err := os.WriteFile(filepath.Join(c.dir, client+".kubeconfig"), []byte(text), 0o600); err != nil {
-			return err
-		}
-	}
-	_, err = a.newKey("accounts")
+	_, err = c.authority.newKey("accounts")
 	return err
+}
+
+// Client returns the kubeconfig of a client on a node, whom Kubernetes knows by subject.
+func (c *ControlPlane) Client(name string, subject pkix.Name) (kubeconfig string, err error) {
+	return filepath.Join(c.dir, name+".kubeconfig"), c.client(name, subject, c.forNodes)
+}
+
+// Server returns the certificate of a server on a node, and those whom its clients' certificates are of.
+func (c *ControlPlane) Server(name, address string) (cert, key, authority string, err error) {
+	path := filepath.Join(c.dir, name)
+	return path + ".crt", path + ".key", filepath.Join(c.dir, "ca.crt"), c.authority.issue(name, pkix.Name{CommonName: name}, address)
+}
+
+func (c *ControlPlane) client(name string, subject pkix.Name, server string) error {
+	if err := c.authority.issue(name, subject, ""); err != nil {
+		return err
+	}
+	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"lavka","contexts":[{"name":"lavka","context":{"cluster":"lavka","user":%[1]q}}],`+
+		`"clusters":[{"name":"lavka","cluster":{"server":%[2]q,"certificate-authority":%[3]q}}],"users":[{"name":%[1]q,"user":{"client-certificate":%[4]q,"client-key":%[5]q}}]}`,
+		name, server, filepath.Join(c.dir, "ca.crt"), filepath.Join(c.dir, name+".crt"), filepath.Join(c.dir, name+".key"))
+	return os.WriteFile(filepath.Join(c.dir, name+".kubeconfig"), []byte(text), 0o600)
 }
 
 // ready waits until the API server is ready.

@@ -15,7 +15,7 @@ func TestAProgramThatEndsIsToldWithItsLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := Start(t.Context(), programs, t.TempDir())
+	_, err := Start(t.Context(), programs, t.TempDir(), "")
 	if err == nil || !strings.Contains(err.Error(), "etcd has ended: exit status 3\nno space left") {
 		t.Errorf("told was %v", err)
 	}

@@ -14,19 +14,23 @@ import (
 type Workload struct {
 	Kind     string
 	Metadata struct {
-		Name, UID  string
-		Generation int64
-		Labels     map[string]string
+		Name, UID, DeletionTimestamp string
+		Generation                   int64
+		Labels                       map[string]string
 	}
 	Spec struct {
+		Replicas   int64
 		Template   struct{ Spec podSpec }
 		Containers []container
 	}
 	Status struct {
-		ObservedGeneration                int64
-		UpdatedReplicas, Active, Replicas int64
+		ObservedGeneration, UpdatedReplicas, Replicas, ReadyReplicas, AvailableReplicas int64 // of a Deployment or StatefulSet
+		Active, Succeeded                                                               int64 // of a Job
+		Conditions                                                                      []condition
 	}
 }
+
+type condition struct{ Type, Status, Message string }
 
 type podSpec struct{ Containers []container }
 
@@ -40,16 +44,37 @@ func (w *Workload) started() bool {
 	case "Deployment", "StatefulSet":
 		return w.Status.ObservedGeneration == w.Metadata.Generation && w.Status.UpdatedReplicas > 0
 	case "Job":
-		return w.Status.Active > 0
+		return w.Status.Active > 0 || w.Status.Succeeded > 0
 	default:
 		return false
 	}
+}
+
+// done says whether all of its Pods are of the present template and available, or, of a Job, whether it has succeeded.
+func (w *Workload) done() bool {
+	is := w.Status
+	if w.Kind == "Job" {
+		return is.Succeeded > 0
+	}
+	want := w.Spec.Replicas
+	return is.ObservedGeneration == w.Metadata.Generation && is.UpdatedReplicas == want && is.Replicas == want && is.ReadyReplicas == want && is.AvailableReplicas == want
+}
+
+// failed says why a Job has ended without success.
+func (w *Workload) failed() error {
+	for _, c := range w.Status.Conditions {
+		if w.Kind == "Job" && c.Type == "Failed" && c.Status == "True" {
+			return fmt.Errorf("%v has failed: %s", w, c.Message)
+		}
+	}
+	return nil
 }
 
 // State is what runs of the shop.
 type State struct {
 	Workloads []Workload // Deployments, StatefulSets and Jobs
 	Images    map[string][]string
+	Ending    []string // Pods
 }
 
 // Await waits until every Deployment, StatefulSet and Job of the shop has Pods of its present template, and want, if it is not nil, finds nothing missing.
@@ -65,6 +90,29 @@ func (o *Operator) Await(ctx context.Context, want func(State) error) (state Sta
 		return errors.Join(errors.New(events), err)
 	})
 	return state, err
+}
+
+// Settled waits until every Deployment and StatefulSet of the shop has all its Pods, of the present template and available, and no others, and every Job has
+// succeeded. Pods that are to end have ended.
+func (o *Operator) Settled(ctx context.Context) error {
+	return o.poll(ctx, func() (missing, err error) {
+		state, _, err := o.look(ctx)
+		for _, w := range state.Workloads {
+			err = errors.Join(err, w.failed())
+			if !w.done() {
+				missing = errors.Join(missing, fmt.Errorf("%v is not done: %+v", &w, w.Status))
+			}
+		}
+		if len(state.Ending) > 0 {
+			missing = errors.Join(missing, fmt.Errorf("these Pods have not ended: %q", state.Ending))
+		}
+		return missing, err
+	}, func() error { return nil })
+}
+
+// Until looks until nothing is missing.
+func (o *Operator) Until(ctx context.Context, look func() (missing, err error)) error {
+	return o.poll(ctx, look, func() error { return nil })
 }
 
 // poll looks until nothing is missing. When it loses patience, it also returns what explain says.
@@ -123,6 +171,9 @@ func (o *Operator) look(ctx context.Context) (state State, missing, err error) {
 	for _, w := range list.Items {
 		if w.Kind == "Pod" {
 			pods = append(pods, w)
+			if w.Metadata.DeletionTimestamp != "" {
+				state.Ending = append(state.Ending, w.Metadata.Name)
+			}
 			continue
 		}
 		state.Workloads = append(state.Workloads, w)

@@ -1,4 +1,4 @@
-// Package scratch gives a run a directory of its own, which the next run removes if this one was killed.
+// Package scratch gives a run a directory of its own, which the next run removes if this one was killed, with the control groups of its name.
 package scratch
 
 import (
@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"lavka/tests/cluster/internal/cgroups"
 )
 
 // Dir is locked for as long as this program runs.
@@ -43,7 +45,7 @@ func New() (*Dir, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := errors.Join(os.RemoveAll(path), ended.Close()); err != nil {
+		if err := errors.Join(remove(path), ended.Close()); err != nil {
 			return nil, err
 		}
 	}
@@ -58,8 +60,15 @@ func New() (*Dir, error) {
 	return &Dir{path, held}, nil
 }
 
-// Remove removes the directory and what is in it.
-func (d *Dir) Remove() error { return errors.Join(os.RemoveAll(d.Path), d.lock.Close()) }
+// Name is also that of the run's control groups.
+func (d *Dir) Name() string { return filepath.Base(d.Path) }
+
+// Remove removes the directory and what is in it, and the control groups.
+func (d *Dir) Remove() error { return errors.Join(remove(d.Path), d.lock.Close()) }
+
+func remove(path string) error {
+	return errors.Join(cgroups.Remove(filepath.Base(path)), os.RemoveAll(path))
+}
 
 // lock locks a file or directory until it is closed, also by the end of this program.
 func lock(path string, how int) (*os.File, error) {

@@ -1,0 +1,3 @@
+module lavka/tests/cluster/nodes/pause
+
+go 1.26.4
