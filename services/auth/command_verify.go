@@ -39,7 +39,7 @@ func verify(ctx context.Context, store *postgres.Store, log *slog.Logger) (strin
 // withStore calls f with a Store that has one session, for the command verify. Between
 // two nights there is none: it could keep migrate finish from completing an upgrade.
 func withStore[T any](ctx context.Context, cfg Config, f func(*postgres.Store) (T, error)) (T, error) {
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" verify", 1)
+	pool, err := pg.OpenForCommand(ctx, cfg.DatabaseURL.Reveal(), service+" verify")
 	if err != nil {
 		return *new(T), err
 	}

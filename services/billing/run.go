@@ -224,7 +224,7 @@ func ensureOnReconnect(ctx context.Context, reconnected <-chan struct{}, purchas
 
 // withStore calls f with a Store that has one session, for a command.
 func withStore(ctx context.Context, cfg Config, log *slog.Logger, command string, f func(*postgres.Store) error) error {
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" "+command, 1)
+	pool, err := pg.OpenForCommand(ctx, cfg.DatabaseURL.Reveal(), service+" "+command)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func inspectPurchases(ctx context.Context, cfg Config, args []string, out io.Wri
 
 // withStore calls f with a Store that has one session, for a command.
 func withStore(ctx context.Context, cfg Config, command string, f func(*postgres.Store) error) error {
-	pool, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), service+" "+command, 1)
+	pool, err := pg.OpenForCommand(ctx, cfg.DatabaseURL.Reveal(), service+" "+command)
 	if err != nil {
 		return err
 	}

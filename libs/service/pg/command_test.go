@@ -1,0 +1,45 @@
+package pg
+
+import (
+	"net"
+	"testing"
+	"time"
+)
+
+func TestACommandWaitsForAServerThatRefuses(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	listens := make(chan net.Listener, 1)
+	time.AfterFunc(300*time.Millisecond, func() {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Error(err)
+		}
+		listens <- l
+		if c, err := l.Accept(); err == nil {
+			c.Close() // it is no Postgres, but it does not refuse
+		}
+	})
+	began := time.Now()
+	pool, err := OpenForCommand(t.Context(), "postgres://a:b@"+address+"/c?sslmode=disable", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Close()
+	select {
+	case l := <-listens:
+		l.Close()
+	default:
+		t.Error("it did not wait")
+	}
+	if took := time.Since(began); took > commandPatience {
+		t.Errorf("it took %v", took)
+	}
+}
