@@ -21,6 +21,8 @@ func TestACommandWaitsForAServerThatRefuses(t *testing.T) {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			t.Error(err)
+			close(listens)
+			return
 		}
 		listens <- l
 		if c, err := l.Accept(); err == nil {
@@ -34,8 +36,10 @@ func TestACommandWaitsForAServerThatRefuses(t *testing.T) {
 	}
 	pool.Close()
 	select {
-	case l := <-listens:
-		l.Close()
+	case l, listening := <-listens:
+		if listening {
+			l.Close()
+		}
 	default:
 		t.Error("it did not wait")
 	}
