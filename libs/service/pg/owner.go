@@ -14,7 +14,8 @@ import (
 
 // ConnectOwner opens the session of an operator's command that works as the owner of a
 // schema. Name is its application_name. It waits at most 5 s for a lock, and runs each
-// statement for at most limit; 0 means without a limit. Its errors do not show the URL.
+// statement for at most limit; 0 means without a limit. It waits for up to 10 s while the
+// server refuses connections. Its errors do not show the URL.
 func ConnectOwner(ctx context.Context, url, name string, limit time.Duration) (*pgx.Conn, error) {
 	if url == "" {
 		return nil, errors.New("MIGRATE_DATABASE_URL is not set")
@@ -26,7 +27,11 @@ func ConnectOwner(ctx context.Context, url, name string, limit time.Duration) (*
 	cfg.RuntimeParams["application_name"] = name
 	cfg.RuntimeParams["lock_timeout"] = "5000"
 	cfg.RuntimeParams["statement_timeout"] = strconv.FormatInt(limit.Milliseconds(), 10)
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	var conn *pgx.Conn
+	err = whileRefused(ctx, func() (err error) {
+		conn, err = pgx.ConnectConfig(ctx, cfg)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
