@@ -120,7 +120,7 @@ func (d *day) demo(ctx context.Context) error {
 // lavka runs a command of bin/lavka against the shop.
 func (d *day) lavka(ctx context.Context, command string) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(d.root, "bin/lavka"), command, "--url", shop)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.home, "NO_COLOR=1"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.Home, "NO_COLOR=1"}
 	for variable, file := range map[string]string{
 		"ADMIN_PASSWORD_FILE": "admin-password", "PAYMENT_PRIVATE_KEYS_FILE": "payment-keys", "PAYMENT_SIGNING_SECRETS_FILE": "payment-signing-secrets",
 	} {
@@ -137,13 +137,13 @@ func (d *day) lavka(ctx context.Context, command string) error {
 
 // forwarded does something while the shop can be reached.
 func (d *day) forwarded(ctx context.Context, do func() error) (err error) {
-	log, err := os.Create(filepath.Join(d.home, "port-forward.log"))
+	log, err := os.Create(filepath.Join(d.Home, "port-forward.log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	forward := exec.CommandContext(ctx, filepath.Join(d.Programs, "kubectl"), "-n", "lavka", "port-forward", "service/gateway", "8080")
-	forward.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.home, "KUBECONFIG=" + d.Kubeconfig}
+	forward.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.Home, "KUBECONFIG=" + d.Kubeconfig}
 	forward.Stdout, forward.Stderr = log, log
 	if err := childprocess.Start(forward, childprocess.Options{}); err != nil {
 		return err

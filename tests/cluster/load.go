@@ -86,7 +86,7 @@ func (a answer) field(name string) string {
 	return strings.Trim(string(one[name]), `"`)
 }
 
-// buyer is a user with money, and what she buys.
+// buyer is a user with money, and what they buy.
 type buyer struct {
 	*client
 	bill, product string

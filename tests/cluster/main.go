@@ -3,8 +3,8 @@
 //	make cluster-check
 //
 // The control plane alone: etcd, the API server and the controllers, on 127.0.0.1 and without privileges. The definitions of all custom resources are
-// applied, and those of deploy/k8s/gitops are admitted. Each overlay is installed, applied once more without a change, upgraded, rolled back and removed, with Pod Security enforced. A warning of the API
-// server is a failure. The tests of this package make deliberate mistakes.
+// applied, and the objects of deploy/k8s/gitops are admitted. Each overlay is installed, applied once more without a change, upgraded, rolled back and
+// removed, with Pod Security enforced. A warning of the API server is a failure. The tests of this package make deliberate mistakes.
 //
 // With nodes, the shop of the overlay dev runs in the cluster:
 //
@@ -107,7 +107,6 @@ type cluster struct {
 	*operator.Operator
 	root  string
 	dir   *scratch.Dir
-	home  string // its path
 	plane *controlplane.ControlPlane
 }
 
@@ -145,7 +144,6 @@ func (c *cluster) start(ctx context.Context, kubernetes, dir, address string) er
 	if err := os.Mkdir(plane, 0o700); err != nil {
 		return err
 	}
-	c.home = dir
 	return step("control plane", func() (err error) {
 		if c.plane, err = controlplane.Start(ctx, kubernetes, plane, address); err != nil {
 			return err
@@ -164,7 +162,7 @@ func (c *cluster) remove() error {
 }
 
 // secrets is the directory that devSecrets writes.
-func (c *cluster) secrets() string { return filepath.Join(c.home, "secrets") }
+func (c *cluster) secrets() string { return filepath.Join(c.Home, "secrets") }
 
 // devSecrets are the Secrets of the overlay dev, as deploy/k8s/dev-secrets prints them. Those that are not there yet are made for this run.
 func (c *cluster) devSecrets(ctx context.Context) ([]byte, error) {

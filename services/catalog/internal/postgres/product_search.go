@@ -38,8 +38,8 @@ const (
 // catalog.Searchable. It looks at the first products of the list itself, and so finds
 // what is frequent. What is rare, the index of grams finds. What is frequent but comes
 // late in the list, an index of the active products in the list's order finds, which has
-// the folded titles: it is the one part whose cost grows with what is stored. Products that wait for their
-// grams are found only among the first.
+// the folded titles: it is the one part whose cost grows with what is stored. Products
+// that wait for their grams are found only among the first.
 func (s *Store) search(ctx context.Context, q catalog.ProductQuery) ([]catalog.Product, error) {
 	return pg.Search(ctx, s.expensive, "search products", func(ctx context.Context, tx *pg.Tx) ([]catalog.Product, error) {
 		found, err := searchFirst(ctx, tx, q)

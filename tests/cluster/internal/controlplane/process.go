@@ -1,7 +1,6 @@
 package controlplane
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"lavka/libs/host/childprocess"
+	"lavka/tests/cluster/internal/logtail"
 )
 
 // process is a program of the control plane. Its output is in a file.
@@ -48,21 +48,11 @@ func (c *ControlPlane) Failed() error {
 	for _, p := range c.processes {
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s has ended: %v\n%s", p.name, p.cmd.ProcessState, p.last(20))
+			return fmt.Errorf("%s has ended: %v\n%s", p.name, p.cmd.ProcessState, logtail.Of(p.log, 20))
 		default:
 		}
 	}
 	return nil
-}
-
-// last returns the last lines of the log.
-func (p *process) last(lines int) string {
-	text, err := os.ReadFile(p.log)
-	if err != nil {
-		return err.Error()
-	}
-	all := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }
 
 // Stop ends all programs, the last one first. Whatever does not end within ten seconds is killed. The directory is left.

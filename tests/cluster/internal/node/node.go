@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"lavka/tests/cluster/internal/isolated"
+	"lavka/tests/cluster/internal/logtail"
 )
 
 // Address is the bridge's, at which nodes reach the API server.
@@ -103,7 +104,7 @@ func Start(ctx context.Context, argument string, c Config) (_ *Node, err error) 
 	}()
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("%s: %w\n%s", n.Name, err, last(n.log, 40)), n.Kill())
+			err = errors.Join(fmt.Errorf("%s: %w\n%s", n.Name, err, logtail.Of(n.log, 40)), n.Kill())
 		}
 	}()
 
@@ -145,20 +146,10 @@ func (n *Node) Volume(name string) string { return filepath.Join(filepath.Dir(n.
 func (n *Node) Failed() error {
 	select {
 	case <-n.done:
-		return fmt.Errorf("%s has ended: %v\n%s", n.Name, n.program.ProcessState, last(n.log, 40))
+		return fmt.Errorf("%s has ended: %v\n%s", n.Name, n.program.ProcessState, logtail.Of(n.log, 40))
 	default:
 		return nil
 	}
-}
-
-// last returns the last lines of a log.
-func last(log string, lines int) string {
-	text, err := os.ReadFile(log)
-	if err != nil {
-		return err.Error()
-	}
-	all := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }
 
 // Missing says what this machine lacks to run nodes.

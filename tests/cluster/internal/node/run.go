@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lavka/tests/cluster/internal/isolated"
+	"lavka/tests/cluster/internal/logtail"
 )
 
 const ready = "ready\n"
@@ -29,7 +30,7 @@ func Run() error {
 	running, err := c.programs()
 	if err != nil {
 		for _, p := range running {
-			err = fmt.Errorf("%w\nthe end of %s's log:\n%s", err, p, last(c.log(p), 10))
+			err = fmt.Errorf("%w\nthe end of %s's log:\n%s", err, p, logtail.Of(c.log(p), 10))
 		}
 		return err
 	}
@@ -44,7 +45,7 @@ func Run() error {
 			return fmt.Errorf("wait for children: %w", err)
 		}
 		if p, is := running[pid]; is {
-			return fmt.Errorf("%s has ended (exit status %d, signal %d)\n%s", p, how.ExitStatus(), how.Signal(), last(c.log(p), 30))
+			return fmt.Errorf("%s has ended (exit status %d, signal %d)\n%s", p, how.ExitStatus(), how.Signal(), logtail.Of(c.log(p), 30))
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 type Operator struct {
 	Programs   string // directory of kubectl and kustomize
 	Kubeconfig string
-	Home       string        // for kubectl's cache
+	Home       string        // directory of the run, and of kubectl's cache
 	Deploy     string        // the copy
 	Patience   time.Duration // with the controllers, which need seconds
 }
