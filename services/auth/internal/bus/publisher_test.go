@@ -277,8 +277,10 @@ func TestStreamGone(t *testing.T) {
 		t.Errorf("publishing to a deleted stream: %v, marked %v", err, s.marked)
 	}
 	s.news = []int64{1}
-	if err := p.once(t); err != nil || len(s.marked) != 1 || s.all != 2 {
-		t.Errorf("%v, marked %v, all users republished %d times", err, s.marked, s.all)
+	// Right after its last stream is deleted, NATS may refuse a new one: it still removes the directory of the streams.
+	waittest.Eventually(t, "the user is published to a new stream", func() bool { return p.once(t) == nil })
+	if len(s.marked) != 1 || s.all != 2 {
+		t.Errorf("marked %v, all users republished %d times", s.marked, s.all)
 	}
 }
 
