@@ -126,30 +126,29 @@ type cursorKey struct {
 	ID int64 `json:"id"`
 }
 
-// Page answers a request for a page, whose parameters may be nil, and returns its items
-// and the cursor of the next one. Its errors are those of [page.Limit], [page.Decode]
+// Page answers a request for a page, whose parameters may be nil. Its errors are those of [page.Limit], [page.Decode]
 // and [page.Cut], "validation_failed" for a subject that is too long, and the Lister's.
-func Page[I any](ctx context.Context, l Lister, subject *string, limit *int, cursor *string, item func(Entry) I) ([]I, *string, error) {
+func Page[I any](ctx context.Context, l Lister, subject *string, limit *int, cursor *string, item func(Entry) I) (page.Page, error) {
 	var q Query
 	if subject != nil {
 		if q.Subject = *subject; q.Subject == "" || utf8.RuneCountInString(q.Subject) > MaxSubject {
-			return nil, nil, problem.InvalidFields(problem.Field{Field: "subject", Message: "must have from 1 to 64 characters"})
+			return page.Page{}, problem.InvalidFields(problem.Field{Field: "subject", Message: "must have from 1 to 64 characters"})
 		}
 	}
 	n, err := page.Limit(limit)
 	if err != nil {
-		return nil, nil, err
+		return page.Page{}, err
 	}
 	last, err := page.Decode[cursorKey](listName, cursor)
 	if err != nil {
-		return nil, nil, err
+		return page.Page{}, err
 	}
 	if last != nil {
 		q.Below = &last.ID
 	}
 	entries, err := l.Log(ctx, q, n+1)
 	if err != nil {
-		return nil, nil, err
+		return page.Page{}, err
 	}
 	return page.Cut(ctx, listName, entries, n, func(e Entry) any { return cursorKey{e.ID} }, item)
 }

@@ -135,20 +135,11 @@ func GrowJSON(ctx context.Context, v any) error {
 	if c == nil {
 		return nil
 	}
-	n, err := JSON(v)
-	if err != nil {
-		return err
-	}
-	return c.Grow(n)
-}
-
-// JSON returns the length of the JSON encoding of v, in bytes.
-func JSON(v any) (int, error) {
 	var n counter
 	if err := json.NewEncoder(&n).Encode(v); err != nil {
-		return 0, err
+		return err
 	}
-	return int(n) - len("\n"), nil
+	return c.Grow(int(n) - len("\n"))
 }
 
 // counter counts the bytes written to it.

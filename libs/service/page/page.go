@@ -3,9 +3,13 @@
 package page
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
 
 	"lavka/libs/domain/problem"
 	"lavka/libs/service/bytelimit"
@@ -72,35 +76,96 @@ func Decode[K any](list string, cursor *string) (*K, error) {
 	return e.Key, nil
 }
 
-// Cut takes rows that were read with limit+1, and returns the page's items and the
-// cursor of the next page, which is nil on the last page. A page ends at limit
-// items, or before it would exceed MaxBytes, but has at least one item. Cut adds its
+// Page is one page of a list, encoded as JSON.
+type Page struct {
+	// Len is the number of items.
+	Len int
+	// Next is the cursor of the next page, or nil on the last page.
+	Next *string
+
+	items []byte // with commas between them
+	more  []byte // members of the list, each after a comma
+}
+
+// Cut takes rows that were read with limit+1, and returns the page. A page ends at limit
+// items, or before it would exceed MaxBytes, but has at least one item if there are rows. Cut adds its
 // size to the request's claim (see [bytelimit.From]), whose errors it returns.
-func Cut[T, I any](ctx context.Context, list string, rows []T, limit int, key func(T) any, item func(T) I) ([]I, *string, error) {
-	items, size := make([]I, 0, min(len(rows), limit)), frame
+//
+// Items are encoded here, once: to know a page's size takes as long as to encode it.
+func Cut[T, I any](ctx context.Context, list string, rows []T, limit int, key func(T) any, item func(T) I) (Page, error) {
+	var p Page
+	var items bytes.Buffer
+	encoder := json.NewEncoder(&items)
 	for _, row := range rows[:min(len(rows), limit)] {
-		next := item(row)
-		n, err := bytelimit.JSON(next)
-		if err != nil {
-			return nil, nil, err
+		before := items.Len()
+		if p.Len > 0 {
+			items.WriteByte(',')
 		}
-		n += len(",")
-		if size+n > MaxBytes && len(items) > 0 {
+		if err := encoder.Encode(item(row)); err != nil {
+			return Page{}, err
+		}
+		items.Truncate(items.Len() - len("\n"))
+		if frame+items.Len() > MaxBytes && p.Len > 0 {
+			items.Truncate(before)
 			break
 		}
-		items, size = append(items, next), size+n
+		p.Len++
 	}
-	if err := bytelimit.From(ctx).Grow(size); err != nil {
-		return nil, nil, err
+	p.items = items.Bytes()
+	if err := bytelimit.From(ctx).Grow(frame + len(p.items)); err != nil {
+		return Page{}, err
 	}
-	if len(items) == len(rows) {
-		return items, nil, nil
+	if p.Len == len(rows) {
+		return p, nil
 	}
-	next, err := Encode(list, key(rows[len(items)-1]))
+	next, err := Encode(list, key(rows[p.Len-1]))
 	if err != nil {
-		return nil, nil, err
+		return Page{}, err
 	}
-	return items, &next, nil
+	p.Next = &next
+	return p, nil
+}
+
+// With returns the page with one more member beside items and next_cursor.
+func (p Page) With(member string, value any) (Page, error) {
+	name, err := json.Marshal(member)
+	if err != nil {
+		return p, err
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return p, err
+	}
+	p.more = slices.Concat(p.more, []byte(","), name, []byte(":"), text)
+	return p, nil
+}
+
+// MarshalJSON returns the body of the response, {"items": [...], "next_cursor": ...}. It
+// never fails.
+func (p Page) MarshalJSON() ([]byte, error) {
+	body := make([]byte, 0, len(p.items)+len(p.more)+512) // the rest is short: a cursor holds a few values
+	body = append(body, `{"items":[`...)
+	body = append(body, p.items...)
+	body = append(body, `],"next_cursor":`...)
+	if p.Next == nil {
+		body = append(body, "null"...)
+	} else {
+		body = strconv.AppendQuote(body, *p.Next) // base64, so there is nothing to escape
+	}
+	body = append(body, p.more...)
+	return append(body, '}'), nil
+}
+
+// Respond writes the page as a response with the status 200.
+func (p Page) Respond(w http.ResponseWriter) error {
+	body, err := p.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_, err = w.Write(append(body, '\n'))
+	return err
 }
 
 type envelope[K any] struct {

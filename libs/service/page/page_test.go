@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -78,33 +79,59 @@ func same[T any](v T) T { return v }
 func TestCut(t *testing.T) {
 	t.Parallel()
 	itself := func(i int) any { return i }
-	items, next, err := page.Cut(t.Context(), "l", []int{1, 2, 3}, 2, itself, same)
-	if err != nil || len(items) != 2 || next == nil {
-		t.Fatalf("%v %v %v", items, next, err)
+	cut := func(rows []int, limit int) page.Page {
+		t.Helper()
+		p, err := page.Cut(t.Context(), "l", rows, limit, itself, same)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
 	}
-	if k, err := page.Decode[int]("l", next); err != nil || *k != 2 {
-		t.Errorf("next holds %v, %v", k, err)
+	p := cut([]int{1, 2, 3}, 2)
+	if k, err := page.Decode[int]("l", p.Next); err != nil || *k != 2 || p.Len != 2 {
+		t.Errorf("%d items, next holds %v, %v", p.Len, k, err)
 	}
-	if items, next, _ := page.Cut(t.Context(), "l", []int{1, 2}, 2, itself, same); len(items) != 2 || next != nil {
-		t.Errorf("the last page: %v %v", items, next)
+	for _, c := range []struct {
+		page page.Page
+		want string
+	}{
+		{p, `{"items":[1,2],"next_cursor":"` + *p.Next + `"}`},
+		{cut([]int{1, 2}, 2), `{"items":[1,2],"next_cursor":null}`},
+		{cut(nil, 2), `{"items":[],"next_cursor":null}`},
+	} {
+		if got, err := json.Marshal(c.page); err != nil || string(got) != c.want {
+			t.Errorf("%s, %v, want %s", got, err, c.want)
+		}
+		w := httptest.NewRecorder()
+		if err := c.page.Respond(w); err != nil || w.Body.String() != c.want+"\n" || w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%d %v %s, %v", w.Code, w.Header(), w.Body, err)
+		}
 	}
-	if items, next, _ := page.Cut(t.Context(), "l", nil, 2, itself, same); items == nil || len(items) != 0 || next != nil {
-		t.Errorf("an empty list: %#v %v", items, next)
+	with, err := p.With("complete_until", "now & then")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"items":[1,2],"next_cursor":"` + *p.Next + `","complete_until":"now \u0026 then"}`
+	if got, err := json.Marshal(with); err != nil || string(got) != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+	if _, err := p.With("x", make(chan int)); err == nil {
+		t.Error("a member that can't be encoded as JSON")
 	}
 	var none *problem.Error
 	noJSON := func(int) any { return make(chan int) }
-	if _, _, err := page.Cut(t.Context(), "l", []int{1, 2}, 1, noJSON, same); err == nil || errors.As(err, &none) {
+	if _, err := page.Cut(t.Context(), "l", []int{1, 2}, 1, noJSON, same); err == nil || errors.As(err, &none) {
 		t.Errorf("a key that can't be encoded as JSON: %v", err)
 	}
-	if _, _, err := page.Cut(t.Context(), "l", []int{1, 2}, 1, itself, noJSON); err == nil || errors.As(err, &none) {
+	if _, err := page.Cut(t.Context(), "l", []int{1, 2}, 1, itself, noJSON); err == nil || errors.As(err, &none) {
 		t.Errorf("an item that can't be encoded as JSON: %v", err)
 	}
 }
 
-// answer is what handlers make of a page.
+// answer is what clients get.
 type answer struct {
-	Items      []string `json:"items"`
-	NextCursor *string  `json:"next_cursor"`
+	Items      *[]string `json:"items"`
+	NextCursor *string   `json:"next_cursor"`
 }
 
 // Pages end early, and hold all items nonetheless. What counts is the JSON, in which
@@ -122,13 +149,17 @@ func TestPagesEndBeforeTheyAreTooLarge(t *testing.T) {
 		}
 		seen, pages := 0, 0
 		for next := new(string); next != nil; pages++ {
-			items, cursor, err := page.Cut(t.Context(), "l", rows[seen:], all, func(s string) any { return len(s) }, same)
+			p, err := page.Cut(t.Context(), "l", rows[seen:], all, func(s string) any { return len(s) }, same)
 			if err != nil {
 				t.Fatal(err)
 			}
-			encoded, err := json.Marshal(answer{items, cursor})
+			encoded, err := p.MarshalJSON()
 			if err != nil {
 				t.Fatal(err)
+			}
+			var items []string
+			if err := json.Unmarshal(encoded, &answer{Items: &items}); err != nil || len(items) != p.Len {
+				t.Fatalf("%d items, want %d, %v", len(items), p.Len, err)
 			}
 			if len(items) == 0 || len(items) > 1 && len(encoded) > page.MaxBytes {
 				t.Fatalf("%s: a page of %d items and %d bytes", name, len(items), len(encoded))
@@ -137,7 +168,7 @@ func TestPagesEndBeforeTheyAreTooLarge(t *testing.T) {
 				t.Fatalf("%s: page %d begins with %.10q, want %.10q", name, pages, items[0], got)
 			}
 			seen += len(items)
-			next = cursor
+			next = p.Next
 		}
 		if seen != all || pages < 2 {
 			t.Errorf("%s: %d items on %d pages", name, seen, pages)
@@ -146,14 +177,14 @@ func TestPagesEndBeforeTheyAreTooLarge(t *testing.T) {
 }
 
 // A page may be as large as MaxBytes, of which 2,112 are for a cursor and the members'
-// names, and each item takes a comma.
+// names, and there is a comma between items.
 func TestLargestPage(t *testing.T) {
 	t.Parallel()
-	const rest = page.MaxBytes - 2112 - len(`"x",`) - len(`"",`)
+	const rest = page.MaxBytes - 2112 - len(`"x",`) - len(`""`)
 	for length, want := range map[int]int{rest: 2, rest + 1: 1} {
-		items, _, err := page.Cut(t.Context(), "l", []string{"x", strings.Repeat("x", length)}, 2, func(string) any { return 1 }, same)
-		if err != nil || len(items) != want {
-			t.Errorf("an item of %d bytes behind a small one: %d items, %v, want %d", length, len(items), err, want)
+		p, err := page.Cut(t.Context(), "l", []string{"x", strings.Repeat("x", length)}, 2, func(string) any { return 1 }, same)
+		if err != nil || p.Len != want {
+			t.Errorf("an item of %d bytes behind a small one: %d items, %v, want %d", length, p.Len, err, want)
 		}
 	}
 }
@@ -162,9 +193,9 @@ func TestLargestPage(t *testing.T) {
 func TestPagesSkipNothing(t *testing.T) {
 	t.Parallel()
 	rows := []string{"first", strings.Repeat("x", page.MaxBytes), "last"}
-	items, next, err := page.Cut(t.Context(), "l", rows, 3, func(s string) any { return s[:1] }, same)
-	if err != nil || len(items) != 1 || next == nil {
-		t.Errorf("%d items, %v, %v", len(items), next, err)
+	p, err := page.Cut(t.Context(), "l", rows, 3, func(s string) any { return s[:1] }, same)
+	if err != nil || p.Len != 1 || p.Next == nil {
+		t.Errorf("%d items, %v, %v", p.Len, p.Next, err)
 	}
 }
 
@@ -173,7 +204,7 @@ func TestPagesAreClaimed(t *testing.T) {
 	limit := bytelimit.New(8 << 20)
 	rows := []string{strings.Repeat("ж", 10_000)}
 	ask := func() error {
-		_, _, err := page.Cut(bytelimit.With(t.Context(), limit.Claim("mira")), "l", rows, 1, func(string) any { return 1 }, same)
+		_, err := page.Cut(bytelimit.With(t.Context(), limit.Claim("mira")), "l", rows, 1, func(string) any { return 1 }, same)
 		return err
 	}
 	pages := 0

@@ -80,11 +80,7 @@ func (h *Handlers) ListUsers(ctx context.Context, r api.ListUsersRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, usersList, users, limit, func(u auth.User) any { return usersKey{u.ID} }, toUser)
-	if err != nil {
-		return nil, err
-	}
-	return api.ListUsers200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, usersList, users, limit, func(u auth.User) any { return usersKey{u.ID} }, toUser))
 }
 
 func toFilter(p api.ListUsersParams) (auth.Filter, error) {

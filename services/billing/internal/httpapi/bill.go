@@ -29,11 +29,7 @@ func (h *Handlers) ListBills(ctx context.Context, r api.ListBillsRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, "bills", bills, limit, billKey, toBill)
-	if err != nil {
-		return nil, err
-	}
-	return api.ListBills200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, "bills", bills, limit, billKey, toBill))
 }
 
 // CreateBill answers POST /bills.

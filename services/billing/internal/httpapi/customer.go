@@ -26,11 +26,7 @@ func (h *Handlers) ListCustomers(ctx context.Context, r api.ListCustomersRequest
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, "customers", rows, limit, func(c api.Customer) any { return c.User.Id }, func(c api.Customer) api.Customer { return c })
-	if err != nil {
-		return nil, err
-	}
-	return api.ListCustomers200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, "customers", rows, limit, func(c api.Customer) any { return c.User.Id }, func(c api.Customer) api.Customer { return c }))
 }
 
 // GetCustomer answers GET /customers/{user_id}.
@@ -67,11 +63,7 @@ func (h *Handlers) ListCustomerBills(ctx context.Context, r api.ListCustomerBill
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, customerBills, bills, limit, billKey, toCustomerBill)
-	if err != nil {
-		return nil, err
-	}
-	return api.ListCustomerBills200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, customerBills, bills, limit, billKey, toCustomerBill))
 }
 
 func billKey(b billing.Bill) any { return b.ID }

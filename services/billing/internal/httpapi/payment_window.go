@@ -69,13 +69,13 @@ func (h *Handlers) ListCredits(ctx context.Context, r api.ListCreditsRequestObje
 		return nil, err
 	}
 	key := func(p billing.CreditedPayment) any { return place{p.At, until} }
-	items, next, err := page.Cut(ctx, listOfCredits, payments, w.Limit-1, key, func(p billing.CreditedPayment) api.CreditedPayment {
+	cut, err := page.Cut(ctx, listOfCredits, payments, w.Limit-1, key, func(p billing.CreditedPayment) api.CreditedPayment {
 		return api.CreditedPayment{TransactionId: p.PaymentID, UserId: p.UserID, BillId: p.BillID, Amount: p.Amount, CreditedAt: p.At.At.UTC(), ReversedTotal: p.Reversed}
 	})
 	if err != nil {
 		return nil, err
 	}
-	return api.ListCredits200JSONResponse{Items: items, NextCursor: next, CompleteUntil: until}, nil
+	return respond(cut.With("complete_until", until))
 }
 
 // ListRefused answers GET /payment/refused.
@@ -89,7 +89,7 @@ func (h *Handlers) ListRefused(ctx context.Context, r api.ListRefusedRequestObje
 		return nil, err
 	}
 	key := func(p billing.RefusedPayment) any { return place{billing.Position{At: p.FirstAt, ID: p.ID}, until} }
-	items, next, err := page.Cut(ctx, listOfRefused, payments, w.Limit-1, key, func(p billing.RefusedPayment) api.RefusedPayment {
+	cut, err := page.Cut(ctx, listOfRefused, payments, w.Limit-1, key, func(p billing.RefusedPayment) api.RefusedPayment {
 		return api.RefusedPayment{
 			TransactionId: p.PaymentID, UserId: p.UserID, BillId: p.BillID, AmountAsSent: p.Amount, Reason: p.Reason, Times: p.Times,
 			FirstAt: p.FirstAt.UTC(), LastAt: p.LastAt.UTC(), CreditedSince: p.CreditedSince, ReversalId: p.ReversalID,
@@ -98,7 +98,7 @@ func (h *Handlers) ListRefused(ctx context.Context, r api.ListRefusedRequestObje
 	if err != nil {
 		return nil, err
 	}
-	return api.ListRefused200JSONResponse{Items: items, NextCursor: next, CompleteUntil: until}, nil
+	return respond(cut.With("complete_until", until))
 }
 
 // place is the place of a page in a list, and up to when the list was complete when its

@@ -179,11 +179,11 @@ func (h *Handlers) ListReversals(ctx context.Context, r api.ListReversalsRequest
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, found, f.Limit-1, func(d billing.ReversalDecision) any { return entry{d.ID, until} }, toBookedReversal)
+	cut, err := page.Cut(ctx, list, found, f.Limit-1, func(d billing.ReversalDecision) any { return entry{d.ID, until} }, toBookedReversal)
 	if err != nil {
 		return nil, err
 	}
-	return api.ListReversals200JSONResponse{Items: items, NextCursor: next, CompleteUntil: until}, nil
+	return respond(cut.With("complete_until", until))
 }
 
 func toBookedReversal(d billing.ReversalDecision) api.BookedReversal {

@@ -54,11 +54,7 @@ func (h *Handlers) ListTransactions(ctx context.Context, r api.ListTransactionsR
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, "transactions", found, limit, func(t billing.Transaction) any { return t.ID }, toTransaction)
-	if err != nil {
-		return nil, err
-	}
-	return api.ListTransactions200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, "transactions", found, limit, func(t billing.Transaction) any { return t.ID }, toTransaction))
 }
 
 // entry is the place of a page in a list of all users' rows in order of id, and up to
@@ -122,11 +118,11 @@ func (h *Handlers) ListLedger(ctx context.Context, r api.ListLedgerRequestObject
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, found, f.Limit-1, func(t billing.Transaction) any { return entry{t.ID, until} }, toEntry)
+	cut, err := page.Cut(ctx, list, found, f.Limit-1, func(t billing.Transaction) any { return entry{t.ID, until} }, toEntry)
 	if err != nil {
 		return nil, err
 	}
-	return api.ListLedger200JSONResponse{Items: items, NextCursor: next, CompleteUntil: until}, nil
+	return respond(cut.With("complete_until", until))
 }
 
 func toTransaction(t billing.Transaction) api.Transaction {

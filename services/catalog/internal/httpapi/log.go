@@ -9,11 +9,7 @@ import (
 
 // ListLog answers GET /catalog/log.
 func (h *Handlers) ListLog(ctx context.Context, r api.ListLogRequestObject) (api.ListLogResponseObject, error) {
-	items, next, err := adminlog.Page(ctx, h.log, r.Params.Subject, r.Params.Limit, r.Params.Cursor, toLogEntry)
-	if err != nil {
-		return nil, err
-	}
-	return api.ListLog200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(adminlog.Page(ctx, h.log, r.Params.Subject, r.Params.Limit, r.Params.Cursor, toLogEntry))
 }
 
 func toLogEntry(e adminlog.Entry) api.LogEntry {

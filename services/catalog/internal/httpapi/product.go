@@ -31,17 +31,15 @@ func (h *Handlers) ListProducts(ctx context.Context, r api.ListProductsRequestOb
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, productList(q.Sort), rows, limit, func(p catalog.Product) any { return productCursor(p.Key()) }, toProduct)
+	cut, err := page.Cut(ctx, productList(q.Sort), rows, limit, func(p catalog.Product) any { return productCursor(p.Key()) }, toProduct)
 	if err != nil {
 		return nil, err
 	}
-	tag := pageTag(rows[:len(items)], next)
+	tag := pageTag(rows[:cut.Len], cut.Next)
 	if matchesAny(r.Params.IfNoneMatch, tag) {
 		return api.ListProducts304Response{Headers: api.NotModifiedResponseHeaders{ETag: tag}}, nil
 	}
-	response := api.ListProducts200JSONResponse{Headers: api.ListProducts200ResponseHeaders{ETag: tag}}
-	response.Body.Items, response.Body.NextCursor = items, next
-	return response, nil
+	return productPage{cut, tag}, nil
 }
 
 // productCursor encodes a product's position in a cursor.

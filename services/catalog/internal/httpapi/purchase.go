@@ -153,11 +153,7 @@ func (h *Handlers) ListPurchases(ctx context.Context, r api.ListPurchasesRequest
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, rows, limit, func(p catalog.Purchase) any { return p.ID }, toPurchase)
-	if err != nil {
-		return nil, err
-	}
-	return api.ListPurchases200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, list, rows, limit, func(p catalog.Purchase) any { return p.ID }, toPurchase))
 }
 
 // ListAllPurchases answers GET /admin/purchases.
@@ -195,11 +191,7 @@ func (h *Handlers) ListAllPurchases(ctx context.Context, r api.ListAllPurchasesR
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, rows, limit, func(p catalog.Purchase) any { return p.ID }, toSale)
-	if err != nil {
-		return nil, err
-	}
-	return api.ListAllPurchases200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, list, rows, limit, func(p catalog.Purchase) any { return p.ID }, toSale))
 }
 
 func toSale(p catalog.Purchase) api.Sale {

@@ -106,11 +106,7 @@ func (h *Handlers) ListRefunds(ctx context.Context, r api.ListRefundsRequestObje
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, rows, q.Limit-1, refundID, func(r catalog.Refund) api.Refund { return toRefund(r, all) })
-	if err != nil {
-		return nil, err
-	}
-	return api.ListRefunds200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, list, rows, q.Limit-1, refundID, func(r catalog.Refund) api.Refund { return toRefund(r, all) }))
 }
 
 // ListAllRefunds answers GET /admin/refunds, also with all of the list as CSV or NDJSON.
@@ -150,11 +146,7 @@ func (h *Handlers) ListAllRefunds(ctx context.Context, r api.ListAllRefundsReque
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := page.Cut(ctx, list, rows, f.Limit-1, refundID, func(r catalog.Refund) api.Refund { return toRefund(r, true) })
-	if err != nil {
-		return nil, err
-	}
-	return api.ListAllRefunds200JSONResponse{Items: items, NextCursor: next}, nil
+	return respond(page.Cut(ctx, list, rows, f.Limit-1, refundID, func(r catalog.Refund) api.Refund { return toRefund(r, true) }))
 }
 
 func refundID(r catalog.Refund) any { return r.ID }

@@ -1,0 +1,24 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"lavka/libs/service/page"
+)
+
+// pageResponse is a page as the response of any operation that lists. Cut has encoded
+// its items already; the generated responses would encode them again.
+type pageResponse struct{ page.Page }
+
+func respond(p page.Page, err error) (pageResponse, error) { return pageResponse{p}, err }
+
+func (p pageResponse) VisitListBillsResponse(w http.ResponseWriter) error   { return p.Respond(w) }
+func (p pageResponse) VisitListCreditsResponse(w http.ResponseWriter) error { return p.Respond(w) }
+func (p pageResponse) VisitListCustomerBillsResponse(w http.ResponseWriter) error {
+	return p.Respond(w)
+}
+func (p pageResponse) VisitListCustomersResponse(w http.ResponseWriter) error    { return p.Respond(w) }
+func (p pageResponse) VisitListLedgerResponse(w http.ResponseWriter) error       { return p.Respond(w) }
+func (p pageResponse) VisitListRefusedResponse(w http.ResponseWriter) error      { return p.Respond(w) }
+func (p pageResponse) VisitListReversalsResponse(w http.ResponseWriter) error    { return p.Respond(w) }
+func (p pageResponse) VisitListTransactionsResponse(w http.ResponseWriter) error { return p.Respond(w) }
