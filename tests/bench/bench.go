@@ -179,8 +179,12 @@ func (b *bench) offered(ctx context.Context, addr string, connections int, rate 
 	return b.watched(ctx, func() sample { return open(ctx, addr, connections, rate, span, a) })
 }
 
-// watched adds what the measurement took of CPU and memory.
+// watched adds what the measurement took of CPU, memory and flushes.
 func (b *bench) watched(ctx context.Context, measure func() sample) (sample, error) {
+	flushed, err := b.flushed(ctx)
+	if err != nil {
+		return sample{}, err
+	}
 	before, err := b.cpus()
 	if err != nil {
 		return sample{}, err
@@ -210,6 +214,11 @@ func (b *bench) watched(ctx context.Context, measure func() sample) (sample, err
 	for part, had := range after {
 		s.cpu[part] = had - before[part]
 	}
+	now, err := b.flushed(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.flushes = now.since(flushed)
 	if err := s.unexpected(); err != nil {
 		return s, err
 	}
@@ -228,7 +237,7 @@ func (s sample) each() string {
 }
 
 func figures(s sample) string {
-	return fmt.Sprintf("%.0f/s, p50 %s, p99 %s, generator %.0f %% of the CPU%s; %s", s.rate(), ms(s.percentile(50)), ms(s.percentile(99)), 100*s.generator, s.otherwise(), s.each())
+	return fmt.Sprintf("%.0f/s, p50 %s, p99 %s, generator %.0f %% of the CPU%s; %s%s", s.rate(), ms(s.percentile(50)), ms(s.percentile(99)), 100*s.generator, s.otherwise(), s.each(), s.flushes)
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/1e6) }

@@ -31,6 +31,7 @@ type sample struct {
 	generator float64                  // part of all processors that this program took
 	cpu       map[string]time.Duration // what each part of the shop, and this program, had
 	memory    map[string]float64       // the most that each service took, in MiB
+	flushes   flushes
 }
 
 func (s sample) rate() float64 { return float64(s.kinds["ok"]) / s.span.Seconds() }

@@ -73,6 +73,9 @@ func run(ctx context.Context, root, out string, b *bench, replicas int) (err err
 	if b.floor, err = newFloor(ctx, s.AdminDatabaseURL, work); err != nil {
 		return err
 	}
+	if err := s.timeFlushes(ctx); err != nil {
+		return err
+	}
 	time.Sleep(b.calm) // it is at rest when there are no requests
 	if b.atRest, err = s.memory(); err != nil {
 		return err
