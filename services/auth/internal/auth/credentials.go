@@ -155,7 +155,7 @@ func (c *Credentials) hashNew(ctx context.Context, whose claim, login, password,
 		if err := checkPasswordStrength(login, password, field, c.strength); err != nil {
 			return err
 		}
-		hash = hashPassword(password)
+		hash = c.hasher.hash(password)
 		return nil
 	})
 	return hash, err

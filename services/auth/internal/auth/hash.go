@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -29,10 +30,18 @@ const firstTook = 30 * time.Millisecond
 // Hasher hashes passwords with argon2id (RFC 9106), a limited number at a time.
 // During a storm of logins, requests wait here for up to five seconds, shared out
 // fairly between addresses and logins. Requests that hash nothing are not affected.
+//
+// A hash computes for many milliseconds without a pause, so beside it, short requests
+// on the same machine would wait for a processor. If a hash takes longer than the fastest one
+// so far, other requests compete with it: the next hash begins later by the
+// difference, up to twice the duration of the fastest.
 type Hasher struct {
 	turns   *turns
 	compare func(phc, password string) (bool, error)
 	dummy   string
+
+	mu      sync.Mutex
+	fastest time.Duration // 0 until there was a hash
 }
 
 // NewHasher returns a Hasher that computes atOnce hashes at a time.
@@ -65,11 +74,39 @@ func (h *Hasher) verify(phc, password string) (bool, error) {
 		phc = h.dummy
 	}
 	normal := Normalize(password)
-	same, err := h.compare(phc, normal)
+	same, err := h.compared(phc, normal)
 	if err == nil && !same && normal != password {
-		same, err = h.compare(phc, password)
+		same, err = h.compared(phc, password)
 	}
 	return same && known, err
+}
+
+func (h *Hasher) compared(phc, password string) (bool, error) {
+	start := time.Now()
+	same, err := h.compare(phc, password)
+	if err == nil { // else nothing was hashed
+		h.turns.yield(h.late(time.Since(start)))
+	}
+	return same, err
+}
+
+// hash returns the hash of a new password as a PHC string.
+func (h *Hasher) hash(password string) string {
+	start := time.Now()
+	phc := hashPassword(password)
+	h.turns.yield(h.late(time.Since(start)))
+	return phc
+}
+
+// late returns by how much a hash took longer than the fastest one, up to twice the
+// duration of that one.
+func (h *Hasher) late(took time.Duration) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fastest == 0 || took < h.fastest {
+		h.fastest = took
+	}
+	return min(took-h.fastest, 2*h.fastest)
 }
 
 var b64 = base64.RawStdEncoding

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -116,4 +118,52 @@ func TestVerifyNormalizes(t *testing.T) {
 	if same, err := h.verify("", decomposed); err != nil || same {
 		t.Errorf("an unknown login: %v %v", same, err)
 	}
+}
+
+// The next hash begins later by as much as a hash took longer than the fastest one.
+func TestASlowHashYields(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHasher(1)
+		took, begun := time.Duration(0), make(chan time.Time, 2)
+		h.compare = func(string, string) (bool, error) {
+			begun <- time.Now()
+			time.Sleep(took)
+			if took == time.Millisecond {
+				return false, errors.New("nothing was hashed")
+			}
+			return true, nil
+		}
+		login := func() {
+			err := h.inTurn(t.Context(), newClaim(member, "anna", "198.51.100.1"), always, func() error {
+				_, err := h.verify("phc", "violet tram")
+				return err
+			})
+			if err != nil && took != time.Millisecond {
+				t.Error(err)
+			}
+		}
+		for _, c := range []struct{ took, pause time.Duration }{
+			{20 * time.Millisecond, 0},
+			{50 * time.Millisecond, 30 * time.Millisecond},
+			{time.Second, 40 * time.Millisecond},
+			{time.Millisecond, 0},
+			{10 * time.Millisecond, 0},
+			{time.Second, 20 * time.Millisecond},
+		} {
+			took = c.took
+			end := h.hold(t)
+			var logins sync.WaitGroup
+			for range 2 {
+				logins.Go(login)
+				synctest.Wait()
+			}
+			end()
+			logins.Wait()
+			first, second := <-begun, <-begun
+			if got := second.Sub(first) - c.took; got != c.pause {
+				t.Errorf("after a hash of %v, a pause of %v, want %v", c.took, got, c.pause)
+			}
+		}
+	})
 }

@@ -61,6 +61,7 @@ type turns struct {
 	running int
 	lines   [2]*line // by caller
 	last    caller   // the kind of the turn that began last
+	owed    time.Duration
 }
 
 // newTurns returns turns for atOnce requests at a time. Took is the duration of a
@@ -139,9 +140,44 @@ func (t *turns) overloaded(wait time.Duration) error {
 	return ErrOverloaded.Retry(max(time.Second, wait-t.patience))
 }
 
+// yield leaves the processors to other requests for that long: the turn that ends next
+// stays taken meanwhile, if requests wait for it and have the time.
+func (t *turns) yield(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.owed += d
+}
+
 func (t *turns) end(as caller, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	pause := t.pause(took)
+	if pause == 0 {
+		t.free(as, took)
+		return
+	}
+	time.AfterFunc(pause, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.free(as, took+pause)
+	})
+}
+
+// pause returns for how long a turn stays taken after its end. With such turns, the
+// requests that wait would all have theirs within half of patience, so that no
+// request is refused for the sake of pauses.
+func (t *turns) pause(took time.Duration) time.Duration {
+	owed := t.owed
+	t.owed = 0
+	waiting := t.lines[member].waiting + t.lines[newcomer].waiting
+	if waiting == 0 {
+		return 0
+	}
+	longest := t.patience / 2 * time.Duration(t.atOnce) / time.Duration(waiting)
+	return max(0, min(owed, longest-took))
+}
+
+func (t *turns) free(as caller, took time.Duration) {
 	l := t.lines[as]
 	l.running--
 	t.running--

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lavka/libs/domain/problem"
@@ -328,5 +329,64 @@ func TestARequestThatMayNotBeginYet(t *testing.T) {
 	end()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Turns yield only while requests wait, and only as far as all that wait have their
+// turns within half of patience.
+func TestTurnsYield(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		waiting int
+		pause   time.Duration
+	}{
+		"nothing waits":            {0, 0},
+		"one waits":                {1, 20 * time.Millisecond},
+		"many wait":                {100, 10 * time.Millisecond},
+		"as many as patience lets": {200, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ts := newTurns(2, 2*time.Second, 10*time.Millisecond, time.Now)
+				ctx, leave := context.WithCancel(t.Context())
+				enter := func() func() {
+					end, err := ts.enter(ctx, claim{}, always)
+					if err != nil {
+						t.Error(err)
+					}
+					return end
+				}
+				first, second := enter(), enter()
+				began := make(chan time.Time, c.waiting+1)
+				wait := func() {
+					if end, err := ts.enter(ctx, claim{}, always); err == nil {
+						began <- time.Now()
+						<-ctx.Done()
+						end()
+					}
+				}
+				for range c.waiting {
+					go wait()
+				}
+				synctest.Wait()
+				time.Sleep(10 * time.Millisecond)
+				ts.yield(20 * time.Millisecond)
+				ended := time.Now()
+				first()
+				if c.waiting == 0 {
+					go wait()
+				}
+				if got := (<-began).Sub(ended); got != c.pause {
+					t.Errorf("a pause of %v, want %v", got, c.pause)
+				}
+				leave()
+				second()
+				synctest.Wait()
+				if ts.running != 0 {
+					t.Errorf("%d turns never end", ts.running)
+				}
+			})
+		})
 	}
 }
