@@ -3,8 +3,11 @@ package pg
 import (
 	"context"
 	"net"
+	"strconv"
 	"testing"
 	"time"
+
+	"lavka/libs/host/freeport"
 )
 
 func TestACommandWaitsForAServerThatRefuses(t *testing.T) {
@@ -26,14 +29,11 @@ func TestACommandWaitsForAServerThatRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := net.Listen("tcp", "127.0.0.1:0")
+			port, err := freeport.Take()
 			if err != nil {
 				t.Fatal(err)
 			}
-			address := l.Addr().String()
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
+			address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 			listens := make(chan net.Listener, 1)
 			time.AfterFunc(300*time.Millisecond, func() {
 				l, err := net.Listen("tcp", address)
