@@ -43,7 +43,7 @@ func newProject(root string) (*project, error) {
 		return nil, err
 	}
 	env := append(os.Environ(),
-		"COMPOSE_PROJECT_NAME=lavka-check", "COMPOSE_ANSI=never", "COMPOSE_PROGRESS=plain", "LAVKA_VERSION=check", "LAVKA_PORT="+strconv.Itoa(port),
+		"COMPOSE_PROJECT_NAME="+projectName, "COMPOSE_ANSI=never", "COMPOSE_PROGRESS=plain", "LAVKA_VERSION=check", "LAVKA_PORT="+strconv.Itoa(port),
 		"DECLINES_MAX_PER_USER=1000000", // the buyers of the load are often declined
 	)
 	return &project{root: root, url: "http://127.0.0.1:" + strconv.Itoa(port), env: append(env, addresses...)}, nil
@@ -82,15 +82,40 @@ func (p *project) read(ctx context.Context, name string, args ...string) (string
 	return strings.TrimSpace(out.String()), nil
 }
 
-const compose = "deploy/compose/compose"
+const (
+	compose     = "deploy/compose/compose"
+	projectName = "lavka-check"
+)
 
 func (p *project) up(ctx context.Context) error {
 	return p.show(ctx, compose, "up", "--build", "--wait", "--quiet-pull")
 }
 
 func (p *project) remove(ctx context.Context) error {
-	_, err := p.read(ctx, compose, "--profile", "*", "down", "--volumes", "--remove-orphans")
+	if err := p.down(ctx, "--profile", "*", "down", "--volumes", "--remove-orphans"); err != nil {
+		return err
+	}
+	left, err := p.read(ctx, "docker", "volume", "ls", "--quiet", "--filter", "label=com.docker.compose.project="+projectName)
+	if err == nil && left != "" {
+		err = fmt.Errorf("volumes were not removed: %s", strings.Fields(left))
+	}
 	return err
+}
+
+// down runs a command of Compose that removes containers and networks. Sometimes Docker miscounts the containers that are attached to a network, and refuses
+// to remove it until Docker restarts, although no container is left (https://github.com/moby/moby/issues/42119). Then the network stays, and the next up uses it.
+func (p *project) down(ctx context.Context, args ...string) error {
+	fmt.Println("$", compose, strings.Join(args, " "))
+	_, err := p.read(ctx, compose, args...)
+	if err == nil || !strings.Contains(err.Error(), "has active endpoints") {
+		return err
+	}
+	left, failed := p.read(ctx, compose, "--profile", "*", "ps", "--all", "--quiet")
+	if failed != nil || left != "" {
+		return errors.Join(err, failed)
+	}
+	fmt.Println("no container is left, but Docker has miscounted those that are attached to a network, and keeps the network:", err)
+	return nil
 }
 
 func (p *project) showLogs() {

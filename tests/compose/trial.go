@@ -302,7 +302,7 @@ func (t *trial) downAndUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.show(ctx, compose, "down"); err != nil {
+	if err := t.down(ctx, "down"); err != nil {
 		return err
 	}
 	if err := t.show(ctx, compose, "up", "--wait"); err != nil {
