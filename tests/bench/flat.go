@@ -19,7 +19,7 @@ var pagesOf = map[string][]string{
 	stack.Catalog: {"Products", "Purchases"},
 }
 
-var readsAtMost = regexp.MustCompile(`(\w+) reads at most (\d+) buffers`)
+var readsAtMost = regexp.MustCompile(`: ([\w ]+) reads at most (\d+) buffers`)
 
 // flat runs each service's TestReadsAreFlat with many rows. The test fails if a read
 // takes more buffers than it may; the table shows what pages took.

@@ -87,7 +87,7 @@ func (w *Watch) Statements() []Statement {
 
 // Read is a call of a store that must cost the same however much is stored.
 type Read struct {
-	Method string // of the store
+	Method string // of the store, and what makes this kind of call cost more than others
 	Case   string // which of its statements, and where in the list
 	Most   int    // shared buffers that the call may read
 	Rows   int    // that the call must return

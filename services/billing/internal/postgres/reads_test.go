@@ -183,6 +183,7 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 	// In a range of time: its first page, its last one, and pages of ranges that have none. Two searches for the ids, and the rows of the margin beside the
 	// range, one a second.
 	const search, beside = 140, 40
+	const ofATime = " of a time" // measured apart: the searches cost more than a page
 	begin := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	at := func(n int) *time.Time { return new(begin.Add(time.Duration(n) * time.Second)) }
 	ranges := func(method, what string, per int, list func(context.Context, filter.Range, *int64) (int, error), first, last int) {
@@ -200,13 +201,13 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 			"any time":    {filter.Range{From: new(time.Time{}), To: new(begin.AddDate(900, 0, 0))}, pageSize},
 			"before time": {filter.Range{To: new(time.Time{})}, 0},
 		} {
-			add(method, what+", "+where, per*(inPage+beside)+2*search, c.want, func(ctx context.Context) (int, error) { return list(ctx, c.r, nil) })
+			add(method+ofATime, what+", "+where, per*(inPage+beside)+2*search, c.want, func(ctx context.Context) (int, error) { return list(ctx, c.r, nil) })
 			if c.want > 0 {
 				cursor := int64(middle)
 				if where == "the newest" {
 					cursor = int64(last - 2*pageSize)
 				}
-				add(method, fmt.Sprint(what, ", ", where, ", before ", cursor), per*(inPage+beside)+2*search, c.want, func(ctx context.Context) (int, error) { return list(ctx, c.r, &cursor) })
+				add(method+ofATime, fmt.Sprint(what, ", ", where, ", before ", cursor), per*(inPage+beside)+2*search, c.want, func(ctx context.Context) (int, error) { return list(ctx, c.r, &cursor) })
 			}
 		}
 	}
@@ -263,11 +264,11 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 	const few = 10 // rows, of ten seconds: the others of the page are read, and then those within the margin
 	for _, middle := range []int{half / 2, half * 3 / 2} {
 		r := filter.Range{From: at(middle), To: at(middle + few)}
-		add("Transactions", fmt.Sprint("of ten seconds from ", middle), 2*search+3*inPage, few, func(ctx context.Context) (int, error) {
+		add("Transactions"+ofATime, fmt.Sprint("of ten seconds from ", middle), 2*search+3*inPage, few, func(ctx context.Context) (int, error) {
 			found, err := store.Transactions(ctx, billing.TransactionFilter{UserID: busy, When: r, Limit: pageSize})
 			return len(found), err
 		})
-		add("Ledger", fmt.Sprint("of ten seconds from ", middle), 2*search+3*inPage, few, func(ctx context.Context) (int, error) {
+		add("Ledger"+ofATime, fmt.Sprint("of ten seconds from ", middle), 2*search+3*inPage, few, func(ctx context.Context) (int, error) {
 			found, err := store.Ledger(ctx, billing.LedgerFilter{When: r, Limit: pageSize})
 			return len(found), err
 		})
