@@ -128,7 +128,7 @@ func TestASlowHashYields(t *testing.T) {
 		took, begun := time.Duration(0), make(chan time.Time, 2)
 		h.compare = func(string, string) (bool, error) {
 			begun <- time.Now()
-			time.Sleep(took)
+			time.Sleep(took) // of the bubble's clock
 			if took == time.Millisecond {
 				return false, errors.New("nothing was hashed")
 			}
