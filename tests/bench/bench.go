@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -22,6 +21,7 @@ type bench struct {
 	work      string // the directory of the main shop; it has bin/ and the other shops' directories, too
 	only      string
 	rounds    int
+	turns     int           // see turn
 	calm      time.Duration // before the memory at rest is measured
 	span      time.Duration // of one measurement
 	levels    []int         // numbers of clients
@@ -64,13 +64,13 @@ func median(values []float64) float64 {
 }
 
 func newBench(short bool, only string, span time.Duration) *bench {
-	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, calm: 10 * time.Second, span: 8 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 38, only: only}
+	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, turns: 15, calm: 10 * time.Second, span: 8 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 38, only: only}
 	b.past = past{payments: 9_000_000, purchases: 1_000_000}
 	b.history, b.flatRows = history{hostile.Rows, hostile.Products}, 10_000_000
 	if short {
 		b.history, b.flatRows = history{rows: 20_000, products: 20_000}, 0
 		b.past = past{payments: 100_000, purchases: 10_000}
-		b.size, b.rounds, b.calm, b.span, b.levels, b.steadyFor = size{users: 20, billsOfEach: 50, products: 50}, 1, time.Second, time.Second, []int{8, 32}, 6
+		b.size, b.rounds, b.turns, b.calm, b.span, b.levels, b.steadyFor = size{users: 20, billsOfEach: 50, products: 50}, 1, 2, time.Second, time.Second, []int{8, 32}, 6
 	}
 	if span > 0 {
 		b.span = span
@@ -81,12 +81,13 @@ func newBench(short bool, only string, span time.Duration) *bench {
 // bin holds the services' binaries.
 func (b *bench) bin() string { return filepath.Join(b.work, "bin") }
 
-// part measures something, once a round.
+// part measures something.
 type part struct {
 	name string
 	run  func(context.Context) error
 }
 
+// parts are measured once a round.
 func (b *bench) parts() []part {
 	return []part{
 		{"purchases", b.purchases},
@@ -98,11 +99,26 @@ func (b *bench) parts() []part {
 	}
 }
 
+// onceParts have rounds of their own. The last ones fill the shop.
+func (b *bench) onceParts() []part {
+	parts := []part{{"traces", b.traced}, {"hostile", b.hostileUser}}
+	if b.flatRows > 0 {
+		parts = append(parts, part{"flat", b.flat})
+	}
+	return append(parts, part{"steady", b.steady}, part{"filled", b.filled}, part{"export", b.exporting})
+}
+
+// wants reports whether a part is to be measured.
+func (b *bench) wants(name string) bool {
+	ok, _ := filepath.Match(b.only, name) // main has checked the pattern
+	return b.only == "" || ok
+}
+
 func (b *bench) run(ctx context.Context) error {
 	if b.only == "load" {
 		return b.load(ctx)
 	}
-	if b.only == "" || b.only == "curve" {
+	if b.wants("curve") {
 		fmt.Println("more and more clients")
 		if err := b.drawCurve(ctx); err != nil {
 			return fmt.Errorf("curve: %w", err)
@@ -110,7 +126,7 @@ func (b *bench) run(ctx context.Context) error {
 	}
 	for round := range b.rounds {
 		for _, p := range b.parts() {
-			if ok, err := filepath.Match(b.only, p.name); b.only != "" && !ok || err != nil {
+			if !b.wants(p.name) {
 				continue
 			}
 			fmt.Printf("round %d: %s\n", round+1, p.name)
@@ -119,41 +135,17 @@ func (b *bench) run(ctx context.Context) error {
 			}
 		}
 	}
-	if ok, err := filepath.Match(b.only, "traces"); b.only == "" || ok || err != nil {
-		fmt.Println("with traces and without")
-		if err := errors.Join(err, b.traced(ctx)); err != nil {
-			return fmt.Errorf("traces: %w", err)
+	for _, p := range b.onceParts() {
+		if !b.wants(p.name) {
+			continue
+		}
+		fmt.Println(p.name)
+		if err := p.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	if ok, err := filepath.Match(b.only, "hostile"); b.only == "" || ok || err != nil {
-		fmt.Println("one user against all others")
-		if err := errors.Join(err, b.hostileUser(ctx)); err != nil {
-			return fmt.Errorf("hostile: %w", err)
-		}
-	}
-	if ok, err := filepath.Match(b.only, "flat"); b.flatRows > 0 && (b.only == "" || ok || err != nil) {
-		fmt.Println("what reads cost with many rows")
-		if err := errors.Join(err, b.flat(ctx)); err != nil {
-			return fmt.Errorf("flat: %w", err)
-		}
-	}
-	if ok, err := filepath.Match(b.only, "steady"); b.only == "" || ok || err != nil {
-		fmt.Println("memory, as time goes by")
-		if err := errors.Join(err, b.steady(ctx)); err != nil {
-			return fmt.Errorf("steady: %w", err)
-		}
-	}
-	if ok, err := filepath.Match(b.only, "filled"); b.only == "" || ok || err != nil {
-		fmt.Println("a shop with a past")
-		if err := errors.Join(err, b.filled(ctx)); err != nil {
-			return fmt.Errorf("filled: %w", err)
-		}
-	}
-	if ok, err := filepath.Match(b.only, "export"); b.only == "" || ok || err != nil {
-		fmt.Println("during an export")
-		if err := errors.Join(err, b.exporting(ctx)); err != nil {
-			return fmt.Errorf("export: %w", err)
-		}
+	if len(b.rows) == 0 && len(b.curve) == 0 {
+		return fmt.Errorf("no part is called %s", b.only)
 	}
 	return nil
 }

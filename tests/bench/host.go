@@ -42,7 +42,12 @@ func host(dir string, replicas int, env ...string) (*hosted, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "-host", dir, "-replicas", strconv.Itoa(replicas))
+	return hostWith(self, dir, replicas, env...)
+}
+
+// hostWith is host with another commit's benchmark.
+func hostWith(program, dir string, replicas int, env ...string) (*hosted, error) {
+	cmd := exec.Command(program, "-host", dir, "-replicas", strconv.Itoa(replicas))
 	cmd.Stderr = os.Stderr
 	cmd.Env = append(os.Environ(), env...)
 	in, err := cmd.StdinPipe()

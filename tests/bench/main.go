@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -27,10 +28,14 @@ func main() {
 	out := flag.String("out", "", "the directory that takes benchmarks.md and its plot, when all was measured; empty prints only")
 	only := flag.String("only", "", "only the parts whose names match this pattern, as in a shell")
 	span := flag.Duration("span", 0, "how long one measurement takes, where not as usual")
+	before := flag.String("before", "", "compare this checkout with a commit, in turns, and measure nothing else")
 	replicas := flag.Int("replicas", 1, "how many of each service there are; all of them are used by the part \"load\" alone")
 	echoAddr := flag.String("echo", "", "serve as the bare echo server, at this address; then the file with the answer")
 	hostDir := flag.String("host", "", "run the shop whose binaries are in this directory, until standard input ends")
 	flag.Parse()
+	if _, err := filepath.Match(*only, ""); err != nil {
+		fail(fmt.Errorf("%q is no pattern: %w", *only, err))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	switch {
@@ -41,7 +46,7 @@ func main() {
 		fail(serveShop(ctx, *hostDir, *replicas))
 		return
 	}
-	fail(run(ctx, *root, *out, newBench(*short, *only, *span), *replicas))
+	fail(run(ctx, *root, *out, newBench(*short, *only, *span), *replicas, *before))
 }
 
 func fail(err error) {
@@ -51,7 +56,7 @@ func fail(err error) {
 	}
 }
 
-func run(ctx context.Context, root, out string, b *bench, replicas int) (err error) {
+func run(ctx context.Context, root, out string, b *bench, replicas int, before string) (err error) {
 	work, err := os.MkdirTemp("", "lavka-bench-*")
 	if err != nil {
 		return err
@@ -80,7 +85,12 @@ func run(ctx context.Context, root, out string, b *bench, replicas int) (err err
 	if b.atRest, err = s.memory(); err != nil {
 		return err
 	}
-	if err := b.run(ctx); err != nil {
+	if before != "" {
+		err = b.compare(ctx, before)
+	} else {
+		err = b.run(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	adds, err := s.verify(ctx)
@@ -88,7 +98,7 @@ func run(ctx context.Context, root, out string, b *bench, replicas int) (err err
 		return err
 	}
 	fmt.Printf("\n%s\n%s\nbilling verify: %s\n", b.table(), b.memories(), adds)
-	if out == "" || b.only != "" { // a part is no table to publish
+	if out == "" || b.only != "" || before != "" { // a part is no table to publish
 		return nil
 	}
 	return b.write(out, adds)
