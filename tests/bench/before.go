@@ -23,7 +23,7 @@ func (b *bench) compare(ctx context.Context, commit string) (err error) {
 	if err := buildBefore(ctx, b.root, commit, dir); err != nil {
 		return err
 	}
-	h, err := hostWith(filepath.Join(dir, "host"), dir, 1)
+	h, err := hostWith(filepath.Join(dir, "host"), dir, nil)
 	if err != nil {
 		return err
 	}

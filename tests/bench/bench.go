@@ -115,8 +115,11 @@ func (b *bench) wants(name string) bool {
 }
 
 func (b *bench) run(ctx context.Context) error {
-	if b.only == "load" {
+	switch b.only {
+	case "load":
 		return b.load(ctx)
+	case "replicas":
+		return b.replicas(ctx)
 	}
 	if b.wants("curve") {
 		fmt.Println("more and more clients")

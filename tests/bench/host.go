@@ -35,9 +35,9 @@ type hosted struct {
 
 const launcher, postgres = "launcher", "postgres"
 
-// host starts the process, with a number of replicas of each service and settings
+// host starts the process, with a number of replicas of each service, and settings
 // beside our own, and returns when the shop is ready.
-func host(dir string, replicas int, env ...string) (*hosted, error) {
+func host(dir string, replicas counts, env ...string) (*hosted, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -46,8 +46,8 @@ func host(dir string, replicas int, env ...string) (*hosted, error) {
 }
 
 // hostWith is host with another commit's benchmark.
-func hostWith(program, dir string, replicas int, env ...string) (*hosted, error) {
-	cmd := exec.Command(program, "-host", dir, "-replicas", strconv.Itoa(replicas))
+func hostWith(program, dir string, replicas counts, env ...string) (*hosted, error) {
+	cmd := exec.Command(program, "-host", dir, "-replicas", replicas.String())
 	cmd.Stderr = os.Stderr
 	cmd.Env = append(os.Environ(), env...)
 	in, err := cmd.StdinPipe()
@@ -89,15 +89,14 @@ func (h *hosted) verify(ctx context.Context) (string, error) {
 
 // serveShop is the process: it says where everything is, and stops when its
 // standard input ends.
-func serveShop(ctx context.Context, dir string, replicas int) (err error) {
+func serveShop(ctx context.Context, dir string, replicas counts) (err error) {
 	output, err := os.Create(filepath.Join(dir, "output"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
-	each := stack.Service{Replicas: replicas}
 	s, err := stack.Start(ctx, stack.Config{
-		Auth: each, Catalog: each, Billing: each,
+		Auth: replicas.of(stack.Auth), Catalog: replicas.of(stack.Catalog), Billing: replicas.of(stack.Billing),
 		BinDir: filepath.Join(dir, "bin"), DataDir: filepath.Join(dir, "data"), Output: output,
 		// The generator logs in once, and measures for longer than a token lives by default.
 		Env: map[string]string{"TOKEN_LIFETIME": "6h"},

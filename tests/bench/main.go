@@ -29,7 +29,8 @@ func main() {
 	only := flag.String("only", "", "only the parts whose names match this pattern, as in a shell")
 	span := flag.Duration("span", 0, "how long one measurement takes, where not as usual")
 	before := flag.String("before", "", "compare this checkout with a commit, in turns, and measure nothing else")
-	replicas := flag.Int("replicas", 1, "how many of each service there are; all of them are used by the part \"load\" alone")
+	replicas := counts{}
+	flag.Var(replicas, "replicas", "how many of each service there are (2), or of some (catalog=2,billing=4); only the part \"load\" uses all of them")
 	echoAddr := flag.String("echo", "", "serve as the bare echo server, at this address; then the file with the answer")
 	hostDir := flag.String("host", "", "run the shop whose binaries are in this directory, until standard input ends")
 	flag.Parse()
@@ -43,10 +44,10 @@ func main() {
 		fail(serveEcho(*echoAddr, flag.Arg(0)))
 		return
 	case *hostDir != "":
-		fail(serveShop(ctx, *hostDir, *replicas))
+		fail(serveShop(ctx, *hostDir, replicas))
 		return
 	}
-	fail(run(ctx, *root, *out, newBench(*short, *only, *span), *replicas, *before))
+	fail(run(ctx, *root, *out, newBench(*short, *only, *span), replicas, *before))
 }
 
 func fail(err error) {
@@ -56,7 +57,7 @@ func fail(err error) {
 	}
 }
 
-func run(ctx context.Context, root, out string, b *bench, replicas int, before string) (err error) {
+func run(ctx context.Context, root, out string, b *bench, replicas counts, before string) (err error) {
 	work, err := os.MkdirTemp("", "lavka-bench-*")
 	if err != nil {
 		return err

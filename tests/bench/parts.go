@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/valyala/fasthttp"
 
 	"lavka/deploy/local/stack"
 )
@@ -39,20 +36,25 @@ func (b *bench) drawCurve(ctx context.Context) error {
 // only when it is asked for by its name.
 func (b *bench) load(ctx context.Context) error {
 	replicas := b.addrs(stack.Catalog)
-	s, err := b.watched(ctx, func() sample {
-		each := make([]sample, len(replicas))
+	s, err := b.spread(ctx, replicas, inFlight, func(addr string) ask { return b.purchase(addr, b.anyBill) })
+	if err != nil {
+		return err
+	}
+	b.add(fmt.Sprintf("purchases, all bills, replicas of catalog: %d", len(replicas)), "", "/s", s.rate(), figures(s))
+	return nil
+}
+
+// spread measures the throughput of a number of clients, the same number at each address.
+func (b *bench) spread(ctx context.Context, addrs []string, clients int, to func(addr string) ask) (sample, error) {
+	return b.watched(ctx, func() sample {
+		each := make([]sample, len(addrs))
 		var all sync.WaitGroup
-		for i, addr := range replicas {
-			all.Go(func() { each[i] = closed(ctx, addr, inFlight/len(replicas), b.span, b.purchase(addr, b.anyBill)) })
+		for i, addr := range addrs {
+			all.Go(func() { each[i] = closed(ctx, addr, max(1, clients/len(addrs)), b.span, to(addr)) })
 		}
 		all.Wait()
 		return together(each)
 	})
-	if err != nil {
-		return err
-	}
-	b.add(fmt.Sprintf("purchases, all bills, replicas of each service: %d", len(replicas)), "", "/s", s.rate(), figures(s))
-	return nil
 }
 
 func (b *bench) purchases(ctx context.Context) error {
@@ -252,7 +254,7 @@ func (b *bench) storm(ctx context.Context) error {
 	}
 	stormy, end := context.WithCancel(ctx)
 	logins := make(chan sample, 1)
-	go func() { logins <- closed(stormy, b.addr(stack.Auth), 64, time.Hour, b.login()) }()
+	go func() { logins <- closed(stormy, b.addr(stack.Auth), 64, time.Hour, b.loginTo(b.addr(stack.Auth))) }()
 	during, err := b.full(ctx, catalog, inFlight, b.purchase(catalog, b.anyBill))
 	end()
 	l := <-logins
@@ -265,17 +267,4 @@ func (b *bench) storm(ctx context.Context) error {
 	b.add("purchases during a storm of logins / before", "≥ 0.6", "", during.rate()/calm.rate(),
 		fmt.Sprintf("%s; logins %.0f/s, %d refused, refusals: p99 %s", figures(during), l.rate(), len(l.others), ms(percentile(l.others, 99))))
 	return nil
-}
-
-// login returns login requests of random users.
-func (b *bench) login() ask {
-	auth := b.addr(stack.Auth)
-	return ask{
-		fill: func(r *rand.Rand, req *fasthttp.Request) {
-			prepare(req, auth, "POST", "/auth/login", "")
-			req.Header.SetContentType("application/json")
-			req.SetBodyString(`{"login":"` + b.users[r.IntN(len(b.users))].login + `","password":"` + password + `"}`)
-		},
-		kind: func(resp *fasthttp.Response) string { return answered(resp, 200, []byte(`"access_token"`)) },
-	}
 }

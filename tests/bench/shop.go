@@ -50,7 +50,7 @@ type bill struct{ id, owner int64 } // owner is the place in users
 const firstBalance = 1_000_000
 
 // startShop starts a shop in a directory that holds its binaries in bin/.
-func startShop(ctx context.Context, dir string, size size, replicas int, env ...string) (*shop, error) {
+func startShop(ctx context.Context, dir string, size size, replicas counts, env ...string) (*shop, error) {
 	h, err := host(dir, replicas, env...)
 	if err != nil {
 		return nil, err
@@ -273,6 +273,18 @@ func (s *shop) get(host, path string, holds []byte) ask {
 			prepare(req, host, "GET", path, s.users[r.IntN(len(s.users))].token)
 		},
 		kind: func(resp *fasthttp.Response) string { return answered(resp, http.StatusOK, holds) },
+	}
+}
+
+// loginTo returns login requests of random users.
+func (s *shop) loginTo(auth string) ask {
+	return ask{
+		fill: func(r *rand.Rand, req *fasthttp.Request) {
+			prepare(req, auth, "POST", "/auth/login", "")
+			req.Header.SetContentType("application/json")
+			req.SetBodyString(`{"login":"` + s.users[r.IntN(len(s.users))].login + `","password":"` + password + `"}`)
+		},
+		kind: func(resp *fasthttp.Response) string { return answered(resp, 200, []byte(`"access_token"`)) },
 	}
 }
 

@@ -25,6 +25,9 @@ var (
 
 // Has reports whether an [http.Request.RemoteAddr] is a trusted proxy's.
 func (t Trusted) Has(remoteAddr string) bool {
+	if len(t) == 0 {
+		return false
+	}
 	peer, err := netip.ParseAddrPort(remoteAddr)
 	return err == nil && t.contains(plain(peer.Addr()))
 }
@@ -41,8 +44,11 @@ func (t Trusted) Client(r *http.Request) (string, error) {
 		return host, nil
 	}
 	client := plain(peer.Addr())
+	if !t.contains(client) {
+		return client.String(), nil
+	}
 	lines := r.Header["X-Forwarded-For"] // several mean the same as one (RFC 9110, section 5.3)
-	if len(lines) == 0 && t.contains(client) && r.Header.Get("Forwarded") != "" {
+	if len(lines) == 0 && r.Header.Get("Forwarded") != "" {
 		return client.String(), ErrForwarded
 	}
 	entries := strings.Split(strings.Join(lines, ","), ",")

@@ -10,12 +10,14 @@ const few = 8
 // half of the queue at most, n users an n+1th of it each, and the others always find
 // a place. The queue itself bounds the sum.
 type places struct {
+	all int
+
 	mu    sync.Mutex
 	free  int
 	taken map[int64]int // by user
 }
 
-func newPlaces(n int) *places { return &places{free: n, taken: map[int64]int{}} }
+func newPlaces(n int) *places { return &places{all: n, free: n, taken: map[int64]int{}} }
 
 // take reports whether a user may have another place, which leave gives back.
 func (p *places) take(userID int64) bool {
@@ -29,11 +31,19 @@ func (p *places) take(userID int64) bool {
 	return true
 }
 
-// full reports whether take would fail.
-func (p *places) full(userID int64) bool {
+// full reports whether take would fail for a user. It finds out who they are only if a single
+// user could have used up their share, which is not so while most places are free.
+func (p *places) full(user func() int64) bool {
+	p.mu.Lock()
+	crowded := p.all-p.free >= max(few, p.free)
+	p.mu.Unlock()
+	if !crowded {
+		return false
+	}
+	id := user()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.spent(userID)
+	return id != 0 && p.spent(id)
 }
 
 func (p *places) spent(userID int64) bool { return p.taken[userID] >= max(few, p.free) }

@@ -170,9 +170,9 @@ func (s *Purchases) buy(ctx context.Context, order Order) Placement {
 func (s *Purchases) hold(orders int) bool { return s.waiters.asked.Load() > 2*int64(orders) }
 
 // Full reports whether the queue of orders is full, or a user's share of it, and counts
-// a refused order if so. The user is 0 if they are not known: they may have a share.
-func (s *Purchases) Full(userID int64) bool {
-	full := s.orders.Waiting() >= s.Queue || userID != 0 && s.places.full(userID)
+// a refused order if so. user returns 0 if they are not known: they may have a share.
+func (s *Purchases) Full(user func() int64) bool {
+	full := s.orders.Waiting() >= s.Queue || s.places.full(user)
 	if full {
 		s.Metrics.OrderRefused()
 	}

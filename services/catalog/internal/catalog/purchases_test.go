@@ -259,6 +259,9 @@ func TestUsersShareTheQueue(t *testing.T) {
 			t.Errorf("user %d has %d places, want %d", userID, n, places)
 		}
 	}
+	if s.Full(func() int64 { t.Error("nearly all places are free, and the door checks who the user is"); return 1 }) {
+		t.Error("the door is shut although nearly all places are free")
+	}
 	fill(1, queue/2)
 	fill(2, queue/4)
 	fill(3, queue/8)
@@ -268,7 +271,7 @@ func TestUsersShareTheQueue(t *testing.T) {
 	}
 	// Refused at the door: those whose share is used up, and no others.
 	for userID, full := range map[int64]bool{0: false, 1: true, 2: true, 3: true, 4: true, 5: false} {
-		if s.Full(userID) != full {
+		if s.Full(func() int64 { return userID }) != full {
 			t.Errorf("the door is shut for user %d: %v, want %v", userID, !full, full)
 		}
 	}

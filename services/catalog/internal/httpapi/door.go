@@ -17,12 +17,12 @@ import (
 // take most of the time that is left for placing. known returns the user of a request,
 // 0 if only a check of its token can say. Refused orders are counted by full, and
 // logged at most once a second.
-func Door(next http.Handler, known func(*http.Request) int64, full func(userID int64) bool, log *slog.Logger) http.Handler {
+func Door(next http.Handler, known func(*http.Request) int64, full func(user func() int64) bool, log *slog.Logger) http.Handler {
 	// An order with a key may be a repeat of one that was placed.
 	without, with := httpserver.NewRefusal(catalog.ErrOverloaded), httpserver.NewRefusal(httpproblem.WithRetry(catalog.ErrAskAgain))
 	logged := rate.Sometimes{Interval: time.Second}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || r.URL.Path != "/purchases" || !full(known(r)) {
+		if r.Method != http.MethodPost || r.URL.Path != "/purchases" || !full(func() int64 { return known(r) }) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -16,7 +16,7 @@ func TestTheDoorRefusesOrdersWhileTheQueueIsFull(t *testing.T) {
 	share := false // of the user who calls is used up
 	inside := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	const caller = 7
-	door := Door(inside, func(*http.Request) int64 { return caller }, func(userID int64) bool { return full || userID == caller && share }, slog.New(slog.NewTextHandler(&log, nil)))
+	door := Door(inside, func(*http.Request) int64 { return caller }, func(user func() int64) bool { return full || user() == caller && share }, slog.New(slog.NewTextHandler(&log, nil)))
 	ask := func(method, path, key string) (int, string) {
 		r := httptest.NewRequest(method, path, strings.NewReader("{"))
 		if key != "" {
