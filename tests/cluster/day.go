@@ -39,6 +39,8 @@ func (d *day) pass(ctx context.Context) error {
 		{"dev: upgraded to the next release and back, under load", d.upgraded},
 		{"dev: scaled to three replicas and back, under load", d.scaled},
 		{"dev: new passwords of Postgres and NATS, under load", d.rotated},
+		{"dev: a stream that the server can't give takes no good replica away", d.wrongStream},
+		{"dev: a backup is restored", d.restored},
 	}
 	if len(d.Nodes) > 1 {
 		parts = append(parts,

@@ -96,12 +96,11 @@ type buyer struct {
 // newBuyer logs in as a user whom lavka seed made, and pays a large amount into a new bill.
 func (d *day) newBuyer(ctx context.Context) (*buyer, error) {
 	b := &buyer{client: newShop(), paid: big.NewRat(100_000, 1)}
-	a, err := b.do(ctx, http.MethodPost, "/auth/login", nil, []byte(`{"login":"anna","password":"five small lanterns"}`), http.StatusOK)
-	if err != nil {
+	if err := b.logIn(ctx); err != nil {
 		return nil, err
 	}
-	b.token = a.field("access_token")
-	if a, err = b.do(ctx, http.MethodGet, "/users/me", nil, nil, http.StatusOK); err != nil {
+	a, err := b.do(ctx, http.MethodGet, "/users/me", nil, nil, http.StatusOK)
+	if err != nil {
 		return nil, err
 	}
 	user := a.field("id")
@@ -126,6 +125,14 @@ func (d *day) newBuyer(ctx context.Context) (*buyer, error) {
 	body := fmt.Appendf(nil, `{"signature":"%x","transaction_id":%s,"user_id":%s,"bill_id":%s,"amount":%s}`, signature, payment, user, b.bill, amount)
 	_, err = b.do(ctx, http.MethodPost, "/payment/webhook", nil, body, http.StatusOK)
 	return b, err
+}
+
+// logIn gets a token for the user.
+func (b *buyer) logIn(ctx context.Context) error {
+	b.token = ""
+	a, err := b.do(ctx, http.MethodPost, "/auth/login", nil, []byte(`{"login":"anna","password":"five small lanterns"}`), http.StatusOK)
+	b.token = a.field("access_token")
+	return err
 }
 
 // load is a user who reads and buys.

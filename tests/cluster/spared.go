@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,27 @@ func (d *day) wrongPassword(ctx context.Context) error {
 		}
 		return d.restart(ctx, "billing")
 	})
+}
+
+// wrongStream has the new replica of billing want more copies of its stream than there are servers.
+func (d *day) wrongStream(ctx context.Context) error {
+	file := filepath.Join(d.Deploy, "k8s/base/billing/kustomization.yaml")
+	right, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	set := func(text []byte) error {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			return err
+		}
+		_, err := d.Apply(ctx, "dev")
+		return err
+	}
+	const one, three = "NATS_STREAM_REPLICAS=1", "NATS_STREAM_REPLICAS=3"
+	if !bytes.Contains(right, []byte(one)) {
+		return fmt.Errorf("%s does not have %s", file, one)
+	}
+	return d.spared(ctx, "billing", func() error { return set(bytes.Replace(right, []byte(one), []byte(three), 1)) }, func() error { return set(right) })
 }
 
 // unready is how long a replica that can't do its work must stay unready. It would call this a cold start after a minute in which no other replica served.

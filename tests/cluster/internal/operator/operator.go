@@ -37,6 +37,16 @@ func (o *Operator) Kubectl(ctx context.Context, args ...string) (string, error) 
 	return o.run(ctx, "", nil, "kubectl", args...)
 }
 
+// KubectlWith runs kubectl with an input.
+func (o *Operator) KubectlWith(ctx context.Context, input []byte, args ...string) (string, error) {
+	return o.run(ctx, "", input, "kubectl", args...)
+}
+
+// Script runs a script of the copy of deploy/, which finds kubectl on its own.
+func (o *Operator) Script(ctx context.Context, path string) (string, error) {
+	return o.run(ctx, "", nil, filepath.Join(o.Deploy, path))
+}
+
 // Apply applies an overlay, as docs/operations.md does.
 func (o *Operator) Apply(ctx context.Context, overlay string, more ...string) (string, error) {
 	return o.Kubectl(ctx, append([]string{"apply", "--server-side", "-k", o.Overlay(overlay)}, more...)...)
@@ -44,7 +54,7 @@ func (o *Operator) Apply(ctx context.Context, overlay string, more ...string) (s
 
 // ApplyText applies objects.
 func (o *Operator) ApplyText(ctx context.Context, objects []byte, more ...string) error {
-	_, err := o.run(ctx, "", objects, "kubectl", append([]string{"apply", "--server-side", "-f", "-"}, more...)...)
+	_, err := o.KubectlWith(ctx, objects, append([]string{"apply", "--server-side", "-f", "-"}, more...)...)
 	return err
 }
 
@@ -55,13 +65,16 @@ func (o *Operator) SetImages(ctx context.Context, overlay string, images ...stri
 }
 
 func (o *Operator) run(ctx context.Context, dir string, stdin []byte, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	var out, complaints bytes.Buffer
-	cmd := exec.CommandContext(ctx, filepath.Join(o.Programs, program), args...)
+	if !filepath.IsAbs(program) {
+		program = filepath.Join(o.Programs, program)
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, bytes.NewReader(stdin), &out, &complaints
 	// Without the settings of this user, such as another cluster or a proxy.
-	cmd.Env = []string{"HOME=" + o.Home, "PATH=" + os.Getenv("PATH"), "KUBECONFIG=" + o.Kubeconfig}
+	cmd.Env = []string{"HOME=" + o.Home, "PATH=" + o.Programs + ":" + os.Getenv("PATH"), "KUBECONFIG=" + o.Kubeconfig}
 	err := childprocess.Start(cmd, childprocess.Options{})
 	if err == nil {
 		err = cmd.Wait()
@@ -71,7 +84,7 @@ func (o *Operator) run(ctx context.Context, dir string, stdin []byte, program st
 		err = errWarned
 	}
 	if err != nil {
-		return out.String(), fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, said)
+		return out.String(), fmt.Errorf("%s %s: %w\n%s", filepath.Base(program), strings.Join(args, " "), err, said)
 	}
 	return out.String(), nil
 }
