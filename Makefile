@@ -71,9 +71,9 @@ faults: compiler ## Inject faults into running shops and check the outcome: make
 mutants: compiler ## Prove that the checker behind make faults catches deliberately broken services: make mutants SEED= CASE=
 	@cd tests && go run -race ./faults -mutants $(if $(SEED),-seed $(SEED)) $(if $(CASE),-case '$(CASE)')
 
-# Without the race detector, as in a release.
+# Without the race detector, as in a release, and compiled as the services are.
 bench: ## Compare the shop with baselines such as pgbench; writes docs/benchmarks.md; SHORT=1 only checks that it works, PART=storm runs one part; BEFORE=<commit> compares with that commit
-	@cd tests && go run ./bench $(if $(SHORT),-short,-out ../docs) $(if $(PART),-only '$(PART)') $(if $(BEFORE),-before '$(BEFORE)')
+	@cd tests && CGO_ENABLED=0 go run -trimpath ./bench $(if $(SHORT),-short,-out ../docs) $(if $(PART),-only '$(PART)') $(if $(BEFORE),-before '$(BEFORE)')
 
 # For another shop, a password or key that is not in the environment is read from the secrets of Compose.
 OF_SHOP = $(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=$(CURDIR)/secrets/admin-password; \

@@ -109,14 +109,12 @@ func budgets(o *objects) (wrong []string) {
 		least, most := o.replicas(service)
 		b, ok := find(o.budgets, service)
 		switch {
-		case o.overlay == "dev":
-			if ok || least != 1 {
-				wrong = append(wrong, fmt.Sprintf("%s has %d replicas, or a PodDisruptionBudget, in dev: one, and none", service, least))
-			}
-		case least < 2 || most < least:
+		case o.overlay == "dev" && least != 1:
+			wrong = append(wrong, fmt.Sprintf("%s has %d replicas in dev: one", service, least))
+		case o.overlay != "dev" && (least < 2 || most < least):
 			wrong = append(wrong, fmt.Sprintf("%s has %d to %d replicas: two at least", service, least, most))
-		case !ok || b.Spec.MaxUnavailable == nil || b.Spec.MaxUnavailable.IntValue() < 1 || int32(b.Spec.MaxUnavailable.IntValue()) >= least:
-			wrong = append(wrong, fmt.Sprintf("the PodDisruptionBudget of %s is missing, lets no node be emptied, or lets all %d replicas go: maxUnavailable: 1", service, least))
+		case !ok || b.Spec.MaxUnavailable == nil || b.Spec.MaxUnavailable.IntValue() != 1:
+			wrong = append(wrong, fmt.Sprintf("the PodDisruptionBudget of %s is missing, lets no node be emptied, or lets more than one replica go: maxUnavailable: 1", service))
 		}
 	}
 	return wrong
