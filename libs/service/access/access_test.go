@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go/jetstream"
@@ -248,6 +249,16 @@ func TestContractOfUnknownSchemes(t *testing.T) {
 func TestEachOperationIsLookedAt(t *testing.T) {
 	t.Parallel()
 	text := strings.Split(contract, "paths:")[0] + "paths:\n"
+	guard := access.NewGuard(nil, nil)
+	mixed, err := openapi3.NewLoader().LoadFromData([]byte(text + `  /mixed: {get: {operationId: a, security: [{bearer: [user]}]}, post: {operationId: b, security: [{peer: []}]}, put: {operationId: c, security: [{bearer: [user]}]}, delete: {operationId: d, security: [{peer: []}]}, patch: {operationId: e, security: [{bearer: [user]}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // operations are in a map
+		if protected, err := guard.Protect(mixed); err != nil || len(protected) != 3 {
+			t.Errorf("beside operations of another scheme, %d operations are protected, want 3: %v", len(protected), err)
+		}
+	}
 	const paths = 20
 	for i := range paths {
 		text += fmt.Sprintf("  /%d: {get: {operationId: open%[1]d, responses: {default: {description: x}}}, post: {operationId: mine%[1]d, security: [{bearer: [user]}], responses: {default: {description: x}}}}\n", i)

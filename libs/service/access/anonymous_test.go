@@ -56,6 +56,9 @@ func TestCallers(t *testing.T) {
 	if six >= 0 || of("[2001:db8::ffff:2]:1000") != six || of("[2001:db8:0:1::1]:1000") == six {
 		t.Errorf("an IPv6 address is the caller %d", six)
 	}
+	if addressCaller("::ffff:192.0.2.1") == addressCaller("::ffff:192.0.2.2") {
+		t.Error("two addresses of IPv4 in the form of IPv6 are one caller")
+	}
 	for _, header := range []string{"Bearer x", ""} {
 		if n := of("192.0.2.1:1000", header); n != 7 {
 			t.Errorf("a user is the caller %d", n)

@@ -26,13 +26,17 @@ type Remote struct {
 	log   *slog.Logger
 	keys  atomic.Pointer[keyfunc.Keyfunc]
 	ready chan struct{}
+	every time.Duration // refreshInterval, but for tests
 
 	failure serving.Failure
 }
 
+// refreshInterval is how often keys are read although no token names an unknown one.
+const refreshInterval = 5 * time.Minute
+
 // NewRemote returns a Remote for the JWK set at url. Run starts reading.
 func NewRemote(url string, log *slog.Logger) *Remote {
-	return &Remote{url: url, log: log, ready: make(chan struct{})}
+	return &Remote{url: url, log: log, ready: make(chan struct{}), every: refreshInterval}
 }
 
 // Run retries until it has read the keys once, and then refreshes them until ctx
@@ -89,8 +93,7 @@ func (r *Remote) load(ctx context.Context, client *http.Client) (keyfunc.Keyfunc
 	storage, err := jwkset.NewStorageFromHTTP(r.url, jwkset.HTTPClientStorageOptions{
 		Client:          client,
 		Ctx:             ctx,
-		HTTPTimeout:     3 * time.Second,
-		RefreshInterval: 5 * time.Minute,
+		RefreshInterval: r.every,
 		RefreshErrorHandler: func(ctx context.Context, err error) {
 			r.log.WarnContext(ctx, "can't read auth's keys; continuing with the known ones", "url", r.url, "error", err)
 		},

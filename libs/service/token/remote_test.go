@@ -5,10 +5,12 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +29,7 @@ type jwks struct {
 	keys   []map[string]string
 	broken bool
 	reads  atomic.Int64
+	at     []time.Time // of the reads
 }
 
 func (j *jwks) add(kid string, public ed25519.PublicKey) {
@@ -41,6 +44,7 @@ func (j *jwks) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.reads.Add(1)
+	j.at = append(j.at, time.Now())
 	if j.broken {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
@@ -84,8 +88,15 @@ func TestRemote(t *testing.T) {
 			t.Fatal("loaded from a broken server")
 		default:
 		}
-		return set.reads.Load() >= 2
+		return set.reads.Load() >= 4
 	})
+	set.mu.Lock()
+	for i, least := range []time.Duration{100, 200, 400} {
+		if pause := set.at[i+1].Sub(set.at[i]); pause < least*time.Millisecond {
+			t.Errorf("retry %d came after %v, want %d ms at least", i+1, pause, least)
+		}
+	}
+	set.mu.Unlock()
 	if reads, made := set.reads.Load(), connections.Load(); made < reads {
 		t.Errorf("%d connections for %d reads: a retry would reach the same wrong server again", made, reads)
 	}
@@ -109,9 +120,9 @@ func TestRemote(t *testing.T) {
 		t.Errorf("a new key: %v", err)
 	}
 	for i := range 50 {
-		forged := stranger.sign(jwt.SigningMethodEdDSA, stranger.private, map[string]any{"kid": "stranger"}, claims(jwt.MapClaims{"jti": i}))
-		if _, err := v.Verify(t.Context(), forged); err == nil {
-			t.Fatal("a token signed by an unknown key was accepted")
+		forged := stranger.sign(jwt.SigningMethodEdDSA, stranger.private, map[string]any{"kid": "stranger"}, claims(jwt.MapClaims{"jti": strconv.Itoa(i)}))
+		if _, err := v.Verify(t.Context(), forged); !errors.Is(err, jwt.ErrTokenUnverifiable) {
+			t.Fatalf("a token signed by an unknown key: %v, want that there is no such key", err)
 		}
 	}
 	took := time.Since(start)
@@ -120,6 +131,42 @@ func TestRemote(t *testing.T) {
 	}
 	if took > 30*time.Second { // each by more than half a second
 		t.Errorf("requests waited for the next read: %v", took)
+	}
+}
+
+// A key that is removed is forgotten, although no token names an unknown key.
+func TestRemoteReadsAgain(t *testing.T) {
+	t.Parallel()
+	if token.RefreshInterval != 5*time.Minute {
+		t.Errorf("keys are read every %v, want 5m", token.RefreshInterval)
+	}
+	f, stolen := newForger(t), newForger(t)
+	set := &jwks{}
+	set.add("stolen", stolen.public)
+	set.add("main", f.public)
+	server := httptest.NewServer(set)
+	t.Cleanup(server.Close)
+	remote := token.NewRemote(server.URL, slog.New(slog.DiscardHandler))
+	remote.RefreshEvery(20 * time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { remote.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	<-remote.Loaded()
+	v := newVerifier(t, remote, func() time.Time { return noon })
+	sign := func(id string) string {
+		return stolen.sign(jwt.SigningMethodEdDSA, stolen.private, map[string]any{"kid": "stolen"}, claims(jwt.MapClaims{"jti": id}))
+	}
+	if _, err := v.Verify(t.Context(), sign("before")); err != nil {
+		t.Fatal(err)
+	}
+	set.mu.Lock()
+	set.keys = set.keys[1:]
+	before := set.reads.Load()
+	set.mu.Unlock()
+	waittest.Eventually(t, "the keys are read twice more", func() bool { return set.reads.Load() >= before+2 })
+	if _, err := v.Verify(t.Context(), sign("after")); err == nil {
+		t.Error("a token that was signed with a removed key was accepted")
 	}
 }
 

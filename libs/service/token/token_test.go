@@ -185,8 +185,19 @@ func TestTheLongestToken(t *testing.T) {
 		_, err := v.Verify(t.Context(), text)
 		if fits := len(text) <= token.MaxLength; fits != (err == nil) {
 			t.Fatalf("a token of %d bytes: %v", len(text), err)
+		} else if _, known := v.Known(text); known != fits {
+			t.Fatalf("a token of %d bytes is known: %v", len(text), known)
 		} else if !fits {
 			return
+		}
+	}
+}
+
+func TestReadsAll(t *testing.T) {
+	t.Parallel()
+	for role, want := range map[string]bool{token.RoleUser: false, token.RoleSupport: true, token.RoleAdmin: true} {
+		if got := (token.Identity{Role: role}).ReadsAll(); got != want {
+			t.Errorf("the role %s reads everything: %v", role, got)
 		}
 	}
 }
