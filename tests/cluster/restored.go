@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -93,8 +94,8 @@ func inPostgres(command ...string) []string {
 
 // buyTimes buys one after another.
 func (b *buyer) buyTimes(ctx context.Context, times int) error {
-	for n := range times {
-		if _, err := b.buy(ctx, fmt.Sprintf("%s-%s-%d", b.bill, b.paid, n)); err != nil {
+	for range times {
+		if _, err := b.buy(ctx, rand.Text()); err != nil {
 			return err
 		}
 	}
