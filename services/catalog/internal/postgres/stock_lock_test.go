@@ -139,7 +139,12 @@ func TestADoubtfulOrderIsNotRefused(t *testing.T) {
 			if inTime {
 				release()
 				<-done
-				wantCodes(t, got, "", "out_of_stock")
+				// The other order is refused either way. If the COMMIT ends just after the attempt that
+				// finds its order has given up the lock, the stock itself was not seen.
+				if refused := codes(got)[1]; refused != "out_of_stock" && refused != "overloaded" {
+					t.Errorf("the other order: %q", refused)
+				}
+				wantCodes(t, got[:1], "")
 			} else {
 				<-done
 				if codes(got)[0] != "outcome_unknown" || problem.From(got[0].Err).Extra["purchase_id"] == nil {
