@@ -2,9 +2,13 @@ package pg
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net"
 	"strconv"
+	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"lavka/libs/host/freeport"
@@ -26,6 +30,13 @@ func TestACommandWaitsForAServerThatRefuses(t *testing.T) {
 			}
 			return nil // the server is no Postgres
 		},
+		"a migration": func(ctx context.Context, url string) error {
+			steps := fstest.MapFS{folder + "/00001_nothing.sql": {Data: []byte("-- +goose Up\nSELECT 1;\n")}}
+			if err := Migrate(ctx, url, "test", steps, slog.New(slog.DiscardHandler)); errors.Is(err, syscall.ECONNREFUSED) {
+				return err
+			}
+			return nil // the server is no Postgres
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -43,7 +54,11 @@ func TestACommandWaitsForAServerThatRefuses(t *testing.T) {
 					return
 				}
 				listens <- l
-				if c, err := l.Accept(); err == nil {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return // the test has closed it
+					}
 					c.Close() // it is no Postgres, but it does not refuse
 				}
 			})

@@ -80,6 +80,7 @@ func Migrate(ctx context.Context, url, schema string, migrations fs.FS, log *slo
 		return holds(ctx, conn, "MIGRATE_DATABASE_URL", map[string]string{"lock_timeout": migrateSettings["lock_timeout"]})
 	}))
 	defer db.Close()
+	_ = whileRefused(ctx, func() error { return db.PingContext(ctx) }) // what follows returns any error
 	steps, err := fs.Sub(migrations, folder)
 	if err != nil {
 		return fmt.Errorf("find migrations: %w", err)
