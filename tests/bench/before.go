@@ -37,16 +37,20 @@ func (b *bench) compare(ctx context.Context, commit string) (err error) {
 	}
 	span := min(b.span, turn)
 	old.span, b.span = span, span
-	for _, c := range comparisons {
-		if !b.wants(c.name) {
+	for _, w := range comparisons {
+		if !b.wants(w.name) {
 			continue
 		}
+		measure := func(b *bench) func() (sample, error) {
+			addr := b.addrOf(w)
+			return func() (sample, error) { return b.full(ctx, addr, w.clients, w.ask(b.shop, addr)) }
+		}
 		for i := range b.turns {
-			before, now, err := inTurns(i, func() (sample, error) { return c.measure(ctx, old) }, func() (sample, error) { return c.measure(ctx, b) })
+			before, now, err := inTurns(i, measure(old), measure(b))
 			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+				return fmt.Errorf("%s: %w", w.name, err)
 			}
-			b.add(c.name+": now / "+commit, c.target, "", now.rate()/before.rate(), fmt.Sprintf("now %s; before %s", figures(now), figures(before)))
+			b.add(w.name+": now / "+commit, "≥ 0.95", "", now.rate()/before.rate(), fmt.Sprintf("now %s; before %s", figures(now), figures(before)))
 		}
 	}
 	if len(b.rows) == 0 {
@@ -68,38 +72,40 @@ func inTurns(turn int, first, second func() (sample, error)) (one, two sample, e
 	return one, two, err
 }
 
-// comparisons are the rows of compare.
-var comparisons = []struct {
-	name, target string
-	measure      func(context.Context, *bench) (sample, error)
-}{
-	{"purchases, all bills", "≥ 0.95", func(ctx context.Context, b *bench) (sample, error) {
-		return b.full(ctx, b.addr(stack.Catalog), inFlight, b.purchase(b.addr(stack.Catalog), b.anyBill))
-	}},
-	{"purchases, one bill", "≥ 0.95", func(ctx context.Context, b *bench) (sample, error) {
-		return b.full(ctx, b.addr(stack.Catalog), inFlight, b.purchase(b.addr(stack.Catalog), b.hotBill))
-	}},
-	{"purchases with an Idempotency-Key", "≥ 0.95", func(ctx context.Context, b *bench) (sample, error) {
-		return b.full(ctx, b.addr(stack.Catalog), inFlight, b.withKey(b.purchase(b.addr(stack.Catalog), b.anyBill)))
-	}},
-	{"purchases through the gateway", "≥ 0.95", func(ctx context.Context, b *bench) (sample, error) {
-		return b.full(ctx, b.gateway(), inFlight, b.purchase(b.gateway(), b.anyBill))
-	}},
-	{"credits, all bills", "≥ 0.95", func(ctx context.Context, b *bench) (sample, error) {
-		return b.full(ctx, b.addr(stack.Billing), inFlight, b.credit(b.addr(stack.Billing), b.anyBill))
-	}},
-	{"credits, one bill", "≥ 0.95", func(ctx context.Context, b *bench) (sample, error) {
-		return b.full(ctx, b.addr(stack.Billing), inFlight, b.credit(b.addr(stack.Billing), b.hotBill))
-	}},
-	{"pages of bills", "≥ 0.95", page(stack.Billing, "/bills")},
-	{"pages of transactions", "≥ 0.95", page(stack.Billing, "/transactions")},
-	{"pages of products", "≥ 0.95", page(stack.Catalog, "/products")},
+// work is something that a number of clients does at an address.
+type work struct {
+	name, service string // "" is the gateway
+	clients       int
+	ask           func(s *shop, addr string) ask
 }
 
-func page(service, path string) func(context.Context, *bench) (sample, error) {
-	return func(ctx context.Context, b *bench) (sample, error) {
-		return b.full(ctx, b.addr(service), 64, b.get(b.addr(service), path+"?limit=20", []byte(`"items"`)))
+func (s *shop) addrOf(w work) string {
+	if w.service == "" {
+		return s.gateway()
 	}
+	return s.addr(w.service)
+}
+
+func buyAny(s *shop, addr string) ask { return s.purchase(addr, s.anyBill) }
+
+func creditAny(s *shop, addr string) ask { return s.credit(addr, s.anyBill) }
+
+// pageOf is a page of 20 rows.
+func pageOf(path string) func(*shop, string) ask {
+	return func(s *shop, addr string) ask { return s.get(addr, path+"?limit=20", []byte(`"items"`)) }
+}
+
+// comparisons are the rows of compare.
+var comparisons = []work{
+	{"purchases, all bills", stack.Catalog, inFlight, buyAny},
+	{"purchases, one bill", stack.Catalog, inFlight, func(s *shop, addr string) ask { return s.purchase(addr, s.hotBill) }},
+	{"purchases with an Idempotency-Key", stack.Catalog, inFlight, func(s *shop, addr string) ask { return s.withKey(buyAny(s, addr)) }},
+	{"purchases through the gateway", "", inFlight, buyAny},
+	{"credits, all bills", stack.Billing, inFlight, creditAny},
+	{"credits, one bill", stack.Billing, inFlight, func(s *shop, addr string) ask { return s.credit(addr, s.hotBill) }},
+	{"pages of bills", stack.Billing, 64, pageOf("/bills")},
+	{"pages of transactions", stack.Billing, 64, pageOf("/transactions")},
+	{"pages of products", stack.Catalog, 64, pageOf("/products")},
 }
 
 // buildBefore builds a commit's services, and the program that runs its shop with the settings

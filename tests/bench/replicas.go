@@ -51,28 +51,24 @@ func (c counts) of(service string) stack.Service {
 	return stack.Service{Replicas: max(1, c[service])}
 }
 
-// scaled is what is measured of a service whose replicas have little of a processor each.
+// scaled is work for a service whose replicas have a part of a processor each: so little that four of
+// them do not use up what all others need.
 type scaled struct {
-	service, name string
-	share         float64 // of a processor, for each replica: so little that four replicas do not use up what all others need
-	clients       int
-	ask           func(s *shop, addr string) ask
+	work
+	share float64
 }
 
-// pools of clients keep a limited replica busy.
-const loginClients = 16
-
 var allScaled = []scaled{
-	{stack.Catalog, "purchases", 0.15, inFlight, func(s *shop, addr string) ask { return s.purchase(addr, s.anyBill) }},
-	{stack.Billing, "credits", 0.15, inFlight, func(s *shop, addr string) ask { return s.credit(addr, s.anyBill) }},
-	{stack.Billing, "pages of bills", 0.15, 64, func(s *shop, addr string) ask { return s.get(addr, "/bills?limit=20", []byte(`"items"`)) }},
-	{stack.Auth, "logins", 0.3, loginClients, func(s *shop, addr string) ask { return s.loginTo(addr) }},
+	{work{"purchases", stack.Catalog, inFlight, buyAny}, 0.15},
+	{work{"credits", stack.Billing, inFlight, creditAny}, 0.15},
+	{work{"pages of bills", stack.Billing, 64, pageOf("/bills")}, 0.15},
+	{work{"logins", stack.Auth, 16, (*shop).loginTo}, 0.3},
 }
 
 // replicas measures what one, two and four replicas of a service do that have a part of a
 // processor each, as if each were on a small machine of its own; Postgres, NATS and the other services have
 // the rest. It needs root, and is a part only when it is asked for by its name.
-func (b *bench) replicas(ctx context.Context) (err error) {
+func (b *bench) replicas(ctx context.Context) error {
 	for _, what := range allScaled {
 		if err := b.scale(ctx, what); err != nil {
 			return fmt.Errorf("%s: %w", what.name, err)

@@ -14,13 +14,18 @@ import (
 // restarted replaces every replica under load.
 func (d *day) restarted(ctx context.Context) error {
 	return d.underLoad(ctx, func() error {
-		for _, s := range services {
-			if err := d.restart(ctx, s); err != nil {
-				return err
-			}
-		}
-		return d.Settled(ctx)
+		return d.restartAll(ctx)
 	})
+}
+
+// restartAll restarts the services, and waits until their new replicas serve.
+func (d *day) restartAll(ctx context.Context) error {
+	for _, s := range services {
+		if err := d.restart(ctx, s); err != nil {
+			return err
+		}
+	}
+	return d.Settled(ctx)
 }
 
 func (d *day) restart(ctx context.Context, service string) error {
@@ -100,12 +105,7 @@ func (d *day) rotated(ctx context.Context) error {
 		if err := d.Settled(ctx); err != nil {
 			return err
 		}
-		for _, s := range services {
-			if err := d.restart(ctx, s); err != nil {
-				return err
-			}
-		}
-		if err := d.Settled(ctx); err != nil {
+		if err := d.restartAll(ctx); err != nil {
 			return err
 		}
 		return d.roles(ctx)

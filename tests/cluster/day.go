@@ -94,17 +94,22 @@ func (d *day) installed(ctx context.Context) error {
 	if err := d.fresh(); err != nil {
 		return err
 	}
-	secrets, err := d.devSecrets(ctx)
-	if err != nil {
-		return err
-	}
-	if err := d.ApplyText(ctx, secrets); err != nil {
+	if err := d.applySecrets(ctx); err != nil {
 		return err
 	}
 	if _, err := d.Apply(ctx, "dev"); err != nil {
 		return err
 	}
 	return d.Settled(ctx)
+}
+
+// applySecrets makes the secrets that are missing, and applies all.
+func (d *day) applySecrets(ctx context.Context) error {
+	secrets, err := d.devSecrets(ctx)
+	if err != nil {
+		return err
+	}
+	return d.ApplyText(ctx, secrets)
 }
 
 const shop = "http://127.0.0.1:8080" // of kubectl port-forward, as in docs/operations.md

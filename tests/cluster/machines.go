@@ -69,12 +69,7 @@ func (d *day) gathered(ctx context.Context) error {
 	if _, err := d.Kubectl(ctx, "cordon", first); err != nil {
 		return err
 	}
-	for _, s := range services {
-		if err := d.restart(ctx, s); err != nil {
-			return err
-		}
-	}
-	if err := d.Settled(ctx); err != nil {
+	if err := d.restartAll(ctx); err != nil {
 		return err
 	}
 	if _, err := d.Kubectl(ctx, "uncordon", first); err != nil {

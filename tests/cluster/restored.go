@@ -74,11 +74,7 @@ func (d *day) restore(ctx context.Context, dump []byte) error {
 	if err := os.RemoveAll(filepath.Join(d.secrets(), "signing-keys")); err != nil {
 		return err
 	}
-	secrets, err := d.devSecrets(ctx)
-	if err != nil {
-		return err
-	}
-	if err := d.ApplyText(ctx, secrets); err != nil {
+	if err := d.applySecrets(ctx); err != nil {
 		return err
 	}
 	if _, err := d.Script(ctx, "k8s/after-restore"); err != nil {

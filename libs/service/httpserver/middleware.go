@@ -138,11 +138,9 @@ func forwarded(trusted proxies.Trusted, registry prometheus.Registerer, log *slo
 	warn := proxies.Warner(log)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if trusted.Has(c.Request().RemoteAddr) {
-				if _, err := trusted.Client(c.Request()); err != nil {
-					unreadable.Inc()
-					warn(c.Request(), err)
-				}
+			if _, err := trusted.Client(c.Request()); err != nil {
+				unreadable.Inc()
+				warn(c.Request(), err)
 			}
 			return next(c)
 		}
