@@ -52,6 +52,9 @@ func run(ctx context.Context, root string, seed uint64, keep bool) (err error) {
 	if err := p.remove(ctx); err != nil { // left over from an earlier run
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer p.following.Wait()
+	defer cancel()
 	if !keep {
 		defer func() {
 			if err != nil {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"lavka/deploy/postgres"
@@ -25,6 +26,27 @@ type project struct {
 	root string
 	env  []string
 	url  string // of the gateway
+
+	logs      logs // of all services' containers
+	following sync.WaitGroup
+}
+
+// logs is text that is read while a command writes it.
+type logs struct {
+	sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logs) String() string {
+	l.Lock()
+	defer l.Unlock()
+	return l.text.String()
 }
 
 // services lists the services that run as replicas: all of them.
@@ -88,7 +110,11 @@ const (
 )
 
 func (p *project) up(ctx context.Context) error {
-	return p.show(ctx, compose, "up", "--build", "--wait", "--quiet-pull")
+	if err := p.show(ctx, compose, "up", "--build", "--wait", "--quiet-pull"); err != nil {
+		return err
+	}
+	p.following.Go(func() { p.followLogs(ctx) })
+	return nil
 }
 
 func (p *project) remove(ctx context.Context) error {
@@ -118,10 +144,28 @@ func (p *project) down(ctx context.Context, args ...string) error {
 	return nil
 }
 
+// followLogs writes the logs of all services' containers to p.logs until ctx ends, those of containers that are removed meanwhile included.
+func (p *project) followLogs(ctx context.Context) {
+	for last(ctx, 100*time.Millisecond) == nil {
+		// It ends when no container is left, as between down and up.
+		cmd := p.command(ctx, compose, append([]string{"--profile", "replace", "logs", "--follow", "--no-color"}, names()...)...)
+		cmd.Stdout = &p.logs
+		if err := cmd.Run(); err != nil && ctx.Err() == nil {
+			fmt.Println("follow the logs:", err)
+		}
+	}
+}
+
+// showLogs prints the last lines of each container, and then what the services complained about, also those of containers that were replaced.
 func (p *project) showLogs() {
-	if err := p.show(context.Background(), compose, "logs", "--tail", "50"); err != nil {
+	if err := p.show(context.Background(), compose, "logs", "--tail", "20"); err != nil {
 		fmt.Println(err)
 	}
+	lines := slices.DeleteFunc(strings.Split(p.logs.String(), "\n"), func(line string) bool {
+		return !strings.Contains(line, `"level":"WARN"`) && !strings.Contains(line, `"level":"ERROR"`)
+	})
+	fmt.Printf("%d warnings and errors of services; the last ones:\n", len(lines))
+	fmt.Println(strings.Join(lines[max(0, len(lines)-60):], "\n"))
 }
 
 // container finds the container of a Compose service.
