@@ -149,9 +149,9 @@ images: ## Build the service images, lavka-<service>:<version>
 	@for s in $(SERVICES); do docker build --build-arg SERVICE=$$s --build-arg VERSION=$(VERSION) -t lavka-$$s:$(VERSION) . || exit 1; done
 	@docker images --filter=reference='lavka-*:$(VERSION)'
 
-compose-check: ## Start docker-compose.yml as a project of its own, use it, break it, replace it, and take it down again
+compose-check: ## Start docker-compose.yml as a project of its own, use it, break it, replace it, and take it down again; BUILD=1 only builds the images
 	@if docker version >/dev/null 2>&1; then deploy/images/make-base-images && $(MAKE) --no-print-directory secrets; fi
-	@cd tests && go run ./compose $(if $(SEED),-seed $(SEED)) $(if $(KEEP),-keep)
+	@cd tests && go run ./compose $(if $(BUILD),-build) $(if $(SEED),-seed $(SEED)) $(if $(KEEP),-keep)
 
 .PHONY: browser
 browser: ## Have a page of another origin use the shop in a real browser; installs chromium with apt: make browser SCREENSHOT=page.png; SHOP= LISTEN= STOP= for a running shop

@@ -93,6 +93,16 @@ func (p *project) show(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
+// showAll runs commands, one after another, until one fails.
+func (p *project) showAll(ctx context.Context, commands [][]string) error {
+	for _, command := range commands {
+		if err := p.show(ctx, command[0], command[1:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // read runs a command and returns its output, without surrounding white space.
 func (p *project) read(ctx context.Context, name string, args ...string) (string, error) {
 	var out, complaint bytes.Buffer

@@ -109,20 +109,47 @@ func (t *trial) under(ctx context.Context, o check.Options, do func(context.Cont
 	return calls, errors.Join(append(wrong, t.complaints(), t.verify(ctx))...)
 }
 
-// replaced replaces every replica.
-func (t *trial) replaced(ctx context.Context) error {
+// rotated gives every role of Postgres and every user of NATS a new password and replaces every replica, as docs/operations.md describes.
+func (t *trial) rotated(ctx context.Context) error {
 	if err := t.prepare(ctx); err != nil {
+		return err
+	}
+	old, err := t.secret("catalog-database-url")
+	if err != nil {
 		return err
 	}
 	before, err := t.replicas(ctx)
 	if err != nil {
 		return err
 	}
-	if err := t.unnoticed(ctx, check.Options{RevocationLimit: time.Second, Expiry: 15 * time.Minute}, func(ctx context.Context) error {
-		return t.show(ctx, "deploy/compose/replace")
+	// While NATS restarts, a disabled user's token may stay valid for longer than usual.
+	if err := t.unnoticed(ctx, check.Options{Expiry: 15 * time.Minute}, func(ctx context.Context) error {
+		for _, name := range []string{"role-passwords.sql", "nats-passwords"} {
+			if err := os.Remove(filepath.Join(t.root, "secrets", name)); err != nil {
+				return err
+			}
+		}
+		return t.showAll(ctx, [][]string{
+			{"make", "secrets"},
+			{compose, "run", "--rm", "-T", "roles"},
+			{compose, "up", "-d", "--no-deps", "--force-recreate", "--wait", "nats"},
+		})
 	}); err != nil {
 		return err
 	}
+	if err := t.unnoticed(ctx, check.Options{RevocationLimit: time.Second, Expiry: 15 * time.Minute}, func(ctx context.Context) error {
+		return t.showAll(ctx, [][]string{
+			{"deploy/compose/replace"},
+			{compose, "run", "--rm", "-T", "roles"}, // drops the old passwords, which are no longer used
+		})
+	}); err != nil {
+		return err
+	}
+	return errors.Join(t.allReplaced(ctx, before), t.refused(ctx, old))
+}
+
+// allReplaced checks that every replica has another container than before, and that the logs of the third replicas, which are gone, were read.
+func (t *trial) allReplaced(ctx context.Context, before map[string]string) error {
 	after, err := t.replicas(ctx)
 	if err != nil {
 		return err
@@ -132,44 +159,22 @@ func (t *trial) replaced(ctx context.Context) error {
 			return fmt.Errorf("%s was container %.12s and is %.12s: it was not replaced", name, id, after[name])
 		}
 	}
+	for _, service := range services {
+		if !strings.Contains(t.logs.String(), service+"-3") {
+			return fmt.Errorf("nothing that %s-3 logged was read", service)
+		}
+	}
 	fmt.Printf("%d replicas replaced\n", len(before))
 	return nil
 }
 
-// rotated gives every role of Postgres and every user of NATS a new password, as docs/operations.md describes. While NATS restarts, a disabled user's token may
-// stay valid for longer than usual.
-func (t *trial) rotated(ctx context.Context) error {
-	before, err := t.secret("catalog-database-url")
+// refused checks that Postgres accepts a password no longer.
+func (t *trial) refused(ctx context.Context, old string) error {
+	url, err := t.inside(ctx, old)
 	if err != nil {
 		return err
 	}
-	err = t.unnoticed(ctx, check.Options{Expiry: 15 * time.Minute}, func(ctx context.Context) error {
-		for _, name := range []string{"role-passwords.sql", "nats-passwords"} {
-			if err := os.Remove(filepath.Join(t.root, "secrets", name)); err != nil {
-				return err
-			}
-		}
-		for _, command := range [][]string{
-			{"make", "secrets"},
-			{compose, "run", "--rm", "-T", "roles"},
-			{compose, "up", "-d", "--no-deps", "--force-recreate", "--wait", "nats"},
-			{"deploy/compose/replace"},
-			{compose, "run", "--rm", "-T", "roles"}, // drops the old passwords, which are no longer used
-		} {
-			if err := t.show(ctx, command[0], command[1:]...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	old, err := t.inside(ctx, before)
-	if err != nil {
-		return err
-	}
-	if conn, err := pgconfig.Connect(ctx, old); err == nil {
+	if conn, err := pgconfig.Connect(ctx, url); err == nil {
 		return errors.Join(errors.New("catalog's old password is still accepted"), conn.Close(ctx))
 	}
 	return nil
