@@ -80,6 +80,7 @@ func run(ctx context.Context, p *project, seed uint64, keep bool) (err error) {
 		{"nightly checks", p.checked},
 		{"lavka demo", p.demo},
 		{"paths", p.paths},
+		{"the replicas of a service are replaced under load", t.replaced},
 		{"passwords are changed and every replica is replaced under load", t.rotated},
 		{"processes are killed under load", t.killed},
 		{"docker compose down and up", t.downAndUp},

@@ -93,16 +93,6 @@ func (p *project) show(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// showAll runs commands, one after another, until one fails.
-func (p *project) showAll(ctx context.Context, commands [][]string) error {
-	for _, command := range commands {
-		if err := p.show(ctx, command[0], command[1:]...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // read runs a command and returns its output, without surrounding white space.
 func (p *project) read(ctx context.Context, name string, args ...string) (string, error) {
 	var out, complaint bytes.Buffer
@@ -157,12 +147,10 @@ func (p *project) down(ctx context.Context, args ...string) error {
 // followLogs writes the logs of all services' containers to p.logs until ctx ends, those of containers that are removed meanwhile included.
 func (p *project) followLogs(ctx context.Context) {
 	for last(ctx, 100*time.Millisecond) == nil {
-		// It ends when no container is left, as between down and up.
+		// It ends when no container is left, as between down and up, and Compose then may print an error of its own. complaints notices if nothing was read.
 		cmd := p.command(ctx, compose, append([]string{"--profile", "replace", "logs", "--follow", "--no-color"}, names()...)...)
 		cmd.Stdout = &p.logs
-		if err := cmd.Run(); err != nil && ctx.Err() == nil {
-			fmt.Println("follow the logs:", err)
-		}
+		_ = cmd.Run()
 	}
 }
 

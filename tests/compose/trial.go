@@ -109,11 +109,19 @@ func (t *trial) under(ctx context.Context, o check.Options, do func(context.Cont
 	return calls, errors.Join(append(wrong, t.complaints(), t.verify(ctx))...)
 }
 
-// rotated gives every role of Postgres and every user of NATS a new password and replaces every replica, as docs/operations.md describes.
-func (t *trial) rotated(ctx context.Context) error {
+// replaced replaces the replicas of one service. No token of a disabled user is accepted for longer than usual meanwhile.
+func (t *trial) replaced(ctx context.Context) error {
 	if err := t.prepare(ctx); err != nil {
 		return err
 	}
+	return t.unnoticed(ctx, check.Options{RevocationLimit: time.Second, Expiry: 15 * time.Minute}, func(ctx context.Context) error {
+		return t.show(ctx, "deploy/compose/replace", "catalog")
+	})
+}
+
+// rotated gives every role of Postgres and every user of NATS a new password and replaces every replica, as docs/operations.md describes. While NATS restarts,
+// a disabled user's token may stay valid for longer than usual.
+func (t *trial) rotated(ctx context.Context) error {
 	old, err := t.secret("catalog-database-url")
 	if err != nil {
 		return err
@@ -122,26 +130,24 @@ func (t *trial) rotated(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// While NATS restarts, a disabled user's token may stay valid for longer than usual.
 	if err := t.unnoticed(ctx, check.Options{Expiry: 15 * time.Minute}, func(ctx context.Context) error {
 		for _, name := range []string{"role-passwords.sql", "nats-passwords"} {
 			if err := os.Remove(filepath.Join(t.root, "secrets", name)); err != nil {
 				return err
 			}
 		}
-		return t.showAll(ctx, [][]string{
+		for _, command := range [][]string{
 			{"make", "secrets"},
 			{compose, "run", "--rm", "-T", "roles"},
 			{compose, "up", "-d", "--no-deps", "--force-recreate", "--wait", "nats"},
-		})
-	}); err != nil {
-		return err
-	}
-	if err := t.unnoticed(ctx, check.Options{RevocationLimit: time.Second, Expiry: 15 * time.Minute}, func(ctx context.Context) error {
-		return t.showAll(ctx, [][]string{
 			{"deploy/compose/replace"},
 			{compose, "run", "--rm", "-T", "roles"}, // drops the old passwords, which are no longer used
-		})
+		} {
+			if err := t.show(ctx, command[0], command[1:]...); err != nil {
+				return err
+			}
+		}
+		return nil
 	}); err != nil {
 		return err
 	}
