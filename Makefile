@@ -169,12 +169,12 @@ NODES =
 
 # Outside of the workspace, too. The first run builds Kubernetes, which takes minutes. containerd and runc, which nodes need, come with Docker. If something that
 # nodes need is missing and can't be installed, the program reports it, runs nothing and fails.
-cluster-check: build ## Apply deploy/k8s to a real Kubernetes without nodes, upgrade it, roll it back, and make mistakes; NODES=1 or 2 runs the shop on nodes; KEEP=1
+cluster-check: build ## Apply deploy/k8s to a real Kubernetes without nodes, upgrade it, roll it back, and make mistakes; NODES=1 or 2 runs the shop on nodes, OVERLAY=production that overlay on stand-ins; KEEP=1
 ifneq ($(NODES),)
 	@command -v iptables >/dev/null && command -v ipset >/dev/null && exit 0; echo "nodes need iptables and ipset: installing them"; \
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends iptables ipset || true
 	@if docker version >/dev/null 2>&1; then $(MAKE) --no-print-directory images VERSION=dev; fi
-	@cd tests/cluster && GOWORK=off go run . -nodes "$(NODES)" $(if $(KEEP),-keep)
+	@cd tests/cluster && GOWORK=off go run . -nodes "$(NODES)" $(if $(OVERLAY),-overlay "$(OVERLAY)") $(if $(KEEP),-keep)
 else
 	@cd tests/cluster && export GOWORK=off && go run . && go test -count=1 ./...
 endif

@@ -41,12 +41,12 @@ func (d *day) upgraded(ctx context.Context) error {
 			now := release{}
 			for _, s := range services {
 				now[s] = image(s)
-				set = append(set, "lavka-"+s+"="+image(s))
+				set = append(set, d.shop.image+s+"="+image(s))
 			}
-			if err := d.SetImages(ctx, "dev", set...); err != nil {
+			if err := d.SetImages(ctx, d.shop.overlay, set...); err != nil {
 				return err
 			}
-			if _, err := d.Apply(ctx, "dev"); err != nil {
+			if _, err := d.Apply(ctx, d.shop.overlay); err != nil {
 				return err
 			}
 			if err := d.Settled(ctx); err != nil {

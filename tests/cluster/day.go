@@ -14,12 +14,27 @@ import (
 	"lavka/tests/cluster/internal/node"
 )
 
-// day is an operator's day with the overlay dev, on nodes.
+// day is an operator's day with a shop on nodes.
 type day struct {
 	*trial
 	order
+	shop     shop
 	running  []*node.Node
 	payments int // made so far
+}
+
+// shop is what an overlay runs.
+type shop struct {
+	overlay string // in the copy of deploy/
+	image   string // what the names of its images begin with in the overlay below
+	// kubernetes is what docs/architecture.md calls the API server. In production, Postgres may reach it.
+	kubernetes string
+	parts      func(*day) []part
+}
+
+var shops = map[string]shop{
+	"dev":        {"dev", "lavka-", "Kubernetes", (*day).dev},
+	"production": {standIns, "registry.example/lavka-", "Kubernetes and the object store", (*day).production},
 }
 
 type part struct {
@@ -27,7 +42,21 @@ type part struct {
 	do    func(context.Context) error
 }
 
+// pass does all parts, until one fails.
 func (d *day) pass(ctx context.Context) error {
+	for _, p := range d.shop.parts(d) {
+		if err := step(p.title, func() error { return p.do(ctx) }); err != nil {
+			errs := []error{err, d.plane.Failed()}
+			for _, n := range d.running {
+				errs = append(errs, n.Failed())
+			}
+			return errors.Join(errs...)
+		}
+	}
+	return nil
+}
+
+func (d *day) dev() []part {
 	parts := []part{
 		{"a node", d.firstNode},
 		{"dev: installed, all Pods are ready", d.installed},
@@ -48,24 +77,15 @@ func (d *day) pass(ctx context.Context) error {
 			part{"dev: the second node is drained, under load", d.drained},
 			part{"dev: the second node is killed, under load", d.killed})
 	}
-	for _, p := range append(parts, part{"dev: the nightly checks", d.verified}) {
-		if err := step(p.title, func() error { return p.do(ctx) }); err != nil {
-			errs := []error{err, d.plane.Failed()}
-			for _, n := range d.running {
-				errs = append(errs, n.Failed())
-			}
-			return errors.Join(errs...)
-		}
-	}
-	return nil
+	return append(parts, part{"dev: the nightly checks", d.verified})
 }
 
-// firstNode also has the name server, and the volumes of Postgres and NATS.
+// firstNode also has the name server.
 func (d *day) firstNode(ctx context.Context) error {
 	if err := d.startNode(ctx, 1); err != nil {
 		return err
 	}
-	if err := errors.Join(d.ApplyText(ctx, dns), d.volumes(ctx)); err != nil {
+	if err := d.ApplyText(ctx, dns); err != nil {
 		return err
 	}
 	_, err := d.Kubectl(ctx, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=2m")
@@ -91,7 +111,7 @@ func (d *day) volumes(ctx context.Context) error {
 
 // installed does what docs/operations.md says under "To try it out".
 func (d *day) installed(ctx context.Context) error {
-	if err := d.fresh(); err != nil {
+	if err := errors.Join(d.volumes(ctx), d.fresh()); err != nil {
 		return err
 	}
 	if err := d.applySecrets(ctx); err != nil {
@@ -112,7 +132,7 @@ func (d *day) applySecrets(ctx context.Context) error {
 	return d.ApplyText(ctx, secrets)
 }
 
-const shop = "http://127.0.0.1:8080" // of kubectl port-forward, as in docs/operations.md
+const address = "http://127.0.0.1:8080" // of kubectl port-forward, as in docs/operations.md
 
 // demo plays the whole story, by the address that docs/operations.md gives the shop.
 func (d *day) demo(ctx context.Context) error {
@@ -126,7 +146,7 @@ func (d *day) demo(ctx context.Context) error {
 
 // lavka runs a command of bin/lavka against the shop.
 func (d *day) lavka(ctx context.Context, command string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(d.root, "bin/lavka"), command, "--url", shop)
+	cmd := exec.CommandContext(ctx, filepath.Join(d.root, "bin/lavka"), command, "--url", address)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.Home, "NO_COLOR=1"}
 	for variable, file := range map[string]string{
 		"ADMIN_PASSWORD_FILE": "admin-password", "PAYMENT_PRIVATE_KEYS_FILE": "payment-keys", "PAYMENT_SIGNING_SECRETS_FILE": "payment-signing-secrets",

@@ -41,7 +41,7 @@ func (c *client) answers(ctx context.Context) error {
 
 // do sends a request, and fails unless the response has one of the statuses.
 func (c *client) do(ctx context.Context, method, path string, header http.Header, body []byte, statuses ...int) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, method, shop+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, address+path, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}

@@ -10,6 +10,8 @@
 //
 //	make cluster-check NODES=1
 //
+// With OVERLAY=production it is that of the overlay production, on stand-ins for the Postgres and NATS that operators would run (tests/cluster/production).
+//
 // This program then runs itself again in namespaces of its own, which hold the control plane, a bridge and everything of the nodes, and which end with it,
 // whatever ends it. Only files in its directory and control groups of that name are left by a run that is killed; the next run removes them. It needs root,
 // containerd, runc, iptables, ipset and the images of `make images VERSION=dev`; -keep leaves the cluster running after a failure, until Ctrl-C.
@@ -40,6 +42,7 @@ func main() {
 	root := flag.String("root", "../..", "path of the repository")
 	buildOnly := flag.Bool("build", false, "only build the programs")
 	nodes := flag.Int("nodes", 0, "how many nodes the cluster has")
+	overlay := flag.String("overlay", "dev", "with nodes: the overlay of the shop, dev or production")
 	keep := flag.Bool("keep", false, "with nodes: leave the cluster running after a failure, until Ctrl-C")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,7 +57,7 @@ func main() {
 	case *buildOnly:
 		_, err = build(ctx, *root, *nodes)
 	case *nodes > 0:
-		err = runNodes(ctx, *root, *nodes, *keep)
+		err = runNodes(ctx, *root, *overlay, *nodes, *keep)
 	default:
 		err = run(ctx, *root)
 	}
@@ -111,7 +114,6 @@ type cluster struct {
 }
 
 func newCluster(ctx context.Context, root string) (_ *cluster, err error) {
-	here := filepath.Join(root, "tests/cluster")
 	dir, err := scratch.New()
 	if err != nil {
 		return nil, err
@@ -129,14 +131,21 @@ func newCluster(ctx context.Context, root string) (_ *cluster, err error) {
 	if err := c.start(ctx, built.Kubernetes, dir.Path, ""); err != nil {
 		return nil, err
 	}
-	return c, step("definitions of custom resources", func() error {
-		modules, err := c.Define(ctx, filepath.Join(here, "crds"))
-		for _, m := range modules {
-			fmt.Println("   ", m)
-		}
-		return err
-	})
+	return c, step(definitions, func() error { return c.define(ctx) })
 }
+
+const definitions = "definitions of custom resources"
+
+func (c *cluster) define(ctx context.Context) error {
+	modules, err := c.Define(ctx, pins(c.root))
+	for _, m := range modules {
+		fmt.Println("   ", m)
+	}
+	return err
+}
+
+// pins are those of the modules that have the definitions.
+func pins(root string) string { return filepath.Join(root, "tests/cluster/crds") }
 
 // start starts the control plane, which nodes reach at the address.
 func (c *cluster) start(ctx context.Context, kubernetes, dir, address string) error {
@@ -169,11 +178,12 @@ func (c *cluster) devSecrets(ctx context.Context) ([]byte, error) {
 	if out, err := exec.CommandContext(ctx, filepath.Join(c.root, "bin/lavka"), "secrets", c.secrets()).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("lavka secrets: %w\n%s", err, out)
 	}
-	return c.printSecrets(ctx)
+	return c.printSecrets(ctx, c.secrets())
 }
 
-func (c *cluster) printSecrets(ctx context.Context) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(c.root, "deploy/k8s/dev-secrets"), c.secrets())
+// printSecrets prints those in a directory.
+func (c *cluster) printSecrets(ctx context.Context, dir string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.root, "deploy/k8s/dev-secrets"), dir)
 	cmd.Stderr = os.Stderr
 	return cmd.Output()
 }

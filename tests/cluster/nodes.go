@@ -64,13 +64,17 @@ func build(ctx context.Context, root string, nodes int) (b built, err error) {
 type order struct {
 	Root, Dir string
 	Nodes     []string // their control groups
+	Overlay   string
 	Keep      bool
 	Built     built
 	Images    []string // archives
 }
 
 // runNodes prepares what needs this machine's network, and has the rest run in namespaces.
-func runNodes(ctx context.Context, root string, nodes int, keep bool) (err error) {
+func runNodes(ctx context.Context, root, overlay string, nodes int, keep bool) (err error) {
+	if _, known := shops[overlay]; !known {
+		return fmt.Errorf("the overlay %q does not run on nodes: choose dev or production", overlay)
+	}
 	prepared, dir, err := prepare(ctx, root, nodes)
 	if dir != nil {
 		defer func() { err = errors.Join(err, dir.Remove()) }()
@@ -78,7 +82,7 @@ func runNodes(ctx context.Context, root string, nodes int, keep bool) (err error
 	if err != nil {
 		return fmt.Errorf("there are no nodes:\n%s", banner(nothing, err.Error()))
 	}
-	prepared.Keep = keep
+	prepared.Overlay, prepared.Keep = overlay, keep
 	cluster, err := isolated.Command(ctx, asCluster)
 	if err != nil {
 		return err
@@ -121,6 +125,12 @@ func prepare(ctx context.Context, root string, nodes int) (o order, dir *scratch
 	}
 	if o.Built, err = build(ctx, root, nodes); err != nil {
 		return o, dir, err
+	}
+	// The definitions of custom resources are in modules, which can't be fetched from within the namespaces.
+	fetch := exec.CommandContext(ctx, "go", "mod", "download")
+	fetch.Dir, fetch.Env, fetch.Stderr = pins(root), append(os.Environ(), "GOWORK=off"), os.Stderr
+	if err := fetch.Run(); err != nil {
+		return o, dir, fmt.Errorf("go mod download in %s: %w", fetch.Dir, err)
 	}
 	err = step("images", func() error {
 		names, err := imagesOf(ctx, filepath.Join(o.Built.Kubernetes, "kustomize"), filepath.Join(root, "deploy/k8s/overlays/dev"))
@@ -179,7 +189,7 @@ func inside(ctx context.Context) (err error) {
 		return errors.New(banner(nothing, err.Error()))
 	}
 	c.Patience = 10 * time.Minute // everything starts at once on few processors
-	d := &day{trial: &trial{c}, order: o}
+	d := &day{trial: &trial{c}, order: o, shop: shops[o.Overlay]}
 	err = d.pass(ctx)
 	if err == nil || ctx.Err() != nil {
 		return err

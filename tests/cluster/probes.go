@@ -107,8 +107,11 @@ func (d *day) targets(ctx context.Context) ([]target, error) {
 	for _, t := range templates {
 		for _, c := range t.Spec.Containers {
 			for _, p := range c.Ports {
-				l := t.Metadata.Labels
-				address, err := d.podIP(ctx, "lavka", "app.kubernetes.io/name="+l["app.kubernetes.io/name"]+",app.kubernetes.io/component="+l["app.kubernetes.io/component"])
+				var labels []string
+				for name, value := range t.Metadata.Labels {
+					labels = append(labels, name+"="+value)
+				}
+				address, err := d.podIP(ctx, "lavka", strings.Join(labels, ","))
 				if err != nil {
 					return nil, err
 				}
@@ -123,7 +126,7 @@ func (d *day) targets(ctx context.Context) ([]target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(all, target{"DNS", dns, 53, true}, target{"Kubernetes", "10.96.0.1", 443, true}), nil
+	return append(all, target{"DNS", dns, 53, true}, target{d.shop.kubernetes, "10.96.0.1", 443, true}), nil
 }
 
 func (d *day) podIP(ctx context.Context, namespace, labels string) (string, error) {
@@ -155,7 +158,7 @@ func (d *day) templates(ctx context.Context) (all []podTemplate, err error) {
 			t = item.Spec.JobTemplate.Spec.Template
 		}
 		for name := range t.Metadata.Labels { // those of a Job, which say whose Pods they are
-			if !strings.HasPrefix(name, "app.kubernetes.io/") {
+			if !strings.HasPrefix(name, "app.kubernetes.io/") && !strings.HasPrefix(name, "cnpg.io/") {
 				delete(t.Metadata.Labels, name)
 			}
 		}

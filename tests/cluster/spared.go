@@ -35,7 +35,7 @@ func (d *day) wrongPassword(ctx context.Context) error {
 		if err := os.WriteFile(file, url, 0o600); err != nil {
 			return err
 		}
-		secrets, err := d.printSecrets(ctx)
+		secrets, err := d.printSecrets(ctx, d.secrets())
 		if err != nil {
 			return err
 		}

@@ -41,15 +41,17 @@ func newAuthority(dir string) (*authority, error) {
 	return &authority{dir, key, cert}, write(filepath.Join(dir, "ca.crt"), "CERTIFICATE", der)
 }
 
-// issue writes name.crt and name.key, for a server on this machine or at the address, and for a client that Kubernetes knows by subject.
+// issue writes name.crt and name.key, for a server on this machine, or at the address or host name, and for a client that Kubernetes knows by subject.
 func (a *authority) issue(name string, subject pkix.Name, address string) error {
 	template := certificate(subject)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(serviceIP)}
-	if address != "" {
-		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
-	}
 	template.DNSNames = []string{"localhost", "kubernetes.default.svc"}
+	if ip := net.ParseIP(address); ip != nil {
+		template.IPAddresses = append(template.IPAddresses, ip)
+	} else if address != "" {
+		template.DNSNames = append(template.DNSNames, address)
+	}
 	key, err := a.newKey(name)
 	if err != nil {
 		return err

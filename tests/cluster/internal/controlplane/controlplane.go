@@ -35,6 +35,9 @@ type ControlPlane struct {
 	Kubeconfig string // of an administrator
 }
 
+// usual is the port of the API server for nodes, which policies name.
+const usual = 6443
+
 // Start returns when the API server is ready. The programs are those of package programs; dir must be empty. Nodes, if there are to be any, reach the API
 // server at the address; it is then on all addresses, so this must be a network namespace of the cluster's own.
 func Start(ctx context.Context, programs, dir, address string) (_ *ControlPlane, err error) {
@@ -51,10 +54,11 @@ func Start(ctx context.Context, programs, dir, address string) (_ *ControlPlane,
 		}
 	}
 	etcd, peer, secure, controllers := url(ports[0]), url(ports[1]), ports[2], ports[3]
-	c.apiserver = url(secure)
 	if address != "" {
+		secure = usual
 		c.forNodes = "https://" + net.JoinHostPort(address, strconv.Itoa(secure))
 	}
+	c.apiserver = url(secure)
 	if err := c.certificates(address); err != nil {
 		return nil, err
 	}
@@ -123,7 +127,7 @@ func (c *ControlPlane) Client(name string, subject pkix.Name) (kubeconfig string
 	return filepath.Join(c.dir, name+".kubeconfig"), c.client(name, subject, c.forNodes)
 }
 
-// Server returns the certificate of a server on a node, and those whom its clients' certificates are of.
+// Server returns the certificate of a server at an address or with a host name, and those whom its clients' certificates are of.
 func (c *ControlPlane) Server(name, address string) (cert, key, authority string, err error) {
 	path := filepath.Join(c.dir, name)
 	return path + ".crt", path + ".key", filepath.Join(c.dir, "ca.crt"), c.authority.issue(name, pkix.Name{CommonName: name}, address)

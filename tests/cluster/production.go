@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+//go:embed production
+var production embed.FS
+
+// standIns is the name of that overlay in the copy of deploy/.
+const standIns = "stand-ins"
+
+func (d *day) production() []part {
+	return []part{
+		{"nodes", d.allNodes},
+		{definitions, d.define},
+		{"production: installed on stand-ins, all Pods are ready", d.installedOnStandIns},
+		{"production: a standby confirms commits, and streams have three replicas", d.redundant},
+		{"production: lavka demo", d.demo},
+		{"production: connections are those of docs/architecture.md", d.arrows},
+		{"production: restarted under load", d.restarted},
+		{"production: upgraded to the next release and back, under load", d.upgraded},
+		{"production: each server of NATS is restarted, under load", d.restartedNATS},
+		{"production: the standby is lost, under load", d.lostStandby},
+		{"production: the nightly checks", d.verified},
+	}
+}
+
+func (d *day) allNodes(ctx context.Context) error {
+	if err := d.firstNode(ctx); err != nil {
+		return err
+	}
+	for n := 2; n <= len(d.Nodes); n++ {
+		if err := d.startNode(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installedOnStandIns does what docs/operations.md says under "Kubernetes", and what operators of Postgres, NATS and secrets would do.
+func (d *day) installedOnStandIns(ctx context.Context) error {
+	if err := d.fresh(); err != nil {
+		return err
+	}
+	files, err := fs.Sub(production, "production")
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(d.trial.Overlay(standIns), files); err != nil {
+		return err
+	}
+	secrets, err := d.productionSecrets(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.ApplyText(ctx, secrets); err != nil {
+		return err
+	}
+	out, err := d.Apply(ctx, standIns)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("    %d objects, no warning\n", strings.Count(out, " serverside-applied\n"))
+	// The autoscalers have no metrics here, and only keep to their minimum.
+	for _, s := range services {
+		if _, err := d.Kubectl(ctx, "-n", "lavka", "wait", "deployment/"+s, "--for=jsonpath={.spec.replicas}=3", "--timeout=2m"); err != nil {
+			return err
+		}
+	}
+	return d.Settled(ctx)
+}
+
+// productionSecrets are those of the overlay dev, with the address of Postgres as docs/operations.md gives it, and those of Postgres' certificate.
+func (d *day) productionSecrets(ctx context.Context) ([]byte, error) {
+	if _, err := d.devSecrets(ctx); err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(d.Home, "production-secrets")
+	if err := os.CopyFS(dir, os.DirFS(d.secrets())); err != nil {
+		return nil, err
+	}
+	urls, err := filepath.Glob(filepath.Join(dir, "*-database-url"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range urls {
+		url, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		user, _, found := strings.Cut(string(url), "@postgres:5432/lavka")
+		if !found {
+			return nil, fmt.Errorf("%s does not lead to the database lavka on the host postgres", filepath.Base(file))
+		}
+		verified := user + "@postgres-rw:5432/lavka?sslmode=verify-full&sslrootcert=/run/postgres-authority/ca.crt\n"
+		if err := os.WriteFile(file, []byte(verified), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	text, err := d.printSecrets(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	cert, key, authority, err := d.plane.Server("postgres", "postgres-rw")
+	if err != nil {
+		return nil, err
+	}
+	for name, files := range map[string]map[string]string{
+		"postgres-ca":       {"ca.crt": authority},
+		"stand-in-postgres": {"ca.crt": authority, "tls.crt": cert, "tls.key": key},
+	} {
+		secret, err := secretOf(name, files)
+		if err != nil {
+			return nil, err
+		}
+		text = append(append(text, "\n---\n"...), secret...)
+	}
+	return text, nil
+}
+
+// secretOf is a Secret with the contents of files.
+func secretOf(name string, files map[string]string) ([]byte, error) {
+	data := map[string]string{}
+	for key, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		data[key] = string(text)
+	}
+	return json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]string{"name": name, "namespace": "lavka"}, "stringData": data})
+}
+
+// redundant wants each commit on two servers, and each message on three.
+func (d *day) redundant(ctx context.Context) error {
+	if err := d.Until(ctx, func() (missing, err error) {
+		state, err := d.Kubectl(ctx, inPostgres("psql", "-U", "postgres", "-At", "-c", "SELECT application_name, sync_state FROM pg_stat_replication")...)
+		if strings.TrimSpace(state) != "standby|quorum" {
+			missing = fmt.Errorf("Postgres replicates to %q", state)
+		}
+		return missing, err
+	}); err != nil {
+		return err
+	}
+	out, err := d.Kubectl(ctx, "-n", "lavka", "exec", "nats-0", "--", "wget", "-q", "-O", "-", "http://127.0.0.1:8222/jsz?accounts=true&streams=true&config=true")
+	if err != nil {
+		return err
+	}
+	var server struct {
+		AccountDetails []struct {
+			StreamDetail []struct {
+				Name   string
+				Config struct {
+					Replicas int `json:"num_replicas"`
+				}
+			} `json:"stream_detail"`
+		} `json:"account_details"`
+	}
+	if err := json.Unmarshal([]byte(out), &server); err != nil {
+		return err
+	}
+	streams := 0
+	for _, account := range server.AccountDetails {
+		for _, s := range account.StreamDetail {
+			if streams++; s.Config.Replicas != 3 {
+				return fmt.Errorf("the stream %s has %d replicas", s.Name, s.Config.Replicas)
+			}
+		}
+	}
+	if streams != 2 {
+		return errors.New("these are not both streams: " + out)
+	}
+	return nil
+}
+
+func (d *day) restartedNATS(ctx context.Context) error {
+	return d.underLoad(ctx, func() error {
+		if _, err := d.Kubectl(ctx, "-n", "lavka", "rollout", "restart", "statefulset/nats"); err != nil {
+			return err
+		}
+		return d.Settled(ctx)
+	})
+}
+
+// lostStandby has the standby lose its data. No commit is acknowledged until it has copied everything again.
+func (d *day) lostStandby(ctx context.Context) error {
+	if err := d.underFaults(ctx, func() error {
+		if _, err := d.Kubectl(ctx, "-n", "lavka", "delete", "pod", "postgres-1", "--grace-period=1"); err != nil {
+			return err
+		}
+		return d.Settled(ctx)
+	}); err != nil {
+		return err
+	}
+	return d.redundant(ctx)
+}
