@@ -107,8 +107,65 @@ func TestOnlyBillsThatBrowsersCanNameAreCreated(t *testing.T) {
 			t.Errorf("%s: repeat %v, %v; want %v, %v", c.name, repeat, refusal, c.repeat, c.want)
 		}
 	}
-	if p.BillID = MaxNewBill; !p.MayCreateBill() {
+	if p.BillID = 9_007_199_254_740_991; !p.MayCreateBill() { // Number.MAX_SAFE_INTEGER
 		t.Error("the highest id is refused")
+	}
+	if p.BillID++; p.MayCreateBill() {
+		t.Error("an id that a browser would round is not refused")
+	}
+}
+
+func TestTheBillOfAReversal(t *testing.T) {
+	t.Parallel()
+	if got := (&Reversal{Payment: &Payment{BillID: 10}}).TargetBill(); got != 10 {
+		t.Errorf("of a known payment: %d", got)
+	}
+	if got := (&Reversal{}).TargetBill(); got != 0 {
+		t.Errorf("of an unknown payment: %d", got)
+	}
+}
+
+// The check of a payment in advance says what the payment would get.
+func TestForesee(t *testing.T) {
+	t.Parallel()
+	p := Payment{ID: 7, UserID: 1, BillID: 10, Amount: 500}
+	unnamed := Payment{ID: 7, UserID: 1, BillID: MaxNewBill + 1, Amount: 500}
+	owner := &Customer{UserID: 1}
+	for _, c := range []struct {
+		name   string
+		p      Payment
+		facts  Facts
+		repeat bool
+		want   string
+	}{
+		{"creates the bill", p, Facts{Owner: owner}, false, ""},
+		{"to a bill", p, Facts{Owner: owner, Bill: &Bill{ID: 10, UserID: 1}}, false, ""},
+		{"to another user's bill", p, Facts{Owner: owner, Bill: &Bill{ID: 10, UserID: 2}}, false, "bill_owner_mismatch"},
+		{"repeated", p, Facts{Known: &p, Owner: owner, Bill: &Bill{ID: 10, UserID: 1}}, true, ""},
+		{"of an unknown user", p, Facts{}, false, "user_not_found"},
+		{"to a bill that can't be created", unnamed, Facts{Owner: owner}, false, "invalid_id"},
+	} {
+		repeat, err := c.p.Foresee(c.facts)
+		if got := codeOf(err); repeat != c.repeat || got != c.want {
+			t.Errorf("%s: repeat %v, %q; want %v, %q", c.name, repeat, got, c.repeat, c.want)
+		}
+	}
+}
+
+func codeOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return problem.From(err).Code
+}
+
+// A client that is told to retry is told when.
+func TestRefusalsSayWhenToRetry(t *testing.T) {
+	t.Parallel()
+	for _, err := range []*problem.Error{ErrNothingKnown, ErrUnknownUser, ErrPaymentNotFound, errOverloaded, errBillBusy, errUnknown} {
+		if err.RetryAfter < time.Second {
+			t.Errorf("%s: %v", err.Code, err.RetryAfter)
+		}
 	}
 }
 

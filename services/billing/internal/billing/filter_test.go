@@ -8,6 +8,17 @@ import (
 	"lavka/libs/domain/problem"
 )
 
+func TestWindows(t *testing.T) {
+	t.Parallel()
+	begin := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for length, want := range map[time.Duration]string{time.Second: "", filter.MaxWindow: "", filter.MaxWindow + 1: "validation_failed", -time.Second: "validation_failed"} {
+		w, err := NewWindow(begin, begin.Add(length))
+		if codeOf(err) != want || err == nil && (!w.From.Equal(begin) || !w.To.Equal(begin.Add(length))) {
+			t.Errorf("%v: %+v, %v", length, w, err)
+		}
+	}
+}
+
 // Which combinations of filters are served, and how long a time may be.
 func TestCombinationsOfFilters(t *testing.T) {
 	t.Parallel()

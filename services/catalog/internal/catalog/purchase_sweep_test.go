@@ -1,8 +1,14 @@
 package catalog
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"log/slog"
+	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +32,41 @@ func TestBackOff(t *testing.T) {
 	if got := BackOff(1_000_000, 0.5); got > 25*time.Second || got < 20*time.Second {
 		t.Errorf("after a million claims: %v", got)
 	}
+}
+
+// A full batch is followed by the next one at once; after fewer rows, or an error, there is a pause. An error is logged, unless the service is stopping.
+func TestPausesOfTheSweeper(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		const batch = 2
+		began := time.Now()
+		var at []time.Duration
+		results := []struct {
+			rows int
+			err  error
+		}{{batch, nil}, {batch, nil}, {1, nil}, {0, nil}, {0, errors.New("unreachable")}, {0, errors.New("stopped")}}
+		due := func(context.Context, int, func(int) time.Duration) ([]Purchase, error) {
+			result := results[len(at)]
+			if at = append(at, time.Since(began)); len(at) == len(results) {
+				cancel()
+			}
+			return make([]Purchase, result.rows), result.err
+		}
+		var log bytes.Buffer
+		s := &Sweeper[Purchase]{
+			Store: DueFunc[Purchase](due), Requests: &wire{sent: make(chan uuid.UUID, 10)}, Metrics: metrics.New(prometheus.NewRegistry()), Log: slog.New(slog.NewTextHandler(&log, nil)),
+			Every: time.Minute, Batch: batch, Limiter: rate.NewLimiter(rate.Inf, 1),
+		}
+		s.Run(ctx)
+		if want := []time.Duration{0, 0, 0, time.Minute, 2 * time.Minute, 3 * time.Minute}; !slices.Equal(at, want) {
+			t.Errorf("sweeps at %v instead of %v", at, want)
+		}
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "unreachable") {
+			t.Errorf("logged: %s", text)
+		}
+	})
 }
 
 func TestSweeperSendsNothingWhileDisconnected(t *testing.T) {
