@@ -145,7 +145,7 @@ func (d *day) redundant(ctx context.Context) error {
 	if err := d.Until(ctx, func() (missing, err error) {
 		state, err := d.Kubectl(ctx, inPostgres("psql", "-U", "postgres", "-At", "-c", "SELECT application_name, sync_state FROM pg_stat_replication")...)
 		if strings.TrimSpace(state) != "standby|quorum" {
-			missing = fmt.Errorf("Postgres replicates to %q", state)
+			missing = fmt.Errorf("the primary replicates to %q", state)
 		}
 		return missing, err
 	}); err != nil {
