@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lavka/libs/domain/group"
@@ -56,6 +57,25 @@ func (s *Settler) pay(ctx context.Context, user int64) <-chan error {
 		result <- err
 	}()
 	return result
+}
+
+// For a user who never comes, a payment waits for two seconds, in which the ledger is asked every twentieth of a second.
+func TestAPaymentForAnUnknownUserIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newcomersLedger()
+		s := NewSettler(l, group.Config{Max: 100, Queue: 1000, InFlight: 1})
+		defer s.Close()
+		began := time.Now()
+		_, err := s.Pay(t.Context(), Payment{ID: 3, UserID: 3})
+		if took := time.Since(began); !errors.Is(err, ErrUnknownUser) || took != 2*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+		if l.mu.Lock(); l.looks < 39 || l.looks > 41 {
+			t.Errorf("the ledger was asked %d times", l.looks)
+		}
+		l.mu.Unlock()
+	})
 }
 
 // A payment for a user whom billing does not know yet is credited as soon as another

@@ -90,6 +90,32 @@ func TestAKeyMakesAProductOnce(t *testing.T) {
 	}
 }
 
+// The content of a product decides whether a request with a used key is a repeat.
+func TestContentOfAProduct(t *testing.T) {
+	t.Parallel()
+	made := func(change func(*Product)) string {
+		p := Product{SKU: "tea", Title: "Tea", Description: "black", Price: 100, Status: Active, Images: []string{"a"}, Attributes: map[string]string{"leaf": "whole"}, OnHand: new(int64(3))}
+		change(&p)
+		return string(p.Content())
+	}
+	same := made(func(*Product) {})
+	if again := made(func(p *Product) { *p = p.Made(7, time.Now()) }); again != same || len(same) != 32 {
+		t.Error("what the store adds is no content")
+	}
+	seen := map[string]bool{same: true}
+	for name, change := range map[string]func(*Product){
+		"SKU": func(p *Product) { p.SKU = "tee" }, "title": func(p *Product) { p.Title = "Tee" }, "description": func(p *Product) { p.Description = "" },
+		"price": func(p *Product) { p.Price = 101 }, "status": func(p *Product) { p.Status = Draft }, "images": func(p *Product) { p.Images = nil },
+		"attributes": func(p *Product) { p.Attributes = nil }, "stock": func(p *Product) { p.OnHand = nil }, "another stock": func(p *Product) { p.OnHand = new(int64(4)) },
+	} {
+		content := made(change)
+		if seen[content] {
+			t.Errorf("another %s is the same content", name)
+		}
+		seen[content] = true
+	}
+}
+
 // What a client expects of the product with a SKU decides before anything is stored.
 func TestPutConditions(t *testing.T) {
 	t.Parallel()
