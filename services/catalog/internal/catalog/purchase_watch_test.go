@@ -1,8 +1,13 @@
 package catalog
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,6 +47,39 @@ func TestWatchesAreBounded(t *testing.T) {
 	if w.all != 0 || len(w.by) != 0 || len(w.users) != 0 {
 		t.Errorf("%d requests, %d purchases and %d users are left", w.all, len(w.by), len(w.users))
 	}
+}
+
+// looks are the results of a store. The last one ends the test.
+type looks struct {
+	results []error
+	stop    func()
+}
+
+func (l *looks) SettledOf(context.Context, []uuid.UUID) ([]uuid.UUID, error) {
+	err := l.results[0]
+	if l.results = l.results[1:]; len(l.results) == 0 {
+		l.stop()
+	}
+	return nil, err
+}
+
+// Of several failures in a row, only the first is logged, and none while the service is stopping.
+func TestTheWatchLogsTheFirstFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		first, second := errors.New("first"), errors.New("second")
+		store := &looks{results: []error{nil, first, first, nil, second, nil, errors.New("stopped")}, stop: cancel}
+		var log bytes.Buffer
+		w := NewWatch(store, time.Minute, slog.New(slog.NewTextHandler(&log, nil)))
+		_, leave, _ := w.enter(1, id(1))
+		defer leave()
+		w.Run(ctx)
+		if text := log.String(); strings.Count(text, "\n") != 2 || strings.Count(text, "error=first") != 1 || strings.Count(text, "error=second") != 1 {
+			t.Errorf("logged: %s", text)
+		}
+	})
 }
 
 func TestAllWhoWaitForAPurchaseAreReleased(t *testing.T) {
