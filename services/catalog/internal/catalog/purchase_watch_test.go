@@ -82,6 +82,60 @@ func TestTheWatchLogsTheFirstFailure(t *testing.T) {
 	})
 }
 
+// oneRow is a store with one purchase, which is settled when it is asked for a second time by the Watch.
+type oneRow struct {
+	PurchaseStore // its other methods are not called
+	p             Purchase
+	err           error
+	looks         int
+}
+
+func (o *oneRow) Purchase(context.Context, int64, uuid.UUID) (Purchase, error) { return o.p, o.err }
+
+func (o *oneRow) SettledOf(_ context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	if o.looks++; o.looks < 2 {
+		return nil, nil
+	}
+	o.p.Status = Completed
+	return ids, nil
+}
+
+// A request waits for a purchase that is pending, and for no longer than it may.
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		row         oneRow
+		every, wait time.Duration
+		took        time.Duration
+		status      Status
+		err         error
+	}{
+		"settled":                  {oneRow{p: Purchase{Status: Completed}}, time.Second, time.Minute, 0, Completed, nil},
+		"unknown":                  {oneRow{err: ErrPurchaseNotFound}, time.Second, time.Minute, 0, "", ErrPurchaseNotFound},
+		"settled meanwhile":        {oneRow{p: Purchase{Status: Pending}}, time.Second, time.Minute, 2 * time.Second, Completed, nil},
+		"pending for longer":       {oneRow{p: Purchase{Status: Pending}}, time.Hour, 3 * time.Second, 3 * time.Second, Pending, nil},
+		"pending, wait for a week": {oneRow{p: Purchase{Status: Pending}}, time.Hour, 7 * 24 * time.Hour, 15 * time.Second, Pending, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			watch := NewWatch(&c.row, c.every, slog.New(slog.DiscardHandler))
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				watch.Run(ctx)
+			}()
+			s := &Purchases{PurchasesConfig: PurchasesConfig{Store: &c.row, Watch: watch}}
+			began := time.Now()
+			p, applied, err := s.Await(ctx, 1, id(1), c.wait)
+			if took := time.Since(began); took != c.took || p.Status != c.status || !applied || !errors.Is(err, c.err) {
+				t.Errorf("%s: %q, %v, %v after %v", name, p.Status, applied, err, took)
+			}
+			cancel()
+			<-done
+		})
+	}
+}
+
 func TestAllWhoWaitForAPurchaseAreReleased(t *testing.T) {
 	t.Parallel()
 	w := NewWatch(nil, time.Hour, slog.New(slog.DiscardHandler))
