@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lavka/libs/domain/problem"
 	"lavka/libs/testkit/waittest"
 	"lavka/services/catalog/internal/metrics"
 )
@@ -387,5 +389,33 @@ func TestABuyerWhoDisconnectsHasStillBought(t *testing.T) {
 	}
 	if asked := <-w.sent; asked != id(1) {
 		t.Errorf("billing was asked about %v", asked)
+	}
+}
+
+// Before the gate is open, an order of several units buys nothing and is not placed.
+func TestSeveralUnitsWaitForTheGate(t *testing.T) {
+	t.Parallel()
+	s, m, _ := newTill(t, time.Second, 10)
+	closed := errors.New("closed")
+	s.Shelf = func() error { return closed }
+	if p, err := s.Buy(t.Context(), Order{UserID: 5, ProductID: 1, BillID: 1, Quantity: 2}); !errors.Is(err, closed) || len(m.begun) != 0 {
+		t.Errorf("%+v, %v; %d groups were placed", p, err, len(m.begun))
+	}
+}
+
+// If an order could not be placed within its limit, its outcome is unknown: the buyer learns the purchase's id, unless a key may stand for another purchase.
+func TestAnOrderThatIsNotPlacedInTime(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]error{"": Unknown(id(1)), "key": ErrAskAgain} {
+		synctest.Test(t, func(t *testing.T) {
+			s, m, _ := newTill(t, time.Second, 10)
+			began := time.Now()
+			_, err := s.Buy(t.Context(), Order{UserID: 5, ProductID: 1, BillID: 1, Key: key})
+			got := problem.From(err)
+			if took := time.Since(began); took != placeLimit || got.Code != "outcome_unknown" || got.Extra["purchase_id"] != problem.From(want).Extra["purchase_id"] {
+				t.Errorf("with key %q: %v, %v after %v", key, err, got.Extra, took)
+			}
+			close(m.gate)
+		})
 	}
 }
