@@ -92,7 +92,10 @@ type oneRow struct {
 
 func (o *oneRow) Purchase(context.Context, int64, uuid.UUID) (Purchase, error) { return o.p, o.err }
 
-func (o *oneRow) SettledOf(_ context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+func (o *oneRow) SettledOf(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if o.looks++; o.looks < 2 {
 		return nil, nil
 	}
