@@ -56,8 +56,40 @@ func TestNewReversal(t *testing.T) {
 		{1, 1, "-1", "invalid_amount"}, {1, 1, "-0", "invalid_amount"}, {1, 1, "1e2", "invalid_amount"}, {1, 1, "1.001", "invalid_amount"},
 	} {
 		_, err := NewReversal(c.id, c.payment, c.total)
-		if (err == nil) != (c.code == "") || (err != nil && !hasCode(err, c.code)) {
+		if code(err) != c.code {
 			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func TestTheBillOfAReversal(t *testing.T) {
+	t.Parallel()
+	if got := (&Reversal{Payment: &Payment{BillID: 10}}).TargetBill(); got != 10 {
+		t.Errorf("of a known payment: %d", got)
+	}
+	if got := (&Reversal{}).TargetBill(); got != 0 {
+		t.Errorf("of an unknown payment: %d", got)
+	}
+}
+
+// A reversal writes a transaction only if it takes something, and its bill owes only what it could not pay.
+func TestWhatAReversalLeaves(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		balance      money.Amount
+		transactions int
+		owes         bool
+	}{{100, 1, false}, {60, 1, true}, {0, 0, true}} {
+		s := emptyState(noon)
+		s.Bills[10] = &Bill{ID: 10, UserID: 1, Balance: c.balance}
+		paid := &Payment{ID: 7, UserID: 1, BillID: 10, Amount: 100}
+		r, changes := Decide(s, []Item{&Reversal{ID: 3, PaymentID: 7, Total: 100, Payment: paid}})
+		if _, ok := r[0].(Reversed); !ok || len(changes.Transactions) != c.transactions || s.Owing[10] != c.owes || s.Bills[10].Balance != max(0, c.balance-100) {
+			t.Errorf("with a balance of %v: %+v, %d transactions, owes %v, %v left", c.balance, r[0], len(changes.Transactions), s.Owing[10], s.Bills[10].Balance)
+		}
+		// A second one that adds nothing changes nothing.
+		if _, changes := Decide(s, []Item{&Reversal{ID: 4, PaymentID: 7, Total: 100, Payment: paid}}); len(changes.Transactions) != 0 || s.Owing[10] != c.owes {
+			t.Errorf("with a balance of %v, once more: %d transactions, owes %v", c.balance, len(changes.Transactions), s.Owing[10])
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -94,7 +95,7 @@ func TestPay(t *testing.T) {
 			s := NewSettler(c.ledger, group.Config{Max: 1, Queue: 1, InFlight: 1})
 			defer s.Close()
 			repeat, err := s.Pay(t.Context(), Payment{ID: 1})
-			if repeat != c.repeat || (err == nil) != (c.code == "") || (err != nil && !hasCode(err, c.code)) {
+			if repeat != c.repeat || code(err) != c.code {
 				t.Errorf("repeat %v, %v", repeat, err)
 			}
 			if len(c.ledger.refused) != c.kept {
@@ -129,7 +130,7 @@ func TestReverse(t *testing.T) {
 			s := NewSettler(c.ledger, group.Config{Max: 1, Queue: 1, InFlight: 1})
 			defer s.Close()
 			d, repeat, err := s.Reverse(t.Context(), Reversal{ID: 1, PaymentID: 2})
-			if repeat != c.repeat || (err == nil) != (c.code == "") || (err != nil && !hasCode(err, c.code)) || (err == nil) != (d == decision) {
+			if repeat != c.repeat || code(err) != c.code || (err == nil) != (d == decision) {
 				t.Errorf("%+v, repeat %v, %v", d, repeat, err)
 			}
 			if len(c.ledger.refused) != c.kept {
@@ -148,10 +149,10 @@ func TestARefusalIsRecordedAfterTheProviderDisconnects(t *testing.T) {
 	defer s.Close()
 	ctx, hangUp := context.WithCancel(t.Context())
 	hangUp()
-	if _, err := s.Pay(ctx, Payment{ID: 1}); !hasCode(err, "user_not_found") {
+	if _, err := s.Pay(ctx, Payment{ID: 1}); code(err) != "user_not_found" {
 		t.Errorf("%v", err)
 	}
-	if err := s.Refuse(ctx, Payment{}, ErrInvalidID); !hasCode(err, "invalid_id") {
+	if err := s.Refuse(ctx, Payment{}, ErrInvalidID); code(err) != "invalid_id" {
 		t.Errorf("%v", err)
 	}
 	if len(l.refused) != 2 {
@@ -173,18 +174,34 @@ func TestAFullQueueCreditsNothing(t *testing.T) {
 	}
 	<-started
 	_, err := s.Pay(t.Context(), Payment{ID: 1})
-	if !hasCode(err, "overloaded") || problem.From(err).RetryAfter == 0 {
+	if code(err) != "overloaded" || problem.From(err).RetryAfter == 0 {
 		t.Errorf("%v", err)
 	}
 	close(release)
 	s.Close()
 }
 
-func hasCode(err error, code string) bool { return problem.From(err).Code == code }
+// code is the code of a problem, or "" if there is none.
+func code(err error) string {
+	if err == nil {
+		return ""
+	}
+	return problem.From(err).Code
+}
 
 func btoi(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
+}
+
+// A client that is told to retry is told when.
+func TestRefusalsSayWhenToRetry(t *testing.T) {
+	t.Parallel()
+	for _, err := range []*problem.Error{ErrNothingKnown, ErrUnknownUser, ErrPaymentNotFound, errOverloaded, errBillBusy, errUnknown} {
+		if err.RetryAfter < time.Second {
+			t.Errorf("%s: %v", err.Code, err.RetryAfter)
+		}
+	}
 }
