@@ -35,15 +35,7 @@ func main() {
 		fmt.Print(banner("NOTHING WAS RUN IN CONTAINERS: no Docker engine was found", strings.TrimSpace(string(out)), "tests/e2e tests the replacement of replicas as processes"))
 		return
 	}
-	p, err := newProject(*root)
-	switch {
-	case err != nil:
-	case *build:
-		err = p.show(ctx, compose, "build")
-	default:
-		err = run(ctx, p, *seed, *keep)
-	}
-	if err != nil {
+	if err := run(ctx, *root, *seed, *build, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		os.Exit(1)
 	}
@@ -54,7 +46,14 @@ func banner(lines ...string) string {
 	return edge + "## " + strings.Join(lines, "\n## ") + "\n" + edge
 }
 
-func run(ctx context.Context, p *project, seed uint64, keep bool) (err error) {
+func run(ctx context.Context, root string, seed uint64, build, keep bool) (err error) {
+	p, err := newProject(root)
+	if err != nil {
+		return err
+	}
+	if build {
+		return p.show(ctx, compose, "build")
+	}
 	if err := p.remove(ctx); err != nil { // left over from an earlier run
 		return err
 	}
