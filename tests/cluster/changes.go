@@ -33,6 +33,14 @@ func (d *day) restart(ctx context.Context, service string) error {
 	return err
 }
 
+// restartNATS restarts NATS's servers, one after another.
+func (d *day) restartNATS(ctx context.Context) error {
+	if _, err := d.Kubectl(ctx, "-n", "lavka", "rollout", "restart", "statefulset/nats"); err != nil {
+		return err
+	}
+	return d.Settled(ctx)
+}
+
 // upgraded runs the next release, and then the present one again.
 func (d *day) upgraded(ctx context.Context) error {
 	return d.underLoad(ctx, func() error {
@@ -99,10 +107,7 @@ func (d *day) rotated(ctx context.Context) error {
 		if err := d.roles(ctx); err != nil {
 			return err
 		}
-		if _, err := d.Kubectl(ctx, "-n", "lavka", "rollout", "restart", "statefulset/nats"); err != nil {
-			return err
-		}
-		if err := d.Settled(ctx); err != nil {
+		if err := d.restartNATS(ctx); err != nil {
 			return err
 		}
 		if err := d.restartAll(ctx); err != nil {

@@ -175,10 +175,17 @@ func (c *cluster) secrets() string { return filepath.Join(c.Home, "secrets") }
 
 // devSecrets are the Secrets of the overlay dev, as deploy/k8s/dev-secrets prints them. Those that are not there yet are made for this run.
 func (c *cluster) devSecrets(ctx context.Context) ([]byte, error) {
-	if out, err := exec.CommandContext(ctx, filepath.Join(c.root, "bin/lavka"), "secrets", c.secrets()).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("lavka secrets: %w\n%s", err, out)
+	if err := c.makeSecrets(ctx); err != nil {
+		return nil, err
 	}
 	return c.printSecrets(ctx, c.secrets())
+}
+
+func (c *cluster) makeSecrets(ctx context.Context) error {
+	if out, err := exec.CommandContext(ctx, filepath.Join(c.root, "bin/lavka"), "secrets", c.secrets()).CombinedOutput(); err != nil {
+		return fmt.Errorf("lavka secrets: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // printSecrets prints those in a directory.

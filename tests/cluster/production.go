@@ -58,11 +58,7 @@ func (d *day) installedOnStandIns(ctx context.Context) error {
 	if err := os.CopyFS(d.trial.Overlay(standIns), files); err != nil {
 		return err
 	}
-	secrets, err := d.productionSecrets(ctx)
-	if err != nil {
-		return err
-	}
-	if err := d.ApplyText(ctx, secrets); err != nil {
+	if err := d.applyProductionSecrets(ctx); err != nil {
 		return err
 	}
 	out, err := d.Apply(ctx, standIns)
@@ -79,65 +75,48 @@ func (d *day) installedOnStandIns(ctx context.Context) error {
 	return d.Settled(ctx)
 }
 
-// productionSecrets are those of the overlay dev, with the address of Postgres as docs/operations.md gives it, and those of Postgres' certificate.
-func (d *day) productionSecrets(ctx context.Context) ([]byte, error) {
-	if _, err := d.devSecrets(ctx); err != nil {
-		return nil, err
+// applyProductionSecrets applies the secrets of the overlay dev, with the address of Postgres as docs/operations.md gives it, and those of Postgres' certificate.
+func (d *day) applyProductionSecrets(ctx context.Context) error {
+	if err := d.makeSecrets(ctx); err != nil {
+		return err
 	}
 	dir := filepath.Join(d.Home, "production-secrets")
 	if err := os.CopyFS(dir, os.DirFS(d.secrets())); err != nil {
-		return nil, err
+		return err
 	}
 	urls, err := filepath.Glob(filepath.Join(dir, "*-database-url"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, file := range urls {
 		url, err := os.ReadFile(file)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		user, _, found := strings.Cut(string(url), "@postgres:5432/lavka")
 		if !found {
-			return nil, fmt.Errorf("%s does not lead to the database lavka on the host postgres", filepath.Base(file))
+			return fmt.Errorf("%s does not lead to the database lavka on the host postgres", filepath.Base(file))
 		}
 		verified := user + "@postgres-rw:5432/lavka?sslmode=verify-full&sslrootcert=/run/postgres-authority/ca.crt\n"
 		if err := os.WriteFile(file, []byte(verified), 0o600); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	text, err := d.printSecrets(ctx, dir)
+	secrets, err := d.printSecrets(ctx, dir)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if err := d.ApplyText(ctx, secrets); err != nil {
+		return err
 	}
 	cert, key, authority, err := d.plane.Server("postgres", "postgres-rw")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for name, files := range map[string]map[string]string{
-		"postgres-ca":       {"ca.crt": authority},
-		"stand-in-postgres": {"ca.crt": authority, "tls.crt": cert, "tls.key": key},
-	} {
-		secret, err := secretOf(name, files)
-		if err != nil {
-			return nil, err
-		}
-		text = append(append(text, "\n---\n"...), secret...)
-	}
-	return text, nil
-}
-
-// secretOf is a Secret with the contents of files.
-func secretOf(name string, files map[string]string) ([]byte, error) {
-	data := map[string]string{}
-	for key, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		data[key] = string(text)
-	}
-	return json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]string{"name": name, "namespace": "lavka"}, "stringData": data})
+	ca, create := "--from-file=ca.crt="+authority, []string{"-n", "lavka", "create", "secret", "generic"}
+	_, forClients := d.Kubectl(ctx, append(create, "postgres-ca", ca)...)
+	_, forServers := d.Kubectl(ctx, append(create, "stand-in-postgres", ca, "--from-file=tls.crt="+cert, "--from-file=tls.key="+key)...)
+	return errors.Join(forClients, forServers)
 }
 
 // redundant wants each commit on two servers, and each message on three.
@@ -183,12 +162,7 @@ func (d *day) redundant(ctx context.Context) error {
 }
 
 func (d *day) restartedNATS(ctx context.Context) error {
-	return d.underLoad(ctx, func() error {
-		if _, err := d.Kubectl(ctx, "-n", "lavka", "rollout", "restart", "statefulset/nats"); err != nil {
-			return err
-		}
-		return d.Settled(ctx)
-	})
+	return d.underLoad(ctx, func() error { return d.restartNATS(ctx) })
 }
 
 // lostStandby has the standby lose its data. No commit is acknowledged until it has copied everything again.
