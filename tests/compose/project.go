@@ -147,11 +147,16 @@ func (p *project) down(ctx context.Context, args ...string) error {
 // followLogs writes the logs of all services' containers to p.logs until ctx ends, those of containers that are removed meanwhile included.
 func (p *project) followLogs(ctx context.Context) {
 	for last(ctx, 100*time.Millisecond) == nil {
-		// It ends when no container is left, as between down and up, and Compose then may print an error of its own. complaints notices if nothing was read.
-		cmd := p.command(ctx, compose, append([]string{"--profile", "replace", "logs", "--follow", "--no-color"}, names()...)...)
+		// It ends when no container is left, as between down and up, and Compose then may print an error of its own. allReplaced notices if nothing was read.
+		cmd := p.command(ctx, compose, logsOfServices("--follow")...)
 		cmd.Stdout = &p.logs
 		_ = cmd.Run()
 	}
+}
+
+// logsOfServices prints the logs of all services' containers that exist.
+func logsOfServices(options ...string) []string {
+	return slices.Concat([]string{"--profile", "replace", "logs", "--no-color"}, options, names())
 }
 
 // showLogs prints the last lines of each container, and then what the services complained about, also those of containers that were replaced.

@@ -106,7 +106,7 @@ func (t *trial) under(ctx context.Context, o check.Options, do func(context.Cont
 		wrong = append(wrong, errors.New(v.String()))
 	}
 	fmt.Printf("%d purchases and %d payments were booked in this part\n", len(b.Purchases), count(b.Transactions, func(t history.Transaction) bool { return t.PaymentID != nil }))
-	return calls, errors.Join(append(wrong, t.complaints(), t.verify(ctx))...)
+	return calls, errors.Join(append(wrong, t.complaints(ctx), t.verify(ctx))...)
 }
 
 // replaced replaces the replicas of one service. No token of a disabled user is accepted for longer than usual meanwhile.
@@ -334,9 +334,13 @@ func (t *trial) downAndUp(ctx context.Context) error {
 	return errors.Join(err, t.demo(ctx))
 }
 
-// complaints searches the services' logs for errors that no injected fault excuses.
-func (t *trial) complaints() error {
-	text := t.logs.String()
+// complaints searches the services' logs for errors that no injected fault excuses: those of the containers that exist, and what was followed of the others.
+func (t *trial) complaints(ctx context.Context) error {
+	present, err := t.read(ctx, compose, logsOfServices()...)
+	if err != nil {
+		return err
+	}
+	text := t.logs.String() + "\n" + present
 	for _, name := range names() {
 		if !strings.Contains(text, name) && !strings.HasSuffix(name, "-3") {
 			return fmt.Errorf("nothing that %s logged was read", name)
