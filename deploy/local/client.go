@@ -16,8 +16,9 @@ import (
 
 // client sends requests to a shop. When show is set, it prints each request and response there.
 type client struct {
-	base string
-	show io.Writer
+	base     string
+	payments string // the base of the paths below /payment, if it is another one
+	show     io.Writer
 }
 
 type credentials struct {
@@ -85,7 +86,10 @@ func (c client) do(ctx context.Context, call call) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	url := call.path
-	if strings.HasPrefix(url, "/") {
+	switch {
+	case c.payments != "" && strings.HasPrefix(url, "/payment/"):
+		url = c.payments + url
+	case strings.HasPrefix(url, "/"):
 		url = c.base + url
 	}
 	req, err := http.NewRequestWithContext(ctx, call.method, url, bytes.NewReader(body))

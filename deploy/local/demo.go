@@ -10,9 +10,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"lavka/deploy/local/stack"
-	"lavka/libs/service/standardwebhooks"
 )
 
 // patience bounds every wait of the demo and of seed until a change in one service has reached another.
@@ -20,10 +17,7 @@ const patience = 10 * time.Second
 
 // story is one run of the demo.
 type story struct {
-	client
-	keys           []string
-	signing        []standardwebhooks.Key // none if they are not known here
-	admin          credentials
+	target
 	adminToken     string
 	mira           credentials
 	link           string
@@ -39,23 +33,15 @@ type story struct {
 
 // demo plays the whole story against a running shop, and fails at the first response that is not as expected.
 func demo(ctx context.Context, cfg settings, args []string) error {
-	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	address := flags.String("url", "", urlUsage)
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
-		return err
+	to, err := parseTarget(cfg, "demo", args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
 	}
-	base, keys, admin, err := target(cfg, *address)
 	if err != nil {
 		return err
 	}
-	signing, err := signingKeys(cfg, *address)
-	if err != nil {
-		return err
-	}
-	s := &story{client: client{base: base, show: os.Stdout}, keys: keys, signing: signing, admin: admin}
+	s := &story{target: to}
+	s.show = os.Stdout
 	s.mira = credentials{"mira-" + strings.ToLower(rand.Text()[:8]), "quiet river, tall grass"}
 	for _, chapter := range []struct {
 		title string
@@ -88,48 +74,6 @@ func demo(ctx context.Context, cfg settings, args []string) error {
 	}
 	_, err = fmt.Printf("That was the whole story: %d requests, and every response was as expected.\n", s.calls)
 	return err
-}
-
-const urlUsage = "the gateway's `URL` of another shop; ADMIN_LOGIN, ADMIN_PASSWORD and PAYMENT_PRIVATE_KEYS must then be that shop's"
-
-// target returns the gateway's URL, the payment keys and the administrator of the shop at address or, if that is empty, of the shop that runs on
-// the data directory.
-func target(cfg settings, address string) (base string, keys []string, admin credentials, err error) {
-	base, keys, admin = strings.TrimSuffix(address, "/"), cfg.paymentKeys(), credentials{cfg.AdminLogin, cfg.AdminPassword.Reveal()}
-	if address == "" {
-		shop, err := stack.Running(cfg.Data)
-		if err != nil {
-			return "", nil, admin, err
-		}
-		base, keys, admin.Login = shop.GatewayURL, shop.PaymentKeys, shop.AdminLogin
-		if admin.Password == "" {
-			admin.Password = shop.AdminPassword
-		}
-	}
-	if admin.Password == "" {
-		return "", nil, admin, errors.New("the administrator's password is not known here: set ADMIN_PASSWORD to it")
-	}
-	if len(keys) == 0 {
-		return "", nil, admin, errors.New("PAYMENT_PRIVATE_KEYS is not set, so no payment can be signed")
-	}
-	return base, keys, admin, nil
-}
-
-// signingKeys returns the keys for signatures in the header, of the same shop as target. There may be none.
-func signingKeys(cfg settings, address string) ([]standardwebhooks.Key, error) {
-	secrets := list(cfg.SigningSecret)
-	if address == "" {
-		shop, err := stack.Running(cfg.Data)
-		if err != nil {
-			return nil, err
-		}
-		secrets = shop.PaymentSigningSecrets
-	}
-	keys, err := standardwebhooks.ParseKeys(strings.Join(secrets, ","))
-	if err != nil {
-		return nil, fmt.Errorf("read the signing secrets: %w", err)
-	}
-	return keys, nil
 }
 
 // expect sends a request, and fails unless the response has the given status and, for a problem, the given code.
@@ -173,7 +117,9 @@ func (s *story) await(ctx context.Context, status int, code string, c call) (ans
 	defer tick.Stop()
 	for {
 		var said strings.Builder // only the last attempt is printed
-		a, err := client{base: s.base, show: &said}.do(ctx, c)
+		attempt := s.client
+		attempt.show = &said
+		a, err := attempt.do(ctx, c)
 		if err != nil {
 			return a, 0, err
 		}

@@ -51,8 +51,7 @@ const (
 
 // seeding is one run of seed.
 type seeding struct {
-	client
-	key        string
+	target
 	adminToken string
 	products   []string // ids, in the order of seedProducts
 	made       int
@@ -60,28 +59,23 @@ type seeding struct {
 
 // seed adds demo data to a shop through its API. It is idempotent: a second run changes nothing.
 func seed(ctx context.Context, cfg settings, args []string) error {
-	flags := flag.NewFlagSet("seed", flag.ContinueOnError)
-	address := flags.String("url", "", urlUsage)
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
-		return err
+	to, err := parseTarget(cfg, "seed", args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
 	}
-	base, keys, admin, err := target(cfg, *address)
 	if err != nil {
 		return err
 	}
-	s := &seeding{client: client{base: base}, key: keys[0]}
-	if s.adminToken, err = s.logIn(ctx, admin); err != nil {
-		return fmt.Errorf("log in as %s: %w", admin.Login, err)
+	s := &seeding{target: to}
+	if s.adminToken, err = s.logIn(ctx, s.admin); err != nil {
+		return fmt.Errorf("log in as %s: %w", s.admin.Login, err)
 	}
 	for _, p := range seedProducts {
 		if err := s.product(ctx, p); err != nil {
 			return fmt.Errorf("add the product %s: %w", p.title, err)
 		}
 	}
-	if _, err := fmt.Printf("%d products; the administrator is %s\n\n  %-7s %-22s %4s %13s %9s  %s\n", len(s.products), admin.Login, "login", "password", "id", "bill", "balance", "purchases"); err != nil {
+	if _, err := fmt.Printf("%d products; the administrator is %s\n\n  %-7s %-22s %4s %13s %9s  %s\n", len(s.products), s.admin.Login, "login", "password", "id", "bill", "balance", "purchases"); err != nil {
 		return err
 	}
 	for _, u := range seedUsers {
@@ -180,7 +174,7 @@ func (s *seeding) user(ctx context.Context, who credentials, amount json.Number,
 		return "", fmt.Errorf("read the user's id: %w", err)
 	}
 	bill := seedBills + id
-	paid := json.RawMessage(payment.Signed(s.key, seedPayments+id, id, bill, amount))
+	paid := json.RawMessage(payment.Signed(s.keys[0], seedPayments+id, id, bill, amount))
 	if err := s.once(ctx, call{method: http.MethodPost, path: "/payment/webhook", body: paid}, http.StatusOK); err != nil {
 		return "", err
 	}

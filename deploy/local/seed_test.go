@@ -90,15 +90,25 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A run completes what is missing, also after an interrupted one, and a second run changes nothing.
+// A run completes what is missing, also after an interrupted one, and a second run changes nothing. The payment provider has an address of its own.
 func TestSeedIsIdempotent(t *testing.T) {
 	t.Parallel()
 	s := &shelf{active: map[string]bool{"admin": true, "anna": false}, products: []string{"Black tea set", "Honey"}, seen: map[string]int{}, refuse: 2}
-	server := httptest.NewServer(s)
-	defer server.Close()
+	serve := func(payments bool) *httptest.Server {
+		return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/payment/") != payments {
+				http.NotFound(w, r)
+				return
+			}
+			s.ServeHTTP(w, r)
+		}))
+	}
+	shop, provider := serve(false), serve(true)
+	defer shop.Close()
+	defer provider.Close()
 	cfg := settings{AdminLogin: "admin", AdminPassword: config.Hide("of the admin"), PaymentKeys: config.Hide("key of the payment provider")}
 	for run := 1; run <= 2; run++ {
-		if err := seed(t.Context(), cfg, []string{"--url", server.URL + "/"}); err != nil {
+		if err := seed(t.Context(), cfg, []string{"--url", shop.URL + "/", "--payments-url", provider.URL + "/"}); err != nil {
 			t.Fatalf("run %d: %v", run, err)
 		}
 		if got := strings.Join(s.products, ", "); got != "Black tea set, Honey, Teapot, Black tea, Tea glass, Grand samovar" {
@@ -116,8 +126,11 @@ func TestSeedIsIdempotent(t *testing.T) {
 			}
 		}
 	}
+	if err := seed(t.Context(), cfg, []string{"--payments-url", provider.URL}); err == nil || !strings.Contains(err.Error(), "without --url") {
+		t.Errorf("without the shop's URL: %v", err)
+	}
 	cfg.AdminPassword = config.Secret{}
-	if err := seed(t.Context(), cfg, []string{"--url", server.URL}); err == nil || !strings.Contains(err.Error(), "set ADMIN_PASSWORD") {
+	if err := seed(t.Context(), cfg, []string{"--url", shop.URL}); err == nil || !strings.Contains(err.Error(), "set ADMIN_PASSWORD") {
 		t.Errorf("without the admin's password: %v", err)
 	}
 }
