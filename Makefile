@@ -60,9 +60,15 @@ BASE =
 # exceeded" although it found nothing (go.dev/issue/75804). Fuzzing for a number of inputs, such as TIME=10000x, does not.
 TIME = 30s
 
+# Each package is compiled once for all its fuzz tests. What they find is kept in the build cache, as `go test -fuzz` does.
 fuzz: ## Run every fuzz test for 30 s: make fuzz TIME=5m
-	@for f in $$(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(MODULES) | sed 's|/[^/]*:func |:|' | sort); do \
-		echo "== $$f" && (cd $${f%:*} && go test -run '^$$' -fuzz "^$${f#*:}\$$" -fuzztime $(TIME) .) || exit 1; \
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	for package in $$(grep -rlE --include='*_test.go' '^func Fuzz' $(MODULES) | xargs -n1 dirname | sort -u); do \
+		(cd $$package && go test -c -fuzz . -o "$$dir/test" .); \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$package/*_test.go | sed 's/^func //' | sort); do \
+			echo "== $$package $$f"; \
+			(cd $$package && "$$dir/test" -test.run '^$$' -test.fuzz "^$$f\$$" -test.fuzztime $(TIME) -test.fuzzcachedir "$$(go env GOCACHE)/fuzz/lavka/$$package"); \
+		done; \
 	done
 
 faults: compiler ## Inject faults into running shops and check the outcome: make faults SEED= CASE= MINUTES= MUTANTS=1
@@ -79,12 +85,13 @@ bench: ## Compare the shop with baselines such as pgbench; writes docs/benchmark
 OF_SHOP = $(if $(SHOP),[ -n "$$ADMIN_PASSWORD" ] || export ADMIN_PASSWORD_FILE=$(CURDIR)/secrets/admin-password; \
 	[ -n "$$PAYMENT_PRIVATE_KEYS" ] || export PAYMENT_PRIVATE_KEYS_FILE=$(CURDIR)/secrets/payment-keys; \
 	[ -n "$$PAYMENT_SIGNING_SECRETS" ] || [ ! -e secrets/payment-signing-secrets ] || export PAYMENT_SIGNING_SECRETS_FILE=$(CURDIR)/secrets/payment-signing-secrets;)
+AT = $(if $(SHOP),--url "$(SHOP)") $(if $(PAYMENTS),--payments-url "$(PAYMENTS)")
 
 demo: bin/lavka ## Play the whole story against the running shop and check every response: make demo SHOP=http://127.0.0.1:8080
-	@$(OF_SHOP) exec bin/lavka demo $(if $(SHOP),--url "$(SHOP)")
+	@$(OF_SHOP) exec bin/lavka demo $(AT)
 
 seed: bin/lavka ## Add users, products, bills with money and purchases to the running shop: make seed SHOP=http://127.0.0.1:8080
-	@$(OF_SHOP) exec bin/lavka seed $(if $(SHOP),--url "$(SHOP)")
+	@$(OF_SHOP) exec bin/lavka seed $(AT)
 
 # USER is not taken from the environment: there, it is the login name of the operating system.
 PAYER = $(if $(filter command,$(firstword $(origin USER))),$(USER))
@@ -176,7 +183,7 @@ ifneq ($(NODES),)
 	@if docker version >/dev/null 2>&1; then $(MAKE) --no-print-directory images VERSION=dev; fi
 	@cd tests/cluster && GOWORK=off go run . -nodes "$(NODES)" $(if $(OVERLAY),-overlay "$(OVERLAY)") $(if $(KEEP),-keep)
 else
-	@cd tests/cluster && export GOWORK=off && go run . && go test -count=1 ./...
+	@hash=$$(.ci/run cluster_hash) && cd tests/cluster && export GOWORK=off && go run . && go test -count=1 ./... && echo "$$hash" >passed
 endif
 
 tools: ## Build the tools that tools/go.mod pins into bin/

@@ -160,28 +160,32 @@ func TestRulesAreTestedWithThePromtoolThatIsThere(t *testing.T) {
 	}
 }
 
-// Every fuzz test of every module is found, and one that fails ends the search.
+// Every fuzz test of every module is found, and one that does not compile or that fails ends the search.
 func TestEveryFuzzTestIsRun(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
-	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\necho \"${PWD#"+dir+"/}: $*\"\ncase $PWD in */c) exit 1; esac\n")
+	// What is compiled is a script that prints its arguments.
+	write(t, filepath.Join(dir, "path/go"), "#!/bin/sh\n[ \"$1\" != env ] || exec echo /cache\necho \"${PWD#"+dir+"/}: $1 $2 $3 $4\"\ncase $PWD in */d) exit 1; esac\n"+
+		"while [ \"$1\" != -o ]; do shift; done\nprintf '#!/bin/sh\\necho \"${PWD#"+dir+"/}: $*\"\\ncase $PWD in */c) exit 1; esac\\n' >\"$2\"\nchmod +x \"$2\"\n")
 	write(t, filepath.Join(dir, "libs/a/x_test.go"), "func FuzzOne(f *testing.F) {\nfunc FuzzTwo_2(f *testing.F) {\nfunc TestFuzz(t *testing.T) {\n// func FuzzNot\n")
 	write(t, filepath.Join(dir, "libs/a/x.go"), "func FuzzNone() {\n")
 	write(t, filepath.Join(dir, "services/auth/internal/b/b_test.go"), "func FuzzOne(f *testing.F) {\n")
+	compiled := func(dir string) string { return dir + ": test -c -fuzz .\n" }
 	fuzz := func(dir, name, time string) string {
-		return dir + ": test -run ^$ -fuzz ^" + name + "$ -fuzztime " + time + " .\n"
+		return "== " + dir + " " + name + "\n" + dir + ": -test.run ^$ -test.fuzz ^" + name + "$ -test.fuzztime " + time + " -test.fuzzcachedir /cache/fuzz/lavka/" + dir + "\n"
 	}
 	out, code := run(t, dir, []string{"TIME=of the day"}, "make", "fuzz")
-	for _, want := range []string{fuzz("libs/a", "FuzzOne", "30s"), fuzz("libs/a", "FuzzTwo_2", "30s"), fuzz("services/auth/internal/b", "FuzzOne", "30s")} {
-		if !strings.Contains(out, want) {
-			t.Errorf("%q was not run", want)
-		}
-	}
-	if code != 0 || strings.Count(out, "-fuzz ") != 3 {
-		t.Errorf("%d, %s", code, out)
+	a, b := compiled("libs/a")+fuzz("libs/a", "FuzzOne", "30s")+fuzz("libs/a", "FuzzTwo_2", "30s"), compiled("services/auth/internal/b")+fuzz("services/auth/internal/b", "FuzzOne", "30s")
+	if code != 0 || out != a+b {
+		t.Errorf("%d, %s\nwant\n%s", code, out, a+b)
 	}
 	write(t, filepath.Join(dir, "libs/c/c_test.go"), "func FuzzFails(f *testing.F) {\n")
 	if out, code := run(t, dir, nil, "make", "fuzz", "TIME=3s"); code == 0 || !strings.HasSuffix(strings.Split(out, "make:")[0], fuzz("libs/c", "FuzzFails", "3s")) {
 		t.Errorf("one fails, and yet: %d, %s", code, out)
+	}
+	must(t, os.RemoveAll(filepath.Join(dir, "libs/c")))
+	write(t, filepath.Join(dir, "libs/d/d_test.go"), "func FuzzBroken(f *testing.F) {\n")
+	if out, code := run(t, dir, nil, "make", "fuzz"); code == 0 || !strings.HasSuffix(strings.Split(out, "make:")[0], compiled("libs/d")) {
+		t.Errorf("one does not compile, and yet: %d, %s", code, out)
 	}
 }
