@@ -161,7 +161,7 @@ func (d *day) try(ctx context.Context, p probe, targets []target, table map[arro
 	}
 	for _, t := range targets {
 		a := arrow{p.name, t.name, t.port}
-		if a.from == a.to || p.stranger && t.outside {
+		if a.from == a.to || p.outside && t.outside {
 			continue // of most there is one, which has no other to speak to
 		}
 		why, tried := told[t.String()]

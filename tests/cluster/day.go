@@ -29,12 +29,27 @@ type shop struct {
 	image   string // what the names of its images begin with in the overlay below
 	// kubernetes is what docs/architecture.md calls the API server. In production, Postgres may reach it.
 	kubernetes string
-	parts      func(*day) []part
+	addresses
+	reached func(*day, context.Context, func() error) error // does something while the shop can be reached
+	gateway probe
+	parts   func(*day) []part
 }
 
+// addresses are URLs, for clients and for the payment provider.
+type addresses struct{ clients, provider string }
+
 var shops = map[string]shop{
-	"dev":        {"dev", "lavka-", "Kubernetes", (*day).dev},
-	"production": {standIns, "registry.example/lavka-", "Kubernetes and the object store", (*day).production},
+	"dev": {
+		overlay: "dev", image: "lavka-", kubernetes: "Kubernetes", addresses: addresses{forwardedTo, forwardedTo}, reached: (*day).forwarded, parts: (*day).dev,
+		gateway: probe{name: "dev-gateway", namespace: "lavka", labels: map[string]string{
+			"app.kubernetes.io/name": "dev-gateway", "app.kubernetes.io/component": "gateway", "app.kubernetes.io/part-of": "lavka",
+		}},
+	},
+	"production": {
+		overlay: standIns, image: "registry.example/lavka-", kubernetes: "Kubernetes and the object store",
+		addresses: addresses{"https://" + shopHost, "https://" + paymentHost}, reached: (*day).balanced, parts: (*day).production,
+		gateway: probe{name: "gateway", namespace: "traefik", labels: map[string]string{"app.kubernetes.io/name": "traefik"}, outside: true},
+	},
 }
 
 type part struct {
@@ -68,6 +83,7 @@ func (d *day) dev() []part {
 		{"dev: upgraded to the next release and back, under load", d.upgraded},
 		{"dev: scaled to three replicas and back, under load", d.scaled},
 		{"dev: new passwords of Postgres and NATS, under load", d.rotated},
+		{"dev: a new signing key, under load", d.newSigningKey},
 		{"dev: a stream that the server can't give takes no good replica away", d.wrongStream},
 		{"dev: a backup is restored", d.restored},
 	}
@@ -132,11 +148,11 @@ func (d *day) applySecrets(ctx context.Context) error {
 	return d.ApplyText(ctx, secrets)
 }
 
-const address = "http://127.0.0.1:8080" // of kubectl port-forward, as in docs/operations.md
+const forwardedTo = "http://127.0.0.1:8080" // by kubectl port-forward, as in docs/operations.md
 
-// demo plays the whole story, by the address that docs/operations.md gives the shop.
+// demo plays the whole story, by the addresses that docs/operations.md gives the shop.
 func (d *day) demo(ctx context.Context) error {
-	return d.forwarded(ctx, func() error {
+	return d.shop.reached(d, ctx, func() error {
 		if err := d.lavka(ctx, "demo"); err != nil {
 			return err
 		}
@@ -146,8 +162,8 @@ func (d *day) demo(ctx context.Context) error {
 
 // lavka runs a command of bin/lavka against the shop.
 func (d *day) lavka(ctx context.Context, command string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(d.root, "bin/lavka"), command, "--url", address)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.Home, "NO_COLOR=1"}
+	cmd := exec.CommandContext(ctx, filepath.Join(d.root, "bin/lavka"), command, "--url", d.shop.clients, "--payments-url", d.shop.provider)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.Home, "NO_COLOR=1", "SSL_CERT_FILE=" + d.plane.Authority()}
 	for variable, file := range map[string]string{
 		"ADMIN_PASSWORD_FILE": "admin-password", "PAYMENT_PRIVATE_KEYS_FILE": "payment-keys", "PAYMENT_SIGNING_SECRETS_FILE": "payment-signing-secrets",
 	} {
@@ -162,7 +178,7 @@ func (d *day) lavka(ctx context.Context, command string) error {
 	return nil
 }
 
-// forwarded does something while the shop can be reached.
+// forwarded does something while kubectl forwards connections to the shop.
 func (d *day) forwarded(ctx context.Context, do func() error) (err error) {
 	log, err := os.Create(filepath.Join(d.Home, "port-forward.log"))
 	if err != nil {
@@ -184,10 +200,21 @@ func (d *day) forwarded(ctx context.Context, do func() error) (err error) {
 			err = errors.Join(err, complaints(log.Name()))
 		}
 	}()
-	if err := d.Until(ctx, func() (missing, err error) { return newShop().answers(ctx), nil }); err != nil {
+	if err := d.answers(ctx); err != nil {
 		return err
 	}
 	return do()
+}
+
+// answers waits until the shop does.
+func (d *day) answers(ctx context.Context) error {
+	return d.Until(ctx, func() (missing, err error) {
+		c, err := d.newClient()
+		if err != nil {
+			return nil, err
+		}
+		return c.answers(ctx), nil
+	})
 }
 
 // complaints are what kubectl port-forward has printed, without a line for each connection.

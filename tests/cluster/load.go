@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,13 +25,21 @@ const reads, purchases = 40, 10
 
 // client is one of the shop's users.
 type client struct {
+	addresses
 	http  *http.Client
 	token string
 }
 
-// newShop is the shop to a user who has not logged in. Connections are kept, as those of a browser are.
-func newShop() *client {
-	return &client{http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16, MaxConnsPerHost: 16}}}
+// newClient is a user who has not logged in. Connections are kept, as those of a browser are.
+func (d *day) newClient() (*client, error) {
+	authority, err := os.ReadFile(d.plane.Authority())
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	transport := &http.Transport{MaxIdleConnsPerHost: 16, MaxConnsPerHost: 16, TLSClientConfig: &tls.Config{RootCAs: roots}}
+	return &client{addresses: d.shop.addresses, http: &http.Client{Timeout: 30 * time.Second, Transport: transport}}, nil
 }
 
 // answers says why the shop can't be reached.
@@ -41,7 +51,11 @@ func (c *client) answers(ctx context.Context) error {
 
 // do sends a request, and fails unless the response has one of the statuses.
 func (c *client) do(ctx context.Context, method, path string, header http.Header, body []byte, statuses ...int) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, method, address+path, bytes.NewReader(body))
+	base := c.clients
+	if strings.HasPrefix(path, "/payment/") {
+		base = c.provider
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
@@ -95,7 +109,11 @@ type buyer struct {
 
 // newBuyer logs in as a user whom lavka seed made, and pays a large amount into a new bill.
 func (d *day) newBuyer(ctx context.Context) (*buyer, error) {
-	b := &buyer{client: newShop(), paid: big.NewRat(100_000, 1)}
+	c, err := d.newClient()
+	if err != nil {
+		return nil, err
+	}
+	b := &buyer{client: c, paid: big.NewRat(100_000, 1)}
 	if err := b.logIn(ctx); err != nil {
 		return nil, err
 	}
@@ -127,10 +145,12 @@ func (d *day) newBuyer(ctx context.Context) (*buyer, error) {
 	return b, err
 }
 
+const anna = `{"login":"anna","password":"five small lanterns"}`
+
 // logIn gets a token for the user.
 func (b *buyer) logIn(ctx context.Context) error {
 	b.token = ""
-	a, err := b.do(ctx, http.MethodPost, "/auth/login", nil, []byte(`{"login":"anna","password":"five small lanterns"}`), http.StatusOK)
+	a, err := b.do(ctx, http.MethodPost, "/auth/login", nil, []byte(anna), http.StatusOK)
 	b.token = a.field("access_token")
 	return err
 }
@@ -155,7 +175,7 @@ func (d *day) underLoad(ctx context.Context, do func() error) error { return d.l
 func (d *day) underFaults(ctx context.Context, do func() error) error { return d.loaded(ctx, true, do) }
 
 func (d *day) loaded(ctx context.Context, faults bool, do func() error) error {
-	return d.forwarded(ctx, func() error {
+	return d.shop.reached(d, ctx, func() error {
 		b, err := d.newBuyer(ctx)
 		if err != nil {
 			return err

@@ -10,7 +10,8 @@
 //
 //	make cluster-check NODES=1
 //
-// With OVERLAY=production it is that of the overlay production, on stand-ins for the Postgres and NATS that operators would run (tests/cluster/production).
+// With OVERLAY=production it is that of the overlay production, behind Traefik, with metrics-server, and on stand-ins for the Postgres and NATS that operators
+// would run (tests/cluster/production).
 //
 // This program then runs itself again in namespaces of its own, which hold the control plane, a bridge and everything of the nodes, and which end with it,
 // whatever ends it. Only files in its directory and control groups of that name are left by a run that is killed; the next run removes them. It needs root,
@@ -55,7 +56,7 @@ func main() {
 	case flag.Arg(0) == asNode:
 		err = node.Run()
 	case *buildOnly:
-		_, err = build(ctx, *root, *nodes)
+		_, err = build(ctx, *root, *nodes, *overlay)
 	case *nodes > 0:
 		err = runNodes(ctx, *root, *overlay, *nodes, *keep)
 	default:
@@ -124,7 +125,7 @@ func newCluster(ctx context.Context, root string) (_ *cluster, err error) {
 			err = errors.Join(err, c.remove())
 		}
 	}()
-	built, err := build(ctx, root, 0)
+	built, err := build(ctx, root, 0, "")
 	if err != nil {
 		return nil, err
 	}

@@ -26,28 +26,36 @@ import (
 // What this program is when it runs itself again.
 const asCluster, asNode = "cluster", "node"
 
-const pauseImage, dnsImage = "lavka-cluster/pause:kept", "lavka-cluster/coredns:kept" // as in nodes/dns.yaml
+// images of programs, as in nodes/*.yaml.
+const pauseImage, dnsImage, metricsImage, traefikImage = "lavka-cluster/pause:kept", "lavka-cluster/coredns:kept", "lavka-cluster/metrics-server:kept", "lavka-cluster/traefik:kept"
 
 //go:embed nodes/dns.yaml
 var dns []byte
 
 // built are the directories of programs.
-type built struct{ Kubernetes, CNI, CoreDNS, KubeRouter, Pause string }
+type built struct{ Kubernetes, CNI, CoreDNS, KubeRouter, Pause, MetricsServer, Traefik string }
 
-func build(ctx context.Context, root string, nodes int) (b built, err error) {
+// build builds the programs of the control plane and, if there are to be nodes, those that the overlay needs there.
+func build(ctx context.Context, root string, nodes int, overlay string) (b built, err error) {
 	here := filepath.Join(root, "tests/cluster")
-	sets := []struct {
+	type wanted struct {
 		set programs.Set
 		dir *string
-	}{
+	}
+	sets := []wanted{
 		{programs.Kubernetes(filepath.Join(here, "kubernetes")), &b.Kubernetes},
 		{programs.Set{Name: "CNI plugins", Source: filepath.Join(here, "nodes/cni"), Module: "github.com/containernetworking/plugins"}, &b.CNI},
 		{programs.Set{Name: "CoreDNS", Source: filepath.Join(here, "nodes/coredns"), Module: "github.com/coredns/coredns"}, &b.CoreDNS},
 		{programs.Set{Name: "kube-router", Source: filepath.Join(here, "nodes/kube-router"), Module: "github.com/cloudnativelabs/kube-router/v2"}, &b.KubeRouter},
 		{programs.Set{Name: "pause", Source: filepath.Join(here, "nodes/pause")}, &b.Pause},
 	}
-	if nodes == 0 {
+	switch {
+	case nodes == 0:
 		sets = sets[:1]
+	case overlay == "production":
+		sets = append(sets,
+			wanted{programs.Set{Name: "metrics-server", Source: filepath.Join(here, "nodes/metrics-server"), Module: "sigs.k8s.io/metrics-server"}, &b.MetricsServer},
+			wanted{programs.Set{Name: "Traefik", Source: filepath.Join(here, "nodes/traefik"), Module: traefikModule}, &b.Traefik})
 	}
 	err = step("programs", func() error {
 		for _, s := range sets {
@@ -67,6 +75,7 @@ type order struct {
 	Overlay   string
 	Keep      bool
 	Built     built
+	Traefik   string   // directory of its module, if the overlay needs it
 	Images    []string // archives
 }
 
@@ -75,14 +84,14 @@ func runNodes(ctx context.Context, root, overlay string, nodes int, keep bool) (
 	if _, known := shops[overlay]; !known {
 		return fmt.Errorf("the overlay %q does not run on nodes: choose dev or production", overlay)
 	}
-	prepared, dir, err := prepare(ctx, root, nodes)
+	prepared, dir, err := prepare(ctx, root, nodes, overlay)
 	if dir != nil {
 		defer func() { err = errors.Join(err, dir.Remove()) }()
 	}
 	if err != nil {
 		return fmt.Errorf("there are no nodes:\n%s", banner(nothing, err.Error()))
 	}
-	prepared.Overlay, prepared.Keep = overlay, keep
+	prepared.Keep = keep
 	cluster, err := isolated.Command(ctx, asCluster)
 	if err != nil {
 		return err
@@ -105,7 +114,8 @@ func runNodes(ctx context.Context, root, overlay string, nodes int, keep bool) (
 	return nil
 }
 
-func prepare(ctx context.Context, root string, nodes int) (o order, dir *scratch.Dir, err error) {
+func prepare(ctx context.Context, root string, nodes int, overlay string) (o order, dir *scratch.Dir, err error) {
+	o.Overlay = overlay
 	if err := node.Missing(); err != nil {
 		return o, nil, err
 	}
@@ -123,7 +133,7 @@ func prepare(ctx context.Context, root string, nodes int) (o order, dir *scratch
 		}
 		o.Nodes = append(o.Nodes, group)
 	}
-	if o.Built, err = build(ctx, root, nodes); err != nil {
+	if o.Built, err = build(ctx, root, nodes, overlay); err != nil {
 		return o, dir, err
 	}
 	// The definitions of custom resources are in modules, which can't be fetched from within the namespaces.
@@ -131,6 +141,11 @@ func prepare(ctx context.Context, root string, nodes int) (o order, dir *scratch
 	fetch.Dir, fetch.Env, fetch.Stderr = pins(root), append(os.Environ(), "GOWORK=off"), os.Stderr
 	if err := fetch.Run(); err != nil {
 		return o, dir, fmt.Errorf("go mod download in %s: %w", fetch.Dir, err)
+	}
+	if overlay == "production" {
+		if o.Traefik, err = traefikSource(ctx, root); err != nil {
+			return o, dir, err
+		}
 	}
 	err = step("images", func() error {
 		names, err := imagesOf(ctx, filepath.Join(o.Built.Kubernetes, "kustomize"), filepath.Join(root, "deploy/k8s/overlays/dev"))
@@ -146,10 +161,17 @@ func prepare(ctx context.Context, root string, nodes int) (o order, dir *scratch
 			o.Images = append(o.Images, filepath.Join(o.Dir, name+".tar"))
 			return o.Images[len(o.Images)-1]
 		}
-		return errors.Join(
-			images.Pack(file("pause"), pauseImage, filepath.Join(o.Built.Pause, "pause")),
-			images.Pack(file("coredns"), dnsImage, filepath.Join(o.Built.CoreDNS, "coredns")),
-			images.Save(ctx, file("shop"), names...))
+		for _, p := range []struct{ dir, name, image string }{
+			{o.Built.Pause, "pause", pauseImage}, {o.Built.CoreDNS, "coredns", dnsImage}, {o.Built.MetricsServer, "metrics-server", metricsImage}, {o.Built.Traefik, "traefik", traefikImage},
+		} {
+			if p.dir == "" {
+				continue // this overlay does without
+			}
+			if err := images.Pack(file(p.name), p.image, filepath.Join(p.dir, p.name)); err != nil {
+				return err
+			}
+		}
+		return images.Save(ctx, file("shop"), names...)
 	})
 	return o, dir, err
 }

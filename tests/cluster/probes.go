@@ -15,7 +15,7 @@ import (
 type probe struct {
 	name, namespace string
 	labels          map[string]string
-	stranger        bool // is in no row of the table
+	outside         bool // of the shop, so that its policies do not say what else outside it reaches
 }
 
 func (p probe) pod() string { return "probe-" + strings.ReplaceAll(p.name, " ", "-") }
@@ -72,16 +72,15 @@ func (d *day) probes(ctx context.Context) ([]probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]probe{}
-	gateway := map[string]string{}
+	gateway := d.shop.gateway
+	elsewhere := probe{"a gateway elsewhere", "default", gateway.labels, true}
+	all := map[string]probe{
+		gateway.name: gateway, elsewhere.name: elsewhere,
+		aStranger: {aStranger, "lavka", map[string]string{"app.kubernetes.io/name": "stranger"}, true},
+	}
 	for _, t := range templates {
 		all[t.name()] = probe{t.name(), "lavka", t.Metadata.Labels, false}
-		if t.name() == "dev-gateway" {
-			gateway = t.Metadata.Labels
-		}
 	}
-	all[aStranger] = probe{aStranger, "lavka", map[string]string{"app.kubernetes.io/name": "stranger"}, true}
-	all["a gateway elsewhere"] = probe{"a gateway elsewhere", "default", gateway, true}
 	return slices.SortedFunc(maps.Values(all), func(a, b probe) int { return strings.Compare(a.name, b.name) }), nil
 }
 

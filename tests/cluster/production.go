@@ -22,14 +22,17 @@ func (d *day) production() []part {
 	return []part{
 		{"nodes", d.allNodes},
 		{definitions, d.define},
+		{"an implementation of the Gateway API", d.installTraefik},
 		{"production: installed on stand-ins, all Pods are ready", d.installedOnStandIns},
 		{"production: a standby confirms commits, and streams have three replicas", d.redundant},
+		{"production: routes, limits and timeouts of the gateway", d.routed},
 		{"production: lavka demo", d.demo},
 		{"production: connections are those of docs/architecture.md", d.arrows},
 		{"production: restarted under load", d.restarted},
 		{"production: upgraded to the next release and back, under load", d.upgraded},
 		{"production: each server of NATS is restarted, under load", d.restartedNATS},
 		{"production: the standby is lost, under load", d.lostStandby},
+		{"production: auth is scaled by its load and back, under load", d.autoscaled},
 		{"production: the nightly checks", d.verified},
 	}
 }
@@ -66,7 +69,7 @@ func (d *day) installedOnStandIns(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("    %d objects, no warning\n", strings.Count(out, " serverside-applied\n"))
-	// The autoscalers have no metrics here, and only keep to their minimum.
+	// The autoscalers have no metrics yet, and only keep to their minimum.
 	for _, s := range services {
 		if _, err := d.Kubectl(ctx, "-n", "lavka", "wait", "deployment/"+s, "--for=jsonpath={.spec.replicas}=3", "--timeout=2m"); err != nil {
 			return err
@@ -116,7 +119,17 @@ func (d *day) applyProductionSecrets(ctx context.Context) error {
 	ca, create := "--from-file=ca.crt="+authority, []string{"-n", "lavka", "create", "secret", "generic"}
 	_, forClients := d.Kubectl(ctx, append(create, "postgres-ca", ca)...)
 	_, forServers := d.Kubectl(ctx, append(create, "stand-in-postgres", ca, "--from-file=tls.crt="+cert, "--from-file=tls.key="+key)...)
-	return errors.Join(forClients, forServers)
+	return errors.Join(forClients, forServers, d.certified(ctx, "shop-tls", shopHost), d.certified(ctx, "payments-tls", paymentHost))
+}
+
+// certified makes the Secret with a certificate of the gateway.
+func (d *day) certified(ctx context.Context, secret, host string) error {
+	cert, key, _, err := d.plane.Server(secret, host)
+	if err != nil {
+		return err
+	}
+	_, err = d.Kubectl(ctx, "-n", "lavka", "create", "secret", "tls", secret, "--cert="+cert, "--key="+key)
+	return err
 }
 
 // redundant wants each commit on two servers, and each message on three.
@@ -130,35 +143,64 @@ func (d *day) redundant(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	out, err := d.Kubectl(ctx, "-n", "lavka", "exec", "nats-0", "--", "wget", "-q", "-O", "-", "http://127.0.0.1:8222/jsz?accounts=true&streams=true&config=true")
+	accounts, err := d.jetStream(ctx)
 	if err != nil {
 		return err
 	}
-	var server struct {
-		AccountDetails []struct {
-			StreamDetail []struct {
-				Name   string
-				Config struct {
-					Replicas int `json:"num_replicas"`
-				}
-			} `json:"stream_detail"`
-		} `json:"account_details"`
-	}
-	if err := json.Unmarshal([]byte(out), &server); err != nil {
-		return err
-	}
 	streams := 0
-	for _, account := range server.AccountDetails {
-		for _, s := range account.StreamDetail {
+	for _, a := range accounts {
+		for _, s := range a.Streams {
 			if streams++; s.Config.Replicas != 3 {
 				return fmt.Errorf("the stream %s has %d replicas", s.Name, s.Config.Replicas)
 			}
 		}
 	}
 	if streams != 2 {
-		return errors.New("these are not both streams: " + out)
+		return fmt.Errorf("these are not both streams: %+v", accounts)
 	}
-	return nil
+	return d.backlog(ctx, accounts)
+}
+
+// account is one of NATS, with what it has in JetStream.
+type account struct {
+	Name    string
+	Streams []struct {
+		Name   string
+		Config struct {
+			Replicas int `json:"num_replicas"`
+		}
+		Consumers []struct{ Name string } `json:"consumer_detail"`
+	} `json:"stream_detail"`
+}
+
+// jetStream is what NATS's port for monitoring says, which KEDA reads, too.
+func (d *day) jetStream(ctx context.Context) ([]account, error) {
+	out, err := d.Kubectl(ctx, "-n", "lavka", "exec", "nats-0", "--", "wget", "-q", "-O", "-", "http://127.0.0.1:8222/jsz?accounts=true&streams=true&consumers=true&config=true")
+	if err != nil {
+		return nil, err
+	}
+	var server struct {
+		Accounts []account `json:"account_details"`
+	}
+	return server.Accounts, json.Unmarshal([]byte(out), &server)
+}
+
+// backlog wants the consumer to exist by whose backlog KEDA would scale billing.
+func (d *day) backlog(ctx context.Context, accounts []account) error {
+	out, err := d.Kubectl(ctx, "-n", "lavka", "get", "scaledobject", "billing", "-o", `jsonpath={range .spec.triggers[?(@.type=="nats-jetstream")].metadata}{.account} {.stream} {.consumer}{end}`)
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		for _, s := range a.Streams {
+			for _, c := range s.Consumers {
+				if out == a.Name+" "+s.Name+" "+c.Name {
+					return nil
+				}
+			}
+		}
+	}
+	return fmt.Errorf("KEDA would look for the account, stream and consumer %q, and NATS has %+v", out, accounts)
 }
 
 func (d *day) restartedNATS(ctx context.Context) error {

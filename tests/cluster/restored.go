@@ -16,7 +16,7 @@ func (d *day) restored(ctx context.Context) error {
 	const before, after = 5, 3
 	var b *buyer
 	var dump string
-	if err := d.forwarded(ctx, func() (err error) {
+	if err := d.shop.reached(d, ctx, func() (err error) {
 		if b, err = d.newBuyer(ctx); err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func (d *day) restored(ctx context.Context) error {
 	if err := d.restore(ctx, []byte(dump)); err != nil {
 		return err
 	}
-	return d.forwarded(ctx, func() error {
+	return d.shop.reached(d, ctx, func() error {
 		if _, err := b.do(ctx, http.MethodGet, "/users/me", nil, nil, http.StatusUnauthorized); err != nil {
 			return fmt.Errorf("with a token from before the restore: %w", err)
 		}

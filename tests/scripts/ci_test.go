@@ -176,6 +176,31 @@ func TestOnlyDocumentsAreCheckedWhereTheCodeHasPassed(t *testing.T) {
 	}
 }
 
+// The record is a file of the repository: a new machine has no other. It holds until a manifest changes.
+func TestManifestsThatHavePassedAreNotAppliedAgain(t *testing.T) {
+	t.Parallel()
+	dir := repository(t)
+	try := func(what string, applied bool, more ...string) {
+		t.Helper()
+		out, code := run(t, dir, append([]string{"XDG_CACHE_HOME=" + t.TempDir()}, more...), "bash", ".ci/run")
+		said, built, ran := strings.Contains(out, "NOT APPLIED AGAIN"), strings.Contains(out, "go run . -build"), strings.Contains(out, "make --no-print-directory cluster-check")
+		if code != 0 || said == applied || built != applied || ran != applied {
+			t.Errorf("%s: %d\n%s", what, code, out)
+		}
+	}
+	manifest, record := filepath.Join(dir, "deploy/k8s/a.yaml"), filepath.Join(dir, "tests/cluster/passed")
+	write(t, manifest, "a: 1\n")
+	try("nothing is recorded", true)
+	hash, _ := run(t, dir, nil, "bash", ".ci/run", "cluster_hash")
+	write(t, record, hash)
+	try("it is", false)
+	write(t, filepath.Join(dir, "libs/a.go"), "package b\n")
+	try("something else has changed", false)
+	try("all is asked for", true, "FULL=1")
+	write(t, manifest, "a: 2\n")
+	try("a manifest has changed", true)
+}
+
 // Every test that reads a document must run when only documents have changed.
 func TestDocumentsAreCheckedByAllThatReadThem(t *testing.T) {
 	t.Parallel()

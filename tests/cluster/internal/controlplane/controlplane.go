@@ -75,7 +75,11 @@ func Start(ctx context.Context, programs, dir, address string) (_ *ControlPlane,
 	if address != "" {
 		reach = []string{"--bind-address=0.0.0.0", "--advertise-address=" + address, "--kubelet-preferred-address-types=InternalIP",
 			"--kubelet-certificate-authority=" + file("ca.crt"), "--kubelet-client-certificate=" + file("admin.crt"), "--kubelet-client-key=" + file("admin.key"),
-			"--enable-admission-plugins=NodeRestriction"}
+			"--enable-admission-plugins=NodeRestriction",
+			// The metrics API is another server's, to which this one forwards requests.
+			"--requestheader-client-ca-file=" + file("ca.crt"), "--requestheader-allowed-names=aggregator", "--requestheader-username-headers=X-Remote-User",
+			"--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+			"--proxy-client-cert-file=" + file("aggregator.crt"), "--proxy-client-key-file=" + file("aggregator.key"), "--enable-aggregator-routing"}
 	}
 	if err := c.start("kube-apiserver", append(reach, "--secure-port="+strconv.Itoa(secure),
 		"--etcd-servers="+etcd, "--etcd-cafile="+file("ca.crt"), "--etcd-certfile="+file("etcd.crt"), "--etcd-keyfile="+file("etcd.key"),
@@ -106,7 +110,7 @@ func (c *ControlPlane) certificates(address string) (err error) {
 	if c.authority, err = newAuthority(c.dir); err != nil {
 		return err
 	}
-	for name, subject := range map[string]string{"etcd": "etcd", "apiserver": "kube-apiserver"} {
+	for name, subject := range map[string]string{"etcd": "etcd", "apiserver": "kube-apiserver", "aggregator": "aggregator"} {
 		if err := c.authority.issue(name, pkix.Name{CommonName: subject}, address); err != nil {
 			return err
 		}
@@ -127,10 +131,13 @@ func (c *ControlPlane) Client(name string, subject pkix.Name) (kubeconfig string
 	return filepath.Join(c.dir, name+".kubeconfig"), c.client(name, subject, c.forNodes)
 }
 
+// Authority is the file with the certificate of what issued all others.
+func (c *ControlPlane) Authority() string { return filepath.Join(c.dir, "ca.crt") }
+
 // Server returns the certificate of a server at an address or with a host name, and those whom its clients' certificates are of.
 func (c *ControlPlane) Server(name, address string) (cert, key, authority string, err error) {
 	path := filepath.Join(c.dir, name)
-	return path + ".crt", path + ".key", filepath.Join(c.dir, "ca.crt"), c.authority.issue(name, pkix.Name{CommonName: name}, address)
+	return path + ".crt", path + ".key", c.Authority(), c.authority.issue(name, pkix.Name{CommonName: name}, address)
 }
 
 func (c *ControlPlane) client(name string, subject pkix.Name, server string) error {

@@ -30,6 +30,12 @@ const (
 // DNS is the address of the cluster's name server.
 const DNS = "10.96.0.10"
 
+// Balancer is the address of a load balancer, which has the first node carry its traffic.
+const Balancer = "10.89.1.1"
+
+// Balance gives the bridge a way to the load balancer.
+func Balance() error { return ip([][]string{{"route", "add", Balancer, "via", AddressOf(1)}}) }
+
 // Config is what the first process of a node is told.
 type Config struct {
 	Number, Of int    // from 1

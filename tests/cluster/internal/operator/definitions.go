@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 )
 
-// definitions are the CustomResourceDefinitions of the kinds in deploy/k8s, in the modules of their authors.
+// definitions are the CustomResourceDefinitions of the kinds in deploy/k8s, and of those that implementations of the Gateway API read, in the modules of their authors.
 var definitions = map[string][]string{
 	"github.com/argoproj/argo-cd/v3":                     {"manifests/crds/application-crd.yaml"},
 	"github.com/cloudnative-pg/cloudnative-pg":           {"config/crd/bases/postgresql.cnpg.io_clusters.yaml", "config/crd/bases/postgresql.cnpg.io_scheduledbackups.yaml"},
@@ -23,10 +23,14 @@ var definitions = map[string][]string{
 	"github.com/fluxcd/source-controller":                {"config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"},
 	"github.com/kedacore/keda/v2":                        {"config/crd/bases/keda.sh_scaledobjects.yaml"},
 	"github.com/prometheus-operator/prometheus-operator": {"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml", "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"},
-	"sigs.k8s.io/gateway-api":                            {"config/crd/standard/gateway.networking.k8s.io_gateways.yaml", "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"},
+	"sigs.k8s.io/gateway-api": {
+		"config/crd/standard/gateway.networking.k8s.io_gatewayclasses.yaml", "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
+		"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml", "config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml",
+		"config/crd/standard/gateway.networking.k8s.io_referencegrants.yaml", "config/crd/standard/gateway.networking.k8s.io_backendtlspolicies.yaml",
+	},
 }
 
-// Define applies the definitions of the modules that pins requires, and waits until the API server serves them. Warnings about them are for their authors.
+// Define applies the definitions of the modules that pins requires.
 func (o *Operator) Define(ctx context.Context, pins string) (modules []string, err error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json")
 	cmd.Dir, cmd.Env = pins, append(os.Environ(), "GOWORK=off")
@@ -34,7 +38,7 @@ func (o *Operator) Define(ctx context.Context, pins string) (modules []string, e
 	if err != nil {
 		return nil, fmt.Errorf("go mod download in %s: %w\n%s", pins, err, out)
 	}
-	args := []string{"apply", "--server-side"}
+	var files []string
 	for stream := json.NewDecoder(bytes.NewReader(out)); ; {
 		var module struct{ Path, Version, Dir string }
 		if err := stream.Decode(&module); errors.Is(err, io.EOF) {
@@ -46,16 +50,25 @@ func (o *Operator) Define(ctx context.Context, pins string) (modules []string, e
 			return nil, fmt.Errorf("%s requires %s, of which no definition is applied", pins, module.Path)
 		}
 		for _, file := range definitions[module.Path] {
-			args = append(args, "-f", filepath.Join(module.Dir, file))
+			files = append(files, filepath.Join(module.Dir, file))
 		}
 		modules = append(modules, module.Path+" "+module.Version)
 	}
 	if len(modules) != len(definitions) {
 		return nil, fmt.Errorf("%s requires %d modules, and %d have definitions", pins, len(modules), len(definitions))
 	}
-	if _, err := o.Kubectl(ctx, args...); err != nil && !errors.Is(err, errWarned) {
-		return nil, err
+	return modules, o.ApplyDefinitions(ctx, files...)
+}
+
+// ApplyDefinitions applies definitions of custom resources, and waits until the API server serves them. Warnings about them are for their authors.
+func (o *Operator) ApplyDefinitions(ctx context.Context, files ...string) error {
+	args := []string{"apply", "--server-side"}
+	for _, file := range files {
+		args = append(args, "-f", file)
 	}
-	_, err = o.Kubectl(ctx, "wait", "--for=condition=Established", "customresourcedefinition", "--all", "--timeout=60s")
-	return modules, err
+	if _, err := o.Kubectl(ctx, args...); err != nil && !errors.Is(err, errWarned) {
+		return err
+	}
+	_, err := o.Kubectl(ctx, "wait", "--for=condition=Established", "customresourcedefinition", "--all", "--timeout=60s")
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ type Operator struct {
 }
 
 var errWarned = errors.New("the API server warned")
+
+// warned matches what kubectl prints of a warning. In its own log the word is in the middle of a line.
+var warned = regexp.MustCompile(`(?m)^Warning: `)
 
 // Copy makes the copy.
 func (o *Operator) Copy(deploy string) error { return os.CopyFS(o.Deploy, os.DirFS(deploy)) }
@@ -80,7 +84,7 @@ func (o *Operator) run(ctx context.Context, dir string, stdin []byte, program st
 		err = cmd.Wait()
 	}
 	said := strings.TrimSpace(complaints.String())
-	if err == nil && strings.Contains(said, "Warning: ") {
+	if err == nil && warned.MatchString(said) {
 		err = errWarned
 	}
 	if err != nil {
