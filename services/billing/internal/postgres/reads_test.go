@@ -45,7 +45,7 @@ func TestReadsAreFlat(t *testing.T) {
 	s := newShop(t)
 	n := counts{transactions: *rows * 6 / 10, bills: *rows * 2 / 10, customers: *rows * 2 / 10}
 	// Bill 1 has the busy user's first half of transactions: 500 payments and then only purchases. Bill 2 has the rest of that user's: 500
-	// purchases and then only payments.
+	// purchases and then only payments. Between the transactions of bill 4 are those of others.
 	s.db.Fill(t, postgres.Schema, fmt.Sprintf(`
 		INSERT INTO billing.customers (user_id, login, role, status, version)
 		SELECT n, 'user' || n, 'user', 'active', 1 FROM generate_series(10, %d) n`, n.customers), fmt.Sprintf(`
@@ -54,7 +54,7 @@ func TestReadsAreFlat(t *testing.T) {
 		INSERT INTO billing.transactions (id, bill_id, user_id, amount, balance_after, payment_id, purchase_id)
 		SELECT n, bill_id, user_id, CASE WHEN paid THEN 5 ELSE -5 END, 5, CASE WHEN paid THEN n END, CASE WHEN NOT paid THEN %[2]s END
 		FROM generate_series(1, %[1]d::bigint) n,
-			LATERAL (SELECT CASE WHEN n <= %[1]d * 3 / 10 THEN 1 WHEN n <= %[1]d * 6 / 10 THEN 2 ELSE %[4]d - n %% 500 END AS bill_id,
+			LATERAL (SELECT CASE WHEN n <= %[1]d * 3 / 10 THEN 1 WHEN n <= %[1]d * 6 / 10 THEN 2 WHEN n %% 2 = 0 THEN 4 ELSE %[4]d - n %% 500 END AS bill_id,
 				CASE WHEN n <= %[1]d * 6 / 10 THEN %[3]d ELSE 501 + n %% 500 END AS user_id,
 				CASE WHEN n <= %[1]d * 3 / 10 THEN n <= 500 ELSE n > %[1]d * 3 / 10 + 500 END AS paid) kind`, n.transactions, idSQL, busy, n.bills), fmt.Sprintf(`
 		INSERT INTO billing.charges (purchase_id, user_id, bill_id, amount, outcome, balance, transaction_id)
@@ -274,7 +274,7 @@ func reads(store *postgres.Store, n counts) []pgtest.Read {
 		})
 	}
 
-	for what, c := range map[string]struct{ bill, second int }{"in the middle": {1, half / 2}, "before all": {2, half}, "after all": {2, 2 * n.transactions}, "of no transaction": {3, half}} {
+	for what, c := range map[string]struct{ bill, second int }{"in the middle": {1, half / 2}, "before all": {2, half}, "after all": {2, 2 * n.transactions}, "of no transaction": {3, half}, "between others": {4, 2*half + half/10}} {
 		add("BalanceAt", what, 2*search, 1, func(ctx context.Context) (int, error) {
 			_, err := store.BalanceAt(ctx, int64(c.bill), *at(c.second))
 			return 1, err
