@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,26 +36,32 @@ func (b *bench) compare(ctx context.Context, commit string) (err error) {
 	if err := old.timeFlushes(ctx); err != nil {
 		return err
 	}
-	span := min(b.span, turn)
-	old.span, b.span = span, span
-	for _, w := range comparisons {
-		if !b.wants(w.name) {
-			continue
-		}
-		measure := func(b *bench) func() (sample, error) {
-			addr := b.addrOf(w)
-			return func() (sample, error) { return b.full(ctx, addr, w.clients, w.ask(b.shop, addr)) }
-		}
+	works := slices.DeleteFunc(slices.Clone(comparisons), func(w work) bool { return !b.wants(w.name) })
+	if len(works) == 0 {
+		return fmt.Errorf("nothing that is compared is called %s", b.only)
+	}
+	return b.turnsWith(ctx, old, works, func(w work) (name, target string) { return w.name + ": now / " + commit, "≥ 0.95" })
+}
+
+// turnsWith compares works in this shop with the same in another, in turns. row gives the name and the target of their rows.
+func (b *bench) turnsWith(ctx context.Context, other *bench, works []work, row func(work) (name, target string)) error {
+	usual := b.span
+	defer func() { b.span = usual }()
+	b.span = min(usual, turn)
+	other.span = b.span
+	measure := func(b *bench, w work) func() (sample, error) {
+		addr := b.addrOf(w)
+		return func() (sample, error) { return b.full(ctx, addr, w.clients, w.ask(b.shop, addr)) }
+	}
+	for _, w := range works {
+		name, target := row(w)
 		for i := range b.turns {
-			before, now, err := inTurns(i, measure(old), measure(b))
+			theirs, ours, err := inTurns(i, measure(other, w), measure(b, w))
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
-			b.add(w.name+": now / "+commit, "≥ 0.95", "", now.rate()/before.rate(), fmt.Sprintf("now %s; before %s", figures(now), figures(before)))
+			b.add(name, target, "", ours.rate()/theirs.rate(), fmt.Sprintf("%s; the other %s", figures(ours), figures(theirs)))
 		}
-	}
-	if len(b.rows) == 0 {
-		return fmt.Errorf("nothing that is compared is called %s", b.only)
 	}
 	return nil
 }

@@ -28,15 +28,14 @@ type bench struct {
 	steadyFor int           // measurements
 	rows      []*row
 	past      past
+	year      past
+	fullFor   time.Duration // load on the shop with a year's data
 	history   history
 	flatRows  int // with which reads are counted; 0: not at all, CI's tests do it with a million
 	curve     []point
 	atRest    map[string]float64 // MiB that each service uses before the first client
 	peak      map[string]float64 // the most it has taken under load
 }
-
-// past is what the shop is filled with, once, in the end.
-type past struct{ payments, purchases int }
 
 // history is what the hostile user's shop is filled with.
 type history struct{ rows, products int }
@@ -65,11 +64,13 @@ func median(values []float64) float64 {
 
 func newBench(short bool, only string, span time.Duration) *bench {
 	b := &bench{peak: map[string]float64{}, size: size{users: 1000, billsOfEach: 100, products: 1000}, rounds: 3, turns: 15, calm: 10 * time.Second, span: 8 * time.Second, levels: []int{8, 16, 32, 64}, steadyFor: 38, only: only}
-	b.past = past{payments: 9_000_000, purchases: 1_000_000}
+	b.past = past{transactions: 10_000_000}
+	b.year, b.fullFor = past{transactions: 100_000_000, users: 1_000_000, heavy: true}, 30*time.Minute
 	b.history, b.flatRows = history{hostile.Rows, hostile.Products}, 10_000_000
 	if short {
 		b.history, b.flatRows = history{rows: 20_000, products: 20_000}, 0
-		b.past = past{payments: 100_000, purchases: 10_000}
+		b.past = past{transactions: 100_000}
+		b.year, b.fullFor = past{transactions: 100_000, users: 2000, heavy: true}, 30*time.Second
 		b.size, b.rounds, b.turns, b.calm, b.span, b.levels, b.steadyFor = size{users: 20, billsOfEach: 50, products: 50}, 1, 2, time.Second, time.Second, []int{8, 32}, 6
 	}
 	if span > 0 {
@@ -120,6 +121,8 @@ func (b *bench) run(ctx context.Context) error {
 		return b.load(ctx)
 	case "replicas":
 		return b.replicas(ctx)
+	case "year":
+		return b.aYear(ctx)
 	}
 	if b.wants("curve") {
 		fmt.Println("more and more clients")

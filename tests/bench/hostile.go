@@ -21,7 +21,7 @@ const hostileConnections = 500
 // sends expensive requests, and without them. It has a shop of its own: the
 // many products would change what other parts measure.
 func (b *bench) hostileUser(ctx context.Context) (err error) {
-	s, err := b.neighbour(ctx, "hostile", nil)
+	s, err := b.neighbour(ctx, "hostile", small, nil)
 	if err != nil {
 		return err
 	}

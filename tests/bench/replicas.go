@@ -81,7 +81,7 @@ func (b *bench) scale(ctx context.Context, what scaled) (err error) {
 	numbers := []int{1, 2, 4}
 	shops := make([]*shop, len(numbers))
 	for i, n := range numbers {
-		if shops[i], err = b.neighbour(ctx, fmt.Sprintf("%s-%d", strings.ReplaceAll(what.name, " ", "-"), n), counts{what.service: n}); err != nil {
+		if shops[i], err = b.neighbour(ctx, fmt.Sprintf("%s-%d", strings.ReplaceAll(what.name, " ", "-"), n), small, counts{what.service: n}); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, shops[i].stop()) }()

@@ -35,7 +35,7 @@ func (b *bench) traced(ctx context.Context) (err error) {
 		{"hundredth", append(exporting, "OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.01")},
 		{"as-run", exporting},
 	} {
-		if shops[i], err = b.neighbour(ctx, s.name, nil, s.env...); err != nil {
+		if shops[i], err = b.neighbour(ctx, s.name, small, nil, s.env...); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, shops[i].stop()) }()
@@ -65,8 +65,11 @@ func (b *bench) traced(ctx context.Context) (err error) {
 	}
 }
 
-// neighbour is a small shop beside the one that is measured otherwise.
-func (b *bench) neighbour(ctx context.Context, name string, replicas counts, env ...string) (*shop, error) {
+// small is the size of a shop whose size does not matter.
+var small = size{users: 20, billsOfEach: 50, products: 50}
+
+// neighbour is a shop beside the one that is measured otherwise.
+func (b *bench) neighbour(ctx context.Context, name string, size size, replicas counts, env ...string) (*shop, error) {
 	dir := filepath.Join(b.work, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
@@ -74,7 +77,7 @@ func (b *bench) neighbour(ctx context.Context, name string, replicas counts, env
 	if err := os.Symlink(b.bin(), filepath.Join(dir, "bin")); err != nil {
 		return nil, err
 	}
-	s, err := startShop(ctx, dir, size{users: 20, billsOfEach: 50, products: 50}, replicas, env...)
+	s, err := startShop(ctx, dir, size, replicas, env...)
 	if err != nil && s != nil {
 		err = errors.Join(err, s.stop())
 	}
