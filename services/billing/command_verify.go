@@ -25,8 +25,8 @@ func runVerify(ctx context.Context, cfg Config, args []string, log *slog.Logger,
 		Done: func(ctx context.Context, since time.Time) (bool, error) {
 			return ask(ctx, cfg, log, func(s *postgres.Store) (bool, error) { return s.Verified(ctx, since) })
 		},
-		Do: func(ctx context.Context, _ time.Time) (string, error) {
-			return ask(ctx, cfg, log, func(s *postgres.Store) (string, error) { return verify(ctx, s, log) })
+		Do: func(ctx context.Context, night time.Time) (string, error) {
+			return ask(ctx, cfg, log, func(s *postgres.Store) (string, error) { return verify(ctx, s, night, log) })
 		},
 	}}
 	if options.Books != "" {
@@ -35,12 +35,13 @@ func runVerify(ctx context.Context, cfg Config, args []string, log *slog.Logger,
 	return options.Run(ctx, tasks, out, cfg.InternalAddr, log)
 }
 
-// verify checks the whole ledger, and records the result, because the metrics must show
-// it to operators who did not run the command.
-func verify(ctx context.Context, store *postgres.Store, log *slog.Logger) (string, error) {
+// verify checks the whole ledger, except what was checked since the night began, and
+// records the result, because the metrics must show it to operators who did not run the
+// command.
+func verify(ctx context.Context, store *postgres.Store, night time.Time, log *slog.Logger) (string, error) {
 	var v postgres.Verified
 	check := func() (said string, err error) {
-		v, err = store.Verify(ctx)
+		v, err = store.ResumeVerify(ctx, night)
 		return fmt.Sprintf("the ledger adds up: %d bills, %d transactions, %d charges", v.Bills, v.Transactions, v.Charges), err
 	}
 	record := func(ctx context.Context, found error, took time.Duration) error {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -59,7 +60,7 @@ func TestVerifyRecordsItsResult(t *testing.T) {
 			pools := pg.OnePool(pool)
 			defer pools.Close()
 			store := postgres.New(pools, pool, logger)
-			out, err := verify(t.Context(), store, logger)
+			out, err := verify(t.Context(), store, time.Now(), logger)
 			if errors.Is(err, postgres.ErrDifference) != c.differs || (err != nil) != c.differs || err == nil && out != c.out {
 				t.Errorf("%q, %v", out, err)
 			}

@@ -33,6 +33,7 @@ var Expected = schemacheck.Expected{
 		"transactions_purchase ON billing.transactions USING btree (purchase_id) WHERE (purchase_id IS NOT NULL)",
 		"transactions_refund ON billing.transactions USING btree (refund_id) WHERE (refund_id IS NOT NULL)",
 		"transactions_reversal ON billing.transactions USING btree (reversal_id) WHERE (reversal_id IS NOT NULL)",
+		"verification_steps_pkey ON billing.verification_steps USING btree (step)",
 		"verifications_pkey ON billing.verifications USING btree (id)",
 	},
 	Sequences: []schemacheck.Sequence{

@@ -31,7 +31,7 @@ const busy = 500 // the user who owns half of the bills, and 6 of 10 transaction
 var exempt = map[string]string{
 	"SaveCustomer": "writes one row, by its key", "RecordRefused": "writes one row, by its key", "RecordRefusedReversal": "writes one row, by its key", "RecordRejected": "writes one row, by its key",
 	"RefusedPayments": "an operator's command that prints all of them", "RejectedMessages": "an operator's command that prints all of them",
-	"Verify": "an operator's command that reads the whole ledger", "Books": "an operator's command that prints all charges", "RecordVerification": "writes one row",
+	"Verify": "an operator's command that reads the whole ledger", "ResumeVerify": "the same, after an interruption", "Books": "an operator's command that prints all charges", "RecordVerification": "writes one row",
 	"Verified": "an operator's command; the newest row by its key", "Verifications": "runs in the background; the newest row by its key",
 	"Compare": "an operator's command that reads all charges", "RecordComparison": "writes one row",
 	"Compared": "an operator's command; the newest row by its key", "Comparisons": "runs in the background; the newest row by its key",

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"lavka/libs/service/pg"
 	"lavka/libs/service/schemacheck"
+	"lavka/libs/service/verification"
 )
 
 // Verified counts the rows that Verify checked.
@@ -139,44 +141,91 @@ func duplicates(table, column, bill, what string) string {
 		FROM billing.%[1]s WHERE %[2]s IS NOT NULL GROUP BY %[2]s HAVING count(*) > 1 ORDER BY 1 LIMIT 1`, table, column, bill, what)
 }
 
-// Verify recomputes the whole ledger in one snapshot, while the shop is running.
-// At the first place where the ledger does not add up, it returns ErrDifference
-// with the bill and the sums (in minor units). It relies on no index and no
-// constraint. If the ledger adds up, it returns [schemacheck.ErrFound] for what is
-// missing that keeps it so.
+// Verify recomputes the whole ledger, while the shop is running. At the first place where
+// the ledger does not add up, it returns ErrDifference with the bill and the sums (in
+// minor units). It relies on no index and no constraint. If the ledger adds up, it returns
+// [schemacheck.ErrFound] for what is missing that keeps it so.
+//
+// Each check sees the state of one moment, and needs nothing of what another check has
+// seen. With one moment for all, Postgres could remove no old version of a row for as long
+// as all checks take together.
 func (s *Store) Verify(ctx context.Context) (Verified, error) {
-	var v Verified
-	err := pg.Snapshot(ctx, s.background, func(tx pgx.Tx, _ time.Time) (err error) {
-		v, err = verifyIn(ctx, tx)
-		return err
+	return s.verify(ctx, func(string) bool { return false }, func(string) {})
+}
+
+// ResumeVerify is Verify without the checks that an earlier ResumeVerify has passed since
+// a time, if that one was interrupted.
+func (s *Store) ResumeVerify(ctx context.Context, since time.Time) (Verified, error) {
+	steps, err := pg.Rows(ctx, s.background, "read what was verified", pgx.RowTo[string], `SELECT step FROM billing.verification_steps WHERE passed_at >= $1`, since)
+	if err != nil {
+		return Verified{}, err
+	}
+	if len(steps) > 0 {
+		s.log.InfoContext(ctx, "an earlier verification was interrupted; this one skips what that one has checked", "checks", len(steps), "of", len(checks))
+	}
+	unrecorded := false
+	record := func(sql string, args ...any) {
+		if unrecorded {
+			return // a standby is read-only, and a primary that has lost its standby would wait each time
+		}
+		ctx, cancel := context.WithTimeout(ctx, verification.RecordLimit)
+		defer cancel()
+		if _, err := s.background.Exec(ctx, sql, args...); err != nil {
+			unrecorded = true
+			s.log.WarnContext(ctx, "the progress could not be recorded, so an interrupted verification will begin again", "error", err)
+		}
+	}
+	v, err := s.verify(ctx, func(step string) bool { return slices.Contains(steps, step) }, func(step string) {
+		record(`INSERT INTO billing.verification_steps (step) VALUES ($1) ON CONFLICT (step) DO UPDATE SET passed_at = statement_timestamp()`, step)
+	})
+	if err == nil || errors.Is(err, ErrDifference) || errors.Is(err, schemacheck.ErrFound) { // it was not interrupted
+		record(`DELETE FROM billing.verification_steps`)
+	}
+	return v, err
+}
+
+func (s *Store) verify(ctx context.Context, skip func(step string) bool, passed func(step string)) (v Verified, err error) {
+	for _, check := range checks {
+		if skip(check.what) {
+			continue
+		}
+		if err := s.unindexed(ctx, func(tx pgx.Tx) error { return verifyOne(ctx, tx, check.what, check.sql) }); err != nil {
+			return v, err
+		}
+		passed(check.what)
+	}
+	// One moment for both: a sequence may be ahead of what this moment has of its table, never behind.
+	if err := s.unindexed(ctx, func(tx pgx.Tx) error { return schemacheck.Check(ctx, tx, Expected) }); err != nil {
+		return v, err
+	}
+	err = s.unindexed(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM billing.bills), (SELECT count(*) FROM billing.transactions), (SELECT count(*) FROM billing.charges)`).
+			Scan(&v.Bills, &v.Transactions, &v.Charges)
+		return pg.Wrap("count", err)
 	})
 	return v, err
 }
 
-func verifyIn(ctx context.Context, tx pgx.Tx) (v Verified, err error) {
-	_, err = tx.Exec(ctx, `SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off`)
-	if err != nil {
-		return v, pg.Wrap("use no index", err)
-	}
-	for _, check := range checks {
-		var bill int64
-		var found string
-		err := tx.QueryRow(ctx, check.sql).Scan(&bill, &found)
-		if err == nil {
-			return v, fmt.Errorf("%w: bill %d: %s", ErrDifference, bill, found)
+// unindexed calls f with a transaction in which Postgres uses no index.
+func (s *Store) unindexed(ctx context.Context, f func(pgx.Tx) error) error {
+	return pg.Snapshot(ctx, s.background, func(tx pgx.Tx, _ time.Time) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off`); err != nil {
+			return pg.Wrap("use no index", err)
 		}
-		if !errors.Is(err, pgx.ErrNoRows) {
-			return v, fmt.Errorf("check %s: %w", check.what, err)
-		}
+		return f(tx)
+	})
+}
+
+func verifyOne(ctx context.Context, tx pgx.Tx, what, sql string) error {
+	var bill int64
+	var found string
+	err := tx.QueryRow(ctx, sql).Scan(&bill, &found)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("check %s: %w", what, err)
 	}
-	if err := schemacheck.Check(ctx, tx, Expected); err != nil {
-		return v, err
-	}
-	err = tx.QueryRow(ctx, `
-		SELECT (SELECT count(*) FROM billing.bills), (SELECT count(*) FROM billing.transactions), (SELECT count(*) FROM billing.charges)`).
-		Scan(&v.Bills, &v.Transactions, &v.Charges)
-	if err != nil {
-		return v, pg.Wrap("count", err)
-	}
-	return v, nil
+	return fmt.Errorf("%w: bill %d: %s", ErrDifference, bill, found)
 }
