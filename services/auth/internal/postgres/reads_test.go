@@ -95,6 +95,19 @@ func reads(store *postgres.Store, users int64) []pgtest.Read {
 			})
 		}
 	}
+	// Among the first 4,000 users is what is frequent. The index of grams finds the rest; its lists of the text's grams are read, too. If more
+	// than 10,000 users have the grams, the search goes on in the list.
+	lists := int(users) / 2000
+	for login, c := range map[string]struct{ most, want int }{
+		"USER": {4000 / 30, pageSize}, fmt.Sprint("ser", users/2): {4000/30 + lists, 1}, "user7": {10_000 + lists, pageSize}, "nobody": {4000/30 + lists, 0}, "7r7": {4000/30 + lists, 0},
+	} {
+		for _, status := range []auth.Status{"", auth.Inactive} {
+			add("Users by login", fmt.Sprintf("%q, status %q", login, status), c.most+inPage, c.want, func(ctx context.Context) (int, error) {
+				found, err := store.Users(ctx, auth.Filter{Status: status, Login: login}, nil, pageSize)
+				return len(found), err
+			})
+		}
+	}
 	for _, subject := range []string{"", "user/7"} {
 		for below, want := range map[int64]int{math.MaxInt64: pageSize, users / 20: pageSize, math.MinInt64: 0} {
 			add("Log", fmt.Sprintf("of %q, below %d", subject, below), inPage, want, func(ctx context.Context) (int, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -66,37 +65,6 @@ func (s *Store) Credential(ctx context.Context, login string) (auth.User, string
 func (s *Store) User(ctx context.Context, id int64) (auth.User, error) {
 	return pg.CollectOne(ctx, s.reads, "read user", auth.ErrUserNotFound, scanUser, `SELECT `+userColumns+` FROM auth.users WHERE id = $1`, id)
 }
-
-// Users returns at most limit users, newest first. If below is set, it returns only
-// users with a lower id.
-func (s *Store) Users(ctx context.Context, filter auth.Filter, below *int64, limit int) ([]auth.User, error) {
-	where, args := []string{"true"}, []any{limit}
-	if below != nil {
-		where, args = append(where, "id < $2"), append(args, *below)
-	}
-	switch filter.Status { // each has an index of its own
-	case "":
-	case auth.Disabled:
-		where = append(where, "disabled_at IS NOT NULL")
-	case auth.Inactive:
-		where = append(where, "disabled_at IS NULL AND activated_at IS NULL")
-	case auth.Active:
-		where = append(where, "disabled_at IS NULL AND activated_at IS NOT NULL")
-	default:
-		return nil, fmt.Errorf("list users: unknown status %q", filter.Status)
-	}
-	list := func() string {
-		return `SELECT ` + userColumns + ` FROM auth.users WHERE ` + strings.Join(where, " AND ") + ` ORDER BY id DESC`
-	}
-	if filter.Login == "" {
-		return pg.Collect(ctx, s.reads, "list users", scanUser, pg.Page(list()), args...)
-	}
-	args = append(args, "%"+likeEscaper.Replace(auth.Fold(filter.Login))+"%")
-	where = append(where, fmt.Sprintf(`lower(login COLLATE "C") LIKE $%d`, len(args)))
-	return pg.CollectExpensive(ctx, s.expensive, "list users", scanUser, list()+` LIMIT $1`, args...)
-}
-
-var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // SetEnabled enables or disables a user on behalf of an admin, and reports whether
 // the user changed. Disabling also ends the user's sessions and revokes their
