@@ -41,7 +41,7 @@ type filler struct {
 	rounds      int       // on each of them
 	heavyBills  []oldBill
 	heavyRounds int
-	every       int // after so many transactions comes one of the heavy user
+	every       int // after this many transactions comes one of the heavy user
 	product     int64
 	firstID     int64
 	begin       time.Time
@@ -235,7 +235,7 @@ func (f *filler) tables() []copied {
 // oldPayments is below the ids of the past's payments. The generator's own are lower.
 const oldPayments = 1_000_000_000_000
 
-// copy copies the past to its tables. Their indexes are made anew in the end, which is several times as fast.
+// copy copies the past to its tables. Their indexes are made in the end, which is several times as fast.
 func (f *filler) copy(ctx context.Context, conn *pgx.Conn) error {
 	restore, err := dropIndexes(ctx, conn)
 	if err != nil {

@@ -48,7 +48,7 @@ func TestManyUsersChanged(t *testing.T) {
 				}
 				return err
 			}},
-			"fill": {20_000, func(s *postgres.Store) error {
+			"fill": {30_000, func(s *postgres.Store) error {
 				progress, _, err := s.Fill(t.Context(), plan, 500)
 				if !progress {
 					t.Error("no progress")
