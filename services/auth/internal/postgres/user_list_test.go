@@ -14,9 +14,9 @@ func TestUsersAreFoundByAPartOfTheirLogin(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const early, late = 10_100, 4_100 // more than have the grams of one text, and than the first users of a list
-	f.db.Fill(t, postgres.Schema, fmt.Sprintf(`
+	f.db.Fill(t, postgres.Schema, `
 		INSERT INTO auth.users (login, password_hash, role, activated_at, disabled_at) VALUES
-			('Rare_One', '', 'user', now(), NULL), ('rare-one', '', 'user', now(), now()), ('rare_one+2', '', 'user', NULL, NULL)`), fmt.Sprintf(`
+			('Rare_One', '', 'user', now(), NULL), ('rare-one', '', 'user', now(), now()), ('rare_one+2', '', 'user', NULL, NULL)`, fmt.Sprintf(`
 		INSERT INTO auth.users (login, password_hash, role) SELECT 'Early-' || n, '', 'user' FROM generate_series(1, %d) n`, early), fmt.Sprintf(`
 		INSERT INTO auth.users (login, password_hash, role) SELECT 'late-' || n, '', 'user' FROM generate_series(1, %d) n`, late))
 	newest := func(name string, n int) []string {
