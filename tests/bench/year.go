@@ -51,13 +51,13 @@ func (b *bench) withPast(ctx context.Context, p past, target string, works []wor
 			return err
 		}
 	}
-	return b.turnsWith(ctx, other, works, func(w work) (name, target_ string) {
+	return b.turnsWith(ctx, other, works, func(w work) (string, string) {
 		return fmt.Sprintf("%s with %s transactions stored / without", w.name, millions(p.transactions)), target
 	})
 }
 
 // aYear fills the shop with a year's data, of which one user has a tenth, and looks at all that could take longer for it.
-// It takes two hours and 60 GB, so it is a part only when it is asked for by its name.
+// It takes an hour and a half and 60 GB, so it is a part only when it is asked for by its name.
 func (b *bench) aYear(ctx context.Context) error {
 	admin, err := b.loginAdmin()
 	if err != nil {
