@@ -42,12 +42,6 @@ const (
 	mostByGrams = 10_000
 )
 
-// throughGrams leaves only the plan that asks the index of grams, and has memory for the list of what it finds; anyPlan ends it.
-const (
-	throughGrams = `SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL work_mem = '16MB'`
-	anyPlan      = `SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on`
-)
-
 // searchUsers lists users for whom where holds, with args, and whose logins contain a text in lower case. It looks at the first users of
 // the list, and so finds what is frequent. What is rare, the index of grams finds. A text that is frequent but comes late in the list, or
 // has fewer than three characters, takes a look at all users, within the time limit of an expensive read.
@@ -75,7 +69,7 @@ func (s *Store) searchUsers(ctx context.Context, where string, args []any, text 
 // searchByGrams returns the users of the list who have the grams, the last of args, and match. It reports whether it looked at all of
 // them.
 func searchByGrams(ctx context.Context, tx *pg.Tx, where, matches string, args []any) (found []auth.User, all bool, err error) {
-	if _, err := tx.Exec(ctx, throughGrams); err != nil {
+	if _, err := tx.Exec(ctx, pg.ThroughBitmaps); err != nil {
 		return nil, false, err
 	}
 	// What the list is about is asked of those that were found: together with the grams, it could lead the server to another index.
@@ -89,7 +83,7 @@ func searchByGrams(ctx context.Context, tx *pg.Tx, where, matches string, args [
 	if err != nil {
 		return nil, false, pg.Wrap("search by grams", err)
 	}
-	if _, err := tx.Exec(ctx, anyPlan); err != nil {
+	if _, err := tx.Exec(ctx, pg.AnyPlan); err != nil {
 		return nil, false, err
 	}
 	if looked > mostByGrams {

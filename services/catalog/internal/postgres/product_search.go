@@ -25,15 +25,6 @@ const (
 	frequent = 0.1
 )
 
-// throughGrams leaves only the plan that asks the index of grams. Otherwise the server
-// may walk the whole table: it takes an array to be as cheap to look at as a number.
-// The memory is for the list of the products' places; without it, all products of
-// their pages are looked at. anyPlan ends it.
-const (
-	throughGrams = `SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL work_mem = '16MB'`
-	anyPlan      = `SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on`
-)
-
 // search lists products whose titles contain q.Title, which is in the form of
 // catalog.Searchable. It looks at the first products of the list itself, and so finds
 // what is frequent. What is rare, the index of grams finds. What is frequent but comes
@@ -89,7 +80,7 @@ func searchFirst(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery) ([]cata
 // searchByGrams returns the ids of the first products that have the grams and the text
 // itself, and reports whether it looked at all that have the grams.
 func searchByGrams(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery, grams []string) (ids []int64, all bool, err error) {
-	if _, err := tx.Exec(ctx, throughGrams); err != nil {
+	if _, err := tx.Exec(ctx, pg.ThroughBitmaps); err != nil {
 		return nil, false, err
 	}
 	// What the list is about is asked of those that were found: together with the grams,
@@ -107,7 +98,7 @@ func searchByGrams(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery, grams
 
 // searchRest returns the ids of what is found in the whole list.
 func searchRest(ctx context.Context, tx *pg.Tx, q catalog.ProductQuery) ([]int64, error) {
-	if _, err := tx.Exec(ctx, anyPlan); err != nil {
+	if _, err := tx.Exec(ctx, pg.AnyPlan); err != nil {
 		return nil, err
 	}
 	active := ""
